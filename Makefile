@@ -1,0 +1,42 @@
+# Everything runs from a fresh clone, as a plain user, with no server installed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint up bench clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## a virtual environment in .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV); the first time this takes minutes"
+	$(BIN)/python -m pip install -qq --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+demo: setup ## one universe through the whole service on this machine; pictures in demo-out/
+	$(BIN)/leym demo
+
+test: lint ## what CI runs: linters, types, import rules, tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## linters, types and import rules only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+up: setup ## API, broker, workers and Flower on this machine, until Ctrl-C
+	$(BIN)/leym up
+
+bench: setup ## the engine's numbers beside an eager baseline of the same run
+	$(BIN)/python -m benchmarks.engine --quick
+
+clean: ## what tools left behind; .venv and data stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find leym app workers tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

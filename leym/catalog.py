@@ -1,0 +1,63 @@
+"""The fields and observables a job can record: names, units, formulas. Data only: the code is in `leym.physics`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FieldInfo:
+    """A quantity per cell. `dtypes[0]` is the stored dtype when a recording names none."""
+
+    units: str
+    formula: str
+    dtypes: tuple[str, ...]
+    per_channel: bool = False  # [H, W, d] instead of [H, W]
+    bounds: tuple[float, float] | None = None  # fixed colour range
+    cyclic: bool = False
+    note: str = ""
+
+
+REAL = ("float32", "float16")
+
+FIELDS: dict[str, FieldInfo] = {
+    "psi": FieldInfo("1", "psi_c", ("complex64",), per_channel=True),
+    "phase": FieldInfo(
+        "rad",
+        "atan2(mean_c sin arg psi_c, mean_c cos arg psi_c)",
+        REAL,
+        bounds=(-3.141592653589793, 3.141592653589793),
+        cyclic=True,
+    ),
+    "channel_power": FieldInfo("1", "p_c = |psi_c|^2 / sum_k |psi_k|^2", REAL, per_channel=True, bounds=(0.0, 1.0)),
+    "channel_entropy": FieldInfo("1", "S = -sum_c p_c log p_c / log d", REAL, bounds=(0.0, 1.0)),
+    "coherence": FieldInfo(
+        "1",
+        "mean over the 4-neighbours inside the grid of |<psi_x, psi_y>| / (|psi_x| |psi_y|)",
+        REAL,
+        bounds=(0.0, 1.0),
+    ),
+    "activity": FieldInfo(
+        "1",
+        "1 - |<psi_(t-1), psi_t>| / (|psi_(t-1)| |psi_t|); 0 at step 0",
+        REAL,
+        bounds=(0.0, 1.0),
+    ),
+    "density": FieldInfo(
+        "1",
+        "sum_c |psi_c|^2",
+        REAL,
+        bounds=(0.0, 1.0),
+        note="identically 1 after the first step: the law renormalises every cell",
+    ),
+}
+
+OBSERVABLES: dict[str, str] = {
+    "channel_entropy": "spatial mean of the channel_entropy field",
+    "channel_entropy_sd": "spatial standard deviation of the channel_entropy field",
+    "coherence": "spatial mean of the coherence field",
+    "coherence_sd": "spatial standard deviation of the coherence field",
+    "activity": "spatial mean of the activity field",
+    "activity_sd": "spatial standard deviation of the activity field",
+    "fidelity": "mean over cells of |<psi_0, psi_t>|^2 / (|psi_0|^2 |psi_t|^2)",
+}

@@ -1,0 +1,136 @@
+"""A batch: the slots of one bucket that step together, at one static shape (the rung).
+
+A universe's bits depend on the rung and on nothing else in the batch: not on its slot, nor on who sits in the others.
+Empty slots are stepped too and thrown away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from leym.engine.run import BucketKey, Checkpoint, Run
+from leym.engine.stepper import AwakeLaw
+from leym.physics.fields import Frame
+from leym.physics.step import to_complex, to_real
+
+
+@dataclass
+class Slot:
+    """A seat in a batch. `step`: where its universe is; `joined`: where it was when it took the seat."""
+
+    index: int
+    run: Run
+    step: int
+    joined: int
+    checkpointed: float
+    reported: float = 0.0
+
+
+class Batch:
+    """`rung` slots on the device.
+
+    State, previous, origin: float32 [rung, 2d, H, W]; gamma [rung, 1, 1, 1]; good int64 [rung].
+    """
+
+    def __init__(self, law: AwakeLaw, key: BucketKey, rung: int):
+        self.law, self.key, self.grid, self.rung = law, key, key.grid, rung
+        shape = (rung, 2 * law.bundle.manifest.d_state, *key.grid)
+        device = law.device.torch
+        self.state, self.previous, self.origin = (
+            torch.zeros(shape, device=device).to(memory_format=torch.channels_last) for _ in range(3)
+        )
+        self.gamma = torch.zeros(rung, 1, 1, 1, device=device)
+        self.good = torch.zeros(rung, dtype=torch.int64, device=device)
+        if law.device.is_cuda:
+            for tensor in (self.state, self.gamma, self.good):
+                torch._dynamo.mark_static_address(tensor)
+        self.slots: list[Slot | None] = [None] * rung
+        self.step_s = 0.0  # seconds per step, a running mean
+        self.used_s = 0.0  # device time taken, for fairness among batches
+
+    @property
+    def active(self) -> list[Slot]:
+        return [slot for slot in self.slots if slot is not None]
+
+    @property
+    def free(self) -> int:
+        return self.slots.count(None)
+
+    @torch.no_grad()
+    def admit(self, run: Run) -> Slot:
+        """Seat a run in a free slot, at its checkpoint or at its start."""
+        index = self.slots.index(None)
+        step = run.start.step if run.start else 0
+        psi = run.start.arrays["psi"] if run.start else run.origin
+        self.state[index] = self._on_device(psi)
+        self.origin[index] = self._on_device(run.origin)
+        self.gamma[index] = run.gamma
+        self.good[index] = 0
+        slot = self.slots[index] = Slot(index, run, step, step, checkpointed=monotonic())
+        return slot
+
+    def leave(self, slot: Slot) -> None:
+        self.slots[slot.index] = None
+        self.state[slot.index] = 0
+
+    @torch.no_grad()
+    def move(self, slot: Slot, other: Batch) -> None:
+        """Carry a universe, mid-run, to a free slot of another batch of the same bucket."""
+        index = other.slots.index(None)
+        for name in ("state", "origin", "gamma", "good"):
+            getattr(other, name)[index] = getattr(self, name)[slot.index]
+        self.leave(slot)
+        slot.index = index
+        other.slots[index] = slot
+
+    def burst_length(self, burst_s: float) -> int:
+        """Steps to the nearest event of any slot, but no longer than `burst_s`, so that a waiting run gets in."""
+        until_event = min(slot.run.next_event(slot.step) - slot.step for slot in self.active)
+        return min(until_event, max(1, int(burst_s / self.step_s))) if self.step_s else 1
+
+    @torch.no_grad()
+    def advance(self, k: int) -> list[Slot]:
+        """k steps of every slot. Returns those whose state turned non-finite, set back to their last good step.
+
+        The state before the last step is kept where a recording compares with it.
+        """
+        began = monotonic()
+        keep = any(slot.run.needs_previous(slot.step + k) for slot in self.active)
+        for i in range(k):
+            if keep and i == k - 1:
+                self.previous.copy_(self.state)
+            self.law.step_(self.state, self.gamma, self.good)
+        good = self.good.tolist()  # waits for the device
+        broken = []
+        for slot in self.active:
+            slot.step += k
+            bad = slot.step - slot.joined - good[slot.index]
+            if bad:
+                slot.step -= bad
+                broken.append(slot)
+        took = monotonic() - began
+        self.step_s = took / k if not self.step_s else 0.8 * self.step_s + 0.2 * took / k
+        self.used_s += took
+        return broken
+
+    @torch.no_grad()
+    def record(self, slot: Slot) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+        """The fields and observables that the slot's run records at its present step, on the host."""
+        recordings, names = slot.run.due(slot.step)
+        i = slot.index
+        frame = Frame(self.state[i], self.previous[i] if slot.step else None, self.origin[i])
+        fields = {r.field: frame.field(r.field).to(getattr(torch, r.stored_dtype)).cpu().numpy() for r in recordings}
+        return fields, {name: frame.observable(name) for name in names}
+
+    @torch.no_grad()
+    def checkpoint(self, slot: Slot) -> Checkpoint:
+        return Checkpoint(slot.step, {"psi": to_complex(self.state[slot.index : slot.index + 1])[0].cpu().numpy()})
+
+    def _on_device(self, psi: NDArray[np.complex64]) -> torch.Tensor:
+        return to_real(torch.from_numpy(np.array(psi, np.complex64))[None])[0].to(self.law.device.torch)

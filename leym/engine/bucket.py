@@ -1,0 +1,106 @@
+"""A bucket: the runs of one law, precision and grid, in as many batches of one rung as their number needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from leym.engine.batch import Batch
+from leym.engine.device import Device
+from leym.engine.run import BucketKey
+from leym.engine.stepper import AwakeLaw
+from leym.laws.bundle import Bundle
+from leym.laws.network import load_weights
+from leym.precision.policy import SleepingLaw, put_to_sleep
+
+# Cells that one call of the step should have, so that the device is busy and little is wasted on empty slots.
+CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}
+
+
+def rung_for(grid: tuple[int, int], slots: int, device_type: str) -> int:
+    """Slots per batch.
+
+    The power of two that fills a call, at most `slots`. One rung per bucket, because bits depend on it.
+    """
+    cells = CELLS_PER_CALL.get(device_type, CELLS_PER_CALL["cpu"])
+    rung = 1
+    while rung * 2 <= slots and rung * 2 * grid[0] * grid[1] <= cells:
+        rung *= 2
+    return rung
+
+
+class Bucket:
+    """The batches of one bucket. They grow with the runs and shrink by compaction; all have the same rung."""
+
+    def __init__(self, key: BucketKey, law: AwakeLaw, slots: int):
+        self.key, self.law = key, law
+        self.rung = rung_for(key.grid, slots, law.device.torch.type)
+        self.batches: list[Batch] = []
+
+    @property
+    def busy(self) -> int:
+        return sum(len(batch.active) for batch in self.batches)
+
+    def warm(self) -> None:
+        """Compile the step for this shape.
+
+        Without a compiler the law runs eagerly, which is said in the log, in info and in results.
+        """
+        batch = self._new_batch()
+        try:
+            batch.advance(1)
+        except torch._inductor.exc.InductorError as error:
+            self.law.run_eagerly(f"{self.law.bundle.ref} {self.key.precision}: no compiled step: {error}")
+            batch.advance(1)
+        batch.advance(2)
+        batch.step_s = batch.used_s = 0.0
+
+    def roomiest(self) -> Batch:
+        """A batch with a free slot: the fullest of them, so that few batches run; a new one when all are full."""
+        open_batches = [batch for batch in self.batches if batch.free]
+        return min(open_batches, key=lambda batch: batch.free) if open_batches else self._new_batch()
+
+    def compact(self) -> None:
+        """Empty the least full batch into the others when its runs fit there: fewer calls for the same universes."""
+        working = sorted((b for b in self.batches if b.active), key=lambda b: len(b.active))
+        if len(working) < 2:
+            return
+        least, others = working[0], working[1:]
+        if len(least.active) <= sum(b.free for b in others):
+            for slot in least.active:
+                least.move(slot, next(b for b in others if b.free))
+
+    def info(self) -> dict[str, Any]:
+        return {
+            "law": self.law.bundle.ref,
+            "precision": self.key.precision,
+            "grid": list(self.key.grid),
+            "rung": self.rung,
+            "slots": self.rung * len(self.batches),
+            "busy": self.busy,
+            "compiled": self.law.compiled,
+            "bytes_at_rest": self.law.bytes_at_rest,
+            "bytes_awake": self.law.bytes_awake,
+        }
+
+    def _new_batch(self) -> Batch:
+        batch = Batch(self.law, self.key, self.rung)
+        self.batches.append(batch)
+        return batch
+
+
+class LawShelf:
+    """Laws awake on the device, by digest and precision: decoded once, shared by their buckets."""
+
+    def __init__(self, device: Device, *, compile: bool):
+        self.device, self.compile = device, compile
+        self._asleep: dict[tuple[str, str], SleepingLaw] = {}
+        self.degraded: list[str] = []
+
+    def awake(self, bundle: Bundle, precision: str) -> AwakeLaw:
+        """The law ready to step. Each bucket gets a compiled step of its own; the encoded weights are shared."""
+        key = (bundle.digest, precision)
+        if key not in self._asleep:
+            self._asleep[key] = put_to_sleep(bundle, load_weights(bundle), precision, self.device.operands)
+        return AwakeLaw(self._asleep[key], self.device, compile=self.compile, on_degraded=self.degraded.append)

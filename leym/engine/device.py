@@ -1,0 +1,63 @@
+"""What the device is good at.
+
+Decided from its capabilities, never from a timing, so that two workers of one kind decide alike.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+import torch
+
+Dtype = torch.dtype  # a field below is called torch
+
+
+@dataclass(frozen=True)
+class Device:
+    """`operands`.
+
+    The dtype that quantised and bf16 laws are multiplied in; `kind`: workers of one kind give identical bits.
+    """
+
+    torch: torch.device
+    operands: Dtype
+    name: str
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.torch.type == "cuda"
+
+    @property
+    def kind(self) -> str:
+        dtype = str(self.operands).removeprefix("torch.")
+        return f"{self.name}; {dtype} operands; {torch.get_num_threads()} threads; torch {torch.__version__}"
+
+
+def pick_device(name: str | None = None) -> Device:
+    """The device called `name` ("cpu", "cuda", "cuda:1"), or CUDA where there is one, else the CPU."""
+    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda":
+        good = torch.cuda.get_device_capability(device) >= (8, 0)
+        return Device(device, torch.bfloat16 if good else torch.float32, torch.cuda.get_device_name(device))
+    return Device(device, torch.bfloat16 if _cpu_multiplies_bf16_faster() else torch.float32, _cpu_name())
+
+
+def _cpu_multiplies_bf16_faster() -> bool:
+    """AMX does, and AMD's vdpbf16ps does.
+
+    Intel's vdpbf16ps without AMX runs at half the fp32 rate (docs/benchmarks.md).
+    """
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    amd = "amd" in _cpu_name().lower()
+    return bool(has.get("amx_bf16") or (has.get("avx512_bf16") and amd))
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            facts = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
+        named = {key.strip(): value.strip() for key, value in facts.items()}
+        return f"{named['vendor_id']} {named['model name']}"
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,114 @@
+"""A law as files: `manifest.json` + `weights.safetensors`, addressed by their digest. Torch-free.
+
+The manifest says what a class name must never say: how the network's output becomes the update (`form`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from leym.laws.architectures import Architecture, architectures
+from leym.problems import Problem
+
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class Manifest(BaseModel):
+    """What a law is. `form`: additive `psi + y`, diagonal `psi + y * psi`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=NAME)
+    architecture: str
+    d_state: int = Field(ge=1, le=256)
+    hidden_channels: int = Field(ge=1, le=4096)
+    form: Literal["additive", "diagonal"]
+    boundary: Literal["zero"] = "zero"
+    description: str = ""
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known_architecture(self) -> Manifest:
+        if self.architecture not in architectures():
+            raise ValueError(f"unknown architecture {self.architecture!r}; known: {', '.join(architectures())}")
+        return self
+
+    @property
+    def kind(self) -> Architecture:
+        return architectures()[self.architecture]
+
+    @property
+    def grid_multiple(self) -> int:
+        """Both sides of the grid must be divisible by this (the poolings of a U-Net)."""
+        return self.kind.grid_multiple
+
+
+@dataclass(frozen=True)
+class Bundle:
+    manifest: Manifest
+    digest: str  # sha256, 64 hex digits, of manifest and weights; the name is no part of it
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.digest}"
+
+    @cached_property
+    def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """dtype and shape of every weight, read from the header alone."""
+        return _header(self.path / WEIGHTS)
+
+    @property
+    def parameters(self) -> int:
+        return sum(prod(shape) for _, shape in self.tensors.values())
+
+
+def digest_of(manifest: Manifest, weights: Path) -> str:
+    """sha256 over the canonical manifest without its name, then over the weights file."""
+    canonical = json.dumps(manifest.model_dump(exclude={"name"}), sort_keys=True, separators=(",", ":"))
+    whole = hashlib.sha256(hashlib.sha256(canonical.encode()).digest())
+    with weights.open("rb") as file:
+        whole.update(hashlib.file_digest(file, "sha256").digest())
+    return whole.hexdigest()
+
+
+def read_bundle(path: Path) -> Bundle:
+    """The bundle in a folder. Raises Problem when a file is missing or does not say what it must."""
+    try:
+        manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+        bundle = Bundle(manifest, digest_of(manifest, path / WEIGHTS), path)
+        _ = bundle.tensors
+    except OSError as error:
+        raise Problem(422, "Unreadable law", f"{path.name}: {error.strerror}: {Path(error.filename).name}") from error
+    except ValidationError as error:
+        detail = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise Problem(422, "Unreadable law", f"{path.name}/{MANIFEST}: {detail}") from error
+    return bundle
+
+
+def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if length > min(size, 16 * 2**20):
+            raise Problem(422, "Unreadable law", f"{path.name}: a header of {length} bytes in a file of {size}")
+        try:
+            header = json.loads(file.read(length))
+            return {k: (v["dtype"], tuple(v["shape"])) for k, v in header.items() if k != "__metadata__"}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Problem(422, "Unreadable law", f"{path.name}: the header is no safetensors header") from error

@@ -1,0 +1,47 @@
+"""Every setting of the service: environment variables with the prefix LEYM_.
+
+The defaults run on one machine with no server installed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LEYM_", extra="ignore")
+
+    data: Path = Field(Path("leym-data"), description="folder of everything the service keeps on this machine")
+    redis_url: str = Field(
+        "", description="broker and events; empty: `leym up` starts an embedded Valkey in the data folder"
+    )
+    database_url: str = Field("", description="job table; empty: SQLite in the data folder")
+    store_url: str = Field("", description="frame store; empty: files in the data folder")
+    url: str = Field("http://127.0.0.1:8000", description="where the SDK and the CLI find the API")
+    lease_s: float = Field(20.0, gt=0, description="a worker silent for this long has lost its jobs")
+    checkpoint_s: float = Field(10.0, gt=0, description="longest time between two checkpoints of a running job")
+    commit_s: float = Field(1.0, gt=0, description="longest time that a recorded frame waits for its commit")
+    compile: bool = Field(True, description="0 runs the law eagerly")
+    slots: int = Field(8, ge=1, le=1024, description="batch slots per bucket of a worker")
+    max_attempts: int = Field(3, ge=1, description="a job that was claimed this often without progress has failed")
+    autoscale_idle_s: float = Field(300.0, gt=0, description="a worker idle for this long may be drained")
+    heartbeat_s: float = Field(2.0, gt=0, description="a worker reports itself this often")
+    queue: str = "leym"
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data.absolute() / 'jobs.sqlite'}"
+
+    @property
+    def store(self) -> str:
+        return self.store_url or (self.data.absolute() / "store").as_uri()
+
+
+@lru_cache
+def settings() -> Settings:
+    """The settings of this process, read once from its environment."""
+    return Settings()

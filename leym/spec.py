@@ -1,0 +1,272 @@
+"""What a job is: the one contract of client, API and worker.
+
+Every model refuses unknown keys, and every bound lives in `LIMITS`, so that a refusal can name the key,
+the value and the bound.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from leym.catalog import FIELDS, OBSERVABLES
+
+LAW_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{8,64})?$"
+JOB_ID = r"^[0-9a-z]{26}$"
+
+
+class LIMITS:
+    """Bounds of one job. They protect the workers' memory and the store; none is a property of the physics."""
+
+    side = (4, 1024)  # cells along one edge of the grid
+    steps = 10_000_000
+    seed = 2**63 - 1
+    gamma = 10.0
+    strength = 10.0
+    recordings = len(FIELDS)
+    frames = 1_000_000  # recorded frames of one field
+    stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
+    tags = 32
+    sweep_jobs = 10_000
+    upload_bytes = 256 * 2**20
+    body_bytes = 1 * 2**20
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ComplexNoise(Model):
+    """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
+
+    kind: Literal["complex_noise"] = "complex_noise"
+    strength: float = Field(0.1, ge=0, le=LIMITS.strength)
+
+
+class RandomState(Model):
+    """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell."""
+
+    kind: Literal["random"] = "random"
+
+
+class Zeros(Model):
+    """All cells zero: the law's biases start everything."""
+
+    kind: Literal["zeros"] = "zeros"
+
+
+class FromJob(Model):
+    """The state of another job at a step where its `psi` was recorded, or at its last step."""
+
+    kind: Literal["state"] = "state"
+    job: str = Field(pattern=JOB_ID)
+    step: int = Field(ge=0, le=LIMITS.steps)
+
+
+class Upload(Model):
+    """A state uploaded to `POST /v1/states`, named by its digest."""
+
+    kind: Literal["upload"] = "upload"
+    id: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+Initial = Annotated[ComplexNoise | RandomState | Zeros | FromJob | Upload, Field(discriminator="kind")]
+
+
+class Recording(Model):
+    """One field, stored every `every` steps: frame i is step i * every, frame 0 the start state."""
+
+    field: str
+    every: int = Field(ge=1, le=LIMITS.steps)
+    dtype: Literal["float16", "float32", "complex64"] | None = None
+
+    @field_validator("field")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in FIELDS:
+            raise ValueError(f"unknown field {name!r}; known: {', '.join(FIELDS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _dtype_of_field(self) -> Recording:
+        allowed = FIELDS[self.field].dtypes
+        if self.dtype is not None and self.dtype not in allowed:
+            raise ValueError(f"field {self.field!r} cannot be stored as {self.dtype}; allowed: {', '.join(allowed)}")
+        return self
+
+    @property
+    def stored_dtype(self) -> str:
+        return self.dtype or FIELDS[self.field].dtypes[0]
+
+
+class Observe(Model):
+    """Numbers per step, all of them on one schedule."""
+
+    every: int = Field(ge=1, le=LIMITS.steps)
+    names: tuple[str, ...] = tuple(OBSERVABLES)
+
+    @field_validator("names")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in OBSERVABLES:
+                raise ValueError(f"unknown observable {name!r}; known: {', '.join(OBSERVABLES)}")
+        if len(set(names)) != len(names) or not names:
+            raise ValueError("observable names must be a non-empty list without repeats")
+        return names
+
+
+Precision = Literal["nf4", "int8", "bf16", "fp32", "auto"]
+
+
+class JobSpec(Model):
+    """One universe to run: a law, a grid, a start, a number of steps, and what to keep of it."""
+
+    law: str = Field(pattern=LAW_NAME, examples=["aurora"])
+    grid: tuple[int, int] = Field(examples=[[64, 64]], description="[H, W] in cells")
+    steps: int = Field(ge=1, le=LIMITS.steps, examples=[1000])
+    seed: int = Field(0, ge=0, le=LIMITS.seed)
+    initial: Initial = ComplexNoise()
+    gamma: float = Field(0.01, ge=0, le=LIMITS.gamma)
+    precision: Precision = "auto"
+    record: tuple[Recording, ...] = ()
+    observe: Observe | None = None
+    priority: int = Field(4, ge=0, le=9, description="9 is the most urgent")
+    deadline_s: float | None = Field(None, gt=0, le=30 * 86400)
+    ttl_s: float | None = Field(None, gt=0, le=3650 * 86400)
+    tags: dict[str, str] = Field(default_factory=dict)
+    webhook: Webhook | None = None
+
+    @field_validator("grid")
+    @classmethod
+    def _grid_bounds(cls, grid: tuple[int, int]) -> tuple[int, int]:
+        low, high = LIMITS.side
+        for side in grid:
+            if not low <= side <= high:
+                raise ValueError(f"grid side {side} is outside [{low}, {high}]")
+        return grid
+
+    @field_validator("record")
+    @classmethod
+    def _one_recording_per_field(cls, record: tuple[Recording, ...]) -> tuple[Recording, ...]:
+        names = [r.field for r in record]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"field {name!r} is recorded twice; a job has one recording per field")
+        return record
+
+    @field_validator("tags")
+    @classmethod
+    def _tag_bounds(cls, tags: dict[str, str]) -> dict[str, str]:
+        if len(tags) > LIMITS.tags:
+            raise ValueError(f"{len(tags)} tags; at most {LIMITS.tags}")
+        for key, value in tags.items():
+            if not 1 <= len(key) <= 64 or len(value) > 256:
+                raise ValueError(f"tag {key[:64]!r}: a key has 1 to 64 characters, a value at most 256")
+        return tags
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> JobSpec:
+        for i, r in enumerate(self.record):
+            _check_schedule(f"record.{i}.every", r.every, self.steps)
+        if self.observe:
+            _check_schedule("observe.every", self.observe.every, self.steps)
+        return self
+
+    def frames_of(self, every: int) -> int:
+        """Frames of a recording: steps 0, every, 2 every, … <= steps."""
+        return self.steps // every + 1
+
+    def stored_bytes(self, d_state: int) -> int:
+        """Uncompressed bytes that the recordings of this job take in the store."""
+        h, w = self.grid
+        total = 0
+        for r in self.record:
+            cell = {"float16": 2, "float32": 4, "complex64": 8}[r.stored_dtype]
+            total += self.frames_of(r.every) * h * w * cell * (d_state if FIELDS[r.field].per_channel else 1)
+        return total
+
+
+class Webhook(Model):
+    url: str = Field(pattern=r"^https?://", max_length=2048)
+
+
+def _check_schedule(key: str, every: int, steps: int) -> None:
+    if every > steps:
+        raise ValueError(f"{key} = {every} is over steps = {steps}")
+    if steps // every + 1 > LIMITS.frames:
+        raise ValueError(f"{key} = {every} gives {steps // every + 1} frames; at most {LIMITS.frames}")
+
+
+class SeedRange(Model):
+    """`count` seeds from `start` on."""
+
+    start: int = Field(0, ge=0, le=LIMITS.seed)
+    count: int = Field(ge=1, le=LIMITS.sweep_jobs)
+
+
+class SweepSpec(Model):
+    """A base JobSpec and, per key of it, the values to run: their product, or zipped."""
+
+    base: dict[str, Any]
+    axes: dict[str, list[Any] | SeedRange] = Field(min_length=1)
+    mode: Literal["product", "zip"] = "product"
+
+    @model_validator(mode="after")
+    def _sizes(self) -> SweepSpec:
+        lengths = {key: len(values) for key, values in self.values().items()}
+        for key, n in lengths.items():
+            if n == 0:
+                raise ValueError(f"axis {key!r} has no values")
+            if key.split(".")[0] not in JobSpec.model_fields:
+                raise ValueError(f"axis {key!r} is no key of a JobSpec")
+        if self.mode == "zip" and len(set(lengths.values())) > 1:
+            raise ValueError(f"zipped axes must have equal lengths, got {lengths}")
+        size = self.size()
+        if size > LIMITS.sweep_jobs:
+            raise ValueError(f"the sweep has {size} jobs; at most {LIMITS.sweep_jobs}")
+        return self
+
+    def values(self) -> dict[str, list[Any]]:
+        return {
+            key: list(range(v.start, v.start + v.count)) if isinstance(v, SeedRange) else v
+            for key, v in self.axes.items()
+        }
+
+    def size(self) -> int:
+        lengths = [len(v) for v in self.values().values()]
+        if self.mode == "zip":
+            return lengths[0]
+        size = 1
+        for n in lengths:
+            size *= n
+        return size
+
+    def points(self) -> list[dict[str, Any]]:
+        """The value of every axis, for each member in order (the last axis varies fastest)."""
+        values = self.values()
+        rows = zip(*values.values(), strict=True) if self.mode == "zip" else product(*values.values())
+        return [dict(zip(values, row, strict=True)) for row in rows]
+
+    def members(self) -> list[tuple[dict[str, Any], JobSpec]]:
+        """Each point of the sweep with its JobSpec; raises pydantic.ValidationError on the first that is no JobSpec."""
+        return [(point, JobSpec.model_validate(_with(self.base, point))) for point in self.points()]
+
+
+def _with(base: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
+    """`base` with each dotted key of `point` set, e.g. `initial.strength`."""
+    spec = dict(base)
+    for key, value in point.items():
+        *parents, last = key.split(".")
+        node = spec
+        for parent in parents:
+            child = node.get(parent)
+            node[parent] = dict(child) if isinstance(child, dict) else {}
+            node = node[parent]
+        node[last] = value
+    return spec
+
+
+JobSpec.model_rebuild()

@@ -1,0 +1,59 @@
+"""Laws for tests: the oracle laws with their reference trajectories, and small ones made on the spot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
+
+ORACLE = Path(__file__).parent / "oracle"
+FORMS = {"unet": "additive", "unet_unitary": "diagonal", "mlp": "additive", "deep_qca": "additive"}
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A law with random weights and the trajectory that the reference implementation gives it."""
+
+    bundle: Bundle
+    psi: dict[int, np.ndarray]  # step -> complex64 [H, W, d]
+    gamma: float
+
+
+def write_law(folder: Path, weights: dict[str, np.ndarray], **manifest: Any) -> Bundle:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: np.ascontiguousarray(value) for key, value in weights.items()}, folder / WEIGHTS)
+    (folder / MANIFEST).write_text(json.dumps(Manifest(name=folder.name, **manifest).model_dump()))
+    return read_bundle(folder)
+
+
+def oracle(name: str, folder: Path) -> Oracle:
+    with np.load(ORACLE / f"{name}.npz") as arrays:
+        meta = json.loads(str(arrays["meta"]))
+        weights = {key[2:]: arrays[key] for key in arrays if key.startswith("w:")}
+        psi = {int(key[4:]): arrays[key] for key in arrays if key.startswith("psi_")}
+    kind = {key: meta[key] for key in ("architecture", "d_state", "hidden_channels")}
+    return Oracle(write_law(folder / name, weights, form=FORMS[name], **kind), psi, meta["gamma"])
+
+
+def random_law(
+    folder: Path, architecture: str, *, d: int = 2, c: int = 4, form: str = "additive", seed: int = 0
+) -> Bundle:
+    """A law with weights as torch draws them, out-bias 0 and out-weight std 1: alive."""
+    import torch
+
+    from leym.laws.network import empty_network
+
+    manifest = Manifest(name=folder.name, architecture=architecture, d_state=d, hidden_channels=c, form=form)
+    torch.manual_seed(seed)
+    network = type(empty_network(manifest))(d, c)
+    head = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)][-1]
+    torch.nn.init.normal_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    return write_law(folder, weights, architecture=architecture, d_state=d, hidden_channels=c, form=form)

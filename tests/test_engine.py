@@ -1,0 +1,259 @@
+"""Continuous batching: who joins when, who leaves when, and that nobody's bits depend on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from leym.engine.bucket import rung_for
+from leym.engine.engine import Engine
+from leym.engine.run import Checkpoint, Run
+from leym.engine.stepper import compile_step, make_step_
+from leym.spec import ComplexNoise, Observe, Recording
+from tests.laws import FORMS, oracle, random_law
+from tests.recording_sink import RecordingSink
+
+PSI = (Recording(field="psi", every=7),)
+
+
+@pytest.fixture(scope="module")
+def law(tmp_path_factory):
+    return random_law(tmp_path_factory.mktemp("laws") / "alive", "UNET", d=2, c=4)
+
+
+@pytest.fixture
+def engines():
+    """Make started engines that are stopped at the end."""
+    made: list[Engine] = []
+
+    def make(slots: int = 4, **options) -> Engine:
+        made.append(Engine(slots, **({"compile": False} | options)))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.stop()
+
+
+def a_run(law, *, id="job", steps=40, seed=0, gamma=0.01, record=PSI, precision="nf4", grid=(16, 16), **more) -> Run:
+    initial = more.pop("initial", ComplexNoise())
+    return Run(id, law, precision, grid, steps, gamma, seed, initial, RecordingSink(), record=record, **more)
+
+
+def alone(engines, law, **options) -> np.ndarray:
+    run = a_run(law, **options)
+    engines().submit(run)
+    return run.sink.wait().psi()
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("architecture", ["UNET", "UNET_UNITARY", "MLP", "DEEP_QCA"])
+def test_frames_are_the_same_bits_alone_and_among_any_batch_mates(architecture, compile, engines, tmp_path):
+    form = "diagonal" if architecture == "UNET_UNITARY" else "additive"
+    law = random_law(tmp_path / "law", architecture, form=form)
+    first = a_run(law, seed=3)
+    engine = engines(8, compile=compile)
+    engine.submit(first)
+    expected = first.sink.wait().psi()
+    assert np.abs(expected[-1] - expected[1]).max() > 1e-3  # the universe moves, so equal bits mean something
+    mates = [a_run(law, id=f"mate-{i}", seed=i, steps=10 + 13 * i, gamma=0.02 * i) for i in range(5)]
+    again = a_run(law, id="again", seed=3)
+    for run in [*mates[:3], again, *mates[3:]]:
+        engine.submit(run)
+    for run in [again, *mates]:
+        run.sink.wait()
+    assert np.array_equal(again.sink.psi(), expected)
+    assert not np.array_equal(mates[0].sink.psi()[1], expected[1])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_engine_meets_the_oracle(name, engines, tmp_path):
+    law = oracle(name, tmp_path)
+    run = a_run(law.bundle, steps=10, precision="fp32", initial=law.psi[0], record=(Recording(field="psi", every=1),))
+    engines().submit(run)
+    psi = run.sink.wait().psi()
+    assert np.array_equal(psi[0], law.psi[0])
+    assert np.abs(psi[1] - law.psi[1]).max() < 1e-5 and np.abs(psi[10] - law.psi[10]).max() < 1e-3
+
+
+def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
+    record = (Recording(field="phase", every=4, dtype="float16"), Recording(field="activity", every=6))
+    run = a_run(law, steps=25, record=record, observe=Observe(every=5, names=("activity", "fidelity")))
+    engines().submit(run)
+    sink = run.sink.wait()
+    assert list(sink.fields) == sorted(sink.fields)
+    assert [s for s, f in sink.fields.items() if "phase" in f] == [0, 4, 8, 12, 16, 20, 24]
+    assert [s for s, f in sink.fields.items() if "activity" in f] == [0, 6, 12, 18, 24]
+    assert [s for s, o in sink.observables.items() if o] == [0, 5, 10, 15, 20, 25]
+    assert sink.fields[4]["phase"].dtype == np.float16 and sink.fields[4]["phase"].shape == (16, 16)
+    assert sink.observables[0] == {"activity": 0.0, "fidelity": pytest.approx(1)}
+    assert sink.observables[5]["activity"] > 0 and sink.step == 25
+    assert sink.calls == ["admitted", "finished"]
+
+
+def test_activity_compares_with_the_step_before(engines, law):
+    record = (Recording(field="psi", every=1), Recording(field="activity", every=5))
+    run = a_run(law, steps=10, record=record)
+    engines().submit(run)
+    fields = run.sink.wait().fields
+    a, b = fields[4]["psi"].astype(complex), fields[5]["psi"].astype(complex)
+    expected = 1 - np.abs((a.conj() * b).sum(-1)) / (np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1))
+    np.testing.assert_allclose(fields[5]["activity"], expected, atol=1e-6)
+
+
+def test_resume_from_any_step_gives_the_same_bits(engines, law):
+    whole = a_run(law, steps=40, record=(Recording(field="psi", every=1),))
+    engines().submit(whole)
+    psi = whole.sink.wait().psi()
+    for step in (1, 13, 39):
+        rest = a_run(law, steps=40, record=PSI, start=Checkpoint(step, {"psi": psi[step]}))
+        engines().submit(rest)
+        for s, fields in rest.sink.wait().fields.items():
+            assert s > step and np.array_equal(fields["psi"], psi[s])
+        assert np.array_equal(rest.sink.last, psi[40])
+
+
+def test_drain_checkpoints_running_and_releases_waiting_runs_and_they_go_on_elsewhere(engines, law):
+    expected = alone(engines, law, steps=3000, record=(Recording(field="psi", every=1000),))
+    engine = engines(slots=1)
+    running = a_run(law, id="running", steps=3000, record=(Recording(field="psi", every=1000),))
+    waiting = a_run(law, id="waiting")
+    engine.submit(running)
+    assert running.sink.began.wait(60)
+    engine.submit(waiting)
+    engine.drain()
+    assert running.sink.calls == ["admitted", "released"] and waiting.sink.calls == ["released"]
+    ((step, arrays),) = running.sink.checkpoints.items()
+    assert 0 <= step < 3000
+    rest = a_run(law, steps=3000, record=(Recording(field="psi", every=1000),), start=Checkpoint(step, arrays))
+    engines().submit(rest)
+    frames = running.sink.fields | rest.sink.wait().fields
+    assert np.array_equal(np.stack([frames[s]["psi"] for s in sorted(frames)]), expected)
+
+
+def test_short_runs_do_not_wait_for_long_ones_and_free_slots_are_refilled(engines, law):
+    engine = engines(slots=2)
+    long = a_run(law, id="long", steps=100_000, record=())
+    engine.submit(long)
+    shorts = [a_run(law, id=f"short-{i}", steps=20, record=()) for i in range(5)]
+    for run in shorts:
+        engine.submit(run)
+    for run in shorts:
+        run.sink.wait()
+    assert not long.sink.over.is_set()
+    engine.cancel("long")
+
+
+def test_the_more_urgent_run_gets_the_next_slot(engines, law):
+    engine = engines(slots=1)
+    engine.submit(a_run(law, id="first", steps=500, record=()))
+    order: list[str] = []
+    runs = [a_run(law, id=f"p{p}", priority=p, steps=5, record=()) for p in (0, 9, 4)]
+    for run in runs:
+        run.sink.admitted = lambda id=run.id: order.append(id)
+        engine.submit(run)
+    for run in runs:
+        run.sink.wait()
+    assert order == ["p9", "p4", "p0"]
+
+
+def test_cancel_evicts_running_and_waiting_runs_without_another_word(engines, law):
+    engine = engines(slots=1)
+    running, waiting = (a_run(law, id=i, steps=1_000_000, record=()) for i in ("running", "waiting"))
+    engine.submit(running)
+    engine.submit(waiting)
+    assert running.sink.began.wait(60)
+    engine.cancel("running")
+    engine.cancel("waiting")
+    last = a_run(law, id="last", steps=3, record=())
+    engine.submit(last)
+    last.sink.wait()
+    assert running.sink.calls == ["admitted"] and waiting.sink.calls == []
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_a_state_that_turns_non_finite_fails_its_own_run_with_the_step_named(compile, engines, law):
+    expected = alone(engines, law, seed=1) if not compile else None
+    engine = engines(compile=compile)
+    bad_start = np.full((16, 16, 2), np.nan, np.complex64)
+    mate, bad = a_run(law, id="mate", seed=1), a_run(law, id="bad", initial=bad_start)
+    engine.submit(mate)
+    engine.submit(bad)
+    assert bad.sink.wait().calls[-1] == "failed"
+    assert "not finite from step 1 on" in bad.sink.problem.detail and "bad" in bad.sink.problem.detail
+    assert sorted(bad.sink.fields) == [0]
+    mate.sink.wait()
+    if expected is not None:
+        assert np.array_equal(mate.sink.psi(), expected)
+
+
+def test_a_slow_sink_gives_up_its_slot_and_loses_nothing(engines, law, monkeypatch):
+    expected = alone(engines, law, steps=60, record=(Recording(field="psi", every=1),))
+    monkeypatch.setattr("leym.engine.courier.LIMIT", 20_000)  # five frames of 4 KiB
+    engine = engines(slots=1)
+    slow = a_run(law, id="slow", steps=60, record=(Recording(field="psi", every=1),))
+    quick = a_run(law, id="quick", steps=30, record=())
+    take, held = slow.sink.frames, __import__("threading").Event()
+
+    def frames(step, fields, observables):
+        if step == 3:
+            assert held.wait(60)
+        take(step, fields, observables)
+
+    slow.sink.frames = frames
+    engine.submit(slow)
+    engine.submit(quick)
+    quick.sink.wait()  # gets the only slot while the other's sink is stuck
+    assert not slow.sink.over.is_set()
+    held.set()
+    assert np.array_equal(slow.sink.wait().psi(), expected)
+
+
+def test_a_law_that_cannot_be_made_ready_fails_its_run_and_the_engine_goes_on(engines, law, tmp_path):
+    broken = random_law(tmp_path / "broken", "MLP")
+    (broken.path / "weights.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    engine = engines()
+    bad, good = a_run(broken, id="bad"), a_run(law, id="good")
+    engine.submit(bad)
+    engine.submit(good)
+    assert bad.sink.wait().calls == ["failed"] and "missing key" in bad.sink.problem.detail
+    assert good.sink.wait().calls[-1] == "finished"
+
+
+def test_the_step_compiles_to_one_graph_without_a_break(engines, law):
+    from leym.laws.network import empty_network, load_weights
+
+    network = empty_network(law.manifest)
+    network.load_state_dict(load_weights(law), assign=True)
+    step_ = make_step_(network, "additive")
+    arguments = torch.randn(2, 4, 16, 16), torch.zeros(2, 1, 1, 1), torch.zeros(2, dtype=torch.int64)
+    explained, compiled, eager = ([a.clone() for a in arguments] for _ in range(3))
+    report = torch._dynamo.explain(step_)(*explained)
+    assert report.graph_count == 1 and report.graph_break_count == 0
+    engine = engines()
+    with torch.no_grad():
+        compile_step(step_, engine.device)(*compiled)
+        step_(*eager)
+    torch.testing.assert_close(compiled[0], eager[0], atol=1e-5, rtol=0)
+    assert compiled[2].tolist() == [1, 1]
+
+
+def test_rungs_fill_a_call_and_never_exceed_the_slots():
+    assert rung_for((64, 64), 8, "cpu") == 4
+    assert rung_for((16, 16), 8, "cpu") == 8
+    assert rung_for((512, 512), 8, "cpu") == 1
+    assert rung_for((64, 64), 64, "cuda") == 64
+
+
+def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
+    engine = engines(slots=4)
+    run = a_run(law, steps=30)
+    engine.submit(run)
+    run.sink.wait()
+    info, attributes = engine.info(), engine.attributes(run)
+    assert info["cell_steps"] == 30 * 16 * 16 and info["slot_steps"] == 30
+    assert info["lane_steps"] == 30 * attributes["rung"] and info["busy"] == 0
+    assert attributes["compiled"] is False and "threads" in attributes["device"]
+    assert info["buckets"][0]["bytes_at_rest"] < info["buckets"][0]["bytes_awake"]
