@@ -30,7 +30,8 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="a job that was claimed this often without progress has failed")
     autoscale_idle_s: float = Field(300.0, gt=0, description="a worker idle for this long may be drained")
     heartbeat_s: float = Field(2.0, gt=0, description="a worker reports itself this often")
-    queue: str = "leym"
+    queue: str = Field("leym", description="name of the Celery queue")
+    warm: str = Field("", description="buckets ready before a worker is: law/precision/HxW, separated by commas")
 
     @property
     def database(self) -> str:

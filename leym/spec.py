@@ -30,8 +30,11 @@ class LIMITS:
     stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
     tags = 32
     sweep_jobs = 10_000
+    sweep_bytes = 1024 * 2**30  # of all jobs of a sweep together
     upload_bytes = 256 * 2**20
     body_bytes = 1 * 2**20
+    answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
+    answer_pixels = 32 * 2**20  # of one picture or animation
 
 
 class Model(BaseModel):
@@ -252,10 +255,10 @@ class SweepSpec(Model):
 
     def members(self) -> list[tuple[dict[str, Any], JobSpec]]:
         """Each point of the sweep with its JobSpec; raises pydantic.ValidationError on the first that is no JobSpec."""
-        return [(point, JobSpec.model_validate(_with(self.base, point))) for point in self.points()]
+        return [(point, JobSpec.model_validate(with_point(self.base, point))) for point in self.points()]
 
 
-def _with(base: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
+def with_point(base: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
     """`base` with each dotted key of `point` set, e.g. `initial.strength`."""
     spec = dict(base)
     for key, value in point.items():

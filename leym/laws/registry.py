@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from pathlib import Path
 
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.problems import Problem
 from leym.settings import settings
+
+log = logging.getLogger(__name__)
 
 SHIPPED = Path(__file__).parents[2] / "laws"
 
@@ -23,7 +26,11 @@ class Registry:
         found: dict[str, Bundle] = {}
         for folder in self.folders:
             for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-                bundle = _cached(manifest.parent, _stamp(manifest.parent))
+                try:
+                    bundle = _cached(manifest.parent, _stamp(manifest.parent))
+                except Problem as problem:  # one broken folder must not take the other laws away
+                    log.error("a law is left out: %s", problem.detail)
+                    continue
                 found[bundle.name] = bundle
         return sorted(found.values(), key=lambda bundle: bundle.name)
 

@@ -1,0 +1,22 @@
+"""Jobs as the routes look them up: a deleted one is gone, and says so."""
+
+from __future__ import annotations
+
+from app.services import Services
+from leym.frames.reader import FrameReader
+from leym.jobs.records import Job
+from leym.problems import Problem
+
+
+def find_job(services: Services, job_id: str) -> Job:
+    """Raises Problem 404 (never was) or 410 (deleted)."""
+    job = services.table.get(job_id)
+    if job.deleted_at is not None:
+        raise Problem(410, "Gone", f"job {job_id!r} has been deleted")
+    return job
+
+
+def reader_of(services: Services, job_id: str) -> tuple[Job, FrameReader]:
+    """A job and the reader of its frames. Raises like `find_job`."""
+    job = find_job(services, job_id)
+    return job, FrameReader(services.store, job, lambda: services.table.get(job_id))

@@ -1,0 +1,152 @@
+"""Prometheus metrics. What this process counts goes through files that all processes of gunicorn share; what the
+service as a whole is doing is read from the job table at scrape, on a registry of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from sqlalchemy.exc import SQLAlchemyError
+
+from leym.jobs.records import JobState
+
+if TYPE_CHECKING:
+    from app.services import Services
+
+log = logging.getLogger(__name__)
+
+ALIVE_HEARTBEATS = 5  # a worker silent for so many heartbeats is not counted
+ANSWER_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+_here = CollectorRegistry()
+REQUESTS = Counter("leym_http_requests", "Requests answered.", ("method", "route", "status"), registry=_here)
+ANSWER_S = Histogram(
+    "leym_http_request_duration_seconds",
+    "From a request to the head of its answer; streams and long polls are not in it.",
+    ("method", "route"),
+    buckets=ANSWER_BUCKETS_S,
+    registry=_here,
+)
+STREAMS = Counter("leym_http_streams", "Event streams opened.", registry=_here)
+TICKETS_LEFT = Counter(
+    "leym_tickets_left", "Tickets that the broker did not take at once; the outbox sends them.", registry=_here
+)
+
+
+def register(app: Flask) -> None:
+    """Count every request of `app`."""
+
+    @app.before_request
+    def begin() -> None:
+        g.began = time.perf_counter()
+
+    @app.after_request
+    def count(response: Response) -> Response:
+        # the rule, not the path: ids and made-up paths must not become label values
+        route = request.url_rule.rule if request.url_rule else "(none)"
+        method = request.method if request.method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "(other)"
+        REQUESTS.labels(method, route, str(response.status_code)).inc()
+        began = getattr(g, "began", None)
+        if began is not None and not request.args.get("wait") and not response.is_streamed:
+            ANSWER_S.labels(method, route).observe(time.perf_counter() - began)
+        return response
+
+
+def exposition(services: Services) -> Response:
+    """All metrics in Prometheus' text format."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        counted = CollectorRegistry()
+        MultiProcessCollector(counted)
+    else:
+        counted = _here
+    table = CollectorRegistry()
+    table.register(TableCollector(services))
+    return Response(generate_latest(counted) + generate_latest(table), content_type=CONTENT_TYPE_LATEST)
+
+
+class TableCollector:
+    """The service as the job table sees it. An unreachable table is a metric too, not a failed scrape."""
+
+    def __init__(self, services: Services):
+        self.services = services
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # or registering would already read the table
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            found = [*self._jobs(), *self._backlog(), *self._workers(), *self._latencies()]
+        except SQLAlchemyError as error:
+            log.warning("no metrics of the job table: %s", error)
+            yield GaugeMetricFamily("leym_job_table_up", "1 when the job table answered this scrape.", 0)
+            return
+        yield GaugeMetricFamily("leym_job_table_up", "1 when the job table answered this scrape.", 1)
+        yield from found
+
+    def _jobs(self) -> Iterator[Metric]:
+        table = self.services.table
+        totals: dict[str, Any] = table.totals()
+        yield _counter("leym_jobs_submitted", "Jobs accepted.", totals["submitted"])
+        finished = CounterMetricFamily("leym_jobs_finished", "Jobs that ended, by their final state.", labels=["state"])
+        for state in ("succeeded", "failed", "cancelled"):
+            finished.add_metric([state], totals[state])
+        yield finished
+        yield _counter("leym_cell_steps", "Cell-steps committed.", totals["cell_steps"])
+        yield _counter("leym_frames", "Frames committed.", totals["frames"])
+        counts = table.counts()
+        jobs = GaugeMetricFamily("leym_jobs", "Jobs in each state.", labels=["state"])
+        for state in JobState:
+            jobs.add_metric([state.value], counts.get(state, 0))
+        yield jobs
+
+    def _backlog(self) -> Iterator[Metric]:
+        backlog = self.services.table.backlog()
+        yield _gauge("leym_queue_depth", "Jobs that wait for a worker.", self.services.table.counts().get("queued", 0))
+        yield _gauge("leym_queue_oldest_seconds", "Age of the oldest queued job.", backlog["oldest_queued_s"] or 0)
+        yield _gauge("leym_backlog_cell_steps", "Cell-steps left, queued and running.", backlog["cell_steps"])
+        yield _gauge("leym_backlog_queued_cell_steps", "Cell-steps of queued jobs.", backlog["queued_cell_steps"])
+
+    def _workers(self) -> Iterator[Metric]:
+        workers = self.services.table.workers(alive_s(self.services))
+        slots, busy = sum(w.slots for w in workers), sum(w.busy for w in workers)
+        yield _gauge("leym_workers", "Workers alive.", len(workers))
+        yield _gauge("leym_slots", "Batch slots of all workers.", slots)
+        yield _gauge("leym_slots_busy", "Batch slots with a job in them.", busy)
+        yield _gauge("leym_slot_occupancy_ratio", "Busy slots over slots; 0 without any.", busy / slots if slots else 0)
+        speed = GaugeMetricFamily("leym_worker_cell_steps_per_second", "Speed of each worker.", labels=["worker"])
+        for worker in workers:
+            speed.add_metric([worker.name], worker.cell_steps_per_s)
+        yield speed
+
+    def _latencies(self) -> Iterator[Metric]:
+        found = self.services.table.latencies()
+        yield _histogram("leym_job_queue_wait_seconds", "From submission to start, of finished jobs.", found["wait"])
+        yield _histogram("leym_job_duration_seconds", "From submission to end, of finished jobs.", found["total"])
+
+
+def alive_s(services: Services) -> float:
+    return services.settings.heartbeat_s * ALIVE_HEARTBEATS
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value)
+
+
+def _histogram(name: str, text: str, data: Any) -> Metric:
+    buckets = [(_bound(le), n) for le, n in data["buckets"]]
+    return HistogramMetricFamily(name, text, buckets, data["sum"])
+
+
+def _bound(le: Any) -> str:
+    return "+Inf" if le in (None, "+Inf", float("inf")) else str(float(le))

@@ -1,0 +1,262 @@
+"""The shapes of requests and answers, as the OpenAPI document shows them. What a job is stands in `leym.spec`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from leym.spec import LIMITS
+
+State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+WAIT_S = 60  # of a long poll; proxies cut requests that are silent for longer
+PAGE = 200  # jobs of one page
+
+
+class Body(BaseModel):
+    """An answer: exactly these keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Query(BaseModel):
+    """Parameters: unknown ones are refused, so that a misspelt filter does not answer everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class BrokenKey(Body):
+    pointer: str = Field(description="JSON pointer into the body, or /name of a parameter", examples=["/steps"])
+    detail: str = Field(description="names the key, the value and the bound")
+
+
+class ProblemBody(BaseModel):
+    """An RFC 9457 problem; some have more members."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    errors: list[BrokenKey] = Field(default_factory=list)
+
+
+class Times(Body):
+    """Where a job's time went, in seconds."""
+
+    waited_s: float | None = Field(description="from submission to its start; null before that")
+    ran_s: float | None = Field(description="from its start to its end; null before that")
+
+
+class JobBody(Body):
+    id: str = Field(examples=["01ja0000000000000000000000"])
+    state: State
+    step: int = Field(description="steps done whose frames are stored and can be read")
+    steps: int
+    law: str = Field(description="name@digest: exactly the weights that run")
+    precision: str = Field(description="what `auto` was resolved to")
+    d_state: int
+    spec: dict[str, Any] = Field(description="the JobSpec as it was taken, with all defaults")
+    priority: int
+    tags: dict[str, str]
+    sweep: str | None
+    point: dict[str, Any] | None = Field(description="of a member of a sweep: its value on every axis")
+    epoch: int = Field(description="how often a worker took it up")
+    attempts: int = Field(description="claims without progress since")
+    error: dict[str, Any] | None = Field(description="why it failed, as a problem")
+    observables: dict[str, float | None] | None = Field(description="the last numbers observed")
+    created_at: str = Field(description="RFC 3339, UTC, like the other two")
+    started_at: str | None
+    finished_at: str | None
+    queue: Times
+    links: dict[str, str] = Field(description="self, events, frames, observables, store, cancel")
+
+
+class JobPage(Body):
+    items: list[JobBody]
+    next: str | None = Field(description="cursor of the next page")
+
+
+class FieldBody(BaseModel):
+    """One recorded field."""
+
+    name: str
+    shape: list[int] = Field(description="[committed frames, H, W] or [committed frames, H, W, d]")
+    dtype: str
+    dims: list[str] = []
+    units: str
+    every: int
+    committed: int = Field(description="frames that can be read")
+    steps: dict[str, int] = Field(description="start, stop and stride of their steps; stop is exclusive")
+
+
+class FieldList(Body):
+    items: list[FieldBody]
+
+
+class StateBody(Body):
+    id: str = Field(description="for `initial`: {kind: upload, id}")
+    shape: list[int] = Field(description="[H, W, d]")
+
+
+class SweepBody(Body):
+    id: str
+    size: int = Field(description="jobs")
+    state: str = Field(description="running, or how it ended: failed, cancelled or succeeded")
+    counts: dict[str, int] = Field(description="jobs per state")
+    spec: dict[str, Any]
+    created_at: str
+    links: dict[str, str]
+
+
+class SweepPage(Body):
+    items: list[SweepBody]
+    next: str | None
+
+
+class SweepRow(Body):
+    id: str
+    state: State
+    step: int
+    steps: int
+    point: dict[str, Any]
+    observables: dict[str, float | None]
+
+
+class SweepTable(Body):
+    items: list[SweepRow]
+    next: str | None
+
+
+class LawBody(Body):
+    name: str
+    digest: str
+    ref: str = Field(description="name@digest, to pin exactly these weights")
+    architecture: str
+    form: str
+    d_state: int
+    hidden_channels: int
+    parameters: int
+    grid_multiple: int = Field(description="both sides of a grid must be divisible by it")
+    boundary: str
+    description: str
+    provenance: dict[str, Any]
+
+
+class LawList(Body):
+    items: list[LawBody]
+    next: str | None = None
+
+
+class WorkerBody(Body):
+    name: str
+    host: str
+    pid: int
+    device: str
+    state: str = Field(description="starting, ready or draining")
+    slots: int
+    busy: int
+    waiting: int = Field(description="jobs it holds that wait for a slot")
+    buckets: list[dict[str, Any]]
+    cell_steps: int
+    cell_steps_per_s: float
+    idle_s: float | None
+    started_at: str
+    updated_at: str
+    info: dict[str, Any]
+
+
+class WorkerList(Body):
+    items: list[WorkerBody]
+    next: str | None = None
+
+
+class QueueBody(Body):
+    states: dict[str, int] = Field(description="jobs per state")
+    jobs: int = Field(description="that wait or run")
+    cell_steps: int = Field(description="left to do of them")
+    queued_cell_steps: int
+    oldest_queued_s: float | None
+    buckets: list[dict[str, Any]] = Field(description="backlog per law, precision and grid")
+
+
+class HealthBody(Body):
+    status: str
+
+
+class ReadyBody(Body):
+    ready: bool
+    checks: dict[str, str]
+
+
+class IdempotencyHeader(BaseModel):
+    """A repeated request with the same key finds the first job; the same key with another body is refused."""
+
+    idempotency_key: str | None = Field(None, min_length=1, max_length=255, alias="Idempotency-Key")
+
+
+class IdPath(BaseModel):
+    id: str = Field(max_length=64)
+
+
+class FieldPath(BaseModel):
+    id: str = Field(max_length=64)
+    field: str = Field(max_length=64)
+
+
+class StorePath(BaseModel):
+    id: str = Field(max_length=64)
+    key: str = Field(max_length=512, description="a key of the Zarr hierarchy, e.g. zarr.json or phase/c/0/0/0")
+
+
+class LawPath(BaseModel):
+    name: str = Field(max_length=130, description="name or name@digest")
+
+
+class WaitQuery(Query):
+    wait: float = Field(0, ge=0, le=WAIT_S, description="seconds to wait until the state changes")
+    state: State | None = Field(None, description="the state you know; by default the one at the request")
+
+
+class PageQuery(Query):
+    limit: int = Field(50, ge=1, le=PAGE)
+    cursor: str | None = Field(None, max_length=200, description="`next` of the page before")
+
+
+class JobsQuery(PageQuery):
+    state: State | None = None
+    law: str | None = Field(None, max_length=130, description="name, or name@digest")
+    tag: str | None = Field(None, max_length=330, description="key:value or key=value")
+    sweep: str | None = Field(None, max_length=64)
+
+
+class Selection(Query):
+    start: int | None = Field(None, ge=0, description="first step")
+    stop: int | None = Field(None, ge=0, description="step to stop before")
+    stride: int = Field(1, ge=1, le=LIMITS.steps, description="every n-th recorded frame")
+
+
+class FramesQuery(Selection):
+    format: Literal["npy", "npz", "png", "gif", "webp"] = "npz"
+    last: int | None = Field(None, ge=1, le=LIMITS.frames, description="only the last n frames of the selection")
+    channel: int | None = Field(None, ge=0, description="for pictures of a field with channels")
+    fps: float = Field(12, ge=0.1, le=60)
+    scale: int | None = Field(None, ge=1, le=64, description="pixels per cell; by default one that is good to see")
+
+
+class ObservablesQuery(Selection):
+    format: Literal["json", "csv", "npz"] = "json"
+    names: str | None = Field(None, max_length=1000, description="separated by commas; all by default")
+
+
+class EventsQuery(Query):
+    last_event_id: str | None = Field(None, max_length=20, description="like the header: resume after this step")
+
+
+class EventsHeader(BaseModel):
+    last_event_id: str | None = Field(None, max_length=20, alias="Last-Event-ID")
+
+
+class TableQuery(PageQuery):
+    format: Literal["json", "csv"] = "json"
+    limit: int = Field(LIMITS.sweep_jobs, ge=1, le=LIMITS.sweep_jobs)

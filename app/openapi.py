@@ -1,0 +1,153 @@
+"""The one module that knows flask-openapi: the app class, routers, how answers are described, and the docs page.
+
+Everything else in `app` uses these few names, so another library could take its place here.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, send_from_directory
+from flask_openapi import APIBlueprint, Info, MediaType, OpenAPI, RequestBody, Tag
+from flask_openapi.types import ResponseDict
+from pydantic import BaseModel, ValidationError
+
+from app.errors import problem_of_validation
+from app.models import ProblemBody
+from leym import __version__
+
+OPENAPI_VERSION = "3.1.1"
+JSON, PROBLEM, OCTETS = "application/json", "application/problem+json", "application/octet-stream"
+
+ABOUT = """Runs Ley M universes as jobs: submit a law, a grid and a number of steps; get frames, observables, pictures
+and live events. A frame's id is its step in every transport. Every error is an RFC 9457 problem whose `errors` name
+the key, the value and the bound."""
+
+SCHEMAS = "#/components/schemas/{model}"
+
+_described: dict[str, type[BaseModel]] = {}  # the schemas of `media`, which flask-openapi does not see
+_OF_EVERY_ROUTE = (400, 405, 500, 503)
+
+
+def make_app(name: str) -> OpenAPI:
+    """A Flask app that validates requests by pydantic models and describes itself at /openapi.json."""
+
+    def refuse(error: ValidationError) -> Response:
+        raise problem_of_validation(error)
+
+    app = OpenAPI(
+        name,
+        static_folder=None,
+        info=Info(title="Ley M simulation service", version=__version__, description=ABOUT),
+        operation_id_callback=_name,
+        validation_error_model=ProblemBody,
+        validation_error_callback=refuse,
+        doc_ui=False,
+    )
+    app.openapi_version = OPENAPI_VERSION
+    return app
+
+
+def router(name: str, description: str) -> APIBlueprint:
+    """A group of routes, shown together in the docs."""
+    tag = Tag(name=name, description=description)
+    return APIBlueprint(name, f"app.{name}", abp_tags=[tag], operation_id_callback=_name)
+
+
+def _name(*, name: str, **_: Any) -> str:
+    """The function of a route is its operation id."""
+    return name
+
+
+def answers(ok: dict[int, type[BaseModel] | dict[str, Any] | str], *problems: int) -> ResponseDict:
+    """The `responses` of a route: what it answers (a model, `media(…)` or a sentence for an empty body), and which
+    problems beside those that any route may answer."""
+    found: ResponseDict = {
+        str(status): {"description": body} if isinstance(body, str) else body for status, body in ok.items()
+    }
+    for status in sorted({*problems, *_OF_EVERY_ROUTE, 422}):
+        schema = {"$ref": SCHEMAS.format(model=ProblemBody.__name__)}
+        found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {PROBLEM: {"schema": schema}}}
+    return found
+
+
+def media(description: str, *types: str, schema: type[BaseModel] | None = None, **headers: str) -> dict[str, Any]:
+    """A body of one of `types`. JSON has the given schema, the others are bytes or text. `headers`: name=meaning."""
+    content: dict[str, Any] = {}
+    for kind in types:
+        if kind == JSON and schema:
+            content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
+            _described[schema.__name__] = schema
+        elif kind.startswith("text/"):
+            content[kind] = {"schema": {"type": "string"}}
+        else:
+            content[kind] = {"schema": {}}
+    shown = {
+        name.replace("_", "-"): {"description": meaning, "schema": {"type": "string"}}
+        for name, meaning in headers.items()
+    }
+    return (
+        {"description": description} | ({"content": content} if content else {}) | ({"headers": shown} if shown else {})
+    )
+
+
+def raw_body(api: APIBlueprint, path: str, kind: str, description: str) -> None:
+    """Describe that POST takes bytes, which no model validates."""
+    operation = api.paths[path].post
+    operation.requestBody = RequestBody(description=description, content={kind: MediaType()}, required=True)
+
+
+def _completed(document: dict[str, Any]) -> dict[str, Any]:
+    """With the schemas of `media`, and docstrings as they were written."""
+    schemas = document["components"]["schemas"]
+    for name, model in _described.items():
+        schema = model.model_json_schema(mode="serialization", ref_template=SCHEMAS)
+        for inner, definition in schema.pop("$defs", {}).items():
+            schemas.setdefault(inner, definition)
+        schemas.setdefault(name, schema)
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "description" in operation:
+                operation["description"] = operation["description"].replace("<br/>", "\n").strip()
+    return document
+
+
+def json_body(model: type[BaseModel], description: str, **headers: str) -> dict[str, Any]:
+    """A JSON body with headers worth describing."""
+    return media(description, JSON, schema=model, **headers)
+
+
+DOCS = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Ley M API</title><link rel="icon" href="data:,">
+<link rel="stylesheet" href="/docs/css/swagger-ui.css"></head>
+<body><div id="ui"></div><script src="/docs/js/swagger-ui-bundle.js"></script><script>
+SwaggerUIBundle({url: "/openapi.json", dom_id: "#ui", deepLinking: true, docExpansion: "list",
+  defaultModelsExpandDepth: 0, validatorUrl: null, tryItOutEnabled: true});
+</script></body></html>"""
+
+
+def docs(app: OpenAPI) -> Blueprint:
+    """`/openapi.json`, and `/docs`: Swagger UI from the installed package, so that it needs no internet."""
+    pages = Blueprint("docs", __name__)
+
+    @pages.get("/openapi.json")
+    def document() -> dict[str, Any]:
+        return _completed(app.api_doc)
+
+    @pages.get("/docs")
+    def page() -> Response:
+        return Response(DOCS, content_type="text/html; charset=utf-8")
+
+    spec = find_spec("flask_openapi_swagger")
+    if spec and spec.origin:
+        folder = Path(spec.origin).parent / "templates" / "swagger"
+
+        @pages.get("/docs/<any(css, js):kind>/<string:file>")
+        def asset(kind: str, file: str) -> Response:
+            return send_from_directory(folder / kind, file, max_age=86400)
+
+    return pages

@@ -1,0 +1,119 @@
+"""Live events of a job as server-sent events. The job table says what happened; Redis only says when to look."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from flask import Response
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import metrics, shutdown
+from app.lookup import find_job
+from app.models import EventsHeader, EventsQuery, IdPath
+from app.openapi import answers, media, router
+from app.services import Services, services
+from app.timeline import Timeline
+from app.views import json_text
+from leym.frames.layout import arrays_of
+from leym.frames.reader import FrameReader
+from leym.jobs.records import Job
+from leym.problems import Problem, invalid
+
+api = router("events", "Live events")
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 15.0
+LOOK_S = 1.0  # the row is read at least this often: wake-ups may be lost, and the process may be asked to end
+RETRY_MS = 1000
+
+STREAM = media(
+    "`event: frame` (id: its step; data: step, fields, observables) for each step at which something was recorded, in "
+    "order, once it can be read; `event: state` (data: id, state, step, steps, error) when the state has changed; "
+    "`event: end` after the final state.",
+    "text/event-stream",
+)
+
+
+@api.get("/v1/jobs/<id>/events", responses=answers({200: STREAM}, 404, 410))
+def stream_events(header: EventsHeader, path: IdPath, query: EventsQuery) -> Response:
+    """Follow a job.
+
+    All events from the first step on, or with `Last-Event-ID` those after that step; then new ones as they come, until
+    the job has ended.
+    """
+    here = services()
+    after = _step(header.last_event_id or query.last_event_id)
+    cursor = here.events.cursor(path.id)  # before the row is read, so that no wake-up falls in between
+    job = find_job(here, path.id)
+    metrics.STREAMS.inc()
+    response = Response(_events(here, job, after, cursor), content_type="text/event-stream; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would collect events
+    return response
+
+
+def _events(here: Services, job: Job, after: int, cursor: str | None) -> Iterator[str]:
+    yield f"retry: {RETRY_MS}\n\n"
+    try:
+        yield from _follow(here, job, after, cursor)
+    except (Problem, OSError, SQLAlchemyError) as error:  # the answer has begun: all it can do is end, to be resumed
+        log.warning("event stream of job %s cut: %s", job.id, error)
+
+
+def _follow(here: Services, job: Job, after: int, cursor: str | None) -> Iterator[str]:
+    arrays, shown, spoke = arrays_of(job), "", time.monotonic()
+    while True:
+        said = False
+        if job.state != shown and not job.final:
+            shown = str(job.state)
+            yield _event("state", _state(job))
+            said = True
+        reader = FrameReader(here.store, job, partial(here.table.get, job.id))
+        for moment in Timeline(job, arrays).moments(reader, after):
+            after = moment.step
+            data = {"step": moment.step, "fields": moment.fields, "observables": moment.observables}
+            yield _event("frame", data, moment.step)
+            said = True
+        if job.final:
+            yield _event("state", _state(job))
+            yield _event("end", {"state": str(job.state), "step": job.step})
+            return
+        if shutdown.stopping():
+            return
+        now = time.monotonic()
+        if said:
+            spoke = now
+        elif now - spoke >= HEARTBEAT_S:
+            spoke = now
+            yield ": still here\n\n"
+        cursor = here.events.wait(job.id, cursor, min(LOOK_S, spoke + HEARTBEAT_S - now))
+        job = _again(here, job)
+
+
+def _again(here: Services, job: Job) -> Job:
+    """The row now. Of a job deleted meanwhile, the end that it had must still be told, without its frames."""
+    found = here.table.get(job.id)
+    return found if found.deleted_at is None else replace(found, manifest={})
+
+
+def _state(job: Job) -> dict[str, Any]:
+    return {"id": job.id, "state": str(job.state), "step": job.step, "steps": job.steps, "error": job.error}
+
+
+def _event(name: str, data: dict[str, Any], ident: int | None = None) -> str:
+    head = "" if ident is None else f"id: {ident}\n"
+    return f"{head}event: {name}\ndata: {json_text(data)}\n\n"
+
+
+def _step(text: str | None) -> int:
+    """-1 when nothing was seen yet."""
+    if not text:
+        return -1
+    if not (text.isascii() and text.isdecimal()):
+        raise invalid(f"Last-Event-ID = {text!r}: the id of an event is its step, a whole number", "/last_event_id")
+    return int(text)

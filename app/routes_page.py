@@ -1,0 +1,61 @@
+"""The web page: one document, one script, one style sheet, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Response, request, send_from_directory
+
+page = Blueprint("page", __name__)
+
+STATIC = Path(__file__).parent / "static"
+FOREVER = "public, max-age=31536000, immutable"
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+@page.get("/")
+def index() -> Response:
+    response = Response(_document(), content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Cache-Control"] = "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+@page.get("/static/<any('page.js', 'page.css'):name>")
+def asset(name: str) -> Response:
+    """The document names the version it needs, so that version may be kept."""
+    response = send_from_directory(STATIC, name, max_age=300)
+    if request.args.get("v") == _version(name):
+        response.headers["Cache-Control"] = FOREVER
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@cache
+def _document() -> str:
+    document = (STATIC / "page.html").read_text(encoding="utf-8")
+    for name in ("page.js", "page.css"):
+        document = document.replace(f"/static/{name}", f"/static/{name}?v={_version(name)}")
+    return document
+
+
+@cache
+def _version(name: str) -> str:
+    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:16]

@@ -1,0 +1,34 @@
+"""Who works, and what waits."""
+
+from __future__ import annotations
+
+import time
+
+from flask import Response
+
+from app.metrics import alive_s
+from app.models import QueueBody, WorkerList
+from app.openapi import answers, router
+from app.services import services
+from app.views import json_answer, worker_body
+
+api = router("queue", "Workers, their slots, and the backlog")
+
+
+@api.get("/v1/workers", responses=answers({200: WorkerList}))
+def list_workers() -> Response:
+    """List the workers that are alive."""
+    here = services()
+    now = time.time()
+    found = here.table.workers(alive_s(here))
+    return json_answer({"items": [worker_body(worker, now) for worker in found], "next": None})
+
+
+@api.get("/v1/queue", responses=answers({200: QueueBody}))
+def get_queue() -> Response:
+    """Look at the backlog."""
+    table = services().table
+    backlog = table.backlog()
+    keys = ("jobs", "cell_steps", "queued_cell_steps", "oldest_queued_s")
+    body = {"states": table.counts(), "buckets": table.buckets()} | {key: backlog[key] for key in keys}
+    return json_answer(body)

@@ -1,0 +1,299 @@
+// The live view of the service: lists are asked for again and again, the chosen job is followed by its event stream.
+"use strict";
+
+const LOOK_MS = 2000;
+const PICTURE_MS = 250; // shortest time between two pictures
+const POINTS = 300; // of a course
+const FINAL = ["succeeded", "failed", "cancelled"];
+
+const $ = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" });
+const whole = new Intl.NumberFormat("en");
+
+let chosen = null; // what is known of the job in the detail panel
+let pages = 1;
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+async function ask(path, options) {
+  const answer = await fetch(path, options);
+  if (!answer.ok) {
+    const problem = await answer.json().catch(() => ({}));
+    throw new Error(problem.detail || `${answer.status} ${answer.statusText}`);
+  }
+  return answer.json();
+}
+
+// ---- lists
+
+const rows = new Map(); // id -> row: rows are kept, so that focus and selection stay where they are
+
+function showJobs(jobs) {
+  const body = $("jobs");
+  const ids = new Set(jobs.map((job) => job.id));
+  for (const [id, row] of rows) if (!ids.has(id)) { row.remove(); rows.delete(id); }
+  jobs.forEach((job, i) => {
+    const row = rows.get(job.id) || newRow(job);
+    if (body.children[i] !== row) body.insertBefore(row, body.children[i] || null);
+    fillRow(row, job);
+  });
+  $("no-jobs").hidden = jobs.length > 0;
+}
+
+function newRow(job) {
+  const row = make("tr", {}, ...Array.from({ length: 6 }, () => make("td")));
+  const name = make("button", { type: "button", class: "name" }, job.id);
+  name.addEventListener("click", () => { location.hash = job.id; });
+  row.cells[0].append(name);
+  row.cells[1].append(make("span"));
+  row.cells[2].textContent = `${job.law.split("@")[0]} · ${job.precision}`;
+  row.cells[2].title = job.law;
+  row.cells[3].textContent = job.spec.grid.join(" × ");
+  row.cells[4].append(make("progress", { "aria-label": `progress of ${job.id}` }));
+  rows.set(job.id, row);
+  return row;
+}
+
+function fillRow(row, job) {
+  const state = row.cells[1].firstChild;
+  state.textContent = job.state;
+  state.className = `badge ${job.state}`;
+  row.cells[4].firstChild.max = job.steps;
+  row.cells[4].firstChild.value = job.step;
+  row.cells[5].textContent = `${whole.format(job.step)} / ${whole.format(job.steps)}`;
+  row.classList.toggle("chosen", chosen !== null && chosen.id === job.id);
+}
+
+function showWorkers(workers, queue) {
+  const total = (key) => workers.reduce((sum, worker) => sum + worker[key], 0);
+  $("running").textContent = whole.format(queue.states.running || 0);
+  $("queued").textContent = whole.format(queue.states.queued || 0);
+  $("slots").textContent = `${total("busy")} / ${total("slots")}`;
+  $("speed").textContent = number.format(total("cell_steps_per_s"));
+  $("backlog").textContent = number.format(queue.cell_steps);
+  $("workers").replaceChildren(...workers.map((worker) => make("tr", {},
+    make("td", {}, worker.name),
+    make("td", {}, worker.device),
+    make("td", {}, make("span", { class: `badge ${worker.state}` }, worker.state)),
+    make("td", {}, `${worker.busy} / ${worker.slots}`),
+    make("td", {}, worker.buckets.map(bucketName).join(", ") || "–"),
+    make("td", {}, number.format(worker.cell_steps_per_s)))));
+  $("no-workers").hidden = workers.length > 0;
+}
+
+function bucketName(bucket) {
+  return [String(bucket.law || "").split("@")[0], bucket.precision, (bucket.grid || []).join("×")].filter(Boolean).join(" ");
+}
+
+async function listJobs() {
+  const state = $("filter").value;
+  const items = [];
+  let next = null;
+  for (let page = 0; page < pages; page++) {
+    const query = new URLSearchParams({ limit: "50" });
+    if (state) query.set("state", state);
+    if (next) query.set("cursor", next);
+    const found = await ask(`/v1/jobs?${query}`);
+    items.push(...found.items);
+    next = found.next;
+    if (!next) break;
+  }
+  $("more").hidden = !next;
+  return items;
+}
+
+let looking = false;
+
+async function look() {
+  if (looking || document.hidden) return;
+  looking = true;
+  try {
+    const [jobs, workers, queue] = await Promise.all([listJobs(), ask("/v1/workers"), ask("/v1/queue")]);
+    showJobs(jobs);
+    showWorkers(workers.items, queue);
+    say("live");
+  } catch (error) {
+    say(`no answer: ${error.message}`);
+  } finally {
+    looking = false;
+  }
+}
+
+function say(text) {
+  if ($("connection").textContent !== text) $("connection").textContent = text;
+}
+
+// ---- the chosen job
+
+async function choose(id) {
+  if (chosen) { chosen.stream?.close(); clearTimeout(chosen.timer); }
+  chosen = null;
+  for (const [of, row] of rows) row.classList.toggle("chosen", of === id);
+  $("detail").hidden = !id;
+  if (!id) return;
+  const mine = (chosen = { id, job: null, series: null, step: null, shown: null, timer: 0, stream: null });
+  $("detail-title").textContent = id;
+  for (const part of ["detail-error", "picture-box", "no-picture", "numbers-table"]) $(part).hidden = true;
+  $("detail-facts").textContent = "";
+  $("picture").removeAttribute("src");
+  try {
+    mine.job = await ask(`/v1/jobs/${id}`);
+    if (mine !== chosen) return;
+    showFacts(mine.job);
+    const fields = mine.job.spec.record.map((recording) => recording.field);
+    $("field").replaceChildren(...fields.map((field) => make("option", {}, field)));
+    $("picture-box").hidden = $("no-picture").hidden = fields.length > 0;
+    if (fields.length) await showLast(mine);
+    await loadSeries(mine);
+    if (mine === chosen) follow(mine);
+  } catch (error) {
+    if (mine === chosen) complain(error.message);
+  }
+}
+
+function showFacts(job) {
+  const at = (key, words) => (job[key] ? [`${words} ${new Date(job[key]).toLocaleString()}`] : []);
+  $("detail-facts").textContent = [job.state, `${whole.format(job.step)} of ${whole.format(job.steps)} steps`,
+    job.law.slice(0, job.law.indexOf("@") + 9), job.precision, `${job.spec.grid.join(" × ")} cells`, `seed ${job.spec.seed}`,
+    ...at("created_at", "submitted"), ...at("finished_at", "ended")].join(" · ");
+  $("cancel").disabled = FINAL.includes(job.state);
+  if (job.error) complain(job.error.detail || job.error.title);
+}
+
+function complain(text) {
+  $("detail-error").textContent = text;
+  $("detail-error").hidden = false;
+}
+
+/** The newest committed frame of the field in the selection. */
+async function showLast(mine) {
+  const { items } = await ask(`/v1/jobs/${mine.id}/frames`);
+  if (mine !== chosen) return;
+  const field = items.find((item) => item.name === $("field").value);
+  const none = !field || field.committed === 0;
+  $("picture-box").hidden = none;
+  $("no-picture").hidden = !none;
+  if (!none) showPicture(mine, (field.committed - 1) * field.every);
+}
+
+/** Pictures come as fast as they can be drawn, at most one per PICTURE_MS; those in between are left out. */
+function showPicture(mine, step) {
+  mine.step = step;
+  if (mine.timer) return;
+  mine.timer = setTimeout(async () => {
+    const field = $("field").value;
+    const image = new Image();
+    const shown = mine.step;
+    image.src = `/v1/jobs/${mine.id}/frames/${encodeURIComponent(field)}?format=png&start=${shown}&stop=${shown + 1}`;
+    const drawn = await image.decode().then(() => true, () => false);
+    mine.timer = 0;
+    if (mine !== chosen || field !== $("field").value) return;
+    if (drawn) {
+      $("picture").src = image.src;
+      $("picture").alt = `${field} at step ${shown}`;
+      $("caption").textContent = `${field}, step ${whole.format(shown)}`;
+      $("picture-box").hidden = false;
+      $("no-picture").hidden = true;
+    }
+    if (mine.step !== shown) showPicture(mine, mine.step);
+  }, PICTURE_MS);
+}
+
+async function loadSeries(mine) {
+  const observe = mine.job.spec.observe;
+  mine.series = { step: [] };
+  if (!observe) return;
+  const stride = Math.max(1, Math.ceil(mine.job.step / observe.every / POINTS));
+  const found = await ask(`/v1/jobs/${mine.id}/observables?stride=${stride}`);
+  if (mine !== chosen) return;
+  mine.series = found;
+  showNumbers(mine);
+}
+
+function follow(mine) {
+  const seen = mine.job.step; // what was before is in the picture and the courses already
+  mine.stream = new EventSource(`/v1/jobs/${mine.id}/events${seen > 0 ? `?last_event_id=${seen}` : ""}`);
+  mine.stream.addEventListener("frame", (event) => {
+    const data = JSON.parse(event.data);
+    if (data.fields.includes($("field").value)) showPicture(mine, data.step);
+    if (Object.keys(data.observables).length) addNumbers(mine, data);
+    mine.job = { ...mine.job, step: data.step };
+    mine.redraw ||= requestAnimationFrame(() => { // many events may come between two pictures of the screen
+      mine.redraw = 0;
+      if (mine !== chosen) return;
+      showFacts(mine.job);
+      showNumbers(mine);
+    });
+  });
+  mine.stream.addEventListener("state", (event) => {
+    mine.job = { ...mine.job, ...JSON.parse(event.data) };
+    showFacts(mine.job);
+  });
+  mine.stream.addEventListener("end", () => {
+    mine.stream.close();
+    if (mine === chosen && mine.job.spec.record.length) showLast(mine).catch((error) => complain(error.message));
+    look();
+  });
+}
+
+function addNumbers(mine, data) {
+  if (data.step <= (mine.series.step.at(-1) ?? -1)) return;
+  mine.series.step.push(data.step);
+  for (const [name, value] of Object.entries(data.observables)) (mine.series[name] ||= []).push(value);
+  if (mine.series.step.length > 2 * POINTS) { // thin out what is old
+    for (const name in mine.series) mine.series[name] = mine.series[name].filter((_, i) => i % 2 === 0);
+  }
+}
+
+function showNumbers(mine) {
+  const names = Object.keys(mine.series).filter((name) => name !== "step");
+  $("numbers-table").hidden = names.length === 0 || mine.series.step.length === 0;
+  $("numbers").replaceChildren(...names.map((name) => {
+    const values = mine.series[name];
+    const last = values[values.length - 1];
+    return make("tr", {}, make("th", { scope: "row" }, name),
+      make("td", {}, typeof last === "number" ? last.toPrecision(4) : "–"), make("td", {}, course(values)));
+  }));
+}
+
+function course(values) {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  for (const [k, v] of [["viewBox", "0 0 100 20"], ["preserveAspectRatio", "none"], ["class", "course"], ["aria-hidden", "true"]])
+    svg.setAttribute(k, v);
+  const finite = values.filter(Number.isFinite);
+  const low = Math.min(...finite), high = Math.max(...finite);
+  const y = (value) => (high > low ? 19 - (18 * (value - low)) / (high - low) : 10);
+  const line = document.createElementNS(space, "polyline");
+  const width = Math.max(1, values.length - 1);
+  line.setAttribute("points", values.flatMap((v, i) =>
+    (Number.isFinite(v) ? [`${((100 * i) / width).toFixed(2)},${y(v).toFixed(2)}`] : [])).join(" "));
+  svg.append(line);
+  return svg;
+}
+
+// ---- beginning
+
+$("filter").addEventListener("change", () => { pages = 1; look(); });
+$("more").addEventListener("click", () => { pages += 1; look(); });
+$("field").addEventListener("change", () => { if (chosen) showLast(chosen).catch((error) => complain(error.message)); });
+$("cancel").addEventListener("click", async () => {
+  const mine = chosen;
+  try {
+    mine.job = await ask(`/v1/jobs/${mine.id}/cancel`, { method: "POST" });
+    if (mine === chosen) showFacts(mine.job);
+  } catch (error) {
+    complain(error.message);
+  }
+});
+const fromHash = () => choose(/^#[0-9a-z]{26}$/.test(location.hash) ? location.hash.slice(1) : null);
+addEventListener("hashchange", fromHash);
+document.addEventListener("visibilitychange", look);
+fromHash();
+look();
+setInterval(look, LOOK_MS);

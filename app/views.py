@@ -1,0 +1,162 @@
+"""Rows of the job table as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import Response, request
+
+from leym.jobs.records import FINAL, Job, Sweep, Worker
+from leym.laws.bundle import Bundle
+
+
+def json_answer(body: Any, status: int = 200, **headers: str) -> Response:
+    """JSON with an ETag; a GET whose `If-None-Match` has it is answered 304."""
+    response = Response(json_text(body), status, content_type="application/json")
+    for name, value in headers.items():
+        response.headers[name.replace("_", "-")] = value
+    response.headers.setdefault("Cache-Control", "no-cache")
+    if request.method in ("GET", "HEAD") and status == 200:
+        response.add_etag()
+        response.make_conditional(request)
+    return response
+
+
+def json_text(body: Any) -> str:
+    """JSON as every parser takes it: NaN and infinities, which it does not know, become null."""
+    try:
+        return json.dumps(body, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(body), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def moment(seconds: float | None) -> str | None:
+    """RFC 3339 in UTC, to the microsecond."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def job_body(job: Job) -> dict[str, Any]:
+    at = f"/v1/jobs/{job.id}"
+    links = {
+        "self": at,
+        "events": f"{at}/events",
+        "frames": f"{at}/frames",
+        "observables": f"{at}/observables",
+        "store": f"{at}/store.zarr",
+        "cancel": f"{at}/cancel",
+    }
+    if job.sweep:
+        links["sweep"] = f"/v1/sweeps/{job.sweep}"
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "step": job.step,
+        "steps": job.steps,
+        "law": job.law,
+        "precision": job.precision,
+        "d_state": job.d_state,
+        "spec": job.spec,
+        "priority": job.priority,
+        "tags": job.spec.get("tags", {}),
+        "sweep": job.sweep,
+        "point": job.point,
+        "epoch": job.epoch,
+        "attempts": job.attempts,
+        "error": job.error,
+        "observables": job.observables_last,
+        "created_at": moment(job.created_at),
+        "started_at": moment(job.started_at),
+        "finished_at": moment(job.finished_at),
+        "queue": {
+            "waited_s": _between(job.created_at, job.started_at),
+            "ran_s": _between(job.started_at, job.finished_at),
+        },
+        "links": links,
+    }
+
+
+def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
+    at = f"/v1/sweeps/{sweep.id}"
+    return {
+        "id": sweep.id,
+        "size": sweep.size,
+        "state": _sweep_state(sweep.size, counts),
+        "counts": counts,
+        "spec": sweep.spec,
+        "created_at": moment(sweep.created_at),
+        "links": {"self": at, "jobs": f"{at}/jobs", "table": f"{at}/table", "cancel": f"{at}/cancel"},
+    }
+
+
+def _sweep_state(size: int, counts: dict[str, int]) -> str:
+    if sum(counts.get(state, 0) for state in FINAL) < size:
+        return "running"
+    return next((state for state in ("failed", "cancelled") if counts.get(state)), "succeeded")
+
+
+def sweep_row(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "step": job.step,
+        "steps": job.steps,
+        "point": job.point or {},
+        "observables": job.observables_last or {},
+    }
+
+
+def law_body(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "name": bundle.name,
+        "digest": bundle.digest,
+        "ref": bundle.ref,
+        "architecture": manifest.architecture,
+        "form": manifest.form,
+        "d_state": manifest.d_state,
+        "hidden_channels": manifest.hidden_channels,
+        "parameters": bundle.parameters,
+        "grid_multiple": manifest.grid_multiple,
+        "boundary": manifest.boundary,
+        "description": manifest.description,
+        "provenance": manifest.provenance,
+    }
+
+
+def worker_body(worker: Worker, now: float) -> dict[str, Any]:
+    return {
+        "name": worker.name,
+        "host": worker.host,
+        "pid": worker.pid,
+        "device": worker.device,
+        "state": str(worker.state),
+        "slots": worker.slots,
+        "busy": worker.busy,
+        "waiting": worker.waiting,
+        "buckets": worker.buckets,
+        "cell_steps": worker.cell_steps,
+        "cell_steps_per_s": worker.cell_steps_per_s,
+        "idle_s": None if worker.idle_since is None else max(0.0, now - worker.idle_since),
+        "started_at": moment(worker.started_at),
+        "updated_at": moment(worker.updated_at),
+        "info": worker.info,
+    }
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round(max(0.0, end - start), 6)

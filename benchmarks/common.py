@@ -1,0 +1,143 @@
+"""What every benchmark shares: laws, the machine's ceilings, the eager baseline, and the words beside a figure."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from leym.engine.device import pick_device
+from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
+from leym.laws.network import empty_network, load_weights
+from leym.physics.initial import initial_state
+from leym.physics.step import step, to_real
+from leym.spec import ComplexNoise
+
+LAWS = {
+    "unet_unitary": {"architecture": "UNET_UNITARY", "d_state": 8, "hidden_channels": 32, "form": "diagonal"},
+    "deep_qca": {"architecture": "DEEP_QCA", "d_state": 8, "hidden_channels": 128, "form": "additive"},
+    "mlp": {"architecture": "MLP", "d_state": 8, "hidden_channels": 128, "form": "additive"},
+}
+
+
+def make_law(name: str, folder: Path) -> Bundle:
+    """A law of LAWS with out-bias 0 and out-weight std 1: alive, for a fixed point would tell nothing."""
+    manifest = Manifest(name=name, **LAWS[name])
+    torch.manual_seed(0)
+    network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels)
+    head = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)][-1]
+    torch.nn.init.normal_(head.weight)
+    assert head.bias is not None
+    torch.nn.init.zeros_(head.bias)
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    save_file(network.state_dict(), folder / name / WEIGHTS)
+    (folder / name / MANIFEST).write_text(json.dumps(manifest.model_dump()))
+    return read_bundle(folder / name)
+
+
+def rate(call: Callable[[], Any], *, seconds: float = 1.0, warm: int = 2) -> float:
+    """Calls per second: the best of three spells of `seconds / 3`, each of at least one call."""
+    for _ in range(warm):
+        call()
+    best = 0.0
+    for _ in range(3):
+        began, calls = perf_counter(), 0
+        while perf_counter() - began < seconds / 3 or not calls:
+            call()
+            calls += 1
+        _wait()
+        best = max(best, calls / (perf_counter() - began))
+    return best
+
+
+def gemm_peak(dtype: torch.dtype, n: int = 2048) -> float:
+    """FLOP/s of an n x n x n product on random data."""
+    device = pick_device().torch
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    return 2 * n**3 * rate(lambda: a @ b.T)
+
+
+def flops_per_cell_step(law: Bundle) -> float:
+    """Of the network alone, counted by torch."""
+    network = empty_network(law.manifest)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 2 * law.manifest.d_state, 64, 64, device="meta"))
+    return counter.get_total_flops() / 64**2
+
+
+def eager_loop(law: Bundle, grid: tuple[int, int]) -> Callable[[], None]:
+    """The baseline: one universe, float32, no compiler, one step per call, as the Atheria project runs it."""
+    device = pick_device().torch
+    network = empty_network(law.manifest)
+    network.load_state_dict({k: v.to(device) for k, v in load_weights(law).items()}, assign=True)
+    psi = initial_state(ComplexNoise(), grid, law.manifest.d_state, seed=0)
+    state, gamma = [to_real(torch.from_numpy(psi)[None]).to(device)], torch.full((1, 1, 1, 1), 0.01, device=device)
+
+    @torch.no_grad()
+    def one_step() -> None:
+        state[0], _ = step(network, law.manifest.form, state[0], gamma)
+
+    return one_step
+
+
+def exponential_lengths(n: int, mean: int, every: int, seed: int = 0) -> list[int]:
+    """n run lengths from an exponential distribution, rounded up to multiples of `every`."""
+    draws = np.random.default_rng(seed).exponential(mean, n)
+    return [int(np.ceil(max(draw, 1) / every)) * every for draw in draws]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The hardware and the ceilings measured on it in this run."""
+
+    device: str
+    bf16_gemm: float
+    fp32_gemm: float
+
+    @classmethod
+    def measure(cls) -> Machine:
+        return cls(pick_device().kind, gemm_peak(torch.bfloat16), gemm_peak(torch.float32))
+
+    @property
+    def operand_gemm(self) -> float:
+        """The peak of the dtype that quantised laws are multiplied in here."""
+        return self.bf16_gemm if pick_device().operands == torch.bfloat16 else self.fp32_gemm
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "device": self.device,
+            "python": platform.python_version(),
+            "bf16_gemm_gflops": round(self.bf16_gemm / 1e9, 1),
+            "fp32_gemm_gflops": round(self.fp32_gemm / 1e9, 1),
+        }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows of equal keys as a Markdown table."""
+    head = list(rows[0])
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(_shown(row[key]) for key in head) + " |" for row in rows])
+
+
+def _shown(value: Any) -> str:
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else f"{value:,.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

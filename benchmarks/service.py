@@ -1,0 +1,209 @@
+"""The service against other ways to run the same jobs, in one run on one machine.
+
+    python -m benchmarks.service [--quick] [--json] [--law unet_unitary] [--slots 16]
+
+Arms, all of the same law and grid, the compiled ones in the same precision:
+
+    eager       float32, one universe, no compiler, a loop: how a notebook does it
+    one_job     one job per task: the compiled law at batch 1
+    static      one batch of as many lanes as slots: they start together, all are stepped until the longest is done
+    continuous  the engine alone: a job takes a slot as soon as one is free
+    recorded    the same with a frame every EVERY steps, handed over and thrown away
+    service     REST, Redis, Celery, job table and frame store around it, every frame stored
+
+`lengths`: equal, or exponentially distributed (many short jobs, few long ones). Continuous arms are measured while jobs
+wait, for a service has a queue; how a queue ends is another question. Occupancy: steps of jobs over steps of slots.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter, sleep
+from typing import Any
+
+import torch
+
+from benchmarks.common import LAWS, Machine, eager_loop, exponential_lengths, flops_per_cell_step, make_law, rate, table
+from benchmarks.engine import Countdown
+from leym.client import Client
+from leym.demo.service import service
+from leym.engine.batch import Batch
+from leym.engine.engine import Engine
+from leym.engine.run import Run
+from leym.laws.bundle import Bundle
+from leym.spec import ComplexNoise, Recording
+
+GRID = (64, 64)
+EVERY = 10
+FIELD = "phase"
+
+
+class Bench:
+    """One law on one machine."""
+
+    def __init__(self, law: Bundle, precision: str, slots: int, jobs: int, mean: int):
+        self.law, self.precision, self.slots, self.mean = law, precision, slots, mean
+        self.lengths = {"equal": [mean] * jobs, "exponential": exponential_lengths(jobs, mean, 1)}
+
+    def engine(self, slots: int) -> Engine:
+        engine = Engine(slots)
+        engine.start()
+        engine.warm(self.law, self.precision, GRID)
+        return engine
+
+    def submit(self, engine: Engine, lengths: list[int], record: tuple[Recording, ...] = ()) -> list[Countdown]:
+        sinks: list[Any] = []
+        for i, steps in enumerate(lengths):
+            run = self._run(str(i), steps, i, record)
+            sinks.append(run.sink)
+            engine.submit(run)
+        return sinks
+
+    def _run(self, name: str, steps: int, seed: int, record: tuple[Recording, ...] = ()) -> Run:
+        return Run(name, self.law, self.precision, GRID, steps, 0.01, seed, ComplexNoise(), Countdown(), record)
+
+    def one_job(self, lengths: list[int]) -> dict[str, float]:
+        engine = self.engine(1)
+        few = lengths[: max(8, len(lengths) // self.slots)]
+        return self._over(engine, lambda: [self._wait(self.submit(engine, [steps])) for steps in few])
+
+    @torch.no_grad()
+    def static(self, lengths: list[int]) -> dict[str, float]:
+        """In calls of the same shape as the engine's, so that only the schedule differs."""
+        engine = self.engine(self.slots)
+        [bucket] = engine.buckets.values()
+        batches = [Batch(bucket.law, bucket.key, bucket.rung) for _ in range(self.slots // bucket.rung)]
+        groups = [lengths[i : i + self.slots] for i in range(0, len(lengths), self.slots)]
+        runs = iter([self._run(str(i), steps, i) for i, steps in enumerate(lengths)])
+        began = perf_counter()
+        for group in groups:
+            for lane, _ in enumerate(group):
+                batches[lane // bucket.rung].admit(next(runs))
+            for _ in range(max(group)):
+                for batch in batches:
+                    batch.law.step_(batch.state, batch.gamma, batch.good)
+            for batch in batches:
+                for slot in batch.active:
+                    batch.checkpoint(slot)
+                    batch.leave(slot)
+        took = perf_counter() - began
+        engine.stop()
+        done, offered = sum(lengths), sum(max(group) * self.slots for group in groups)
+        return {"cell_steps_per_s": done * GRID[0] * GRID[1] / took, "occupancy": done / offered}
+
+    def continuous(self, lengths: list[int], record: tuple[Recording, ...] = ()) -> dict[str, float]:
+        engine = self.engine(self.slots)
+
+        def while_jobs_wait() -> None:
+            self.submit(engine, lengths, record)
+            while engine.info()["waiting"]:
+                sleep(0.005)
+
+        return self._over(engine, while_jobs_wait)
+
+    def _over(self, engine: Engine, work: Any) -> dict[str, float]:
+        before, began = engine.info(), perf_counter()
+        work()
+        took, after = perf_counter() - began, engine.info()
+        engine.draining = True  # what is left is not measured
+        engine.stop()
+        done, offered = (after[key] - before[key] for key in ("slot_steps", "lane_steps"))
+        return {"cell_steps_per_s": (after["cell_steps"] - before["cell_steps"]) / took, "occupancy": done / offered}
+
+    def _wait(self, sinks: list[Any]) -> None:
+        for sink in sinks:
+            sink.over.wait()
+
+    def eager(self, seconds: float) -> dict[str, float]:
+        steps_per_s = rate(eager_loop(self.law, GRID), seconds=seconds)
+        return {"cell_steps_per_s": GRID[0] * GRID[1] * steps_per_s, "occupancy": 1.0}
+
+    def service(self, lengths: list[int]) -> dict[str, float]:
+        os.environ["LEYM_SLOTS"] = str(self.slots)
+        warm = f"{self.law.name}/{self.precision}/{GRID[0]}x{GRID[1]}"
+        with service([self.law.path], warm) as client:
+            for i, steps in enumerate(lengths):
+                every = min(EVERY, steps)
+                client.submit(self.law.name, GRID, steps, record={FIELD: every}, seed=i, precision=self.precision)
+            return self._while_jobs_wait(client)
+
+    def _while_jobs_wait(self, client: Client) -> dict[str, float]:
+        """From two heartbeats of the worker, each with the moment it was written."""
+        first = self._heartbeat(client, lambda w: w["busy"] == self.slots)
+        last = first
+        while client.queue()["states"]["queued"]:
+            seen = last["updated_at"]
+            last = self._heartbeat(client, lambda w, seen=seen: w["updated_at"] != seen)
+        took = _seconds(last["updated_at"]) - _seconds(first["updated_at"])
+        done, offered = (last["info"][key] - first["info"][key] for key in ("slot_steps", "lane_steps"))
+        return {"cell_steps_per_s": (last["cell_steps"] - first["cell_steps"]) / took, "occupancy": done / offered}
+
+    def _heartbeat(self, client: Client, wanted: Any) -> dict[str, Any]:
+        while True:
+            for worker in client.workers():
+                if wanted(worker):
+                    return dict(worker)
+            sleep(0.1)
+
+
+def _seconds(moment: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="few short jobs; the ratios are rough")
+    options.add_argument("--json", action="store_true")
+    options.add_argument("--law", choices=LAWS, default="unet_unitary")
+    options.add_argument("--slots", type=int, default=16)
+    options.add_argument("--precision", default="nf4")
+    chosen = options.parse_args()
+    machine = Machine.measure()
+    with TemporaryDirectory() as folder:
+        law = make_law(chosen.law, Path(folder))
+        flops = flops_per_cell_step(law)
+        jobs, mean = (6 * chosen.slots, 10) if chosen.quick else (16 * chosen.slots, 16)
+        bench = Bench(law, chosen.precision, chosen.slots, jobs, mean)
+        record = (Recording(field=FIELD, every=EVERY),)
+        rows: list[dict[str, Any]] = []
+
+        def add(arm: str, lengths: str, figures: dict[str, float]) -> None:
+            achieved = figures["cell_steps_per_s"] * flops
+            eager = rows[0]["cell_steps_per_s"] if rows else figures["cell_steps_per_s"]
+            rows.append(
+                {"arm": arm, "lengths": lengths, **figures}
+                | {"vs_eager": figures["cell_steps_per_s"] / eager, "gemm_share": achieved / machine.bf16_gemm}
+                | {"operand_gemm_share": achieved / machine.operand_gemm}
+            )
+
+        add("eager", "-", bench.eager(2 if chosen.quick else 10))
+        for kind, lengths in bench.lengths.items():
+            add("one_job", kind, bench.one_job(lengths))
+            add("static", kind, bench.static(lengths))
+            add("continuous", kind, bench.continuous(lengths))
+        long = [steps * 4 for steps in bench.lengths["equal"]][: 4 * chosen.slots]
+        add("recorded", "equal x4", bench.continuous(long, record))
+        add("service", "equal x4", bench.service(long))
+    found = {(row["arm"], row["lengths"]): row["cell_steps_per_s"] for row in rows}
+    ratios = {
+        "continuous_vs_static_equal": found["continuous", "equal"] / found["static", "equal"],
+        "continuous_vs_static_exponential": found["continuous", "exponential"] / found["static", "exponential"],
+        "service_vs_engine": found["service", "equal x4"] / found["recorded", "equal x4"],
+    }
+    if chosen.json:
+        print(json.dumps({chosen.law: rows, "ratios": ratios, "machine": machine.as_dict()}))
+        return
+    print(machine.as_dict())
+    print(f"{chosen.law} {chosen.precision}, grid {GRID}, {chosen.slots} slots, {jobs} jobs of mean {mean} steps\n")
+    print(table(rows))
+    print("\n" + "\n".join(f"{name}: {value:.2f}" for name, value in ratios.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests use; a second run changes nothing.
+# Needed once, with root: `sudo deploy/debian-packages.sh`. The service itself needs none of them on a machine with Python.
+set -euo pipefail
+
+packages=(
+    make python3-venv
+    g++ python3-dev # torch.compile builds its CPU kernels with them
+    chromium        # the tests of the web page
+)
+
+missing=()
+for package in "${packages[@]}"; do
+    [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+[ "${#missing[@]}" -gt 0 ] || exit 0
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get update --quiet
+apt-get install --quiet --yes --no-install-recommends "${missing[@]}"

@@ -1,0 +1,3 @@
+from leym.cli.main import main
+
+main()

@@ -1,0 +1,90 @@
+"""frames and observables: what a job recorded, on the screen or in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from leym.cli.jobs import Json
+from leym.cli.output import exits, write_json, write_table
+from leym.client import Job
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="job id")]
+Start = Annotated[int | None, typer.Option(help="first step")]
+Stop = Annotated[int | None, typer.Option(help="step to stop before")]
+Stride = Annotated[int | None, typer.Option(help="every n-th frame")]
+Format = Annotated[str | None, typer.Option("--format", "-f", help="default: the ending of --out")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="file to write")]
+
+
+def frames(
+    context: typer.Context,
+    id: Id,
+    field: Annotated[str | None, typer.Argument(help="a recorded field; none: list them")] = None,
+    out: Out = None,
+    format: Format = None,
+    start: Start = None,
+    stop: Stop = None,
+    stride: Stride = None,
+    channel: Annotated[int | None, typer.Option(help="of a field with channels")] = None,
+    fps: Annotated[int | None, typer.Option(help="frames per second of an animation")] = None,
+    scale: Annotated[int | None, typer.Option(help="pixels per cell")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recorded fields, or save one as npy, npz, png, gif or webp."""
+    with exits(as_json):
+        job: Job = context.obj.job(id)
+        if field is None:
+            _list_fields(job, as_json)
+            return
+        target = out or Path(f"{id}-{field}.{format or 'npz'}")
+        job.download(
+            field, target, format, start=start, stop=stop, stride=stride, channel=channel, fps=fps, scale=scale
+        )
+        write_json({"file": str(target), "bytes": target.stat().st_size}) if as_json else print(target)
+
+
+def _list_fields(job: Job, as_json: bool) -> None:
+    found = job.fields
+    if as_json:
+        write_json(found)
+        return
+    keys = ("name", "dtype", "shape", "units", "every", "committed")
+    write_table(keys, ([_cell(field.get(key)) for key in keys] for field in found))
+
+
+def observables(
+    context: typer.Context,
+    id: Id,
+    names: Annotated[list[str] | None, typer.Argument(help="observables; none: all")] = None,
+    out: Out = None,
+    format: Format = None,
+    as_json: Json = False,
+) -> None:
+    """Print the numbers per step, or save them as json, csv or npz."""
+    with exits(as_json):
+        job: Job = context.obj.job(id)
+        if out is not None:
+            job.download("observables", out, format)
+            write_json({"file": str(out), "bytes": out.stat().st_size}) if as_json else print(out)
+            return
+        found = job.series()
+        for name in names or ():
+            if name not in found:
+                raise ValueError(f"{name!r} is not observed; observed: {', '.join(n for n in found if n != 'step')}")
+    chosen = ["step", *(names or (name for name in found if name != "step"))]
+    if as_json:
+        write_json({name: found[name].tolist() for name in chosen})
+    else:
+        write_table(chosen, zip(*(found[name].tolist() for name in chosen), strict=True), heading=True)
+
+
+def _cell(value: Any) -> Any:
+    return "x".join(map(str, value)) if isinstance(value, list) else value
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(frames)
+    app.command()(observables)

@@ -1,0 +1,178 @@
+"""submit, watch, jobs, show, cancel, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from leym.cli import specs
+from leym.cli.output import FAILED, age, exits, note, write_json, write_table
+from leym.client import Client, Job
+from leym.client.job import wait_all
+from leym.client.progress import Bars
+
+Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="job ids")]
+Grid = Annotated[str | None, typer.Option(help="cells: 64 or 64x128 [64]")]
+Steps = Annotated[int | None, typer.Option(help="[1000]")]
+Record = Annotated[
+    list[str] | None,
+    typer.Option("--record", "-r", help="FIELD[:EVERY[:DTYPE]], repeatable; EVERY defaults to steps/100"),
+]
+ObserveText = Annotated[str | None, typer.Option(help="EVERY, NAME,NAME or EVERY:NAME,NAME")]
+Seed = Annotated[int | None, typer.Option(help="[0]")]
+Gamma = Annotated[float | None, typer.Option(help="damping [0.01]")]
+InitialText = Annotated[
+    str | None, typer.Option(help="zeros, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy")
+]
+PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 or auto (default)")]
+Priority = Annotated[int | None, typer.Option(help="0 to 9, 9 the most urgent [4]")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE, repeatable")]
+SpecFile = Annotated[str | None, typer.Option("--spec", help="a JobSpec as JSON (- is stdin); options win over it")]
+
+
+def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -> dict[str, Any]:
+    """The keywords of `Client.submit` from a spec file and the options that were given."""
+    given = {
+        "law": law,
+        "grid": specs.grid(options["grid"]) if options["grid"] else None,
+        "steps": options["steps"],
+        "record": specs.recordings(options["record"]) if options["record"] else None,
+        "observe": specs.observe(options["observe"]),
+        "seed": options["seed"],
+        "gamma": options["gamma"],
+        "initial": specs.initial(options["initial"], client),
+        "precision": options["precision"],
+        "priority": options["priority"],
+        "tags": specs.tags(options["tag"]) if options["tag"] else None,
+    }
+    spec = specs.read_document(file) if file else {}
+    spec |= {key: value for key, value in given.items() if value is not None}
+    if "law" not in spec:
+        raise ValueError("name a law: leym submit LAW (`leym laws` lists them)")
+    return spec
+
+
+def submit(
+    context: typer.Context,
+    law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
+    grid: Grid = None,
+    steps: Steps = None,
+    record: Record = None,
+    observe: ObserveText = None,
+    seed: Seed = None,
+    gamma: Gamma = None,
+    initial: InitialText = None,
+    precision: PrecisionName = None,
+    priority: Priority = None,
+    tag: Tags = None,
+    spec: SpecFile = None,
+    key: Annotated[str | None, typer.Option("--key", help="Idempotency-Key: the same key submits once")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show progress until it has ended")] = False,
+    as_json: Json = False,
+) -> None:
+    """Queue a universe and print its id."""
+    client: Client = context.obj
+    with exits(as_json):
+        body = spec_of(
+            client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
+            initial=initial, precision=precision, priority=priority, tag=tag,
+        )  # fmt: skip
+        job = client.submit(idempotency_key=key, **body)
+        if watch:
+            if not as_json:
+                print(job.id, flush=True)
+            _watch([job], None, as_json)
+        else:
+            write_json(job.as_dict()) if as_json else print(job.id)
+
+
+def watch(
+    context: typer.Context,
+    ids: Ids,
+    timeout: Annotated[float | None, typer.Option(help="seconds; then exit code 1")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the progress of jobs until all have ended; exit code 1 when one failed or was cancelled."""
+    with exits(as_json):
+        _watch([context.obj.job(id) for id in ids], timeout, as_json)
+
+
+def _watch(jobs: list[Job], timeout: float | None, as_json: bool) -> None:
+    with Bars() as bars:
+        wait_all(jobs, timeout, bars)
+    if as_json:
+        write_json([job.as_dict() for job in jobs] if len(jobs) > 1 else jobs[0].as_dict())
+    for job in jobs:
+        if job.error and not as_json:
+            note(f"leym: job {job.id} failed: {job.error.get('detail') or job.error.get('title')}")
+    if any(job.state != "succeeded" for job in jobs):
+        raise typer.Exit(FAILED)
+
+
+def list_jobs(
+    context: typer.Context,
+    state: Annotated[str | None, typer.Option(help="queued, running, paused, succeeded, failed or cancelled")] = None,
+    law: Annotated[str | None, typer.Option()] = None,
+    tag: Annotated[str | None, typer.Option(help="KEY=VALUE")] = None,
+    sweep: Annotated[str | None, typer.Option(help="sweep id")] = None,
+    limit: Annotated[int, typer.Option(min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with exits(as_json):
+        jobs = list(context.obj.jobs(state=state, law=law, tag=tag, sweep=sweep, limit=limit))
+    if as_json:
+        write_json([job.as_dict() for job in jobs])
+        return
+    columns = ("id", "state", "step", "law", "grid", "seed", "gamma", "age")
+    write_table(columns, (_row(job) for job in jobs))
+
+
+def show(context: typer.Context, id: Annotated[str, typer.Argument()], as_json: Json = False) -> None:
+    """All there is to say about one job."""
+    with exits(as_json):
+        job: Job = context.obj.job(id)
+    if as_json:
+        write_json(job.as_dict())
+        return
+    hidden = ("spec", "links")
+    write_table(("key", "value"), [(k, v) for k, v in job.as_dict().items() if k not in hidden])
+    write_table(("key", "value"), [(f"spec.{k}", v) for k, v in job.spec.items() if v not in (None, [], {})])
+
+
+def cancel(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
+    """Stop jobs; what they recorded stays."""
+    with exits(as_json):
+        jobs = [context.obj.job(id).cancel() for id in ids]
+    write_json([job.as_dict() for job in jobs]) if as_json else write_table(
+        ("id", "state"), [(j.id, j.state) for j in jobs]
+    )
+
+
+def delete(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
+    """Remove the results of jobs that have ended."""
+    with exits(as_json):
+        for id in ids:
+            context.obj.job(id).delete()
+    write_json({"deleted": ids}) if as_json else note(f"deleted {len(ids)}")
+
+
+def _row(job: Job) -> tuple[Any, ...]:
+    spec = job.spec
+    height, width = spec["grid"]
+    law = job.law.partition("@")[0]
+    return (
+        job.id, job.state, f"{job.step}/{job.steps}", law, f"{height}x{width}",
+        spec.get("seed", 0), spec.get("gamma"), age(job.as_dict().get("created_at")),
+    )  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(submit)
+    app.command()(watch)
+    app.command("jobs")(list_jobs)
+    app.command()(show)
+    app.command()(cancel)
+    app.command()(delete)

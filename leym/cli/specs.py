@@ -1,0 +1,110 @@
+"""The command line's short forms of a JobSpec, as the SDK takes them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from leym.client import Client
+
+
+def grid(text: str) -> tuple[int, int]:
+    """`64` or `64x128` (rows x columns)."""
+    found = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
+    if not found:
+        raise ValueError(f"--grid {text!r}: write 64 or 64x128 (rows x columns)")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def recordings(items: list[str]) -> list[Any]:
+    """`phase`, `phase:10`, `phase:10:float16`."""
+    return [_recording(item) for item in items]
+
+
+def _recording(item: str) -> Any:
+    field, _, rest = item.partition(":")
+    if not rest:
+        return field
+    every, _, dtype = rest.partition(":")
+    if not every.isdigit():
+        raise ValueError(f"--record {item!r}: write FIELD, FIELD:EVERY or FIELD:EVERY:DTYPE")
+    return {"field": field, "every": int(every)} | ({"dtype": dtype} if dtype else {})
+
+
+def observe(text: str | None) -> Any:
+    """`10`, `activity,coherence` or `10:activity,coherence`."""
+    if text is None:
+        return None
+    every, _, names = text.rpartition(":") if ":" in text or not text.isdigit() else (text, "", "")
+    if every and not every.isdigit():
+        raise ValueError(f"--observe {text!r}: write EVERY, NAMES or EVERY:NAMES")
+    found: dict[str, Any] = {"every": int(every)} if every else {}
+    return found | ({"names": names.split(",")} if names else {})
+
+
+def initial(text: str | None, client: Client) -> dict[str, Any] | None:
+    """`zeros`, `random`, `complex_noise[:STRENGTH]`, `JOB@STEP`, `upload:ID`, or an .npy file, which is uploaded."""
+    if text is None:
+        return None
+    if text.endswith(".npy"):
+        return {"kind": "upload", "id": client.upload_state(np.load(Path(text), allow_pickle=False))}
+    if "@" in text:
+        job, _, step = text.partition("@")
+        if not step.isdigit():
+            raise ValueError(f"--initial {text!r}: write JOB@STEP")
+        return {"kind": "state", "job": job, "step": int(step)}
+    kind, _, value = text.partition(":")
+    if kind == "upload":
+        return {"kind": kind, "id": value}
+    return {"kind": kind} | ({"strength": float(value)} if value else {})
+
+
+def tags(items: list[str]) -> dict[str, str] | None:
+    """`key=value`."""
+    for item in items:
+        if "=" not in item:
+            raise ValueError(f"--tag {item!r}: write KEY=VALUE")
+    return dict(item.split("=", 1) for item in items) or None
+
+
+def axes(items: list[str]) -> dict[str, Any]:
+    """`gamma=0,0.01`, `seed=0..9` (both ends), `precision=nf4,fp32`."""
+    return {key: _values(key, values) for key, values in (_split(item) for item in items)}
+
+
+def _split(item: str) -> tuple[str, str]:
+    key, equals, values = item.partition("=")
+    if not equals or not values:
+        raise ValueError(f"--axis {item!r}: write KEY=VALUE,VALUE,… or KEY=FIRST..LAST")
+    return key, values
+
+
+def _values(key: str, text: str) -> Any:
+    ends = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if ends:
+        return range(int(ends[1]), int(ends[2]) + 1)
+    if text.startswith("["):
+        return json.loads(text)
+    return [_value(item) for item in text.split(",")]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def read_document(path: str) -> dict[str, Any]:
+    """A JSON object from a file, or from stdin when the path is `-`."""
+    import sys
+
+    text = sys.stdin.read() if path == "-" else Path(path).read_text()
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: a JobSpec is a JSON object, not {type(document).__name__}")
+    return document

@@ -1,0 +1,117 @@
+"""sweep run, show, table, cancel: one law over many points."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from leym.cli import specs
+from leym.cli.jobs import (
+    Gamma,
+    Grid,
+    InitialText,
+    Json,
+    ObserveText,
+    PrecisionName,
+    Priority,
+    Record,
+    Seed,
+    SpecFile,
+    Steps,
+    Tags,
+    spec_of,
+)
+from leym.cli.output import FAILED, exits, write_json, write_table
+from leym.client import Client, Sweep
+
+app = typer.Typer(help="Run one job over many values of its keys.", no_args_is_help=True)
+Id = Annotated[str, typer.Argument(metavar="ID", help="sweep id")]
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
+    axis: Annotated[
+        list[str] | None, typer.Option("--axis", "-a", help="KEY=VALUE,VALUE,… or KEY=FIRST..LAST, repeatable")
+    ] = None,
+    zipped: Annotated[bool, typer.Option("--zip", help="axes side by side instead of every combination")] = False,
+    grid: Grid = None,
+    steps: Steps = None,
+    record: Record = None,
+    observe: ObserveText = None,
+    seed: Seed = None,
+    gamma: Gamma = None,
+    initial: InitialText = None,
+    precision: PrecisionName = None,
+    priority: Priority = None,
+    tag: Tags = None,
+    spec: SpecFile = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show progress until all have ended")] = False,
+    as_json: Json = False,
+) -> None:
+    """Queue one job per point and print the sweep's id."""
+    client: Client = context.obj
+    with exits(as_json):
+        if not axis:
+            raise ValueError("a sweep needs at least one --axis, e.g. --axis seed=0..9")
+        base = spec_of(
+            client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
+            initial=initial, precision=precision, priority=priority, tag=tag,
+        )  # fmt: skip
+        sweep = client.sweep(base.pop("law"), specs.axes(axis), "zip" if zipped else "product", **base)
+        if not as_json:
+            print(sweep.id, flush=True)
+        if watch:
+            sweep.wait(progress=True)
+    if as_json:
+        write_json(sweep.as_dict())
+    if watch and sweep.state != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    id: Id,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="until all have ended")] = False,
+    as_json: Json = False,
+) -> None:
+    """How many of its jobs are in which state."""
+    with exits(as_json):
+        sweep: Sweep = context.obj.get_sweep(id)
+        if watch:
+            sweep.wait(progress=True)
+    write_json(sweep.as_dict()) if as_json else write_table(("state", "jobs"), sweep.counts.items())
+    if watch and sweep.state != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def table(context: typer.Context, id: Id, as_json: Json = False) -> None:
+    """One row per job: its point, state and last observables."""
+    with exits(as_json):
+        rows = context.obj.get_sweep(id).table()
+    if as_json:
+        write_json(rows)
+        return
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    write_table(columns, ([row.get(key) for key in columns] for row in flat), heading=True)
+
+
+@app.command()
+def cancel(context: typer.Context, id: Id, as_json: Json = False) -> None:
+    """Cancel every job of it that has not ended."""
+    with exits(as_json):
+        sweep = context.obj.get_sweep(id).cancel()
+    write_json(sweep.as_dict()) if as_json else write_table(("state", "jobs"), sweep.counts.items())
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Nested objects (point, observables) as columns of their own."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        flat |= value if isinstance(value, dict) else {key: value}
+    return flat

@@ -1,0 +1,152 @@
+"""The client of the service: everything the REST API offers, in Python terms."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from leym.client.errors import ProblemError
+from leym.client.http import Http
+from leym.client.job import Job
+from leym.client.requests import ObserveLike, RecordLike, job_body, sweep_body
+from leym.client.sweep import Sweep
+from leym.settings import settings
+from leym.spec import JobSpec
+
+PAGE = 100
+
+
+class Client:
+    """A connection to the service at `url` (default: LEYM_URL). Safe to share between threads; a context manager.
+
+    Methods raise ProblemError when the service refuses and ServiceUnreachable when it does not answer.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout: float = 30.0, headers: Mapping[str, str] | None = None):
+        self._http = Http(url or settings().url, timeout_s=timeout, headers=headers)
+
+    @property
+    def url(self) -> str:
+        return self._http.url
+
+    def submit(
+        self,
+        law: str | JobSpec,
+        grid: int | tuple[int, int] = (64, 64),
+        steps: int = 1000,
+        record: RecordLike = (),
+        observe: ObserveLike | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> Job:
+        """Queue a universe: `submit("aurora", steps=2000, seed=7, record={"phase": 10}, observe=10)`, or a JobSpec.
+
+        grid: (H, W) cells, or one number for a square. record, observe: see `leym.client.requests.job_body`. Any
+        other key of a JobSpec (seed, gamma, initial, precision, priority, tags, …) is a keyword.
+        Safe against lost answers: each call has one Idempotency-Key, so a repeated request finds the first job.
+        """
+        body = job_body(law, grid=grid, steps=steps, record=record, observe=observe, **spec)
+        return Job(self._http, self._post("/v1/jobs", body, idempotency_key))
+
+    def run(self, *args: Any, timeout: float | None = None, progress: bool = False, **kwargs: Any) -> Job:
+        """`submit` and `wait`. Raises JobFailed, JobCancelled or TimeoutError."""
+        return self.submit(*args, **kwargs).wait(timeout, progress)
+
+    def sweep(
+        self,
+        law: str | JobSpec,
+        axes: Mapping[str, Any],
+        mode: str = "product",
+        *,
+        idempotency_key: str | None = None,
+        **spec: Any,
+    ) -> Sweep:
+        """Queue one job per point: `sweep("aurora", {"gamma": [0, 0.01], "seed": range(10)}, steps=500)`.
+
+        axes: per key of a JobSpec (dotted inside, `initial.strength`) its values; `product`, or `zip` of equal lengths.
+        """
+        body = sweep_body(job_body(law, **spec), axes, mode)
+        return Sweep(self, self._http, self._post("/v1/sweeps", body, idempotency_key))
+
+    def job(self, id: str) -> Job:
+        return Job(self._http, self._http.json("GET", f"/v1/jobs/{id}"))
+
+    def jobs(
+        self,
+        *,
+        state: str | None = None,
+        law: str | None = None,
+        tag: str | None = None,
+        sweep: str | None = None,
+        limit: int | None = 50,
+    ) -> Iterator[Job]:
+        """Jobs, newest first, page by page as they are asked for; `limit=None` for all. A tag is `key=value`."""
+        filters = {"state": state, "law": law, "tag": tag, "sweep": sweep}
+        params: dict[str, Any] = {key: value for key, value in filters.items() if value is not None}
+        left = limit if limit is not None else 2**63
+        while left > 0:
+            page = self._http.json("GET", "/v1/jobs", params=params | {"limit": min(left, PAGE)})
+            for data in page["items"][:left]:
+                yield Job(self._http, data)
+            left -= len(page["items"])
+            if not page.get("next"):
+                return
+            params["cursor"] = page["next"]
+
+    def get_sweep(self, id: str) -> Sweep:
+        return Sweep(self, self._http, self._http.json("GET", f"/v1/sweeps/{id}"))
+
+    def laws(self) -> list[dict[str, Any]]:
+        """The laws the service knows: name, digest, architecture, d_state, …"""
+        return list(self._http.json("GET", "/v1/laws")["items"])
+
+    def workers(self) -> list[dict[str, Any]]:
+        return list(self._http.json("GET", "/v1/workers")["items"])
+
+    def queue(self) -> dict[str, Any]:
+        return dict(self._http.json("GET", "/v1/queue"))
+
+    def upload_state(self, psi: np.ndarray) -> str:
+        """Store a start state, complex [H, W, d] (sent as complex64), and return its id.
+
+        Use it as `initial={"kind": "upload", "id": id}`. The id is the digest: the same array gives the same id.
+        """
+        array = np.ascontiguousarray(psi, dtype=np.complex64)
+        if array.ndim != 3:
+            raise ValueError(f"a state is [H, W, d]; got an array of shape {psi.shape}")
+        file = io.BytesIO()
+        np.save(file, array, allow_pickle=False)
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._http.json("POST", "/v1/states", content=file.getvalue(), headers=headers, repeatable=True)
+        return str(answer["id"])
+
+    def ready(self) -> bool:
+        """Whether the service says it can take jobs. Raises ServiceUnreachable."""
+        try:
+            self._http.request("GET", "/readyz", repeatable=False)
+        except ProblemError as problem:
+            if problem.status == 503:
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self.url}>"
+
+    def _post(self, path: str, body: dict[str, Any], key: str | None) -> dict[str, Any]:
+        headers = {"Idempotency-Key": key or uuid.uuid4().hex}
+        return dict(self._http.json("POST", path, json=body, headers=headers, repeatable=True))

@@ -1,0 +1,93 @@
+"""What a caller writes in Python, as the JSON of a request: jobs and sweeps. The service does the validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from leym.spec import JobSpec, Observe, Recording
+
+FRAMES = 100  # recordings that name no schedule are spread over the run to about this many frames
+
+RecordLike = Mapping[str, int] | Iterable[str | Recording | Mapping[str, Any]]
+ObserveLike = bool | int | Iterable[str] | Observe | Mapping[str, Any]
+
+
+def job_body(
+    law: str | JobSpec,
+    *,
+    grid: int | tuple[int, int] = (64, 64),
+    steps: int = 1000,
+    record: RecordLike = (),
+    observe: ObserveLike | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """A JobSpec as JSON. A ready JobSpec is taken as it is; the other arguments then have no say.
+
+    record: `{"phase": 10}` (field: every), or a list of fields, Recordings or `{"field", "every", "dtype"}`.
+    observe: every n steps (`10`), names (`["activity"]`), `True`, an Observe or `{"every", "names"}`.
+    Fields and observables without a schedule get `steps // 100`, at least 1.
+    """
+    if isinstance(law, JobSpec):
+        return law.model_dump(mode="json", exclude_none=True)
+    every = max(1, steps // FRAMES)
+    sides = (grid, grid) if isinstance(grid, int) else tuple(grid)
+    body: dict[str, Any] = {"law": law, "grid": list(sides), "steps": steps, "record": _recordings(record, every)}
+    observed = _observe(observe, every)
+    if observed is not None:
+        body["observe"] = observed
+    return plain(body | {key: value for key, value in spec.items() if value is not None})
+
+
+def sweep_body(base: dict[str, Any], axes: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    """A SweepSpec as JSON. An axis is a sequence, an array, or a range (which stays a range on the wire)."""
+    return {"base": base, "axes": {key: _axis(values) for key, values in axes.items()}, "mode": mode}
+
+
+def plain(value: Any) -> Any:
+    """numpy scalars and arrays, tuples and pydantic models as what JSON knows."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
+    return value
+
+
+def _recordings(record: RecordLike, every: int) -> list[dict[str, Any]]:
+    if isinstance(record, str):
+        record = [record]
+    if isinstance(record, Mapping):
+        return [{"field": field, "every": step} for field, step in record.items()]
+    return [
+        {"field": item, "every": every} if isinstance(item, str) else {"every": every, **plain(item)} for item in record
+    ]
+
+
+def _observe(observe: ObserveLike | None, every: int) -> dict[str, Any] | None:
+    if observe is None or observe is False:
+        return None
+    if observe is True:
+        return {"every": every}
+    if isinstance(observe, int | np.integer):
+        return {"every": int(observe)}
+    if isinstance(observe, str):
+        return {"every": every, "names": [observe]}
+    if isinstance(observe, Mapping | Observe):
+        return {"every": every, **plain(observe)}
+    return {"every": every, "names": list(observe)}
+
+
+def _axis(values: Any) -> Any:
+    if isinstance(values, range) and values.step == 1:
+        return {"start": values.start, "count": len(values)}
+    if isinstance(values, Mapping):
+        return plain(values)
+    return plain(list(values))

@@ -1,0 +1,95 @@
+"""A sweep as its owner sees it: one base job, many points, one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from leym.client.http import Http
+from leym.client.job import FINAL, Job
+from leym.client.progress import Bars
+
+if TYPE_CHECKING:
+    from leym.client.client import Client
+
+POLL_S = (0.2, 2.0)  # first and longest pause between two looks
+
+
+class Sweep:
+    """Jobs that differ in a few keys. Made by `Client.sweep`; attributes show the last answer of the service."""
+
+    def __init__(self, client: Client, http: Http, data: dict[str, Any]):
+        self._client, self._http, self._data = client, http, data
+        self._path = f"/v1/sweeps/{data['id']}"
+
+    @property
+    def id(self) -> str:
+        return str(self._data["id"])
+
+    @property
+    def size(self) -> int:
+        return int(self._data["size"])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Jobs per state."""
+        return dict(self._data["counts"])
+
+    @property
+    def done(self) -> bool:
+        return sum(self.counts.get(state, 0) for state in FINAL) >= self.size
+
+    @property
+    def state(self) -> str:
+        """`running` until every job has ended, then the worst end: `failed`, `cancelled` or `succeeded`."""
+        if not self.done:
+            return "running"
+        return next((state for state in ("failed", "cancelled") if self.counts.get(state)), "succeeded")
+
+    @property
+    def step(self) -> int:
+        """Jobs that have ended (a sweep's progress counts jobs)."""
+        return sum(self.counts.get(state, 0) for state in FINAL)
+
+    @property
+    def steps(self) -> int:
+        return self.size
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self._data)
+
+    def refresh(self) -> Sweep:
+        self._data = self._http.json("GET", self._path)
+        return self
+
+    def wait(self, timeout: float | None = None, progress: bool = False) -> Sweep:
+        """Return when every job has ended, however it ended: `counts` says. Raises TimeoutError."""
+        end = None if timeout is None else time.monotonic() + timeout
+        pause, longest = POLL_S
+        with Bars(enabled=progress) as bars:
+            bars.show(self, f"sweep {self.id}")
+            while not self.done:
+                if end is not None and time.monotonic() + pause > end:
+                    raise TimeoutError(f"sweep {self.id}: {self.step} of {self.size} jobs have ended after {timeout} s")
+                time.sleep(pause)
+                pause = min(pause * 1.5, longest)
+                bars.show(self.refresh(), f"sweep {self.id}")
+        return self
+
+    def jobs(self) -> Iterator[Job]:
+        """Its jobs, newest first."""
+        return self._client.jobs(sweep=self.id, limit=None)
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row per job: its point, state, and last observables. `pandas.DataFrame(sweep.table())` makes a frame."""
+        return list(self._http.json("GET", f"{self._path}/table")["items"])
+
+    def cancel(self) -> Sweep:
+        """Cancel every job of it that has not ended."""
+        self._http.request("POST", f"{self._path}/cancel", repeatable=True)
+        return self.refresh()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)
+        return f"<Sweep {self.id} {self.size} jobs: {counts}>"

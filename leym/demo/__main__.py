@@ -1,0 +1,3 @@
+from leym.demo.run import main
+
+main()

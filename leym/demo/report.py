@@ -1,0 +1,85 @@
+"""What the demo says and draws: numbers on stdout, pictures in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from leym.client import Job
+
+STILLS = 6
+ANIMATED = 100  # frames of the animation, about
+PLOTTED = ("activity", "channel_entropy", "coherence")
+
+
+def numbers(jobs: Sequence[Job], occupancy: Sequence[float]) -> dict[str, float]:
+    """Of finished jobs: cell-steps/s from first start to last end, slot occupancy, latency from submit to end."""
+    cells = sum(job.steps * job.spec["grid"][0] * job.spec["grid"][1] for job in jobs)
+    created, started, finished = (np.array([_at(job, key) for job in jobs]) for key in _TIMES)
+    p50, p95 = np.percentile(finished - created, [50, 95])
+    return {
+        "jobs": len(jobs),
+        "cell_steps": cells,
+        "cell_steps_per_s": cells / max(finished.max() - started.min(), 1e-9),
+        "slot_occupancy": float(np.mean(occupancy)) if occupancy else float("nan"),
+        "latency_p50_s": float(p50),
+        "latency_p95_s": float(p95),
+    }
+
+
+def pictures(jobs: Sequence[Job], folder: Path) -> list[Path]:
+    """An animation and a strip of the longest job, and a plot of all observables when matplotlib is installed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    longest = max(jobs, key=lambda job: job.steps)
+    frames = {field["name"]: field["committed"] for field in longest.fields}
+    made = [
+        longest.download("phase", folder / "phase.webp", stride=_stride(frames["phase"], ANIMATED), fps=20, scale=4)
+    ]
+    for field, committed in frames.items():
+        made.append(longest.download(field, folder / f"{field}-strip.png", stride=_stride(committed, STILLS), scale=3))
+    try:
+        made.append(_plot(jobs, folder / "observables.png"))
+    except ModuleNotFoundError as missing:
+        print(f"no plot of the observables: {missing.name} is not installed (pip install 'leym[data]')")
+    return made
+
+
+def _plot(jobs: Sequence[Job], path: Path) -> Path:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(PLOTTED), figsize=(14, 4), layout="constrained")
+    gammas = sorted({job.spec["gamma"] for job in jobs})
+    colours = pyplot.colormaps["viridis"](np.linspace(0, 0.9, len(gammas)))
+    for job in sorted(jobs, key=lambda job: job.spec["gamma"]):
+        found = job.series()
+        gamma = job.spec["gamma"]
+        for axis, name in zip(axes, PLOTTED, strict=True):
+            axis.plot(
+                found["step"], found[name], color=colours[gammas.index(gamma)], linewidth=1, label=f"γ = {gamma:g}"
+            )
+    for axis, name in zip(axes, PLOTTED, strict=True):
+        axis.set(title=name.replace("_", " "), xlabel="step")
+    labels = dict(zip(*axes[-1].get_legend_handles_labels()[::-1], strict=True))
+    axes[-1].legend(labels.values(), labels.keys())
+    figure.suptitle(f"{len(jobs)} universes of {jobs[0].law.split('@')[0]}: mean over the grid")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+    return path
+
+
+_TIMES = ("created_at", "started_at", "finished_at")
+
+
+def _at(job: Job, key: str) -> float:
+    value = job.as_dict()[key]
+    return value if isinstance(value, int | float) else datetime.fromisoformat(value).timestamp()
+
+
+def _stride(frames: int, wanted: int) -> int:
+    return max(1, round(frames / wanted))

@@ -1,0 +1,97 @@
+"""The demo from end to end: start a service, submit, watch, draw, report, stop."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from leym.client import Client, Job, LeymError
+from leym.client.progress import Bars
+from leym.demo.report import numbers, pictures
+from leym.demo.service import DidNotStart, service
+
+LAW, GRID, PRECISION = "aurora", (64, 64), "nf4"
+STEPS = (200, 300, 400, 500, 600, 800, 900, 1000, 1200, 1400, 1700, 2000)
+GAMMAS = (0.0, 0.01, 0.05)
+EVERY = 10
+LIMIT_S = 150.0  # of the jobs; with start and pictures the demo stays within three minutes
+POLL_S = 0.5
+
+
+def submit(client: Client) -> list[Job]:
+    """Twelve universes of unequal length, each with its own seed; the long ones are not the first."""
+    order = sorted(range(len(STEPS)), key=lambda i: i * 5 % len(STEPS))
+    return [
+        client.submit(
+            LAW,
+            GRID,
+            STEPS[i],
+            record={"phase": EVERY, "channel_entropy": EVERY},
+            observe=EVERY,
+            seed=100 + i,
+            gamma=GAMMAS[i % len(GAMMAS)],
+            precision=PRECISION,
+            tags={"demo": "yes"},
+        )
+        for i in order
+    ]
+
+
+def follow(client: Client, jobs: list[Job]) -> list[float]:
+    """Show progress until all have ended; returns the share of busy slots at each look while there was work."""
+    occupancy: list[float] = []
+    end = time.monotonic() + LIMIT_S
+    with Bars() as bars:
+        while not all(job.done for job in jobs):
+            if time.monotonic() > end:
+                raise TimeoutError(f"the jobs have not ended after {LIMIT_S:.0f} s")
+            time.sleep(POLL_S)
+            for job in jobs:
+                if not job.done:
+                    job.refresh()
+                bars.show(job, f"seed {job.spec['seed']} γ {job.spec['gamma']:<5g}")
+            workers = client.workers()
+            if busy := sum(worker["busy"] for worker in workers):
+                occupancy.append(busy / sum(worker["slots"] for worker in workers))
+    return occupancy
+
+
+def demo(folder: Path, as_json: bool) -> None:
+    say = (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else (lambda text: print(text, flush=True))
+    began = time.monotonic()
+    say("starting the service …")
+    with service(warm=f"{LAW}/{PRECISION}/{GRID[0]}x{GRID[1]}") as client:
+        say(f"ready at {client.url} after {time.monotonic() - began:.1f} s")
+        jobs = submit(client)
+        occupancy = follow(client, jobs)
+        for job in jobs:
+            job.check()
+        made = pictures(jobs, folder)
+        found = numbers(jobs, occupancy)
+    found["wall_s"] = time.monotonic() - began
+    if as_json:
+        print(json.dumps(found | {"files": [str(path) for path in made]}))
+        return
+    print(f"{found['jobs']} jobs, {found['cell_steps']:,} cell-steps of {LAW} {PRECISION} on {GRID[0]}x{GRID[1]}")
+    print(f"{found['cell_steps_per_s']:,.0f} cell-steps/s, mean slot occupancy {found['slot_occupancy']:.0%}")
+    print(
+        f"latency p50 {found['latency_p50_s']:.1f} s, p95 {found['latency_p95_s']:.1f} s; all {found['wall_s']:.0f} s"
+    )
+    for path in made:
+        print(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="leym demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder of the pictures [demo-out]")
+    parser.add_argument("--json", action="store_true", help="the numbers as one JSON document")
+    options = parser.parse_args()
+    try:
+        demo(options.out, options.json)
+    except (LeymError, DidNotStart, TimeoutError) as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,75 @@
+"""A service for one run: started in a folder that is thrown away, found by the address it prints, stopped for sure."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from leym.client import Client
+
+READY_S = 180.0  # loading torch and compiling the first law on two cores
+STOP_S = 30.0
+KEPT = ("LEYM_COMPILE", "LEYM_SLOTS")  # of the caller's settings: never where his own service keeps its data
+
+
+class DidNotStart(Exception):
+    """The service ended or was not ready in time; the message ends with the last lines of its log."""
+
+
+@contextmanager
+def service(laws: Sequence[Path] = (), warm: str = "") -> Iterator[Client]:
+    """A client of a fresh service, which is stopped, and its data removed, at the end.
+
+    laws: bundles it also has. warm: LEYM_WARM, so that it is ready only when these can run at once.
+    """
+    with tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder:
+        log = Path(folder) / "up.log"
+        for law in laws:
+            shutil.copytree(law, Path(folder) / "data" / "laws" / law.name)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("LEYM_") or key in KEPT}
+        environment["LEYM_WARM"] = warm
+        command = [sys.executable, "-m", "leym.cli", "up", "--port", "0", "--data", str(Path(folder) / "data")]
+        with log.open("wb") as output:
+            # a session of its own: Ctrl-C reaches this process, which then stops the service in order
+            process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+        try:
+            with Client(_wait_ready(process, log)) as client:
+                yield client
+        finally:
+            _stop(process)
+
+
+def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    end = time.monotonic() + READY_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise DidNotStart(f"the service ended with code {process.returncode}:\n{_tail(log)}")
+        if found := re.search(r"^ready (http://\S+)$", log.read_text(errors="replace"), re.MULTILINE):
+            return found[1]
+        time.sleep(0.2)
+    raise DidNotStart(f"the service was not ready after {READY_S:.0f} s:\n{_tail(log)}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-20:])

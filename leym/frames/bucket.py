@@ -1,0 +1,73 @@
+"""Objects in a bucket, through obstore. A PUT of S3 is atomic and durable when it is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import from_url
+
+from leym.frames.store import Missing, StoreUnavailable, check_key
+
+
+class BucketStore:
+    """See `leym.frames.store.Store`."""
+
+    def __init__(self, url: str):
+        """s3://bucket/prefix, with credentials, region and endpoint in AWS_* variables; memory:// is for tests."""
+        self._store: Any = from_url(url)
+
+    def put(self, key: str, data: bytes) -> None:
+        with _errors(key):
+            obstore.put(self._store, check_key(key), data)
+
+    def get(self, key: str) -> bytes:
+        with _errors(key):
+            return bytes(obstore.get(self._store, check_key(key)).bytes())
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        if length == 0:
+            return b""
+        with _errors(key):
+            options: Any = {"range": (start, start + length)}
+            return bytes(obstore.get(self._store, check_key(key), options=options).bytes())
+
+    def head(self, key: str) -> int | None:
+        try:
+            with _errors(key):
+                return int(obstore.head(self._store, check_key(key))["size"])
+        except Missing:
+            return None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:  # one by one: a bulk delete stops at the first key that is not there
+            try:
+                with _errors(key):
+                    obstore.delete(self._store, check_key(key))
+            except Missing:
+                continue
+
+    def list(self, prefix: str) -> Iterator[str]:
+        check_key(prefix.rstrip("/"))
+        with _errors(prefix):
+            for page in obstore.list(self._store, prefix=prefix):
+                for found in page:
+                    yield str(found["path"])
+
+    def delete_prefix(self, prefix: str) -> int:
+        keys = list(self.list(prefix))
+        self.delete(keys)
+        return len(keys)
+
+
+@contextmanager
+def _errors(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:  # obstore's own NotFoundError is one
+        raise Missing(key) from error
+    except (BaseError, OSError) as error:
+        raise StoreUnavailable(f"object {key!r}: {type(error).__name__}: {error}") from error

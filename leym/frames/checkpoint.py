@@ -1,0 +1,61 @@
+"""Checkpoints: a run's whole state at a step, in one object that is checked by its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leym.frames.layout import job_prefix
+from leym.frames.manifest import epoch_of
+from leym.frames.store import Missing, Store
+from leym.problems import Problem
+
+
+class CorruptCheckpoint(Problem):
+    """A checkpoint that is missing or not what was written (503)."""
+
+    def __init__(self, key: str, why: str):
+        super().__init__(503, "Checkpoint unreadable", f"checkpoint {key!r} {why}")
+
+
+def put_checkpoint(
+    store: Store, job_id: str, epoch: int, step: int, arrays: Mapping[str, NDArray[Any]]
+) -> dict[str, Any]:
+    """Write it, durable on return; gives the reference {"key", "step", "sha256", "bytes"} to commit."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    data = file.getvalue()
+    key = f"{_folder(job_id)}{step:09d}.{epoch}"
+    store.put(key, data)
+    return {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def get_checkpoint(store: Store, ref: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The arrays, bit for bit. Raises CorruptCheckpoint; OSError when the store does not answer."""
+    key = ref["key"]
+    try:
+        data = store.get(key)
+    except Missing as error:
+        raise CorruptCheckpoint(key, "is missing") from error
+    if hashlib.sha256(data).hexdigest() != ref["sha256"]:
+        raise CorruptCheckpoint(key, f"has {len(data)} bytes that are not the {ref['bytes']} that were written")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def stale_checkpoints(store: Store, job_id: str, ref: Mapping[str, Any]) -> list[str]:
+    """Keys of the job's older checkpoints; to delete after `ref` is committed.
+
+    Those of a later epoch are not ours to delete: the job may have been claimed again since.
+    """
+    epoch = epoch_of(ref["key"])
+    return [key for key in store.list(_folder(job_id)) if key != ref["key"] and epoch_of(key) <= epoch]
+
+
+def _folder(job_id: str) -> str:
+    return f"{job_prefix(job_id)}checkpoints/"

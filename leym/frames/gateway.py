@@ -1,0 +1,268 @@
+"""The Zarr v3 hierarchy of a job over HTTP, also while it grows: documents made from the manifest, shards as stored.
+
+zarr.json                       the group, with the metadata of all arrays inline
+phase/zarr.json                 an array, as long as it is committed
+phase/c/3/0/0                   its fourth shard, served from the object that holds it
+channel_entropy/c/0             observables: cut out of their table
+step/c/0                        coordinates: computed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from leym.frames.layout import (
+    TABLE_ROWS,
+    ArraySpec,
+    JobLike,
+    arrays_of,
+    column_attributes,
+    column_name,
+    step_dims,
+)
+from leym.frames.manifest import Series, series_of, visible
+from leym.frames.reader import FrameReader
+from leym.frames.shards import codecs
+from leym.frames.store import Missing, Store
+from leym.problems import Problem, not_found
+
+JSON, OCTETS = "application/json", "application/octet-stream"
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer. The body is empty for HEAD, with the Content-Length that a GET would have."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class _Thing:
+    """What a key stands for: bytes at hand, or an object of the store."""
+
+    size: int
+    read: Callable[[int, int], bytes]  # start, length
+    etag: str
+    kind: str = OCTETS
+
+
+def answer(
+    store: Store,
+    load: Callable[[], JobLike],
+    path: str,
+    *,
+    method: str = "GET",
+    range_header: str | None = None,
+    if_none_match: str | None = None,
+) -> Answer:
+    """Answer GET or HEAD of `path` below `store.zarr/`. `load` reads the job's row (raises Problem 404 itself).
+
+    Raises Problem 404 for keys that were never due (also those that climb out of the job), 410 for a deleted job,
+    503 for a committed object that cannot be read: array libraries take a 404 for an empty chunk and show NaN, so
+    that must never be the answer for a frame that exists.
+    """
+    try:
+        return _answer(_find(store, load(), load, path), method, range_header, if_none_match)
+    except Missing:  # a later commit has replaced the object since the row was read
+        pass
+    try:
+        return _answer(_find(store, load(), load, path), method, range_header, if_none_match)
+    except Missing as error:
+        raise Problem(503, "Frames unreadable", f"committed object {error} is missing") from error
+
+
+def _answer(thing: _Thing, method: str, range_header: str | None, if_none_match: str | None) -> Answer:
+    # A partly filled shard is another object after the next commit, so nothing may be taken from a cache unasked.
+    headers = {"ETag": thing.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache", "Content-Type": thing.kind}
+    if if_none_match and (if_none_match.strip() == "*" or thing.etag in re.findall(r'"[^"]*"', if_none_match)):
+        return Answer(304, headers, b"")
+    status, start, length = 200, 0, thing.size
+    if range_header and (found := _RANGE.fullmatch(range_header.strip())) and found[0] != "bytes=-":
+        status = 206
+        start, length = _span(found[1], found[2], thing.size)
+        if length <= 0:
+            headers["Content-Range"] = f"bytes */{thing.size}"
+            return Answer(416, headers | {"Content-Length": "0"}, b"")
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{thing.size}"
+    body = b"" if method == "HEAD" else thing.read(start, length)
+    return Answer(status, headers | {"Content-Length": str(length)}, body)
+
+
+def _span(first: str, last: str, size: int) -> tuple[int, int]:
+    """(start, length) of a range; the length is not positive when nothing of it is there."""
+    if not first:
+        length = min(int(last), size)
+        return size - length, length
+    start = int(first)
+    end = min(int(last) + 1, size) if last else size
+    return start, end - start
+
+
+def group_json(job: JobLike) -> dict[str, Any]:
+    """The group's zarr.json: attributes of the run, and all arrays inline as consolidated metadata."""
+    manifest = job.manifest or {}
+    attributes = {
+        "job": job.id,
+        "law": job.law,
+        "precision": job.precision,
+        "state": str(job.state),
+        "committed_step": job.step,
+        "seed": job.spec["seed"],
+        "gamma": job.spec["gamma"],
+        "spec": dict(job.spec),
+        **manifest.get("attributes", {}),
+    }
+    return {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": attributes,
+        "consolidated_metadata": {
+            "kind": "inline",
+            "must_understand": False,
+            "metadata": dict(_arrays(job)),
+        },
+    }
+
+
+def array_json(job: JobLike, name: str) -> dict[str, Any]:
+    """An array's zarr.json, as long as it is committed. Raises Problem 404."""
+    found = dict(_arrays(job)).get(name)
+    if found is None:
+        raise not_found("array", name)
+    return found
+
+
+def _arrays(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
+    arrays = arrays_of(job)
+    dims, counts = step_dims(arrays), visible(series_of(job.manifest, arrays), arrays)
+    for array in arrays:
+        time, n = dims[array.every], counts[array.name]
+        if array.is_table:
+            for column in array.columns:
+                yield column_name(column), _flat("float64", n, time, "NaN", column_attributes(column))
+        else:
+            yield array.name, _field(array, n, time)
+    for every, time in dims.items():
+        n = max(counts[array.name] for array in arrays if array.every == every)
+        yield time, _flat("int64", n, time, 0, {"units": "1", "long_name": "step", "every": every})
+
+
+def _field(array: ArraySpec, n: int, time: str) -> dict[str, Any]:
+    chunk = {
+        "chunk_shape": [1, *array.shape],
+        "codecs": codecs(array.dtype),
+        "index_codecs": [*_BYTES, {"name": "crc32c"}],
+        "index_location": "end",
+    }
+    fill = ["NaN", "NaN"] if array.dtype.startswith("complex") else "NaN"
+    return _array(
+        array.dtype,
+        [n, *array.shape],
+        [array.per_shard, *array.shape],
+        fill,
+        [{"name": "sharding_indexed", "configuration": chunk}],
+        [time, *array.dims],
+        array.attributes,
+    )
+
+
+def _flat(dtype: str, n: int, time: str, fill: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return _array(dtype, [n], [TABLE_ROWS], fill, _BYTES, [time], attributes)
+
+
+def _array(
+    dtype: str,
+    shape: list[int],
+    chunk: list[int],
+    fill: Any,
+    codec: Any,
+    dims: list[str],
+    attributes: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": shape,
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": codec,
+        "attributes": dict(attributes),
+        "dimension_names": dims,
+        "storage_transformers": [],
+    }
+
+
+def _find(store: Store, job: JobLike, load: Callable[[], JobLike], path: str) -> _Thing:
+    if job.deleted_at is not None:
+        raise Problem(410, "Gone", f"the results of job {job.id} were deleted")
+    if path == "zarr.json":
+        return _document(group_json(job))
+    name, _, rest = path.partition("/")
+    if rest == "zarr.json":
+        return _document(array_json(job, name))
+    arrays = arrays_of(job)
+    series = series_of(job.manifest, arrays)
+    counts = visible(series, arrays)
+    for array in arrays:
+        shard = _shard(rest, len(array.shape) + 1 if not array.is_table else 1)
+        if shard is None or not 0 <= shard * array.per_shard < counts[array.name]:
+            continue
+        if array.is_table:
+            for i, column in enumerate(array.columns):
+                if name == column_name(column):
+                    table = FrameReader(store, job, load).table(array, shard)
+                    return _values(table[: counts[array.name] - shard * array.per_shard, i], "<f8", np.nan)
+        elif name == array.name:
+            return _object(store, job, array, series[array.name], shard)
+    for every, time in step_dims(arrays).items():
+        n = max(counts[array.name] for array in arrays if array.every == every)
+        chunk = _shard(rest, 1)
+        if name == time and chunk is not None and chunk * TABLE_ROWS < n:
+            first = chunk * TABLE_ROWS
+            return _values(np.arange(first, min(n, first + TABLE_ROWS)) * every, "<i8", 0)
+    raise not_found("key", path[:200])
+
+
+def _shard(rest: str, dimensions: int) -> int | None:
+    """The number of the shard that `c/3/0/0` names."""
+    found = re.fullmatch(r"c/(0|[1-9]\d{0,11})" + "/0" * (dimensions - 1), rest)
+    return int(found[1]) if found else None
+
+
+def _document(document: dict[str, Any]) -> _Thing:
+    body = json.dumps(document, separators=(",", ":")).encode()
+    return _at_hand(body, JSON)
+
+
+def _values(values: Any, dtype: str, fill: float) -> _Thing:
+    """A chunk of numbers, as long as all its chunks."""
+    chunk = np.full(TABLE_ROWS, fill, dtype)
+    chunk[: len(values)] = values
+    return _at_hand(chunk.tobytes(), OCTETS)
+
+
+def _at_hand(body: bytes, kind: str) -> _Thing:
+    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    return _Thing(len(body), lambda start, length: body[start : start + length], etag, kind)
+
+
+def _object(store: Store, job: JobLike, array: ArraySpec, series: Series, shard: int) -> _Thing:
+    key = series.key(job.id, array, shard)
+    size = store.head(key)
+    if size is None:
+        raise Missing(key)
+    name = key.rsplit("/", 1)[-1]  # names of objects never repeat with other bytes
+    return _Thing(size, lambda start, length: store.get_range(key, start, length), f'"{name}"')

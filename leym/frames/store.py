@@ -1,0 +1,78 @@
+"""The object store: files with fsync and rename, or S3 through obstore. Objects are written whole and never changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from leym.problems import Problem
+
+KEY_LENGTH = 512
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"  # never begins with a dot: neither "..", nor a file that is being written
+_KEY = re.compile(rf"{_NAME}(/{_NAME})*")
+
+
+class Missing(LookupError):
+    """There is no object of this key."""
+
+
+class StoreUnavailable(OSError):
+    """The store did not do what it was asked; trying again may help. Files raise other OSErrors (disk full)."""
+
+
+class Store(Protocol):
+    """Bytes by key. Keys are relative paths such as `jobs/<id>/phase/00000000.1`; others raise Problem 400.
+
+    All methods may be called from several threads, and raise OSError when the store fails.
+    """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object: when this returns it is durable, and before that readers see nothing (or what was there)."""
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises Missing."""
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start`, fewer where the object ends. Raises Missing."""
+
+    def head(self, key: str) -> int | None:
+        """Size in bytes, or None if there is no such object."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Keys that begin with `prefix`, a folder with its slash, in any order."""
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Remove every object under a folder; returns how many."""
+
+
+def open_store(url: str) -> Store:
+    """The store at file:///folder, s3://bucket/prefix (credentials and endpoint from AWS_* variables) or memory://."""
+    scheme = urlsplit(url).scheme
+    if scheme == "file":
+        from leym.frames.files import FileStore
+
+        return FileStore(Path(url2pathname(urlsplit(url).path)))
+    if scheme in ("s3", "memory"):
+        from leym.frames.bucket import BucketStore
+
+        return BucketStore(url)
+    raise ValueError(f"store_url {url!r}: the scheme is {scheme or '(none)'!r}; known: file, s3, memory")
+
+
+def check_key(key: str) -> str:
+    """`key`, if it names a place below the store and nothing else. Raises Problem 400."""
+    if not _KEY.fullmatch(key) or len(key) > KEY_LENGTH:
+        raise Problem(
+            400,
+            "Bad key",
+            f"object key {key[:100]!r}: names of letters, digits, '_', '-' and '.' (not first), joined by '/', "
+            f"of at most {KEY_LENGTH} characters",
+        )
+    return key

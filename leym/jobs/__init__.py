@@ -1,0 +1,4 @@
+"""The job table: the one place that says which jobs exist, who runs them and how far they are.
+
+`JobTable` (leym.jobs.table) is what others use; `leym.jobs.records` are the records it hands out.
+"""

@@ -1,0 +1,134 @@
+"""Who runs a job: claims, their renewal, and what becomes of jobs whose holder is gone.
+
+A claim raises the job's epoch. Every write of a holder names its epoch, so one that comes after the job was cancelled,
+ended or claimed again is refused: it is fenced.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sqlalchemy import Connection, select, update
+
+from leym.jobs.records import Claim, Job, JobState
+from leym.jobs.rows import COLUMNS, Base, change_job, chunks, dump, find_job, jobs_of
+from leym.jobs.schema import jobs
+from leym.jobs.totals import count, observe
+from leym.problems import Problem
+
+
+class Leases(Base):
+    def claim(
+        self, job_id: str, owner: str, lease_s: float, max_attempts: int, now: float | None = None
+    ) -> Claim | None:
+        """Take a job that is queued, or whose lease ran out. None when there is nothing to take.
+
+        A job that was claimed `max_attempts` times without progress fails instead.
+        """
+        now = time.time() if now is None else now
+        with self.db.write() as connection:
+            job = find_job(connection, job_id, lock=True)
+            if job is None or not (job.state == JobState.QUEUED or _expired(job, now)):
+                return None
+            if job.attempts >= max_attempts:
+                _fail_as_poison(connection, [job], max_attempts, now)
+                return None
+            claimed = replace(
+                job,
+                state=JobState.RUNNING,
+                epoch=job.epoch + 1,
+                attempts=job.attempts + 1,
+                owner=owner,
+                lease_until=now + lease_s,
+                started_at=now if job.started_at is None else job.started_at,
+            )
+            change_job(
+                connection,
+                job_id,
+                state=claimed.state.value,
+                epoch=claimed.epoch,
+                attempts=claimed.attempts,
+                owner=owner,
+                lease_until=claimed.lease_until,
+                started_at=claimed.started_at,
+            )
+            return Claim(claimed)
+
+    def renew(self, owner: str, claims: Mapping[str, int], lease_s: float, now: float | None = None) -> set[str]:
+        """Prolong the leases of `claims` (job id to epoch). The ids still held; the others are to be dropped."""
+        now = time.time() if now is None else now
+        held: set[str] = set()
+        if not claims:
+            return held
+        with self.db.write() as connection:
+            for some in chunks(sorted(claims)):
+                mine = (jobs.c.id.in_(some), jobs.c.state == JobState.RUNNING, jobs.c.owner == owner)
+                rows = connection.execute(
+                    select(jobs.c.id, jobs.c.epoch).where(*mine).order_by(jobs.c.id).with_for_update()
+                )
+                these = [row.id for row in rows if row.epoch == claims[row.id]]
+                if these:
+                    connection.execute(update(jobs).where(jobs.c.id.in_(these)).values(lease_until=now + lease_s))
+                held.update(these)
+        return held
+
+    def hand_back(self, job_id: str, epoch: int) -> bool:
+        """Queue a held job again, as if this claim had not been an attempt. False when it is not held any more."""
+        with self.db.write() as connection:
+            job = find_job(connection, job_id, lock=True)
+            if job is None or job.state != JobState.RUNNING or job.epoch != epoch:
+                return False
+            _requeue(connection, job, max(job.attempts - 1, 0))
+            return True
+
+    def reap(self, max_attempts: int, now: float | None = None) -> list[str]:
+        """The ids of jobs whose lease ran out: they are queued again, or failed after `max_attempts` claims."""
+        now = time.time() if now is None else now
+        silent = (jobs.c.state == JobState.RUNNING, jobs.c.lease_until < now)
+        with self.db.read() as connection:  # mostly there are none, and then nobody has to wait for this
+            if connection.execute(select(jobs.c.id).where(*silent).limit(1)).first() is None:
+                return []
+        with self.db.write() as connection:
+            lost = jobs_of(
+                connection,
+                select(*COLUMNS).where(*silent).order_by(jobs.c.id).with_for_update(skip_locked=True),
+            )
+            for job in lost:
+                if job.attempts < max_attempts:
+                    _requeue(connection, job, job.attempts)
+            _fail_as_poison(connection, [job for job in lost if job.attempts >= max_attempts], max_attempts, now)
+            return [job.id for job in lost]
+
+
+def _expired(job: Job, now: float) -> bool:
+    return job.state == JobState.RUNNING and job.lease_until is not None and job.lease_until < now
+
+
+def _requeue(connection: Connection, job: Job, attempts: int) -> None:
+    change_job(
+        connection,
+        job.id,
+        state=JobState.QUEUED.value,
+        attempts=attempts,
+        owner=None,
+        lease_until=None,
+        ticketed_at=None,
+    )
+
+
+def _fail_as_poison(connection: Connection, poison: list[Job], max_attempts: int, now: float) -> None:
+    for job in poison:
+        detail = f"attempts = {job.attempts} claims without progress; a job has at most {max_attempts}"
+        error = Problem(500, "Poison job", f"{detail}. The worker that held it last was {job.owner or 'not noted'}.")
+        change_job(
+            connection,
+            job.id,
+            state=JobState.FAILED.value,
+            error=dump(error.as_dict()),
+            finished_at=now,
+            lease_until=None,
+        )
+    count(connection, failed=len(poison))
+    observe(connection, [(job.created_at, job.started_at, now) for job in poison])

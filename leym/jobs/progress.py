@@ -1,0 +1,129 @@
+"""How far a job is, and how it ends."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Column, Connection, Row, select
+
+from leym.jobs.records import FINAL, Fenced, Job, JobState
+from leym.jobs.rows import Base, change_job, dump, get_job
+from leym.jobs.schema import jobs
+from leym.jobs.totals import count, observe
+from leym.problems import conflict
+
+_HELD: tuple[Column[Any], ...] = (
+    *(jobs.c.state, jobs.c.epoch, jobs.c.step, jobs.c.steps, jobs.c.height, jobs.c.width, jobs.c.frames),
+    *(jobs.c.created_at, jobs.c.started_at),
+)
+
+
+class Progress(Base):
+    def commit(
+        self,
+        job_id: str,
+        epoch: int,
+        *,
+        step: int,
+        manifest: dict[str, Any],
+        checkpoint: dict[str, Any] | None = None,
+        observables_last: dict[str, Any] | None = None,
+    ) -> None:
+        """Frames up to `step` are stored, as `manifest` says. What is None stays as it was; so does a larger step.
+
+        Raises Fenced when the job is not held at this epoch any more.
+        """
+        with self.db.write() as connection:
+            held = _held(connection, job_id, epoch)
+            values, growth = _progress(held, step, manifest, checkpoint, observables_last)
+            change_job(connection, job_id, **values)
+            count(connection, **growth)
+
+    def finish(
+        self,
+        job_id: str,
+        epoch: int,
+        state: JobState,
+        *,
+        step: int,
+        manifest: dict[str, Any],
+        error: dict[str, Any] | None = None,
+        observables_last: dict[str, Any] | None = None,
+        checkpoint: dict[str, Any] | None = None,
+        now: float | None = None,
+    ) -> None:
+        """The last commit of a job, which ends in `state`, a final one. Raises like `commit`."""
+        now = time.time() if now is None else now
+        state = JobState(state)
+        if state not in FINAL:
+            raise ValueError(f"state = {state.value}: a job ends as {', '.join(sorted(FINAL))}")
+        with self.db.write() as connection:
+            held = _held(connection, job_id, epoch)
+            values, growth = _progress(held, step, manifest, checkpoint, observables_last)
+            values |= {"state": state.value, "error": dump(error), "finished_at": now, "lease_until": None}
+            change_job(connection, job_id, **values)
+            count(connection, **growth, **{state.value: 1})
+            if state != JobState.CANCELLED:
+                observe(connection, [(held.created_at, held.started_at, now)])
+
+    def cancel(self, job_id: str, now: float | None = None) -> Job:
+        """The job, cancelled unless it had ended; its holder can write no more. Raises Problem 404."""
+        now = time.time() if now is None else now
+        with self.db.write() as connection:
+            job = get_job(connection, job_id, lock=True)
+            if job.final:
+                return job
+            ended = replace(job, state=JobState.CANCELLED, epoch=job.epoch + 1, finished_at=now, lease_until=None)
+            change_job(
+                connection, job_id, state=ended.state.value, epoch=ended.epoch, finished_at=now, lease_until=None
+            )
+            count(connection, cancelled=1)
+            return ended
+
+    def delete(self, job_id: str, now: float | None = None) -> Job:
+        """The job, marked as deleted, without frames and checkpoint. Raises Problem 404, and 409 if not ended."""
+        now = time.time() if now is None else now
+        with self.db.write() as connection:
+            job = get_job(connection, job_id, lock=True)
+            if not job.final:
+                raise conflict(f"job {job_id} is {job.state.value}; cancel it before deleting it")
+            if job.deleted_at is not None:
+                return job
+            change_job(connection, job_id, deleted_at=now, manifest="{}", checkpoint=None)
+            return replace(job, deleted_at=now, manifest={}, checkpoint=None)
+
+
+def _held(connection: Connection, job_id: str, epoch: int) -> Row[Any]:
+    row = connection.execute(select(*_HELD).where(jobs.c.id == job_id).with_for_update()).first()
+    if row is None:
+        raise Fenced(job_id, epoch, "there is no such job")
+    if row.epoch != epoch or row.state != JobState.RUNNING:
+        raise Fenced(job_id, epoch, f"it is {row.state} at epoch {row.epoch}")
+    return row
+
+
+def _progress(
+    held: Row[Any],
+    step: int,
+    manifest: dict[str, Any],
+    checkpoint: dict[str, Any] | None,
+    observables_last: dict[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """What to change in the row, and by how much the totals grow."""
+    step = max(step, held.step)
+    frames = max(sum(array["committed"] for array in manifest.get("arrays", {}).values()), held.frames)
+    values: dict[str, Any] = {
+        "step": step,
+        "remaining": max(held.steps - step, 0),
+        "frames": frames,
+        "manifest": dump(manifest),
+    }
+    if step > held.step:
+        values["attempts"] = 1  # this claim came further than those before it
+    if checkpoint is not None:
+        values["checkpoint"] = dump(checkpoint)
+    if observables_last is not None:
+        values["observables_last"] = dump(observables_last)
+    return values, {"cell_steps": (step - held.step) * held.height * held.width, "frames": frames - held.frames}

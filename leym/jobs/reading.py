@@ -1,0 +1,62 @@
+"""Jobs one by one and in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, select
+
+from leym.jobs.records import Job, JobState
+from leym.jobs.rows import COLUMNS, Base, check_cursor, chunks, get_job, jobs_of, page_of
+from leym.jobs.schema import jobs, tags
+from leym.jobs.submit import tag_text
+
+Jobs = list[Job]  # `list` means the method below
+
+
+class Reading(Base):
+    def get(self, job_id: str) -> Job:
+        """A deleted job too. Raises Problem 404."""
+        with self.db.read() as connection:
+            return get_job(connection, job_id)
+
+    def find(self, job_ids: Sequence[str]) -> Jobs:
+        """In the order of `job_ids`; those that never were are left out."""
+        found: dict[str, Job] = {}
+        with self.db.read() as connection:
+            for some in chunks(job_ids):
+                found |= {job.id: job for job in jobs_of(connection, select(*COLUMNS).where(jobs.c.id.in_(some)))}
+        return [found[job_id] for job_id in job_ids if job_id in found]
+
+    def list(
+        self,
+        *,
+        state: JobState | str | None = None,
+        law: str | None = None,
+        tag: tuple[str, str] | None = None,
+        sweep: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> tuple[Jobs, str | None]:
+        """A page, newest first, and the cursor of the next one (None: there is none). Deleted jobs are left out.
+
+        `law` is a name, or name@ and the beginning of a digest. Jobs submitted while someone pages come before the
+        first page: no later page repeats or misses a job. Raises Problem 422 for a cursor that is none.
+        """
+        statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None))
+        key = jobs.c.id
+        if tag is not None:
+            key = tags.c.job
+            statement = statement.join(tags, tags.c.job == jobs.c.id).where(tags.c.tag == tag_text(*tag))
+        if state is not None:
+            statement = statement.where(jobs.c.state == str(state))
+        if law is not None:
+            statement = statement.where(jobs.c.law_name == law.partition("@")[0])
+            if "@" in law:
+                statement = statement.where(func.substr(jobs.c.law, 1, len(law)) == law)
+        if sweep is not None:
+            statement = statement.where(jobs.c.sweep == sweep)
+        if cursor is not None:
+            statement = statement.where(key < check_cursor(cursor))
+        with self.db.read() as connection:
+            return page_of(jobs_of(connection, statement.order_by(key.desc()).limit(limit + 1)), limit)

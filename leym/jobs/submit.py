@@ -1,0 +1,212 @@
+"""New jobs, alone or as a sweep, and the outbox of tickets that the broker has yet to get."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from leym.jobs.ids import new_id
+from leym.jobs.records import Job, JobState, NewJob, Sweep
+from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of
+from leym.jobs.schema import jobs, requests, sweeps, tags
+from leym.jobs.sweeps import get_sweep
+from leym.jobs.totals import count
+from leym.problems import invalid
+from leym.spec import JobSpec
+
+KEY_LENGTH = 255  # characters of an Idempotency-Key
+GRACE_S = 1.0  # the ticket of a job this young is being sent by whoever took the job in
+
+T = TypeVar("T")
+
+
+def tag_text(key: str, value: str) -> str:
+    return json.dumps([key, value], ensure_ascii=False)  # escapes NUL, which PostgreSQL's text does not take
+
+
+class Submit(Base):
+    def submit(
+        self,
+        spec: JobSpec,
+        *,
+        law: str,
+        precision: str,
+        d_state: int,
+        idempotency_key: str | None = None,
+        now: float | None = None,
+    ) -> tuple[Job, bool]:
+        """The job and whether it was made now. A key used before with the same spec gives the job of then.
+
+        `law` is name@digest. Raises Problem 422 when the key was used for another request.
+        """
+        now = time.time() if now is None else now
+        job = _job(NewJob(spec, law, precision, d_state), None, now)
+
+        def first(connection: Connection, made: str) -> Job:
+            return get_job(connection, made)
+
+        def make(connection: Connection) -> Job:
+            _insert(connection, [job])
+            return job
+
+        return self._once(idempotency_key, {"job": job.spec}, job.id, now, first, make)
+
+    def submit_sweep(
+        self,
+        spec: dict[str, Any],
+        jobs: Sequence[NewJob],
+        idempotency_key: str | None = None,
+        *,
+        now: float | None = None,
+    ) -> tuple[Sweep, list[Job], bool]:
+        """The sweep, its jobs in order, and whether they were made now: all of them or none. Raises like `submit`."""
+        now = time.time() if now is None else now
+        sweep = Sweep(new_id(), spec, len(jobs), now, None, {state.value: 0 for state in JobState})
+        sweep.counts[JobState.QUEUED.value] = len(jobs)
+        members = [_job(job, sweep.id, now) for job in jobs]
+
+        def first(connection: Connection, made: str) -> tuple[Sweep, list[Job]]:
+            return get_sweep(connection, made), _members(connection, made)
+
+        def make(connection: Connection) -> tuple[Sweep, list[Job]]:
+            row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now}
+            connection.execute(insert(sweeps), row)
+            _insert(connection, members)
+            return sweep, members
+
+        (sweep, members), created = self._once(idempotency_key, {"sweep": spec}, sweep.id, now, first, make)
+        return sweep, members, created
+
+    def _once(
+        self,
+        key: str | None,
+        request: dict[str, Any],
+        made: str,
+        now: float,
+        first: Callable[[Connection, str], T],
+        make: Callable[[Connection], T],
+    ) -> tuple[T, bool]:
+        """`make`, or when this request was made before under this key, `first` of what it made then."""
+        if key is None:
+            with self.db.write() as connection:
+                return make(connection), True
+        if not 1 <= len(key) <= KEY_LENGTH:
+            raise invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_LENGTH} are allowed")
+        try:
+            return self._keyed(key, digest(request), made, now, first, make)
+        except IntegrityError:  # someone else (on PostgreSQL) has just used it: now it can be found
+            return self._keyed(key, digest(request), made, now, first, make)
+
+    def _keyed(
+        self,
+        key: str,
+        of_request: str,
+        made: str,
+        now: float,
+        first: Callable[[Connection, str], T],
+        make: Callable[[Connection], T],
+    ) -> tuple[T, bool]:
+        with self.db.write() as connection:
+            found = connection.execute(select(requests).where(requests.c.key == key)).first()
+            if found is None:
+                row = {"key": key, "digest": of_request, "made": made, "created_at": now}
+                connection.execute(insert(requests), row)
+                return make(connection), True
+            if found.digest != of_request:
+                raise invalid(f"Idempotency-Key {key!r} was used before, for a request with another body")
+            return first(connection, found.made), False
+
+    def unticketed(self, older_than_s: float, limit: int = 100, now: float | None = None) -> list[Job]:
+        """Queued jobs, oldest first, that have no ticket or whose ticket is older than `older_than_s` seconds."""
+        now = time.time() if now is None else now
+        queued = select(*COLUMNS).where(jobs.c.state == JobState.QUEUED).order_by(jobs.c.id).limit(limit)
+        without = queued.where(jobs.c.ticketed_at.is_(None), or_(jobs.c.created_at < now - GRACE_S, jobs.c.epoch > 0))
+        with self.db.read() as connection:
+            found = jobs_of(connection, without)
+            found += jobs_of(connection, queued.where(jobs.c.ticketed_at < now - older_than_s))
+        return sorted(found, key=lambda job: job.id)[:limit]
+
+    def ticketed(self, ids: Sequence[str], now: float | None = None) -> None:
+        """The broker has tickets for these jobs."""
+        now = time.time() if now is None else now
+        with self.db.write() as connection:
+            for some in chunks(sorted(set(ids))):
+                of_these = (jobs.c.id.in_(some), jobs.c.state == JobState.QUEUED)
+                waiting = select(jobs.c.id).where(*of_these).order_by(jobs.c.id).with_for_update()
+                queued = list(connection.scalars(waiting))
+                if queued:
+                    connection.execute(update(jobs).where(jobs.c.id.in_(queued)).values(ticketed_at=now))
+
+
+def _members(connection: Connection, sweep: str) -> list[Job]:
+    return jobs_of(connection, select(*COLUMNS).where(jobs.c.sweep == sweep).order_by(jobs.c.id))
+
+
+def _job(new: NewJob, sweep: str | None, now: float) -> Job:
+    return Job(
+        id=new_id(),
+        state=JobState.QUEUED,
+        step=0,
+        steps=new.spec.steps,
+        spec=new.spec.model_dump(mode="json"),
+        law=new.law,
+        precision=new.precision,
+        d_state=new.d_state,
+        epoch=0,
+        attempts=0,
+        priority=new.spec.priority,
+        owner=None,
+        lease_until=None,
+        error=None,
+        created_at=now,
+        started_at=None,
+        finished_at=None,
+        sweep=sweep,
+        point=new.point,
+        manifest={},
+        checkpoint=None,
+        observables_last=None,
+        deleted_at=None,
+    )
+
+
+def _insert(connection: Connection, new: list[Job]) -> None:
+    if not new:
+        return
+    connection.execute(insert(jobs), [_row(job) for job in new])
+    tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
+    if tagged:
+        connection.execute(insert(tags), tagged)
+    count(connection, submitted=len(new))
+
+
+def _row(job: Job) -> dict[str, Any]:
+    """Of a new job."""
+    height, width = job.grid
+    return {
+        "id": job.id,
+        "state": job.state.value,
+        "step": 0,
+        "steps": job.steps,
+        "spec": dump(job.spec),
+        "law": job.law,
+        "law_name": job.law.partition("@")[0],
+        "precision": job.precision,
+        "d_state": job.d_state,
+        "epoch": 0,
+        "attempts": 0,
+        "priority": job.priority,
+        "created_at": job.created_at,
+        "sweep": job.sweep,
+        "point": dump(job.point),
+        "manifest": "{}",
+        "height": height,
+        "width": width,
+        "remaining": job.steps,
+        "frames": 0,
+    }

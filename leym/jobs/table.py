@@ -1,0 +1,35 @@
+"""The job table as the API and the workers use it."""
+
+from __future__ import annotations
+
+from leym.jobs.database import Database
+from leym.jobs.leases import Leases
+from leym.jobs.progress import Progress
+from leym.jobs.reading import Reading
+from leym.jobs.schema import create_all
+from leym.jobs.submit import Submit
+from leym.jobs.sweeps import Sweeps
+from leym.jobs.totals import Totals
+from leym.jobs.workers import Workers
+
+
+class JobTable(Submit, Reading, Leases, Progress, Sweeps, Workers, Totals):
+    """Jobs, sweeps and workers in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql+psycopg://...`).
+
+    Every method is one transaction, durable when it returns, and may be called from any thread or process. `now`, in
+    seconds since 1970, is the caller's clock unless given. Makes the tables if they are not there; raises
+    leym.jobs.schema.SchemaError if they are of another version.
+    """
+
+    def __init__(self, url: str):
+        self.db = Database(url)
+        try:
+            with self.db.write() as connection:
+                create_all(connection)
+        except BaseException:
+            self.db.close()
+            raise
+
+    def close(self) -> None:
+        """Close all connections. The table can be used on: it opens new ones."""
+        self.db.close()

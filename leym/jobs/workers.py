@@ -1,0 +1,44 @@
+"""What the workers last said of themselves."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, replace
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from leym.jobs.records import Worker
+from leym.jobs.rows import Base, dump
+from leym.jobs.schema import workers
+
+FORGET_S = 86400.0  # the row of a worker that died without a word is kept so long
+
+
+class Workers(Base):
+    def heartbeat(self, worker: Worker, now: float | None = None) -> None:
+        """Note what a worker says of itself; `updated_at` is set here."""
+        now = time.time() if now is None else now
+        row = {"body": dump(asdict(replace(worker, updated_at=now))), "updated_at": now}
+        mine = update(workers).where(workers.c.name == worker.name).values(**row)
+        try:
+            with self.db.write() as connection:
+                if not connection.execute(mine).rowcount:
+                    connection.execute(delete(workers).where(workers.c.updated_at < now - FORGET_S))
+                    connection.execute(insert(workers), {"name": worker.name, **row})
+        except IntegrityError:  # two first heartbeats of one name at once (on PostgreSQL)
+            with self.db.write() as connection:
+                connection.execute(mine)
+
+    def workers(self, alive_s: float, now: float | None = None) -> list[Worker]:
+        """Those heard of in the last `alive_s` seconds, by name."""
+        now = time.time() if now is None else now
+        alive = select(workers.c.body).where(workers.c.updated_at >= now - alive_s).order_by(workers.c.name)
+        with self.db.read() as connection:
+            return [Worker(**json.loads(body)) for body in connection.scalars(alive)]
+
+    def remove_worker(self, name: str) -> None:
+        """A worker says goodbye."""
+        with self.db.write() as connection:
+            connection.execute(delete(workers).where(workers.c.name == name))

@@ -1,0 +1,196 @@
+"""The REST API on a real job table and frame store: jobs, sweeps, laws, probes, the page, and its own document."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator, validate
+from prometheus_client.parser import text_string_to_metric_families
+
+from app import routes_jobs
+from leym.jobs.records import Worker
+from tests.test_api_support import SPEC, Api, Pretender, done, opened, refused
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    with opened(tmp_path) as found:
+        yield found
+
+
+def test_a_job_from_submit_to_delete(api: Api) -> None:
+    answer = api.http.post("/v1/jobs", json=SPEC | {"tags": {"who": "me"}})
+    assert answer.status_code == 202 and answer.headers["Location"] == answer.json["links"]["self"]
+    job = answer.json["id"]
+    assert answer.json["state"] == "queued" and answer.json["law"].startswith("aurora@")
+    for query in ("tag=who:me", "tag=who=me", "law=aurora", "state=queued", ""):
+        assert [j["id"] for j in api.http.get(f"/v1/jobs?{query}").json["items"]] == [job], query
+    for query in ("tag=who:you", "law=other", "state=running"):
+        assert api.http.get(f"/v1/jobs?{query}").json["items"] == [], query
+    refused(api.http.delete(f"/v1/jobs/{job}"), 409, "queued")
+    worker = Pretender(api, job)
+    worker.run(12)
+    worker.commit()
+    assert api.http.get(f"/v1/jobs/{job}").json["step"] == 12
+    cancelled = api.http.post(f"/v1/jobs/{job}/cancel")
+    assert cancelled.status_code == 200 and cancelled.json["state"] == "cancelled"
+    assert api.http.post(f"/v1/jobs/{job}/cancel").json == cancelled.json
+    assert list(api.store.list(f"jobs/{job}/"))
+    for _ in range(2):
+        assert api.http.delete(f"/v1/jobs/{job}").status_code == 204
+    assert not list(api.store.list(f"jobs/{job}/"))
+    refused(api.http.get(f"/v1/jobs/{job}"), 410, job)
+    refused(api.http.get(f"/v1/jobs/{job}/frames/phase"), 410, job)
+    assert api.http.get("/v1/jobs").json["items"] == []
+
+
+def test_pages_follow_each_other(api: Api) -> None:
+    jobs = [api.submit(seed=i) for i in range(5)]
+    found, cursor = [], ""
+    while True:
+        page = api.http.get(f"/v1/jobs?limit=2{cursor}").json
+        found += [job["id"] for job in page["items"]]
+        if not page["next"]:
+            break
+        cursor = f"&cursor={page['next']}"
+    assert found == jobs[::-1]
+
+
+def test_a_repeated_request_finds_the_first_job(api: Api) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = api.http.post("/v1/jobs", json=SPEC, headers=key)
+    again = api.http.post("/v1/jobs", json=SPEC, headers=key)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json == first.json and again.headers["Location"] == first.headers["Location"]
+    refused(api.http.post("/v1/jobs", json=SPEC | {"seed": 9}, headers=key), 422, "once")
+    refused(api.http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "x" * 256}), 422, "255")
+    assert api.table.totals()["submitted"] == 1
+
+
+def test_a_broker_that_is_away_stops_no_submission(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with opened(tmp_path, redis_url="redis://127.0.0.1:1/0") as api, caplog.at_level(logging.WARNING):
+        job = api.submit()
+        assert [waiting.id for waiting in api.table.unticketed(0, now=2e9)] == [job]
+        assert "broker" in caplog.text
+        Pretender(api, job)
+        assert api.http.post(f"/v1/jobs/{job}/cancel").json["state"] == "cancelled"
+        ready = api.http.get("/readyz")
+        assert ready.status_code == 200 and "away" in ready.json["checks"]["broker"]
+
+
+def test_a_long_poll_answers_when_the_state_changes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes_jobs, "LOOK_S", 0.01)
+    job = api.submit()
+    assert api.http.get(f"/v1/jobs/{job}?wait=0.05").json["state"] == "queued"
+    assert api.http.get(f"/v1/jobs/{job}?wait=60&state=running").json["state"] == "queued"
+    began = threading.Timer(0.1, Pretender, (api, job))
+    began.start()
+    assert api.http.get(f"/v1/jobs/{job}?wait=60").json["state"] == "running"
+    began.join()
+    api.table.cancel(job)
+    assert api.http.get(f"/v1/jobs/{job}?wait=60").json["state"] == "cancelled"
+
+
+def test_sweeps(api: Api) -> None:
+    body = {"base": SPEC, "axes": {"gamma": [0.0, 0.5], "seed": {"start": 7, "count": 3}}}
+    refused(api.http.post("/v1/sweeps", json=body | {"axes": {"gamma": [0, -1]}}), 422, "-1", pointer="/axes/gamma")
+    refused(api.http.post("/v1/sweeps", json=body | {"axes": {"seed": {"count": 10**5}}}), 422, "10000")
+    assert api.table.totals()["submitted"] == 0
+    answer = api.http.post("/v1/sweeps", json=body, headers={"Idempotency-Key": "s"})
+    assert answer.status_code == 202 and answer.json["counts"]["queued"] == answer.json["size"] == 6
+    at = answer.headers["Location"]
+    assert api.http.post("/v1/sweeps", json=body, headers={"Idempotency-Key": "s"}).json["id"] == answer.json["id"]
+    members = api.http.get(f"{at}/jobs").json["items"]
+    assert [m["point"] for m in members] == [{"gamma": g, "seed": s} for g in (0.0, 0.5) for s in (7, 8, 9)]
+    worker = Pretender(api, members[4]["id"])
+    worker.run(30)
+    worker.finish()
+    cancelled = api.http.post(f"{at}/cancel").json
+    assert cancelled["state"] == "cancelled"
+    assert (cancelled["counts"]["succeeded"], cancelled["counts"]["cancelled"]) == (1, 5)
+    assert [s["id"] for s in api.http.get("/v1/sweeps").json["items"]] == [answer.json["id"]]
+    table = api.http.get(f"{at}/table").json["items"]
+    lines = list(csv.DictReader(io.StringIO(api.http.get(f"{at}/table?format=csv").text)))
+    assert [(float(x["gamma"]), int(x["seed"])) for x in lines] == [tuple(r["point"].values()) for r in table]
+    assert [x["state"] for x in lines] == [r["state"] for r in table]
+    assert float(lines[4]["coherence"]) == table[4]["observables"]["coherence"] == worker.last()["coherence"]
+    assert lines[0]["coherence"] == ""
+
+
+def test_laws_workers_and_queue(api: Api) -> None:
+    law = api.http.get("/v1/laws").json["items"][0]
+    assert law["name"] == "aurora" and law["grid_multiple"] == 4
+    assert api.http.get("/v1/laws/aurora").json == law == api.http.get(f"/v1/laws/{law['ref']}").json
+    api.submit()
+    queue = api.http.get("/v1/queue").json
+    assert queue["states"]["queued"] == 1 and queue["cell_steps"] == queue["queued_cell_steps"] == 8 * 12 * 30
+    assert queue["buckets"][0]["grid"] == [8, 12]
+    api.table.heartbeat(Worker("w", "here", 1, "cpu", "ready", slots=4, busy=1))
+    assert [w["name"] for w in api.http.get("/v1/workers").json["items"]] == ["w"]
+    assert api.http.get("/readyz").json["checks"] | {"broker": ""} == {
+        "table": "ok",
+        "store": "ok",
+        "broker": "",
+        "workers": "1",
+    }
+    assert api.http.get("/healthz").json == {"status": "ok"}
+
+
+def test_metrics_parse_and_count(api: Api) -> None:
+    done(api)
+    api.submit()
+    text = api.http.get("/metrics").text
+    samples = {
+        (s.name, *sorted(s.labels.items())): s.value for f in text_string_to_metric_families(text) for s in f.samples
+    }
+    assert samples[("leym_job_table_up",)] == 1
+    assert samples[("leym_jobs", ("state", "queued"))] == 1
+    assert samples[("leym_jobs_submitted_total",)] == 2
+    assert samples[("leym_jobs_finished_total", ("state", "succeeded"))] == 1
+    assert samples[("leym_cell_steps_total",)] == 8 * 12 * 30
+    assert samples[("leym_job_duration_seconds_count",)] == 1
+    assert samples[("leym_job_duration_seconds_bucket", ("le", "+Inf"))] == 1
+
+
+def test_the_document_is_valid_and_complete(api: Api) -> None:
+    document = api.http.get("/openapi.json").json
+    validate(document, cls=OpenAPIV31SpecValidator)
+    assert document["openapi"].startswith("3.1")
+    served = {
+        (rule.rule.replace("<path:", "<").replace("<", "{").replace(">", "}"), method.lower())
+        for rule in api.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith("/v1")
+    }
+    described = {(path, method) for path, item in document["paths"].items() for method in item}
+    assert served <= described
+    assert api.http.get("/docs").status_code == 200
+    assert api.http.get("/docs/js/swagger-ui-bundle.js").status_code == 200
+
+
+def test_the_page_needs_nothing_from_elsewhere(api: Api) -> None:
+    answer = api.http.get("/")
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert "//" not in answer.text.replace("<!doctype", "") and "style=" not in answer.text
+    for name in ("page.js", "page.css"):
+        path = next(part for part in answer.text.split('"') if part.startswith(f"/static/{name}?v="))
+        asset = api.http.get(path)
+        assert asset.status_code == 200 and "immutable" in asset.headers["Cache-Control"]
+        assert "immutable" not in api.http.get(f"/static/{name}?v=old").headers["Cache-Control"]
+    refused(api.http.get("/static/page.html"), 404)
+    refused(api.http.get("/static/../wsgi.py"), 404)
+
+
+def test_the_app_does_not_import_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, app.errors, app.gunicorn, app.wsgi; sys.exit('torch' in sys.modules or 'workers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,249 @@
+"""Parts of the Celery side, each alone: the autoscaler's decisions, the pool, tickets and events in a real Valkey."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from argparse import ArgumentTypeError
+
+import pytest
+from kombu.exceptions import OperationalError
+from redis import Redis
+
+from leym import tickets
+from leym.events import Events
+from leym.jobs.table import JobTable
+from leym.settings import Settings
+from leym.spec import JobSpec
+from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
+from workers.broker import Broker
+from workers.host import Cancelled, HandBack
+from workers.reaper import Reaper
+from workers.slots import SlotPool, Ticket
+
+LIMITS = Limits(0, 3, idle_s=10)
+
+
+def seen(name="w0", busy=0, waiting=0, speed=1000.0, idle=0.0):
+    return Seen(name, busy, waiting, 4, speed, idle)
+
+
+def look(queued=0, cell_steps=0, ready=(), starting=0, pressed=0, paused=False):
+    return Look(queued, cell_steps, tuple(ready), starting, pressed, paused)
+
+
+def test_a_waiting_job_starts_the_first_worker_and_a_starting_one_counts():
+    assert decide(look(), LIMITS).start == 0
+    assert decide(look(queued=1), LIMITS).start == 1
+    assert decide(look(queued=100, starting=1), LIMITS).start == 0
+    assert decide(look(queued=1, paused=True), LIMITS).start == 0
+
+
+def test_the_least_number_of_workers_is_kept():
+    limits = Limits(2, 3, idle_s=10)
+    assert decide(look(), limits).start == 2
+    assert decide(look(starting=1), limits).start == 1
+    two_idle = [seen("a", idle=99), seen("b", idle=99)]
+    assert decide(look(ready=two_idle), limits).drain == ()
+    assert len(decide(look(ready=[*two_idle, seen("c", idle=99)]), limits).drain) == 1
+
+
+def test_a_long_backlog_starts_another_worker_only_when_it_stays_and_slots_are_full():
+    full = seen(busy=4, speed=1000)
+    long, short = int(1000 * DRAIN_S * 2), int(1000 * DRAIN_S / 2)
+    first = decide(look(queued=5, cell_steps=long, ready=[full]), LIMITS)
+    assert (first.start, first.pressed) == (0, 1)
+    assert decide(look(queued=5, cell_steps=long, ready=[full], pressed=first.pressed), LIMITS).start == 1
+    assert decide(look(queued=5, cell_steps=short, ready=[full], pressed=1), LIMITS).start == 0
+    assert decide(look(queued=5, cell_steps=long, ready=[seen(busy=2)], pressed=1), LIMITS).start == 0
+    three = [seen(str(i), busy=4) for i in range(3)]
+    assert decide(look(queued=5, cell_steps=long * 9, ready=three, pressed=1), LIMITS).start == 0
+
+
+def test_only_workers_idle_for_long_are_drained_and_none_while_jobs_wait():
+    fleet = [seen("a", idle=11), seen("b", busy=1), seen("c", idle=9), seen("d", waiting=1, idle=99)]
+    assert decide(look(ready=fleet), LIMITS).drain == ("a",)
+    assert decide(look(queued=1, cell_steps=1, ready=fleet), LIMITS).drain == ()
+
+
+@pytest.mark.parametrize("text", ["", "1", "2:1", "a:b", "0:0", "-1:2", "1:2:3"])
+def test_a_wrong_range_is_refused(text):
+    with pytest.raises(ArgumentTypeError, match="expected min:max"):
+        autoscale_range(text)
+
+
+class StubHost:
+    def __init__(self):
+        self.cancelled = []
+
+    def cancel(self, job_id):
+        self.cancelled.append(job_id)
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    monkeypatch.setattr(SlotPool, "on_start", lambda self: None)
+    made = SlotPool(4)
+    made.tickets, made.lock, made.host = {}, threading.Lock(), StubHost()
+    yield made
+    made.executor.shutdown()
+
+
+def apply(pool, body, log, copy=""):
+    return pool.on_apply(
+        body,
+        callback=lambda outcome: log.append(f"done{copy} {outcome}"),
+        accept_callback=lambda pid, at: log.append(f"accepted{copy}"),
+        correlation_id="job",
+    )
+
+
+def test_a_ticket_delivered_again_while_its_job_runs_shares_the_outcome_and_runs_nothing(pool):
+    go, log, runs = threading.Event(), [], []
+
+    def body():
+        runs.append(1)
+        pool.announce("job")
+        go.wait()
+        return "fine"
+
+    first = apply(pool, body, log)
+    assert apply(pool, body, log, copy=" again") is first
+    go.set()
+    first.wait(10)
+    assert len(runs) == 1 and pool.tickets == {}
+    assert sorted(log) == ["accepted", "accepted again", "done again fine", "done fine"]
+
+
+def test_a_job_handed_back_is_not_acknowledged_and_a_revoked_one_ends_without_a_result(pool):
+    def hand_back():
+        raise HandBack
+
+    def cancelled():
+        raise Cancelled
+
+    log: list[str] = []
+    apply(pool, hand_back, log).wait(10)
+    assert log == [] and pool.tickets == {}
+    apply(pool, cancelled, log).wait(10)
+    assert log == ["accepted"]
+
+
+def test_terminate_reaches_the_host(pool):
+    Ticket(pool, "job").terminate(signal=15)
+    assert pool.host.cancelled == ["job"]
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    broker = Broker(tmp_path_factory.mktemp("broker"))
+    child = broker.start(os.environ)
+    yield broker
+    child.end(10)
+
+
+@pytest.fixture
+def settings(valkey, tmp_path):
+    made = Settings(data=tmp_path, redis_url=valkey.url)
+    with Redis.from_url(valkey.url) as redis:
+        redis.flushall()
+    tickets.configure(made)
+    yield made
+    tickets.configure(Settings())
+
+
+@pytest.fixture
+def table(settings):
+    made = JobTable(settings.database)
+    yield made
+    made.close()
+
+
+def submit(table, **spec):
+    wanted = JobSpec(law="tiny", grid=(64, 64), steps=1000, **spec)
+    job, _ = table.submit(wanted, law="tiny@" + "0" * 64, precision="nf4", d_state=4)
+    return job
+
+
+def test_the_embedded_broker_keeps_what_it_has_and_lets_nobody_in(valkey):
+    with Redis.from_url(valkey.url, decode_responses=True) as redis:
+        found = redis.config_get("*")
+    assert found["appendonly"] == "yes" and found["maxmemory-policy"] == "noeviction"
+    assert found["bind"] == "127.0.0.1" and found["requirepass"]
+    with Redis(port=valkey.port) as stranger, pytest.raises(Exception, match=r"(?i)auth"):
+        stranger.ping()
+    assert (valkey.folder / "valkey.conf").stat().st_mode & 0o077 == 0
+
+
+def test_a_queued_job_costs_under_2_kB_and_urgent_ones_come_first(settings, table):
+    with Redis.from_url(settings.redis_url) as redis:
+        job = submit(table)
+        tickets.send(job)
+        before = redis.info()["used_memory"]
+        for _ in range(1000):
+            tickets.send(job)
+        assert (redis.info()["used_memory"] - before) / 1000 < 2000
+        assert tickets.waiting(settings.redis_url, "leym") == 1001
+        tickets.send(submit(table, priority=9))
+        assert redis.llen("leym") == 1  # the sub-queue that the transport serves first
+
+
+def test_without_a_broker_sending_says_so(table):
+    tickets.configure(Settings(redis_url=""))
+    with pytest.raises(OperationalError, match="LEYM_REDIS_URL"):
+        tickets.send(submit(table))
+
+
+def test_the_reaper_sends_missing_tickets_and_takes_jobs_from_silent_workers(settings, table, caplog):
+    events = Events(None)
+    reaper = Reaper(table, events, settings)
+    jobs = [submit(table) for _ in range(3)]
+    late = jobs[0].created_at + 100
+    table.ticketed([jobs[0].id])
+    assert jobs[0].id not in {job.id for job in table.unticketed(float("inf"), now=late)}
+    assert {job.id for job in table.unticketed(float("inf"), now=late)} == {jobs[1].id, jobs[2].id}
+    table.claim(jobs[0].id, "gone", 0.0, 3, now=jobs[0].created_at)
+    assert reaper.reap() == [jobs[0].id]
+    assert table.get(jobs[0].id).state == "queued" and "fell silent" in caplog.text
+    table.ticketed([jobs[1].id, jobs[2].id])
+    assert reaper.send_missing() == 1
+    assert tickets.waiting(settings.redis_url, "leym") == 1
+
+
+def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr("workers.reaper.SETTLED_S", -1.0)
+    reaper = Reaper(table, Events(None), settings)
+    jobs = [submit(table) for _ in range(5)]
+    for job in jobs:
+        tickets.send(job)
+    table.ticketed([job.id for job in jobs])
+    assert reaper.send_missing() == 0
+    with Redis.from_url(settings.redis_url) as redis:
+        redis.flushall()
+    assert reaper.send_missing() == 5
+    assert tickets.waiting(settings.redis_url, "leym") == 5 and "sending 5 again" in caplog.text
+
+
+def test_events_wake_who_waits_and_nobody_else(settings):
+    events = Events(settings.redis_url)
+    cursor = events.cursor("a")
+    assert events.wait("a", cursor, 0.1) == cursor
+    threading.Timer(0.2, lambda: events.announce("b", 1, "running")).start()
+    assert events.wait("a", cursor, 1.0) == cursor
+    assert events.wait(None, cursor, 10.0) != cursor
+    events.announce("a", 2, "running")
+    woken = events.wait("a", cursor, 10.0)
+    assert woken != cursor
+    assert events.wait("a", woken, 0.1) == woken
+    events.close()
+
+
+def test_events_without_redis_neither_raise_nor_wait_long(settings):
+    for url in (None, "redis://127.0.0.1:1/0"):
+        events = Events(url)
+        cursor = events.cursor("a")
+        events.announce("a", 1, "running")
+        assert events.wait("a", cursor, 30.0) == cursor
+        events.close()

@@ -1,0 +1,1 @@
+"""The Celery side: tickets in, frames out. Each worker process owns one device."""

@@ -1,0 +1,43 @@
+"""The Celery application of workers: `celery --app=workers.app worker`. Its task carries a job through the engine."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery.signals import task_revoked, worker_init
+
+from leym.settings import settings
+from leym.tickets import TASK, app, pool_options
+
+log = logging.getLogger(__name__)
+
+LOOK_AHEAD = 2  # jobs held ready for the next free slot; more would ignore the priority of later ones
+
+app.conf.update(pool_options(settings().slots, LOOK_AHEAD))
+# It only says that 4-bit products are not fused on this CPU; our weights are decoded once, before any product.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
+
+@app.task(name=TASK, bind=True, acks_late=True, ignore_result=True)
+def simulate(self: Any, job_id: str) -> dict[str, Any]:
+    """Runs in a thread of the SlotPool, which waits until the job has left its slot."""
+    answer: dict[str, Any] = app.host.carry(job_id, self.request.id)
+    return answer
+
+
+@worker_init.connect
+def remember_name(sender: Any, **_: Any) -> None:
+    app.worker_name = sender.hostname
+
+
+@task_revoked.connect
+def cancel_in_table(request: Any, **_: Any) -> None:
+    """Flower's Revoke and Terminate end here: Celery has dropped the ticket, and the job must not be ticketed again.
+
+    The slot first: the cancelled row would refuse its next commit, and Flower would hear of an ordinary end.
+    """
+    app.host.cancel(request.id)
+    job = app.host.table.cancel(request.id)
+    log.info("job %s revoked: %s", job.id, job.state)
+    app.host.events.announce(job.id, job.step, job.state)

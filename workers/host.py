@@ -1,0 +1,232 @@
+"""Host: takes jobs out of the job table, runs them in the engine, and keeps what it holds leased.
+
+It knows no Celery: a ticket is a call of `carry`, which returns when the job has left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from leym.engine.engine import Engine
+from leym.events import Events
+from leym.frames.store import Store, open_store
+from leym.jobs.records import Fenced, Job, JobState, Worker
+from leym.jobs.table import JobTable
+from leym.laws.registry import Registry, default_registry
+from leym.problems import Problem
+from leym.settings import Settings
+from workers import prepare
+from workers.reaper import Reaper
+from workers.sink import JobSink
+
+log = logging.getLogger(__name__)
+
+FATAL = 70  # exit code after the engine thread died: a broken device context stays broken
+
+
+class HandBack(BaseException):
+    """The job leaves this worker unfinished; another goes on. Not an Exception: Celery must not see a failure."""
+
+
+class Cancelled(HandBack):
+    """The ticket was revoked; Celery has announced and acknowledged that already."""
+
+
+class Host:
+    """`name` owns the leases. `announce` is told the id of each job that gets a slot."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        announce: Callable[[str], None],
+        *,
+        table: JobTable,
+        store: Store,
+        events: Events,
+        laws: Registry,
+        engine: Engine,
+    ):
+        self.settings, self.name, self.announce = settings, name, announce
+        self.table, self.store, self.events, self.laws, self.engine = table, store, events, laws, engine
+        self._draining = threading.Event()
+        self.reaper = Reaper(table, events, settings)
+        self._held: dict[str, JobSink] = {}
+        self._lock = threading.Lock()
+        self._started_at = time.time()
+        self._state = "starting"
+        self._stopped = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heart", daemon=True)
+
+    @classmethod
+    def open(cls, settings: Settings, name: str, announce: Callable[[str], None]) -> Host:
+        engine = Engine(
+            settings.slots, compile=settings.compile, checkpoint_s=settings.checkpoint_s, on_fatal=_end_the_process
+        )
+        return cls(
+            settings,
+            f"{name}:{os.getpid()}",
+            announce,
+            table=JobTable(settings.database),
+            store=open_store(settings.store),
+            events=Events(settings.redis_url or None),
+            laws=default_registry(),
+            engine=engine,
+        )
+
+    def start(self) -> None:
+        """Returns when jobs can be served: laws named in LEYM_WARM are loaded and compiled by then."""
+        self._heart.start()
+        for law, precision, grid in prepare.buckets_to_warm(self.settings.warm, self.laws):
+            self.engine.warm(law, precision, grid)
+        self.engine.start()
+        self.reaper.start()
+        self._state = "ready"
+        self._report()
+
+    def draining(self) -> bool:
+        """Whether this worker is on its way out."""
+        return self._draining.is_set()
+
+    def carry(self, job_id: str, ticket: str) -> dict[str, Any]:
+        """Run a job to its end. Returns what Flower shows; raises HandBack when the worker ends first.
+
+        A job that cannot be claimed (final, or held by another worker) is none of ours: its ticket is done.
+        """
+        if self.draining():
+            raise HandBack
+        claim = self.table.claim(job_id, self.name, self.settings.lease_s, self.settings.max_attempts)
+        if claim is None:
+            return {"job": job_id, "state": "not claimable"}
+        try:
+            sink = self._prepare(claim.job, ticket)
+        except Problem as problem:
+            return self._refuse(claim.job, problem)
+        except OSError as error:
+            # the lease runs out, and the next attempt finds the store in a better state, or counts as one of a few
+            log.warning("job %s: the store does not answer: %s", job_id, error)
+            return {"job": job_id, "state": "left"}
+        with self._lock:
+            if self.draining():
+                self.table.hand_back(job_id, claim.epoch)
+                raise HandBack
+            self._held[job_id] = sink
+            self.engine.submit(sink.run)
+        try:
+            answer: dict[str, Any] = sink.outcome.result()
+            return answer
+        finally:
+            with self._lock:
+                del self._held[job_id]
+
+    def cancel(self, job_id: str) -> None:
+        """The ticket was revoked: free the slot. Unknown jobs are ignored."""
+        with self._lock:
+            sink = self._held.get(job_id)
+        if sink:
+            sink.leave(Cancelled())
+
+    def drain(self) -> None:
+        """Take no more; save and hand back what is held. Returns when all of it is done."""
+        with self._lock:
+            self._draining.set()
+            self._state = "draining"
+        self.engine.drain()
+        with self._lock:
+            left = list(self._held.values())
+        for sink in left:  # those the engine did not know any more
+            sink.released()
+        self.reaper.stop()
+        self._stopped.set()
+        if self._heart.is_alive():
+            self._heart.join()
+        self.table.remove_worker(self.name)
+        self.events.close()
+
+    def _prepare(self, job: Job, ticket: str) -> JobSink:
+        sink = JobSink(
+            job,
+            table=self.table,
+            store=self.store,
+            events=self.events,
+            engine=self.engine,
+            commit_s=self.settings.commit_s,
+            admitted=lambda: self.announce(ticket),
+            handed_back=HandBack,
+            draining=self.draining,
+        )
+        prepare.prepare(sink, self.laws)
+        return sink
+
+    def _refuse(self, job: Job, problem: Problem) -> dict[str, Any]:
+        if problem.status == 503:
+            log.warning("job %s: %s", job.id, problem)
+            return {"job": job.id, "state": "left"}
+        try:
+            self.table.finish(
+                job.id, job.epoch, JobState.FAILED, step=job.step, manifest=job.manifest, error=problem.as_dict()
+            )
+        except Fenced as fenced:
+            log.info("%s", fenced)
+        self.events.announce(job.id, job.step, JobState.FAILED)
+        return {"job": job.id, "state": "failed", "error": problem.detail}
+
+    # --- the heart: leases and heartbeats
+
+    def _beat(self) -> None:
+        renew_s = self.settings.lease_s / 3
+        renewed = time.monotonic()
+        while not self._stopped.wait(min(self.settings.heartbeat_s, renew_s)):
+            try:
+                self._report()
+                if time.monotonic() - renewed >= renew_s - 0.5:
+                    renewed = time.monotonic()
+                    self._renew()
+            except prepare.TABLE_AWAY as error:
+                log.warning("no heartbeat: the job table does not answer: %s", error)
+
+    def _renew(self) -> None:
+        with self._lock:
+            held = dict(self._held)
+        if not held:
+            return
+        kept = self.table.renew(self.name, {job: sink.job.epoch for job, sink in held.items()}, self.settings.lease_s)
+        for job_id, sink in held.items():
+            if job_id not in kept:
+                sink.lost("cancelled, or its lease went to another worker")
+            else:
+                sink.check_deadline()
+
+    def _report(self) -> None:
+        info = self.engine.info()
+        busy_s = info["busy_s"]
+        self.table.heartbeat(
+            Worker(
+                name=self.name,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                device=info["device"],
+                state=self._state,
+                slots=info["slots"],
+                busy=info["busy"],
+                waiting=info["waiting"],
+                buckets=info["buckets"],
+                cell_steps=info["cell_steps"],
+                cell_steps_per_s=info["cell_steps"] / busy_s if busy_s else 0.0,
+                idle_since=time.time() - info["idle_s"] if info["idle_s"] and not self._held else None,
+                started_at=self._started_at,
+                info={key: info[key] for key in ("slot_steps", "lane_steps", "busy_s", "degraded")},
+            )
+        )
+
+
+def _end_the_process(error: BaseException) -> None:
+    log.critical("the engine is lost: %s; leases return its jobs", error)
+    logging.shutdown()
+    os._exit(FATAL)

@@ -1,0 +1,96 @@
+"""From a row of the job table to a Run: the law, the start state, and the checkpoint to go on from."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from leym.engine.run import Checkpoint, Run
+from leym.frames.checkpoint import CorruptCheckpoint, get_checkpoint
+from leym.frames.layout import arrays_of
+from leym.frames.reader import FrameReader
+from leym.frames.states import get_state
+from leym.frames.writer import FrameWriter
+from leym.laws.bundle import Bundle
+from leym.laws.registry import Registry, resolve_precision
+from leym.problems import Problem
+from leym.spec import FromJob, JobSpec, Upload
+from workers.sink import JobSink
+
+log = logging.getLogger(__name__)
+
+TABLE_AWAY = (OperationalError, InterfaceError)
+
+
+def prepare(sink: JobSink, laws: Registry) -> None:
+    """Give the sink its run and its writer.
+
+    Raises Problem (the job can never run; 503: not now) or OSError (the store does not answer).
+    """
+    job, store = sink.job, sink.store
+    spec = JobSpec.model_validate(job.spec)
+    start = _checkpoint(sink)
+    sink.writer = FrameWriter(store, job.id, job.epoch, arrays_of(job), job.manifest)
+    sink.writer.rewind(start.step if start else -1)
+    initial = spec.initial
+    sink.run = Run(
+        id=f"{job.id}.{job.epoch}",  # a later claim of the same job is another run
+        law=laws.resolve(job.law),
+        precision=job.precision,
+        grid=spec.grid,
+        steps=spec.steps,
+        gamma=spec.gamma,
+        seed=spec.seed,
+        initial=_stored_state(sink, initial) if isinstance(initial, FromJob | Upload) else initial,
+        sink=sink,
+        record=spec.record,
+        observe=spec.observe,
+        start=start,
+        priority=spec.priority,
+    )
+
+
+def _checkpoint(sink: JobSink) -> Checkpoint | None:
+    """The last checkpoint, or None to begin at step 0: also when it is damaged, for the steps are the same again."""
+    job = sink.job
+    if not job.checkpoint:
+        return None
+    try:
+        return Checkpoint(int(job.checkpoint["step"]), get_checkpoint(sink.store, job.checkpoint))
+    except CorruptCheckpoint as error:
+        log.error("job %s starts again from step 0: %s", job.id, error)
+        return None
+
+
+def _stored_state(sink: JobSink, initial: FromJob | Upload) -> NDArray[np.complex64]:
+    """complex64 [H, W, d]."""
+    if isinstance(initial, Upload):
+        return get_state(sink.store, initial.id)
+    source = sink.table.get(initial.job)
+    if source.final and source.checkpoint and int(source.checkpoint["step"]) == initial.step:
+        return np.asarray(get_checkpoint(sink.store, source.checkpoint)["psi"])
+    reader = FrameReader(sink.store, source, lambda: sink.table.get(source.id))
+    steps, frames = reader.read("psi", initial.step, initial.step + 1)
+    if len(steps) != 1:
+        detail = f"initial.step = {initial.step}: job {source.id} no longer has psi at that step"
+        raise Problem(422, "No such state", detail, errors=[{"pointer": "/initial/step", "detail": detail}])
+    state: NDArray[Any] = frames[0]
+    return state
+
+
+def buckets_to_warm(wanted: str, laws: Registry) -> list[tuple[Bundle, str, tuple[int, int]]]:
+    """Of LEYM_WARM: `law/precision/HxW`, separated by commas. Raises Problem 422."""
+    found = []
+    for entry in filter(None, (part.strip() for part in wanted.split(","))):
+        try:
+            law, precision, grid = entry.split("/")
+            height, width = map(int, grid.split("x"))
+        except ValueError as error:
+            raise Problem(422, "Invalid setting", f"LEYM_WARM = {entry!r}: expected law/precision/HxW") from error
+        bundle = laws.resolve(law)
+        found.append((bundle, resolve_precision(bundle, precision), (height, width)))
+    return found

@@ -1,0 +1,70 @@
+"""Child processes of the supervisor: each in a session of its own, gone when the supervisor is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+HOME = Path(__file__).parents[1]  # gunicorn and Celery look for `app` and `workers` in the current folder first
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def start(name: str, command: Sequence[str], env: Mapping[str, str], *, pass_fds: Sequence[int] = ()) -> Child:
+    """Its output goes to our standard error; standard output is kept for the line that says where we listen."""
+    process = subprocess.Popen(
+        list(command),
+        env=dict(env),
+        cwd=HOME,
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends the others in order
+        preexec_fn=_end_with_parent,
+    )
+    log.info("%s started, pid %d", name, process.pid)
+    return Child(name, process)
+
+
+class Child:
+    """One process."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes]):
+        self.name, self.process = name, process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self.process.poll()
+
+    def ask_to_end(self) -> None:
+        if self.exit_code is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def end(self, grace_s: float) -> int:
+        """SIGTERM, and SIGKILL when that has not helped after `grace_s`."""
+        self.ask_to_end()
+        try:
+            return self.process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            log.error("%s did not end within %.0f s and is killed", self.name, grace_s)
+            os.killpg(self.pid, signal.SIGKILL)
+            return self.process.wait()
+
+
+def _end_with_parent() -> None:
+    """Also when the supervisor is killed. Linux only; elsewhere leases and the next start clean up."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

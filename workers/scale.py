@@ -1,0 +1,52 @@
+"""Worker processes of this machine, by backlog: the worker line of the Procfile. `leym up` has the same inside."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import threading
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from leym.events import Events
+from leym.jobs.table import JobTable
+from leym.settings import Settings
+from workers.autoscaler import Limits, autoscale_range
+from workers.fleet import Fleet
+from workers.reaper import Reaper
+
+log = logging.getLogger("leym.scale")
+
+TICK_S = 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m workers.scale", description=__doc__)
+    parser.add_argument("--autoscale", type=autoscale_range, default=(1, 1), metavar="MIN:MAX")
+    least, most = parser.parse_args().autoscale
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    settings = Settings()
+    settings.data.mkdir(parents=True, exist_ok=True)
+    table, events = JobTable(settings.database), Events(settings.redis_url or None)
+    reaper = Reaper(table, events, settings)
+    fleet = Fleet(table, settings, Limits(least, most, settings.autoscale_idle_s), os.environ)
+    reaper.start()
+    while not stopping.is_set():
+        try:
+            fleet.tick()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("the job table does not answer: %s", error)
+        stopping.wait(TICK_S)
+    reaper.stop()
+    fleet.drain()
+    events.close()
+    table.close()
+
+
+if __name__ == "__main__":
+    main()
