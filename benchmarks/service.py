@@ -20,6 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, sleep
@@ -48,28 +50,40 @@ class Bench:
     def __init__(self, law: Bundle, precision: str, slots: int, jobs: int, mean: int):
         self.law, self.precision, self.slots, self.mean = law, precision, slots, mean
         self.lengths = {"equal": [mean] * jobs, "exponential": exponential_lengths(jobs, mean, 1)}
+        self._engines: dict[int, Engine] = {}
+        self._number = count()
 
     def engine(self, slots: int) -> Engine:
-        engine = Engine(slots)
-        engine.start()
-        engine.warm(self.law, self.precision, GRID)
-        return engine
+        if slots not in self._engines:
+            engine = self._engines[slots] = Engine(slots)
+            engine.start()
+            engine.warm(self.law, self.precision, GRID)
+        return self._engines[slots]
 
-    def submit(self, engine: Engine, lengths: list[int], record: tuple[Recording, ...] = ()) -> list[Countdown]:
-        sinks: list[Any] = []
-        for i, steps in enumerate(lengths):
-            run = self._run(str(i), steps, i, record)
-            sinks.append(run.sink)
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.stop()
+
+    def submit(self, engine: Engine, lengths: list[int], record: tuple[Recording, ...] = ()) -> list[Run]:
+        runs = [self._run(steps, record) for steps in lengths]
+        for run in runs:
             engine.submit(run)
-        return sinks
+        return runs
 
-    def _run(self, name: str, steps: int, seed: int, record: tuple[Recording, ...] = ()) -> Run:
-        return Run(name, self.law, self.precision, GRID, steps, 0.01, seed, ComplexNoise(), Countdown(), record)
+    def _run(self, steps: int, record: tuple[Recording, ...] = ()) -> Run:
+        i = next(self._number)
+        return Run(str(i), self.law, self.precision, GRID, steps, 0.01, i, ComplexNoise(), Countdown(), record)
 
     def one_job(self, lengths: list[int]) -> dict[str, float]:
         engine = self.engine(1)
         few = lengths[: max(8, len(lengths) // self.slots)]
-        return self._over(engine, lambda: [self._wait(self.submit(engine, [steps])) for steps in few])
+
+        def one_after_another() -> None:
+            for steps in few:
+                for run in self.submit(engine, [steps]):
+                    run.sink.over.wait()
+
+        return self._over(engine, one_after_another)
 
     @torch.no_grad()
     def static(self, lengths: list[int]) -> dict[str, float]:
@@ -78,7 +92,7 @@ class Bench:
         [bucket] = engine.buckets.values()
         batches = [Batch(bucket.law, bucket.key, bucket.rung) for _ in range(self.slots // bucket.rung)]
         groups = [lengths[i : i + self.slots] for i in range(0, len(lengths), self.slots)]
-        runs = iter([self._run(str(i), steps, i) for i, steps in enumerate(lengths)])
+        runs = iter([self._run(steps) for steps in lengths])
         began = perf_counter()
         for group in groups:
             for lane, _ in enumerate(group):
@@ -91,32 +105,30 @@ class Bench:
                     batch.checkpoint(slot)
                     batch.leave(slot)
         took = perf_counter() - began
-        engine.stop()
         done, offered = sum(lengths), sum(max(group) * self.slots for group in groups)
         return {"cell_steps_per_s": done * GRID[0] * GRID[1] / took, "occupancy": done / offered}
 
     def continuous(self, lengths: list[int], record: tuple[Recording, ...] = ()) -> dict[str, float]:
         engine = self.engine(self.slots)
 
-        def while_jobs_wait() -> None:
-            self.submit(engine, lengths, record)
+        def while_jobs_wait() -> list[Run]:
+            runs = self.submit(engine, lengths, record)
             while engine.info()["waiting"]:
-                sleep(0.005)
+                sleep(0.02)
+            return runs
 
         return self._over(engine, while_jobs_wait)
 
     def _over(self, engine: Engine, work: Any) -> dict[str, float]:
         before, began = engine.info(), perf_counter()
-        work()
+        left = work()
         took, after = perf_counter() - began, engine.info()
-        engine.draining = True  # what is left is not measured
-        engine.stop()
+        for run in left or ():  # what is left is not measured
+            engine.cancel(run.id)
+        while engine.info()["busy"]:
+            sleep(0.02)
         done, offered = (after[key] - before[key] for key in ("slot_steps", "lane_steps"))
         return {"cell_steps_per_s": (after["cell_steps"] - before["cell_steps"]) / took, "occupancy": done / offered}
-
-    def _wait(self, sinks: list[Any]) -> None:
-        for sink in sinks:
-            sink.over.wait()
 
     def eager(self, seconds: float) -> dict[str, float]:
         steps_per_s = rate(eager_loop(self.law, GRID), seconds=seconds)
@@ -150,6 +162,11 @@ class Bench:
             sleep(0.1)
 
 
+def best(measure: Callable[[], dict[str, float]], spells: int) -> dict[str, float]:
+    """The fastest of some spells: on a shared machine the others tell of its neighbours."""
+    return max((measure() for _ in range(spells)), key=lambda found: found["cell_steps_per_s"])
+
+
 def _seconds(moment: str) -> float:
     from datetime import datetime
 
@@ -168,7 +185,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         law = make_law(chosen.law, Path(folder))
         flops = flops_per_cell_step(law)
-        jobs, mean = (6 * chosen.slots, 10) if chosen.quick else (16 * chosen.slots, 16)
+        jobs, mean, spells = (3 * chosen.slots, 10, 1) if chosen.quick else (12 * chosen.slots, 16, 2)
         bench = Bench(law, chosen.precision, chosen.slots, jobs, mean)
         record = (Recording(field=FIELD, every=EVERY),)
         rows: list[dict[str, Any]] = []
@@ -184,20 +201,22 @@ def main() -> None:
 
         add("eager", "-", bench.eager(2 if chosen.quick else 10))
         for kind, lengths in bench.lengths.items():
-            add("one_job", kind, bench.one_job(lengths))
-            add("static", kind, bench.static(lengths))
-            add("continuous", kind, bench.continuous(lengths))
-        long = [steps * 4 for steps in bench.lengths["equal"]][: 4 * chosen.slots]
-        add("recorded", "equal x4", bench.continuous(long, record))
-        add("service", "equal x4", bench.service(long))
+            for arm in (bench.one_job, bench.static, bench.continuous):
+                add(arm.__name__, kind, best(lambda arm=arm, lengths=lengths: arm(lengths), spells))
+        longer = 2 if chosen.quick else 4
+        long = [steps * longer for steps in bench.lengths["equal"]][: 4 * chosen.slots]
+        add("recorded", "longer", best(lambda: bench.continuous(long, record), spells))
+        bench.close()
+        add("service", "longer", best(lambda: bench.service(long), spells))
     found = {(row["arm"], row["lengths"]): row["cell_steps_per_s"] for row in rows}
     ratios = {
         "continuous_vs_static_equal": found["continuous", "equal"] / found["static", "equal"],
         "continuous_vs_static_exponential": found["continuous", "exponential"] / found["static", "exponential"],
-        "service_vs_engine": found["service", "equal x4"] / found["recorded", "equal x4"],
+        "service_vs_engine": found["service", "longer"] / found["recorded", "longer"],
     }
     if chosen.json:
-        print(json.dumps({chosen.law: rows, "ratios": ratios, "machine": machine.as_dict()}))
+        whole = {key: value for key, value in rows[-1].items() if key not in ("arm", "lengths")}
+        print(json.dumps({chosen.law: whole | ratios | {"arms": rows}, "machine": machine.as_dict()}))
         return
     print(machine.as_dict())
     print(f"{chosen.law} {chosen.precision}, grid {GRID}, {chosen.slots} slots, {jobs} jobs of mean {mean} steps\n")

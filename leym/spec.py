@@ -137,8 +137,10 @@ class JobSpec(Model):
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
     priority: int = Field(4, ge=0, le=9, description="9 is the most urgent")
-    deadline_s: float | None = Field(None, gt=0, le=30 * 86400)
-    ttl_s: float | None = Field(None, gt=0, le=3650 * 86400)
+    deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
+    ttl_s: float | None = Field(
+        None, gt=0, le=3650 * 86400, description="wish for how long results are kept; nothing removes them by it yet"
+    )
     tags: dict[str, str] = Field(default_factory=dict)
     webhook: Webhook | None = None
 
@@ -193,6 +195,8 @@ class JobSpec(Model):
 
 
 class Webhook(Model):
+    """Where the owner wants to be told of the end. Kept in the job's record; nothing calls it yet."""
+
     url: str = Field(pattern=r"^https?://", max_length=2048)
 
 

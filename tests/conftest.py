@@ -57,7 +57,7 @@ class Service:
         self.said = line
         self.url = line.split()[1]
         self.client = Client(self.url)
-        self.table = JobTable(Settings(data=self.data).database)
+        self.table = JobTable(self.env.get("LEYM_DATABASE_URL") or Settings(data=self.data).database)
         return self
 
     def stop(self) -> int:

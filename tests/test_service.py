@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,8 +155,6 @@ def test_flower_lists_jobs_by_name_and_its_terminate_cancels_them(service):
 
 
 def test_a_state_that_turns_non_finite_fails_its_own_job_and_no_other(service, tmp_path):
-    import shutil
-
     from leym.laws.network import load_weights
     from tests.laws import write_law
 
@@ -178,6 +177,30 @@ def test_a_job_that_starts_from_anothers_state_goes_on_as_if_it_were_one(service
     start = {"kind": "state", "job": first.id, "step": 50}
     second = service.client.submit(steps=50, initial=start, **LONG).wait(60)
     assert np.array_equal(frames(second), frames(whole)[2:])
+
+
+def test_a_job_past_its_deadline_fails_and_keeps_its_frames(service):
+    job = service.client.submit(steps=1_000_000, seed=11, deadline_s=3, **LONG)
+    with pytest.raises(JobFailed, match="deadline_s = 3 passed"):
+        job.wait(60)
+    assert len(frames(job)) > 1
+    until(lambda: service.client.workers()[0]["busy"] == 0, what="a free slot")
+
+
+def test_the_command_line_submits_watches_and_fetches(service, tmp_path):
+    def leym(*arguments: str) -> str:
+        command = [sys.executable, "-m", "leym.cli", "--url", service.url, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert "tiny" in leym("laws")
+    job = leym("submit", "tiny", "--grid", "16", "--steps", "40", "--record", "phase:10", "--observe", "10").strip()
+    leym("watch", job)
+    assert job in leym("jobs", "--state", "succeeded")
+    leym("frames", job, "phase", "--out", str(tmp_path / "phase.gif"))
+    assert (tmp_path / "phase.gif").read_bytes().startswith(b"GIF89a")
+    long = leym("submit", "tiny", "--steps", "1000000").strip()
+    leym("cancel", long)
+    assert service.client.job(long).state == "cancelled"
 
 
 def test_a_sweep_is_one_table(service):
@@ -265,6 +288,25 @@ def test_the_broker_can_be_killed_and_wiped_under_load(tmp_path):
     for job in [*jobs, late]:
         job.wait(120)
     assert up.stop() == 0, up.tail()
+
+
+def test_up_uses_the_servers_it_is_given(tmp_path):
+    from workers.broker import Broker
+
+    add_laws(tmp_path)
+    broker = Broker(tmp_path / "elsewhere")
+    child = broker.start(os.environ)
+    table = f"sqlite:///{tmp_path / 'other.sqlite'}"
+    given = {"LEYM_REDIS_URL": broker.url, "LEYM_DATABASE_URL": table, "LEYM_STORE_URL": (tmp_path / "frames").as_uri()}
+    up = Service(tmp_path / "data", "--no-flower", **given)
+    shutil.copytree(tmp_path / "laws", up.data / "laws")
+    up.start()
+    job = up.client.submit("tiny", (16, 16), 20, {"psi": 10}).wait(60)
+    assert not any(b"valkey-server" in Path(f"/proc/{p}/cmdline").read_bytes() for p in children(up.process.pid))
+    assert (tmp_path / "other.sqlite").exists() and list((tmp_path / "frames" / "jobs" / job.id).iterdir())
+    assert not (up.data / "jobs.sqlite").exists()
+    assert up.stop() == 0, up.tail()
+    child.end(10)
 
 
 def test_two_services_do_not_share_a_folder(service):

@@ -7,12 +7,17 @@ import os
 import threading
 from argparse import ArgumentTypeError
 
+import numpy as np
 import pytest
 from kombu.exceptions import OperationalError
 from redis import Redis
 
 from leym import tickets
 from leym.events import Events
+from leym.frames.layout import arrays_of
+from leym.frames.reader import FrameReader
+from leym.frames.store import open_store
+from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from leym.spec import JobSpec
@@ -20,6 +25,7 @@ from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, dec
 from workers.broker import Broker
 from workers.host import Cancelled, HandBack
 from workers.reaper import Reaper
+from workers.sink import JobSink
 from workers.slots import SlotPool, Ticket
 
 LIMITS = Limits(0, 3, idle_s=10)
@@ -133,6 +139,67 @@ def test_a_job_handed_back_is_not_acknowledged_and_a_revoked_one_ends_without_a_
 def test_terminate_reaches_the_host(pool):
     Ticket(pool, "job").terminate(signal=15)
     assert pool.host.cancelled == ["job"]
+
+
+class StubEngine:
+    def __init__(self):
+        self.cancelled = []
+
+    def cancel(self, run_id):
+        self.cancelled.append(run_id)
+
+
+class StubRun:
+    id = "run"
+
+
+def sink_of(job, table, store):
+    sink = JobSink(
+        job,
+        table=table,
+        store=store,
+        events=Events(None),
+        engine=StubEngine(),
+        commit_s=0,
+        admitted=lambda: None,
+        handed_back=HandBack,
+        draining=lambda: False,
+    )
+    sink.run, sink.writer = StubRun(), FrameWriter(store, job.id, job.epoch, arrays_of(job))
+    return sink
+
+
+def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_path, caplog):
+    table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
+    job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
+    sink = sink_of(job, table, store)
+    sink.frames(0, {"phase": np.zeros((3, 3), np.float32)}, {})
+    assert sink.outcome.result(0)["state"] == "left" and sink.engine.cancelled == ["run"]
+    sink.frames(1, {}, {})
+    assert table.get(job.id).state == "running" and "cannot be saved" in caplog.text
+    table.close()
+
+
+def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("workers.sink.PAUSE_S", (0.01, 0.01))
+    table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
+    job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
+    put, failures = store.put, iter([OSError(28, "No space left on device")] * 5)
+
+    def failing(key, data):
+        for failure in failures:
+            raise failure
+        put(key, data)
+
+    monkeypatch.setattr(store, "put", failing)
+    sink = sink_of(job, table, store)
+    frames = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
+    for step, frame in enumerate(frames):
+        sink.frames(step, {"phase": frame}, {})
+    sink.finished(2, {"psi": np.zeros((64, 64, 4), np.complex64)})
+    assert sink.outcome.result(0)["state"] == "succeeded"
+    assert np.array_equal(FrameReader(store, table.get(job.id)).read("phase")[1], frames)
+    table.close()
 
 
 @pytest.fixture(scope="module")

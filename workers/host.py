@@ -117,7 +117,9 @@ class Host:
                 self.table.hand_back(job_id, claim.epoch)
                 raise HandBack
             self._held[job_id] = sink
-            self.engine.submit(sink.run)
+            sink.check_deadline()
+            if not sink.outcome.done():
+                self.engine.submit(sink.run)
         try:
             answer: dict[str, Any] = sink.outcome.result()
             return answer
@@ -180,6 +182,13 @@ class Host:
     # --- the heart: leases and heartbeats
 
     def _beat(self) -> None:
+        try:
+            self._beat_until_stopped()
+        except Exception as error:
+            log.exception("the heart stopped: nothing would renew the leases")
+            _end_the_process(error)
+
+    def _beat_until_stopped(self) -> None:
         renew_s = self.settings.lease_s / 3
         renewed = time.monotonic()
         while not self._stopped.wait(min(self.settings.heartbeat_s, renew_s)):
@@ -227,6 +236,6 @@ class Host:
 
 
 def _end_the_process(error: BaseException) -> None:
-    log.critical("the engine is lost: %s; leases return its jobs", error)
+    log.critical("this worker is lost: %s; leases return its jobs", error)
     logging.shutdown()
     os._exit(FATAL)

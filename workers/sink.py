@@ -6,7 +6,8 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
@@ -23,10 +24,30 @@ from leym.problems import Problem
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+P = ParamSpec("P")
 
 LATER = (OSError, OperationalError, InterfaceError)  # of the store or the table: trying again may help
 PAUSE_S = (0.2, 10.0)  # first and longest pause between two tries
 LAST_TRIES = 3  # while the worker is ending
+
+
+def results(method: Callable[Concatenate[JobSink, P], None]) -> Callable[Concatenate[JobSink, P], None]:
+    """Of a method that takes results: nothing comes after the outcome, and a defect ends the job's stay here. Its lease
+    runs out then, and another attempt begins, one of a few."""
+
+    @wraps(method)
+    def guarded(self: JobSink, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self.outcome.done():
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            log.exception("job %s: its results cannot be saved", self.job.id)
+            self.engine.cancel(self.run.id)
+            if not self.outcome.done():
+                self.outcome.set_result({"job": self.job.id, "state": "left", "why": repr(error)})
+
+    return guarded
 
 
 class JobSink:
@@ -61,21 +82,22 @@ class JobSink:
 
     # --- called by the engine's courier, one call at a time
 
+    @results
     def admitted(self) -> None:
         first = self.run.start.step if self.run.start else 0
         self.writer.describe(first, self.engine.attributes(self.run))
         self._admitted()
 
+    @results
     def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
-        if self.outcome.done():
-            return
         self.writer.append(step, fields, observables)
         if observables:
             self._observed = dict(observables)
         self.progress(step)
 
+    @results
     def progress(self, step: int) -> None:
-        if self.outcome.done() or time.monotonic() - self._committed_at < self.commit_s:
+        if time.monotonic() - self._committed_at < self.commit_s:
             return
         try:
             self._commit(step)
@@ -84,27 +106,24 @@ class JobSink:
         except LATER as error:
             self._trouble(error)  # what is not saved stays in memory, and the next call tries again
 
+    @results
     def checkpoint(self, step: int, arrays: Arrays) -> None:
-        if self.outcome.done():
-            return
         saved = self._insist(lambda: put_checkpoint(self.store, self.job.id, self.job.epoch, step, arrays))
         if saved and self._insist(lambda: self._commit(step, saved)):
             self._remove(lambda: stale_checkpoints(self.store, self.job.id, saved))
 
+    @results
     def finished(self, step: int, arrays: Arrays) -> None:
-        if self.outcome.done():
-            return
         saved = self._insist(lambda: put_checkpoint(self.store, self.job.id, self.job.epoch, step, arrays))
         if saved and self._end(JobState.SUCCEEDED, step, checkpoint=saved):
             self._remove(lambda: stale_checkpoints(self.store, self.job.id, saved))
 
+    @results
     def failed(self, step: int, problem: Problem) -> None:
-        if not self.outcome.done():
-            self._end(JobState.FAILED, step, error=problem.as_dict())
+        self._end(JobState.FAILED, step, error=problem.as_dict())
 
+    @results
     def released(self) -> None:
-        if self.outcome.done():
-            return
         try:
             self.table.hand_back(self.job.id, self.job.epoch)
         except LATER as error:
@@ -127,20 +146,23 @@ class JobSink:
         self._leave_with(reason)
 
     def check_deadline(self) -> None:
+        """Fail the job when its time is over; what is committed stays."""
         limit = self.job.spec.get("deadline_s")
-        if limit is not None and time.time() > self.job.created_at + limit and not self.outcome.done():
-            self.engine.cancel(self.run.id)
-            detail = f"deadline_s = {limit} had passed before the job ended"
+        if limit is None or time.time() <= self.job.created_at + limit or self.outcome.done():
+            return
+        self.engine.cancel(self.run.id)
+        detail = f"deadline_s = {limit:g} passed before the job ended"
+        error = Problem(422, "Deadline passed", detail, errors=[{"pointer": "/deadline_s", "detail": detail}]).as_dict()
+        now = self.table.get(self.job.id)
+        try:
             self.table.finish(
-                self.job.id,
-                self.job.epoch,
-                JobState.FAILED,
-                step=0,  # the table keeps the committed step
-                manifest=self.table.get(self.job.id).manifest,
-                error=Problem(422, "Deadline passed", detail).as_dict(),
+                now.id, self.job.epoch, JobState.FAILED, step=now.step, manifest=now.manifest, error=error
             )
-            self.events.announce(self.job.id, self.job.step, JobState.FAILED)
-            self.outcome.set_result({"job": self.job.id, "state": "failed", "error": detail})
+        except Fenced as fenced:
+            self.lost(str(fenced))
+            return
+        self.events.announce(now.id, now.step, JobState.FAILED)
+        self.outcome.set_result({"job": now.id, "state": "failed", "error": detail})
 
     # --- inside
 

@@ -26,7 +26,7 @@ def recordings(items: list[str]) -> list[Any]:
 
 
 def _recording(item: str) -> Any:
-    field, _, rest = item.partition(":")
+    field, _, rest = item.replace("=", ":").partition(":")
     if not rest:
         return field
     every, _, dtype = rest.partition(":")

@@ -27,8 +27,11 @@ def put_checkpoint(
     store: Store, job_id: str, epoch: int, step: int, arrays: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
     """Write it, durable on return; gives the reference {"key", "step", "sha256", "bytes"} to commit."""
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"array {name!r} of the checkpoint has dtype {array.dtype}; only numbers can be kept")
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    np.savez(file, **dict(arrays))  # without allow_pickle: early numpy 2 would keep it as an array of that name
     data = file.getvalue()
     key = f"{_folder(job_id)}{step:09d}.{epoch}"
     store.put(key, data)

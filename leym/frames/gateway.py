@@ -28,13 +28,15 @@ from leym.frames.layout import (
     step_dims,
 )
 from leym.frames.manifest import Series, series_of, visible
-from leym.frames.reader import FrameReader
-from leym.frames.shards import codecs
+from leym.frames.reader import FrameReader, gone
+from leym.frames.shards import Damaged, codecs, index_bytes, parse_index
 from leym.frames.store import Missing, Store
+from leym.jobs.records import FINAL
 from leym.problems import Problem, not_found
 
 JSON, OCTETS = "application/json", "application/octet-stream"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+FOREVER = "private, max-age=31536000, immutable"
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
@@ -55,6 +57,7 @@ class _Thing:
     read: Callable[[int, int], bytes]  # start, length
     etag: str
     kind: str = OCTETS
+    cache: str = "no-cache"
 
 
 def answer(
@@ -79,16 +82,21 @@ def answer(
     try:
         return _answer(_find(store, load(), load, path), method, range_header, if_none_match)
     except Missing as error:
-        raise Problem(503, "Frames unreadable", f"committed object {error} is missing") from error
+        raise _unreadable(str(error), "is missing") from error
 
 
 def _answer(thing: _Thing, method: str, range_header: str | None, if_none_match: str | None) -> Answer:
-    # A partly filled shard is another object after the next commit, so nothing may be taken from a cache unasked.
-    headers = {"ETag": thing.etag, "Accept-Ranges": "bytes", "Cache-Control": "no-cache", "Content-Type": thing.kind}
+    headers = {
+        "ETag": thing.etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": thing.cache,
+        "Content-Type": thing.kind,
+    }
     if if_none_match and (if_none_match.strip() == "*" or thing.etag in re.findall(r'"[^"]*"', if_none_match)):
         return Answer(304, headers, b"")
     status, start, length = 200, 0, thing.size
-    if range_header and (found := _RANGE.fullmatch(range_header.strip())) and found[0] != "bytes=-":
+    # Several ranges, another unit, or an end before its start: such a header counts as none (RFC 9110, 14.2).
+    if range_header and (found := _RANGE.fullmatch(range_header.strip())) and _is_span(found[1], found[2]):
         status = 206
         start, length = _span(found[1], found[2], thing.size)
         if length <= 0:
@@ -97,6 +105,10 @@ def _answer(thing: _Thing, method: str, range_header: str | None, if_none_match:
         headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{thing.size}"
     body = b"" if method == "HEAD" else thing.read(start, length)
     return Answer(status, headers | {"Content-Length": str(length)}, body)
+
+
+def _is_span(first: str, last: str) -> bool:
+    return bool(first or last) and not (first and last and int(last) < int(first))
 
 
 def _span(first: str, last: str, size: int) -> tuple[int, int]:
@@ -207,7 +219,7 @@ def _array(
 
 def _find(store: Store, job: JobLike, load: Callable[[], JobLike], path: str) -> _Thing:
     if job.deleted_at is not None:
-        raise Problem(410, "Gone", f"the results of job {job.id} were deleted")
+        raise gone(job.id)
     if path == "zarr.json":
         return _document(group_json(job))
     name, _, rest = path.partition("/")
@@ -260,9 +272,33 @@ def _at_hand(body: bytes, kind: str) -> _Thing:
 
 
 def _object(store: Store, job: JobLike, array: ArraySpec, series: Series, shard: int) -> _Thing:
-    key = series.key(job.id, array, shard)
+    """A shard as it is stored. Frames carry checksums that clients check; the index, whose damage some would take
+    for empty chunks, is checked here whenever it is read."""
+    key, frames = series.key(job.id, array, shard), series.frames_in(array, shard)
     size = store.head(key)
     if size is None:
         raise Missing(key)
+    tail = index_bytes(array.per_shard)
+    if size < tail:
+        raise _unreadable(key, f"has {size} bytes; its index alone has {tail}")
+
+    def read(start: int, length: int) -> bytes:
+        data = store.get_range(key, start, length)
+        if len(data) != length:
+            raise _unreadable(key, f"gave {len(data)} bytes; {length} are there")
+        if start <= size - tail and start + length == size:
+            try:
+                parse_index(data[-tail:], array.per_shard, size, frames)
+            except Damaged as error:
+                raise _unreadable(key, f"is damaged: {error}") from error
+        return data
+
+    # A partly filled shard is another object after the next commit, and a resumed job may write whole ones again:
+    # only of a job that is over may one be taken from a cache unasked.
+    settled = job.state in FINAL and frames == array.per_shard
     name = key.rsplit("/", 1)[-1]  # names of objects never repeat with other bytes
-    return _Thing(size, lambda start, length: store.get_range(key, start, length), f'"{name}"')
+    return _Thing(size, read, f'"{name}"', cache=FOREVER if settled else "no-cache")
+
+
+def _unreadable(key: str, why: str) -> Problem:
+    return Problem(503, "Frames unreadable", f"committed object {key!r} {why}")

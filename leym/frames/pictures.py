@@ -17,6 +17,7 @@ from leym.spec import LIMITS
 
 FORMATS = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
 SIDE = 256  # pixels that the longer side gets when no scale is asked for
+SIDES = {"gif": 65_535, "webp": 16_383}  # pixels of one side that the format can hold
 GAP = 2  # pixels between the frames of a strip, before scaling
 TAU = 2 * np.pi
 
@@ -58,11 +59,13 @@ def encode(frames_rgb: NDArray[np.uint8], format: str, fps: float = 12.0, scale:
 
     png: one picture, or a strip (frames from left to right) of several. gif, webp: an animation.
     scale: whole number, each cell becomes scale x scale pixels; None picks one that makes small grids visible.
-    Raises Problem 422 for an unknown format or a file over the limits.
+    Raises Problem 422 for no frames, an unknown format or a file over the limits.
     """
     if format not in FORMATS:
         raise invalid(f"format = {format!r}; known: {', '.join(FORMATS)}", "/format")
     n, height, width, _ = frames_rgb.shape
+    if not n:
+        raise invalid("a picture needs at least one frame")
     scale = scale or max(1, SIDE // max(height, width))
     pixels = n * height * width * scale**2
     if pixels > LIMITS.answer_pixels:
@@ -70,6 +73,10 @@ def encode(frames_rgb: NDArray[np.uint8], format: str, fps: float = 12.0, scale:
         raise Problem(
             422, "Too large", f"{detail}; at most {LIMITS.answer_pixels}: choose fewer frames or a smaller scale"
         )
+    longest = max(height, width) * scale
+    if longest > SIDES.get(format, longest):
+        detail = f"{height} x {width} cells at scale {scale} are {longest} pixels wide or high"
+        raise Problem(422, "Too large", f"{detail}; {format} holds at most {SIDES[format]}: choose a smaller scale")
     if format == "png":
         return _saved([_enlarged(_strip(frames_rgb), scale)], "PNG")
     pictures = [_enlarged(frame, scale) for frame in frames_rgb]
@@ -85,7 +92,7 @@ def _coloured(share: NDArray[np.float32], table: NDArray[Any]) -> NDArray[Any]:
 
 def _complex(psi: NDArray[np.complex64]) -> NDArray[np.uint8]:
     """Hue: phase of the sum over channels, red at 0; brightness: its length, which is 1 when all channels agree."""
-    total = psi.sum(-1) / np.sqrt(psi.shape[-1])
+    total = np.nan_to_num(psi.sum(-1) / np.sqrt(psi.shape[-1]))
     colour = _coloured((np.angle(total) / TAU % 1.0).astype(np.float32), _HUES)
     return (colour * np.clip(np.abs(total), 0, 1)[..., None]).astype(np.uint8)
 

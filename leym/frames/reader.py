@@ -19,11 +19,16 @@ WHOLE = 0.5  # above this share of a shard's frames one read of all of it is qui
 T = TypeVar("T")
 
 
+def gone(job_id: str) -> Problem:
+    return Problem(410, "Gone", f"the results of job {job_id} were deleted")
+
+
 class FrameReader:
     """What is committed of one job.
 
     reload: gives the job afresh; needed while the job runs, because a commit replaces partly filled objects.
-    Every method raises Problem 503 if a committed object is missing or damaged, 404 for what is not recorded.
+    Every method raises Problem 503 if a committed object is missing or damaged, 404 for what is not recorded, and
+    410 when the job is deleted while it is read.
     """
 
     def __init__(self, store: Store, job: JobLike, reload: Callable[[], JobLike] | None = None):
@@ -160,9 +165,11 @@ class FrameReader:
         except Damaged as error:
             raise self._unreadable(str(error)) from error
         self._take(self._reload())
+        if self._job.deleted_at is not None:
+            raise gone(self._job.id)
         try:
             return read()
-        except (Missing, Damaged) as error:
+        except (Missing, Damaged, IndexError) as error:  # IndexError: its manifest no longer has the shard
             raise self._unreadable(f"a committed object is missing or damaged: {error}") from error
 
     def _unreadable(self, why: str) -> Problem:

@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 from leym.problems import Problem
 
 KEY_LENGTH = 512
-_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]*"  # never begins with a dot: neither "..", nor a file that is being written
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}"  # fits any file system; never begins with a dot: neither "..", nor a file that is being written
 _KEY = re.compile(rf"{_NAME}(/{_NAME})*")
 
 
@@ -72,7 +72,7 @@ def check_key(key: str) -> str:
         raise Problem(
             400,
             "Bad key",
-            f"object key {key[:100]!r}: names of letters, digits, '_', '-' and '.' (not first), joined by '/', "
-            f"of at most {KEY_LENGTH} characters",
+            f"object key {key[:100]!r}: names of letters, digits, '_', '-' and '.' (not first), of at most "
+            f"200 characters, joined by '/', {KEY_LENGTH} characters in all",
         )
     return key

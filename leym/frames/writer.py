@@ -106,14 +106,20 @@ class FrameWriter:
 
     def superseded(self) -> list[str]:
         """Keys that the manifest just committed no longer names; each key is told once."""
+        shown = self._shown_partials()
         keys: list[str] = []
         for tail in self._tails:
-            keys += tail.superseded
-            tail.superseded = []
+            keys += [key for key in tail.superseded if key not in shown]
+            tail.superseded = [key for key in tail.superseded if key in shown]
         if self._sweep and self._shown is None:
             keys += self._left_behind()
             self._sweep = False
         return keys
+
+    def _shown_partials(self) -> set[str]:
+        """Partial objects that readers still need, because the rewritten frames have not caught up."""
+        arrays = [(tail.array, self._shown[tail.array.name]) for tail in self._tails] if self._shown else []
+        return {s.key(self._job_id, array, s.partial.shard) for array, s in arrays if s.partial}
 
     def _left_behind(self) -> list[str]:
         """Objects of earlier epochs that are not needed: of a crash before its commit, or written again since."""
