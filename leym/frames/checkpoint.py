@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,11 +28,11 @@ def put_checkpoint(
     store: Store, job_id: str, epoch: int, step: int, arrays: Mapping[str, NDArray[Any]]
 ) -> dict[str, Any]:
     """Write it, durable on return; gives the reference {"key", "step", "sha256", "bytes"} to commit."""
-    for name, array in arrays.items():
-        if array.dtype.hasobject:
-            raise ValueError(f"array {name!r} of the checkpoint has dtype {array.dtype}; only numbers can be kept")
     file = io.BytesIO()
-    np.savez(file, **dict(arrays))  # without allow_pickle: early numpy 2 would keep it as an array of that name
+    with zipfile.ZipFile(file, "w") as archive:  # what np.savez writes, for arrays of any name
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     data = file.getvalue()
     key = f"{_folder(job_id)}{step:09d}.{epoch}"
     store.put(key, data)

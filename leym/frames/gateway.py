@@ -12,24 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from leym.frames.layout import (
-    TABLE_ROWS,
-    ArraySpec,
-    JobLike,
-    arrays_of,
-    column_attributes,
-    column_name,
-    step_dims,
-)
+from leym.frames.documents import array_json, group_json
+from leym.frames.layout import TABLE_ROWS, ArraySpec, JobLike, arrays_of, column_name, step_dims
 from leym.frames.manifest import Series, series_of, visible
 from leym.frames.reader import FrameReader, gone
-from leym.frames.shards import Damaged, codecs, index_bytes, parse_index
+from leym.frames.shards import Damaged, index_bytes, parse_index
 from leym.frames.store import Missing, Store
 from leym.jobs.records import FINAL
 from leym.problems import Problem, not_found
@@ -37,7 +30,6 @@ from leym.problems import Problem, not_found
 JSON, OCTETS = "application/json", "application/octet-stream"
 FOREVER = "private, max-age=31536000, immutable"
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
 @dataclass(frozen=True)
@@ -119,102 +111,6 @@ def _span(first: str, last: str, size: int) -> tuple[int, int]:
     start = int(first)
     end = min(int(last) + 1, size) if last else size
     return start, end - start
-
-
-def group_json(job: JobLike) -> dict[str, Any]:
-    """The group's zarr.json: attributes of the run, and all arrays inline as consolidated metadata."""
-    manifest = job.manifest or {}
-    attributes = {
-        "job": job.id,
-        "law": job.law,
-        "precision": job.precision,
-        "state": str(job.state),
-        "committed_step": job.step,
-        "seed": job.spec["seed"],
-        "gamma": job.spec["gamma"],
-        "spec": dict(job.spec),
-        **manifest.get("attributes", {}),
-    }
-    return {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": attributes,
-        "consolidated_metadata": {
-            "kind": "inline",
-            "must_understand": False,
-            "metadata": dict(_arrays(job)),
-        },
-    }
-
-
-def array_json(job: JobLike, name: str) -> dict[str, Any]:
-    """An array's zarr.json, as long as it is committed. Raises Problem 404."""
-    found = dict(_arrays(job)).get(name)
-    if found is None:
-        raise not_found("array", name)
-    return found
-
-
-def _arrays(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
-    arrays = arrays_of(job)
-    dims, counts = step_dims(arrays), visible(series_of(job.manifest, arrays), arrays)
-    for array in arrays:
-        time, n = dims[array.every], counts[array.name]
-        if array.is_table:
-            for column in array.columns:
-                yield column_name(column), _flat("float64", n, time, "NaN", column_attributes(column))
-        else:
-            yield array.name, _field(array, n, time)
-    for every, time in dims.items():
-        n = max(counts[array.name] for array in arrays if array.every == every)
-        yield time, _flat("int64", n, time, 0, {"units": "1", "long_name": "step", "every": every})
-
-
-def _field(array: ArraySpec, n: int, time: str) -> dict[str, Any]:
-    chunk = {
-        "chunk_shape": [1, *array.shape],
-        "codecs": codecs(array.dtype),
-        "index_codecs": [*_BYTES, {"name": "crc32c"}],
-        "index_location": "end",
-    }
-    fill = ["NaN", "NaN"] if array.dtype.startswith("complex") else "NaN"
-    return _array(
-        array.dtype,
-        [n, *array.shape],
-        [array.per_shard, *array.shape],
-        fill,
-        [{"name": "sharding_indexed", "configuration": chunk}],
-        [time, *array.dims],
-        array.attributes,
-    )
-
-
-def _flat(dtype: str, n: int, time: str, fill: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return _array(dtype, [n], [TABLE_ROWS], fill, _BYTES, [time], attributes)
-
-
-def _array(
-    dtype: str,
-    shape: list[int],
-    chunk: list[int],
-    fill: Any,
-    codec: Any,
-    dims: list[str],
-    attributes: Mapping[str, Any],
-) -> dict[str, Any]:
-    return {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": shape,
-        "data_type": dtype,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": fill,
-        "codecs": codec,
-        "attributes": dict(attributes),
-        "dimension_names": dims,
-        "storage_transformers": [],
-    }
 
 
 def _find(store: Store, job: JobLike, load: Callable[[], JobLike], path: str) -> _Thing:

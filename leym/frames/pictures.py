@@ -101,7 +101,7 @@ def _mixed(power: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Each channel has a hue; a cell shows them mixed by their share."""
     d = power.shape[-1]
     hues = np.array([colorsys.hsv_to_rgb(c / d, 0.85, 1.0) for c in range(d)], np.float32)
-    return (np.clip(power @ hues, 0, 1) * 255).astype(np.uint8)
+    return (np.clip(np.nan_to_num(power) @ hues, 0, 1) * 255).astype(np.uint8)
 
 
 def _strip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,7 +12,8 @@ from urllib.request import url2pathname
 from leym.problems import Problem
 
 KEY_LENGTH = 512
-_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}"  # fits any file system; never begins with a dot: neither "..", nor a file that is being written
+# Short enough for any file system. Never begins with a dot: neither "..", nor a file that is being written.
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}"
 _KEY = re.compile(rf"{_NAME}(/{_NAME})*")
 
 
