@@ -25,6 +25,7 @@ from leym.spec import ComplexNoise
 LAWS = {
     "unet_unitary": {"architecture": "UNET_UNITARY", "d_state": 8, "hidden_channels": 32, "form": "diagonal"},
     "deep_qca": {"architecture": "DEEP_QCA", "d_state": 8, "hidden_channels": 128, "form": "additive"},
+    "nca": {"architecture": "NCA", "d_state": 8, "hidden_channels": 128, "form": "additive"},
     "mlp": {"architecture": "MLP", "d_state": 8, "hidden_channels": 128, "form": "additive"},
 }
 
@@ -33,10 +34,10 @@ def make_law(name: str, folder: Path) -> Bundle:
     """A law of LAWS with out-bias 0 and out-weight std 1: alive, for a fixed point would tell nothing."""
     manifest = Manifest(name=name, **LAWS[name])
     torch.manual_seed(0)
-    network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels)
-    head = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)][-1]
+    network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels, **manifest.choices)
+    head = network.get_submodule(manifest.kind.head.rstrip("."))
+    assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
     torch.nn.init.normal_(head.weight)
-    assert head.bias is not None
     torch.nn.init.zeros_(head.bias)
     (folder / name).mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), folder / name / WEIGHTS)
@@ -84,7 +85,7 @@ def eager_loop(law: Bundle, grid: tuple[int, int]) -> Callable[[], None]:
 
     @torch.no_grad()
     def one_step() -> None:
-        state[0], _ = step(network, law.manifest.form, state[0], gamma)
+        state[0], _, _ = step(network, law.manifest.form, state[0], gamma)
 
     return one_step
 

@@ -34,7 +34,7 @@ class RecordingSink:
         self.checkpoints[step] = arrays
 
     def finished(self, step: int, arrays: Any) -> None:
-        self.step, self.last = step, arrays["psi"]
+        self.step, self.last, self.final = step, arrays["psi"], arrays
         self._end("finished")
 
     def failed(self, step: int, problem: Any) -> None:

@@ -9,7 +9,7 @@ import torch
 from leym.laws.network import empty_network, load_weights
 from leym.physics.step import step, to_complex, to_real
 from leym.problems import Problem
-from tests.laws import FORMS, oracle, random_law, write_law
+from tests.laws import FORMS, deviation, oracle, random_law, write_law
 
 TOLERANCE = {1: 1e-5, 2: 1e-4, 10: 1e-3}
 
@@ -21,11 +21,14 @@ def test_the_step_meets_the_oracle(name, tmp_path):
     network = empty_network(law.bundle.manifest)
     network.load_state_dict(load_weights(law.bundle), strict=True, assign=True)
     x, gamma = to_real(torch.from_numpy(law.psi[0])[None]), torch.full((1, 1, 1, 1), law.gamma)
+    memory = torch.zeros(1, *law.memory[1].shape) if law.memory else None
     for n in range(1, 11):
-        x, finite = step(network, law.bundle.manifest.form, x, gamma)
+        x, memory, finite = step(network, law.bundle.manifest.form, x, gamma, memory)
         assert finite.all()
         if n in TOLERANCE:
-            assert np.abs(to_complex(x)[0].numpy() - law.psi[n]).max() < TOLERANCE[n], f"step {n}"
+            assert deviation(name, to_complex(x)[0].numpy(), law.psi[n]) < TOLERANCE[n], f"step {n}"
+            if memory is not None:
+                assert np.abs(memory[0].numpy() - law.memory[n]).max() < TOLERANCE[n], f"memory at step {n}"
 
 
 @torch.no_grad()
@@ -34,7 +37,7 @@ def test_the_form_is_data_and_changes_the_law(tmp_path):
     network = empty_network(law.bundle.manifest)
     network.load_state_dict(load_weights(law.bundle), strict=True, assign=True)
     x, gamma = to_real(torch.from_numpy(law.psi[0])[None]), torch.full((1, 1, 1, 1), law.gamma)
-    wrong, _ = step(network, "additive", x, gamma)
+    wrong, _, _ = step(network, "additive", x, gamma)
     assert np.abs(to_complex(wrong)[0].numpy() - law.psi[1]).max() > 1e-2
 
 

@@ -35,7 +35,7 @@ def random_psi(seed: int, h: int = 6, w: int = 5, d: int = 3) -> np.ndarray:
 @given(seed=st.integers(0, 2**32 - 1), gamma=st.floats(0, 10), form=st.sampled_from(["additive", "diagonal"]))
 def test_step_equals_the_formula(seed, gamma, form):
     psi, y = random_psi(seed), random_psi(seed + 1)
-    after, finite = step(
+    after, _, finite = step(
         Constant(to_real(torch.from_numpy(y)[None])),
         form,
         to_real(torch.from_numpy(psi)[None]),
@@ -49,12 +49,21 @@ def test_step_equals_the_formula(seed, gamma, form):
     np.testing.assert_allclose((np.abs(to_complex(after)[0].numpy()) ** 2).sum(-1), 1, atol=1e-5)
 
 
+def test_the_antisymmetric_form_is_a_matrix_per_cell():
+    psi, raw = random_psi(1), np.random.default_rng(2).standard_normal((6, 5, 3, 3)).astype(np.float32)
+    y = torch.from_numpy(raw.reshape(6, 5, 9)).permute(2, 0, 1)[None]
+    after, _, _ = step(Constant(y), "antisymmetric", to_real(torch.from_numpy(psi)[None]), torch.zeros(1, 1, 1, 1))
+    phi = psi + np.einsum("hwij,hwj->hwi", (raw - raw.swapaxes(2, 3)) / 2, psi)
+    expected = phi / np.linalg.norm(phi, axis=-1, keepdims=True)
+    np.testing.assert_allclose(to_complex(after)[0].numpy(), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38])
 def test_a_non_finite_state_is_seen_in_its_own_universe_only(bad):
     y = torch.zeros(2, 4, 4, 4)
     y[1, 0, 2, 2] = bad
     x = to_real(torch.from_numpy(np.stack([random_psi(1, 4, 4, 2)] * 2)))
-    _, finite = step(Constant(y), "additive", x, torch.zeros(2, 1, 1, 1))
+    _, _, finite = step(Constant(y), "additive", x, torch.zeros(2, 1, 1, 1))
     assert finite.tolist() == [True, False]
 
 

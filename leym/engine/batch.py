@@ -35,7 +35,8 @@ class Slot:
 class Batch:
     """`rung` slots on the device.
 
-    State, previous, origin: float32 [rung, 2d, H, W]; gamma [rung, 1, 1, 1]; good int64 [rung].
+    state, previous, origin: float32 [rung, 2d, H, W]; memory: float32 [rung, …], empty for most laws; gamma
+    [rung, 1, 1, 1]; seed, clock, good: int64 [rung].
     """
 
     def __init__(self, law: AwakeLaw, key: BucketKey, rung: int):
@@ -46,9 +47,10 @@ class Batch:
             torch.zeros(shape, device=device).to(memory_format=torch.channels_last) for _ in range(3)
         )
         self.gamma = torch.zeros(rung, 1, 1, 1, device=device)
-        self.good = torch.zeros(rung, dtype=torch.int64, device=device)
+        self.memory = torch.zeros((rung, *law.memory_shape(key.grid)), device=device)
+        self.seed, self.clock, self.good = (torch.zeros(rung, dtype=torch.int64, device=device) for _ in range(3))
         if law.device.is_cuda:
-            for tensor in (self.state, self.gamma, self.good):
+            for tensor in (self.state, self.memory, self.gamma, self.seed, self.clock, self.good):
                 torch._dynamo.mark_static_address(tensor)
         self.slots: list[Slot | None] = [None] * rung
         self.step_s = 0.0  # seconds per step, a running mean
@@ -70,6 +72,10 @@ class Batch:
         psi = run.start.arrays["psi"] if run.start else run.origin
         self.state[index] = self._on_device(psi)
         self.origin[index] = self._on_device(run.origin)
+        self.memory[index] = 0
+        if run.start and self.memory.numel():
+            self.memory[index] = torch.from_numpy(np.array(run.start.arrays["memory"]))
+        self.seed[index], self.clock[index] = run.seed, step
         self.gamma[index] = run.gamma
         self.good[index] = 0
         slot = self.slots[index] = Slot(index, run, step, step, checkpointed=monotonic())
@@ -78,12 +84,17 @@ class Batch:
     def leave(self, slot: Slot) -> None:
         self.slots[slot.index] = None
         self.state[slot.index] = 0
+        self.memory[slot.index] = 0
+
+    def step_(self) -> None:
+        """One step of every slot."""
+        self.law.step_(self.state, self.memory, self.gamma, self.seed, self.clock, self.good)
 
     @torch.no_grad()
     def move(self, slot: Slot, other: Batch) -> None:
         """Carry a universe, mid-run, to a free slot of another batch of the same bucket."""
         index = other.slots.index(None)
-        for name in ("state", "origin", "gamma", "good"):
+        for name in ("state", "memory", "origin", "gamma", "seed", "clock", "good"):
             getattr(other, name)[index] = getattr(self, name)[slot.index]
         self.leave(slot)
         slot.index = index
@@ -105,7 +116,7 @@ class Batch:
         for i in range(k):
             if keep and i == k - 1:
                 self.previous.copy_(self.state)
-            self.law.step_(self.state, self.gamma, self.good)
+            self.step_()
         good = self.good.tolist()  # waits for the device
         broken = []
         for slot in self.active:
@@ -130,7 +141,10 @@ class Batch:
 
     @torch.no_grad()
     def checkpoint(self, slot: Slot) -> Checkpoint:
-        return Checkpoint(slot.step, {"psi": to_complex(self.state[slot.index : slot.index + 1])[0].cpu().numpy()})
+        arrays = {"psi": to_complex(self.state[slot.index : slot.index + 1])[0].cpu().numpy()}
+        if self.memory.numel():
+            arrays["memory"] = self.memory[slot.index].cpu().numpy().copy()
+        return Checkpoint(slot.step, arrays)
 
     def _on_device(self, psi: NDArray[np.complex64]) -> torch.Tensor:
         return to_real(torch.from_numpy(np.array(psi, np.complex64))[None])[0].to(self.law.device.torch)

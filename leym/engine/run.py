@@ -19,7 +19,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that is needed to go on from a step, bit for bit. arrays: "psi" complex64 [H, W, d]."""
+    """All that is needed to go on from a step, bit for bit.
+
+    arrays: "psi" complex64 [H, W, d]; "memory" float32 [M, H/4, W/4] of a law that has one.
+    """
 
     step: int
     arrays: Arrays

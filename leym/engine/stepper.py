@@ -1,6 +1,6 @@
 """The compiled step: one law, one static batch shape, one graph.
 
-    state, good  <-  step(state, gamma), good + finite        in place, K times per burst
+    state, memory, good  <-  step(state, memory, gamma), good + finite        in place, K times per burst
 
 In place because a CUDA graph wants static addresses; one step per call because then a burst of any length runs the
 same kernels, and the bits of a universe cannot depend on how its steps were grouped.
@@ -10,22 +10,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from itertools import count
 
 import torch
 import torch._dynamo.config
 from torch import Tensor, nn
 
 from leym.engine.device import Device
+from leym.laws.bundle import Manifest
 from leym.laws.network import empty_network
+from leym.physics.noise import uniform
 from leym.physics.step import step
 from leym.precision.policy import SleepingLaw
 
 log = logging.getLogger(__name__)
-Step = Callable[[Tensor, Tensor, Tensor], None]
+Step = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
-# Every bucket compiles the same code object for its own network and shape, which Dynamo counts as recompilations.
-torch._dynamo.config.recompile_limit = 4096
-torch._dynamo.config.accumulated_recompile_limit = 65536
+_number = count()
 
 
 class AwakeLaw:
@@ -41,9 +42,14 @@ class AwakeLaw:
         self.bytes_at_rest, self.bytes_awake = law.bytes_at_rest, sum(w.nbytes for w in weights.values())
         self.operands = operands
         self.compiled = compile
-        self._eager = make_step_(self.network, law.bundle.manifest.form)
+        self._eager = make_step_(self.network, law.bundle.manifest)
         self.step_ = compile_step(self._eager, device) if compile else self._eager
         self._on_degraded = on_degraded
+
+    def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
+        """Of one universe's memory; (0,) for a law without."""
+        shape: tuple[int, ...] = self.network.memory_shape(grid) if self.bundle.manifest.kind.memory else (0,)  # type: ignore[operator]
+        return shape
 
     def run_eagerly(self, reason: str) -> None:
         """Go on without a compiled step, and say so."""
@@ -52,15 +58,24 @@ class AwakeLaw:
         self._on_degraded(reason)
 
 
-def make_step_(network: nn.Module, form: str) -> Step:
-    def step_(state: Tensor, gamma: Tensor, good: Tensor) -> None:
-        """state float32 [B, 2d, H, W] and good int64 [B] (steps that stayed finite) are updated in place.
+def make_step_(network: nn.Module, manifest: Manifest) -> Step:
+    has_memory, stochastic, form = manifest.kind.memory, manifest.stochastic, manifest.form
 
-        Gamma float32 [B, 1, 1, 1].
+    def step_(state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor) -> None:
+        """One step in place: state float32 [B, 2d, H, W], memory float32 [B, …] ([B, 0] for a law without), and int64
+        [B] each: clock (steps since the beginning), good (steps that stayed finite). gamma float32 [B, 1, 1, 1], seed
+        int64 [B].
         """
-        after, finite = step(network, form, state, gamma)
+        draws = uniform(seed, clock, (state.shape[2], state.shape[3])) if stochastic else None
+        after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws)
         state.copy_(after)
+        if remembered is not None:
+            memory.copy_(remembered)
+        clock.add_(1)
         good.add_(finite)
+
+    # Dynamo keeps what it compiled, and counts recompilations, per code object: every bucket gets one of its own.
+    step_.__code__ = step_.__code__.replace(co_name=f"step_{next(_number)}")
 
     return step_
 

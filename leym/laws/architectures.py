@@ -6,32 +6,71 @@ group `leym.laws`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice that a law's manifest makes for its network: one of `allowed`, or a number from `low` to `high`.
+
+    Without a default the manifest must say it, because weights alone do not tell.
+    """
+
+    allowed: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    default: Any = None
+
+    def accepts(self, value: Any) -> bool:
+        if self.allowed:
+            return any(value == choice and type(value) is type(choice) for choice in self.allowed)
+        return type(value) in (int, float) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"one of {list(self.allowed)}" if self.allowed else f"a number from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)
 class Architecture:
     """What the service must know of a network before it loads it.
 
-    `network` is "module:Class"; the class takes (d_state, hidden_channels). `encoder` and `head` are the key prefixes
-    of the first and the last layer, which the precision policy treats apart from the backbone; `frozen` prefixes are
-    constants that are exact in every precision.
+    `network` is "module:Class"; the class takes (d_state, hidden_channels, **options). `encoder` and `head` are the
+    key prefixes of the first and the last layer, which the precision policy treats apart from the backbone; `frozen`
+    prefixes are constants that are exact in every precision. A network with a memory takes and returns it beside x.
     """
 
     name: str
     network: str
-    form: str  # how the output becomes the update when a checkpoint does not say: "additive" or "diagonal"
+    form: str  # how the output becomes the update when a checkpoint does not say
     grid_multiple: int
-    encoder: str
+    encoder: str | None
     head: str
     frozen: tuple[str, ...] = ()
+    memory: bool = False
+    options: Mapping[str, Option] = field(default_factory=dict)
 
 
 _OWN = (
     Architecture("UNET", "leym.laws.unet:UNet", "additive", 4, "inc.", "outc."),
     Architecture("UNET_UNITARY", "leym.laws.unet:UNet", "diagonal", 4, "inc.", "outc."),
+    Architecture("UNET_UNITARY_RMSNORM", "leym.laws.unet_rmsnorm:UNetRMSNorm", "additive", 4, "inc.", "outc."),
+    Architecture(
+        "UNET_UNITARIA", "leym.laws.unet_antisymmetric:UNetAntisymmetric", "antisymmetric", 4, "inc.", "outc."
+    ),
+    Architecture("UNET_CONVLSTM", "leym.laws.unet_convlstm:UNetConvLSTM", "additive", 4, "inc.", "outc.", memory=True),
+    Architecture(
+        "SNN_UNET",
+        "leym.laws.snn_unet:SNNUNet",
+        "additive",
+        1,
+        "conv1.",
+        "conv_out.",
+        options={"antialias": Option((False, True))},
+    ),
     Architecture("MLP", "leym.laws.mlp:MLP", "additive", 1, "net.0.", "net.4."),
     Architecture(
         "DEEP_QCA",
@@ -41,6 +80,20 @@ _OWN = (
         "processing_net.0.",
         "processing_net.4.",
         frozen=("conv_neighbors.",),
+    ),
+    Architecture(
+        "NCA",
+        "leym.laws.nca:NCA",
+        "additive",
+        1,
+        None,
+        "net.2.",
+        frozen=("perceive.",),
+        options={
+            "perception": Option(("fixed", "learned"), default="fixed"),
+            "padding": Option(("zero", "periodic"), default="zero"),
+            "update_rate": Option(low=0.01, high=1.0, default=1.0),
+        },
     ),
 )
 

@@ -5,6 +5,8 @@ Weights may be held in 16 bits while norms and states stay in 32: each layer cas
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -44,19 +46,16 @@ def groups_of(channels: int) -> int:
 
 
 class ConvBlock(nn.Module):
-    """Twice.
+    """Twice: Conv 3x3 (zero padding, no bias), norm, ELU. The indices 0 … 5 are key names of existing checkpoints."""
 
-    Conv 3x3 (zero padding, no bias), norm, ELU. The indices 0 … 5 are the key names of existing checkpoints.
-    """
-
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] = Norm):
         super().__init__()
         self.conv_block = nn.Sequential(
             Conv(inputs, outputs, 3, padding=1, bias=False),
-            Norm(outputs),
+            norm(outputs),
             nn.ELU(),
             Conv(outputs, outputs, 3, padding=1, bias=False),
-            Norm(outputs),
+            norm(outputs),
             nn.ELU(),
         )
 
@@ -65,9 +64,9 @@ class ConvBlock(nn.Module):
         return out
 
 
-def down(inputs: int, outputs: int) -> nn.Sequential:
+def down(inputs: int, outputs: int, norm: Callable[[int], nn.Module] = Norm) -> nn.Sequential:
     """Halve the grid by 2x2 maxima, then a ConvBlock."""
-    return nn.Sequential(nn.MaxPool2d(2), ConvBlock(inputs, outputs))
+    return nn.Sequential(nn.MaxPool2d(2), ConvBlock(inputs, outputs, norm))
 
 
 def join(*parts: Tensor) -> Tensor:

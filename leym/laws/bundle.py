@@ -24,7 +24,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class Manifest(BaseModel):
-    """What a law is. `form`: additive `psi + y`, diagonal `psi + y * psi`."""
+    """What a law is. `form`: additive `psi + y`, diagonal `psi + y * psi`, antisymmetric `psi + A(y) psi`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,8 +32,8 @@ class Manifest(BaseModel):
     architecture: str
     d_state: int = Field(ge=1, le=256)
     hidden_channels: int = Field(ge=1, le=4096)
-    form: Literal["additive", "diagonal"]
-    boundary: Literal["zero"] = "zero"
+    form: Literal["additive", "diagonal", "antisymmetric"]
+    options: dict[str, Any] = Field(default_factory=dict)
     description: str = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
 
@@ -41,11 +41,37 @@ class Manifest(BaseModel):
     def _known_architecture(self) -> Manifest:
         if self.architecture not in architectures():
             raise ValueError(f"unknown architecture {self.architecture!r}; known: {', '.join(architectures())}")
+        if (self.form == "antisymmetric") != (self.kind.form == "antisymmetric"):
+            raise ValueError(f"form = {self.form!r} does not go with architecture {self.architecture}")
+        for name, value in self.options.items():
+            if name not in self.kind.options:
+                known = ", ".join(self.kind.options) or "none"
+                raise ValueError(f"options.{name}: {self.architecture} has no such option; known: {known}")
+            if not self.kind.options[name].accepts(value):
+                raise ValueError(f"options.{name} = {value!r}: it must be {self.kind.options[name]}")
+        for name, option in self.kind.options.items():
+            if option.default is None and name not in self.options:
+                raise ValueError(f"options.{name} is required for {self.architecture}: {option}")
         return self
 
     @property
     def kind(self) -> Architecture:
         return architectures()[self.architecture]
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """All options of the network, with defaults for those that are not said."""
+        return {name: self.options.get(name, option.default) for name, option in self.kind.options.items()}
+
+    @property
+    def boundary(self) -> str:
+        """What lies outside the grid: "zero" or "periodic"."""
+        return str(self.choices.get("padding", "zero"))
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether a step draws random numbers."""
+        return bool(self.choices.get("update_rate", 1.0) < 1.0)
 
     @property
     def grid_multiple(self) -> int:
@@ -78,8 +104,12 @@ class Bundle:
 
 
 def digest_of(manifest: Manifest, weights: Path) -> str:
-    """sha256 over the canonical manifest without its name, then over the weights file."""
-    canonical = json.dumps(manifest.model_dump(exclude={"name"}), sort_keys=True, separators=(",", ":"))
+    """sha256 over the canonical manifest without its name, then over the weights file.
+
+    Defaults are left out, so that a key added to the manifest later changes no digest.
+    """
+    said = manifest.model_dump(exclude={"name"}, exclude_defaults=True)
+    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
     whole = hashlib.sha256(hashlib.sha256(canonical.encode()).digest())
     with weights.open("rb") as file:
         whole.update(hashlib.file_digest(file, "sha256").digest())

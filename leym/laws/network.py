@@ -16,7 +16,8 @@ def empty_network(manifest: Manifest) -> nn.Module:
     """The network of a law, without weights (meta device)."""
     module, _, name = manifest.kind.network.partition(":")
     with torch.device("meta"):
-        network: nn.Module = getattr(import_module(module), name)(manifest.d_state, manifest.hidden_channels)
+        kind = getattr(import_module(module), name)
+        network: nn.Module = kind(manifest.d_state, manifest.hidden_channels, **manifest.choices)
     return network.eval().requires_grad_(False)
 
 

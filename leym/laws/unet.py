@@ -13,32 +13,45 @@ The two names differ in how y becomes the update (additive or diagonal), which t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
-from leym.laws.blocks import Conv, ConvBlock, UpConv, down, join
+from leym.laws.blocks import Conv, ConvBlock, Norm, UpConv, down, join
 
 
 class UNet(nn.Module):
-    """x: float [B, 2d, H, W], H and W divisible by 4 -> y: [B, 2d, H, W]."""
+    """x: float [B, 2d, H, W], H and W divisible by 4 -> y: [B, 2d, H, W].
 
-    def __init__(self, d_state: int, hidden_channels: int):
+    Its relatives have another `norm`, other outputs, or something between `encode` and `decode`.
+    """
+
+    norm: Callable[[int], nn.Module] = Norm
+
+    def __init__(self, d_state: int, hidden_channels: int, *, outputs: int | None = None):
         super().__init__()
-        d, c = d_state, hidden_channels
-        self.inc = ConvBlock(2 * d, c)
-        self.down1 = down(c, 2 * c)
-        self.down2 = down(2 * c, 4 * c)
-        self.bot = ConvBlock(4 * c, 8 * c)
+        d, c, norm = d_state, hidden_channels, type(self).norm
+        self.inc = ConvBlock(2 * d, c, norm)
+        self.down1 = down(c, 2 * c, norm)
+        self.down2 = down(2 * c, 4 * c, norm)
+        self.bot = ConvBlock(4 * c, 8 * c, norm)
         self.up1 = UpConv(8 * c, 4 * c, 2, stride=2)
-        self.conv_up1 = ConvBlock(6 * c, 4 * c)
+        self.conv_up1 = ConvBlock(6 * c, 4 * c, norm)
         self.up2 = UpConv(4 * c, 2 * c, 2, stride=2)
-        self.conv_up2 = ConvBlock(3 * c, c)
-        self.outc = Conv(c, 2 * d, 1)
+        self.conv_up2 = ConvBlock(3 * c, c, norm)
+        self.outc = Conv(c, outputs or 2 * d, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        x1, x2, x3 = self.encode(x)
+        return self.decode(self.bot(x3), x2, x1)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x1 = self.inc(x)
         x2 = self.down1(x1)
-        x3 = self.down2(x2)
-        k1 = self.conv_up1(join(self.up1(self.bot(x3)), x2))
+        return x1, x2, self.down2(x2)
+
+    def decode(self, b: Tensor, x2: Tensor, x1: Tensor) -> Tensor:
+        k1 = self.conv_up1(join(self.up1(b), x2))
         k2 = self.conv_up2(join(self.up2(k1), x1))
         y: Tensor = self.outc(k2)
         return y

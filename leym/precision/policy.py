@@ -33,9 +33,9 @@ def role(manifest: Manifest, key: str, shape: tuple[int, ...]) -> str:
     kind = manifest.kind
     if any(key.startswith(prefix) for prefix in kind.frozen):
         return "frozen"
-    if len(shape) == 1:
+    if len(shape) <= 1:
         return "vector"
-    if key.startswith(kind.encoder):
+    if kind.encoder and key.startswith(kind.encoder):
         return "encoder"
     return "head" if key.startswith(kind.head) else "backbone"
 
