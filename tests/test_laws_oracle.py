@@ -32,6 +32,20 @@ def test_the_step_meets_the_oracle(name, tmp_path):
 
 
 @torch.no_grad()
+def test_the_folded_deep_qca_is_the_same_function(tmp_path):
+    law = oracle("deep_qca", tmp_path).bundle
+    network = empty_network(law.manifest)
+    network.load_state_dict(load_weights(law), strict=True, assign=True)
+    small = network.folded()
+    assert small.processing_net[0].in_channels * 8 == network.processing_net[0].in_channels
+    x = torch.randn(2, 2 * law.manifest.d_state, 9, 7)
+    torch.testing.assert_close(small(x), network(x), atol=1e-5, rtol=1e-5)
+    network.conv_neighbors.weight = torch.nn.Parameter(network.conv_neighbors.weight.clone())
+    network.conv_neighbors.weight[3] *= 2
+    assert network.folded() is network, "maps that differ cannot be folded"
+
+
+@torch.no_grad()
 def test_the_form_is_data_and_changes_the_law(tmp_path):
     law = oracle("unet_unitary", tmp_path)
     network = empty_network(law.bundle.manifest)

@@ -34,6 +34,10 @@ class Manifest(BaseModel):
     hidden_channels: int = Field(ge=1, le=4096)
     form: Literal["additive", "diagonal", "antisymmetric"]
     options: dict[str, Any] = Field(default_factory=dict)
+    policy: dict[Literal["nf4", "int8", "bf16"], dict[str, Literal["nf4", "int8", "bf16", "16", "fp32"]]] = Field(
+        default_factory=dict,
+        description="per precision, formats of this law's own: by role, or by the beginning of a weight's key",
+    )
     description: str = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
 

@@ -40,6 +40,18 @@ def role(manifest: Manifest, key: str, shape: tuple[int, ...]) -> str:
     return "head" if key.startswith(kind.head) else "backbone"
 
 
+def format_of(manifest: Manifest, precision: str, key: str, role: str) -> str:
+    """The format of a weight at rest. What the law's manifest says of its key (the longest beginning counts) or of its
+    role comes before the policy of everyone. Norms, biases and constants follow their role only."""
+    own = dict(manifest.policy.get(precision, {}))  # type: ignore[call-overload]
+    chosen: str = own.get(role, POLICY[precision][role])
+    if role not in ("vector", "frozen"):
+        for beginning in sorted(own, key=len):
+            if key.startswith(beginning):
+                chosen = own[beginning]
+    return chosen
+
+
 @dataclass(frozen=True)
 class Layer:
     """One weight of a law at one precision."""
@@ -89,7 +101,7 @@ def put_to_sleep(bundle: Bundle, weights: dict[str, Tensor], precision: str, six
     layers = []
     for key, weight in weights.items():
         which = role(bundle.manifest, key, tuple(weight.shape))
-        form = POLICY[precision][which]
+        form = format_of(bundle.manifest, precision, key, which)
         layers.append(Layer(key, which, form, tuple(weight.shape), _encode(form, weight, sixteen)))
     return SleepingLaw(bundle, precision, tuple(layers))
 
