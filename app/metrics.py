@@ -124,6 +124,12 @@ class TableCollector:
         for worker in workers:
             speed.add_metric([worker.name], worker.cell_steps_per_s)
         yield speed
+        degraded = GaugeMetricFamily(
+            "leym_worker_degraded", "Laws that a worker runs without a compiled step.", labels=["worker"]
+        )
+        for worker in workers:
+            degraded.add_metric([worker.name], len(worker.info.get("degraded", ())))
+        yield degraded
 
     def _latencies(self) -> Iterator[Metric]:
         found = self.services.table.latencies()
