@@ -80,7 +80,7 @@ def main() -> None:
             flops = flops_per_cell_step(law)
             cells = GRID[0] * GRID[1]
             eager = cells * rate(eager_loop(law, GRID), seconds=seconds)
-            ours = engine_rate(engine, law, chosen.precision, seconds)
+            ours = engine_rate(engine, law, chosen.precision, 2 * seconds)
             results[name] = {
                 "cell_steps_per_s": ours,
                 "eager_cell_steps_per_s": eager,

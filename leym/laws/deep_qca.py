@@ -25,6 +25,8 @@ class DeepQCA(nn.Module):
         super().__init__()
         channels, h = 2 * d_state, hidden_channels
         self.conv_neighbors = nn.Conv2d(channels, maps * channels, 3, padding=1, bias=False, groups=channels)
+        nn.init.ones_(self.conv_neighbors.weight)
+        nn.init.zeros_(self.conv_neighbors.weight[:, :, 1, 1])
         self.processing_net = nn.Sequential(
             Conv(maps * channels, h, 1), nn.ELU(), Conv(h, h, 1), nn.ELU(), Conv(h, channels, 1)
         )
