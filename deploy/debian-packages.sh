@@ -7,6 +7,7 @@ packages=(
     make python3-venv
     g++ python3-dev # torch.compile builds its CPU kernels with them
     chromium        # the tests of the web page
+    postgresql      # the tests of the job table start a cluster of their own with it
 )
 
 missing=()
