@@ -141,6 +141,7 @@ class LawBody(Body):
     boundary: str
     description: str
     provenance: dict[str, Any]
+    versions: list[str] = Field(description="name@digest of every version that is kept, the newest first")
 
 
 class LawList(Body):
@@ -211,6 +212,22 @@ class StorePath(BaseModel):
 
 class LawPath(BaseModel):
     name: str = Field(max_length=130, description="name or name@digest")
+
+
+class DigestQuery(Query):
+    digest: str | None = Field(
+        None, pattern=r"^[0-9a-f]{8,64}$", description="what the law's digest must be, or begin with"
+    )
+
+
+class ImportFields(Query):
+    """What a checkpoint does not say of itself. All are checked against it."""
+
+    architecture: str | None = Field(None, max_length=64)
+    d_state: int | None = Field(None, ge=1, le=256)
+    hidden_channels: int | None = Field(None, ge=1, le=4096)
+    form: Literal["additive", "diagonal", "antisymmetric"] | None = None
+    resize_antialias: bool | None = Field(None, description="how an SNN_UNET was shrunk; needed for one")
 
 
 class WaitQuery(Query):

@@ -5,6 +5,7 @@ Everything else in `app` uses these few names, so another library could take its
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,10 +95,13 @@ def media(description: str, *types: str, schema: type[BaseModel] | None = None, 
     )
 
 
-def raw_body(api: APIBlueprint, path: str, kind: str, description: str) -> None:
-    """Describe that POST takes bytes, which no model validates."""
-    operation = api.paths[path].post
-    operation.requestBody = RequestBody(description=description, content={kind: MediaType()}, required=True)
+def raw_body(api: APIBlueprint, path: str, *kinds: str, description: str, method: str = "post") -> None:
+    """Describe that a route takes bytes of one of `kinds`, which no model validates."""
+    template = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
+    operation = getattr(api.paths[template], method)
+    operation.requestBody = RequestBody(
+        description=description, content={kind: MediaType() for kind in kinds}, required=True
+    )
 
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class LIMITS:
     sweep_jobs = 10_000
     sweep_bytes = 1024 * 2**30  # of all jobs of a sweep together
     upload_bytes = 256 * 2**20
+    law_bytes = 512 * 2**20  # of one law or checkpoint, as a file
     body_bytes = 1 * 2**20
     answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
     answer_pixels = 32 * 2**20  # of one picture or animation

@@ -23,6 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 
 TORCH_FREE = (
     "app leym.spec leym.catalog leym.jobs leym.frames leym.events leym.tickets leym.laws.bundle leym.laws.registry"
+    " leym.laws.library leym.laws.importer"
 )
 
 # Imports every module at or under the packages named in argv[2:], then prints which of argv[1] were loaded by that.

@@ -1,18 +1,24 @@
-"""laws: what the service can run, and adding one on the machine that serves it."""
+"""laws: what the service can run; adding, importing and removing laws."""
 
 from __future__ import annotations
 
-import shutil
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from leym.cli.jobs import Json
-from leym.cli.output import exits, write_json, write_table
+from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
 
-app = typer.Typer(help="List laws, add one.", invoke_without_command=True)
+app = typer.Typer(help="List laws; add, import, show and remove one.", invoke_without_command=True)
+
+Data = Annotated[
+    Path | None,
+    typer.Option(help="data folder of a service on this machine; default: LEYM_DATA if it is set, else the service"),
+]
+Name = Annotated[str, typer.Argument(help="name or name@digest")]
 
 
 @app.callback()
@@ -31,22 +37,104 @@ def laws(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command()
 def add(
-    bundle: Annotated[Path, typer.Argument(help="folder with manifest.json and weights.safetensors")],
-    data: Annotated[Path | None, typer.Option(help="data folder of the service; default: LEYM_DATA")] = None,
+    context: typer.Context,
+    bundle: Annotated[
+        Path, typer.Argument(help="folder with manifest.json and weights.safetensors; for an upload also its zip")
+    ],
+    data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Check a bundle and put it into the service's data folder; a running service finds it there."""
-    from leym.laws.bundle import read_bundle  # here, so that the commands that only speak HTTP stay light
-    from leym.problems import Problem
-    from leym.settings import settings
-
+    """Add a bundle: into a data folder, where a running service finds it, or by an upload."""
     with exits(as_json):
+        folder = _folder(data)
+        _report(_place(bundle, folder) if folder else context.obj.add_law(bundle), as_json)
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="a checkpoint (.pth), or an experiment folder")],
+    name: Annotated[str, typer.Option(help="what the law shall be called")],
+    architecture: Annotated[str | None, typer.Option(help="where neither config nor weights say it")] = None,
+    d_state: Annotated[int | None, typer.Option(min=1)] = None,
+    hidden_channels: Annotated[int | None, typer.Option(min=1)] = None,
+    form: Annotated[str | None, typer.Option(help="additive, diagonal or antisymmetric")] = None,
+    resize_antialias: Annotated[
+        bool | None, typer.Option("--resize-antialias/--no-resize-antialias", help="needed for an SNN_UNET")
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a training checkpoint into a law. Nothing in the file is run."""
+    said: dict[str, Any] = {
+        "architecture": architecture,
+        "d_state": d_state,
+        "hidden_channels": hidden_channels,
+        "form": form,
+        "resize_antialias": resize_antialias,
+    }
+    with exits(as_json):
+        folder = _folder(data)
+        if folder is None:
+            _report(context.obj.import_law(path, name, **said), as_json)
+            return
+        from leym.laws.importer import import_law  # here: the commands that only speak HTTP need no safetensors
+        from leym.problems import Problem
+
         try:
-            law = read_bundle(bundle)
+            law = import_law(path, name, target=folder / "laws", **said)
         except Problem as problem:
             raise ValueError(problem.detail) from problem
-        target = (data or settings().data) / "laws" / law.name
-        if target.exists():
-            raise ValueError(f"law {law.name!r} is there already: {target}")
-        shutil.copytree(bundle, target)
-    write_json({"name": law.name, "digest": law.digest}) if as_json else print(law.ref)
+        _report({"name": law.name, "digest": law.digest, "ref": law.ref}, as_json)
+
+
+@app.command()
+def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """All there is to say about one law."""
+    with exits(as_json):
+        law = context.obj.law(name)
+    if as_json:
+        write_json(law)
+        return
+    hidden = ("provenance", "versions")
+    rows = [(key, value) for key, value in law.items() if key not in hidden and value != ""]
+    rows += [(f"provenance.{key}", value) for key, value in law["provenance"].items()]
+    write_table(("key", "value"), [*rows, *(("version", ref) for ref in law["versions"])])
+
+
+@app.command()
+def delete(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Remove a law with all its versions, or one version; not while jobs need it."""
+    with exits(as_json):
+        context.obj.delete_law(name)
+    write_json({"deleted": name}) if as_json else note(f"deleted {name}")
+
+
+def _folder(data: Path | None) -> Path | None:
+    """The data folder to work in; None when the service is to be asked."""
+    if data is None and os.environ.get("LEYM_DATA"):
+        from leym.settings import settings
+
+        return settings().data
+    return data
+
+
+def _place(bundle: Path, data: Path) -> dict[str, Any]:
+    """Copy a bundle into a data folder: `laws/<name>`, or beside what is there as a further version."""
+    from leym.laws import library
+    from leym.problems import Problem
+
+    try:
+        law, new = library.add_copy(data / "laws", bundle)
+    except Problem as problem:
+        raise ValueError(problem.detail) from problem
+    if not new:
+        raise ValueError(f"law {law.name!r} is there already: {law.path}")
+    return {"name": law.name, "digest": law.digest, "ref": law.ref}
+
+
+def _report(law: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        write_json({"name": law["name"], "digest": law["digest"]})
+    else:
+        print(law["ref"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import numpy as np
 
+from leym.client import laws
 from leym.client.errors import ProblemError
 from leym.client.http import Http
 from leym.client.job import Job
@@ -104,6 +107,30 @@ class Client:
     def laws(self) -> list[dict[str, Any]]:
         """The laws the service knows: name, digest, architecture, d_state, …"""
         return list(self._http.json("GET", "/v1/laws")["items"])
+
+    def law(self, name: str) -> dict[str, Any]:
+        """One law, by `name` (its newest version) or `name@digest`."""
+        return dict(self._http.json("GET", f"/v1/laws/{quote(name, safe='@')}"))
+
+    def add_law(self, path: str | Path, name: str | None = None, *, digest: str | None = None) -> dict[str, Any]:
+        """Add a bundle, a folder with manifest.json and weights.safetensors or a zip of one, and return the law.
+
+        name: another one than the manifest's. digest: what the service must find it to be. A name that is there
+        already gets a further version, which it means from then on; `name@digest` stays what it was.
+        """
+        return laws.upload_bundle(self._http, Path(path), None if name is None else quote(name), digest)
+
+    def import_law(self, path: str | Path, name: str, **said: Any) -> dict[str, Any]:
+        """Add the law of a checkpoint (.pth), or of an experiment folder with config.json, and return it.
+
+        said: architecture, d_state, hidden_channels, form, resize_antialias, where the files do not say them.
+        """
+        given = {key: value for key, value in said.items() if value is not None}
+        return laws.upload_checkpoint(self._http, Path(path), quote(name), given)
+
+    def delete_law(self, name: str) -> None:
+        """Remove a law with all versions, or one by `name@digest`. Refused while jobs that have not ended need it."""
+        self._http.request("DELETE", f"/v1/laws/{quote(name, safe='@')}")
 
     def workers(self) -> list[dict[str, Any]]:
         return list(self._http.json("GET", "/v1/workers")["items"])

@@ -1,12 +1,14 @@
-"""Where laws are found: folders of bundles, named by folder, pinned by digest. Torch-free."""
+"""Where laws are found: folders of bundles, by name, pinned by digest (layout: `leym.laws.library`). Torch-free."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
+from leym.laws.library import newest_digest, places
 from leym.problems import Problem
 from leym.settings import settings
 
@@ -16,37 +18,57 @@ SHIPPED = Path(__file__).parents[2] / "laws"
 
 
 class Registry:
-    """The laws in some folders; a later folder wins over an earlier one for the same name."""
+    """The laws in some folders; a later folder wins over an earlier one for the same name.
+
+    The folders are looked at anew by every call; only what has changed is read again.
+    """
 
     def __init__(self, *folders: Path):
         self.folders = folders
 
     def bundles(self) -> list[Bundle]:
-        """Every law that can be read, by name."""
-        found: dict[str, Bundle] = {}
-        for folder in self.folders:
-            for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
-                try:
-                    bundle = _cached(manifest.parent, _stamp(manifest.parent))
-                except Problem as problem:  # one broken folder must not take the other laws away
-                    log.error("a law is left out: %s", problem.detail)
-                    continue
-                found[bundle.name] = bundle
-        return sorted(found.values(), key=lambda bundle: bundle.name)
+        """The newest version of every law that can be read, by name."""
+        return [versions[0] for versions in self.versions().values()]
+
+    def find(self, reference: str) -> list[Bundle]:
+        """Every version that `name` or `name@digest` (or the beginning of a digest) means, newest first."""
+        name, _, digest = reference.partition("@")
+        return [bundle for bundle in self.versions().get(name, ()) if bundle.digest.startswith(digest)]
 
     def resolve(self, reference: str) -> Bundle:
-        """The law called `name` or `name@digest` (a prefix of at least 8 hex digits).
+        """The newest law called `name`, or any version by `name@digest` (a prefix of at least 8 hex digits).
 
         Raises Problem 422 when there is none.
         """
-        name, _, digest = reference.partition("@")
-        bundles = self.bundles()
-        for bundle in bundles:
-            if bundle.name == name and bundle.digest.startswith(digest):
-                return bundle
-        known = ", ".join(b.name for b in bundles) or "none"
+        for bundle in self.find(reference):
+            return bundle
+        known = ", ".join(b.name for b in self.bundles()) or "none"
         detail = f"law: there is no law {reference!r}; known: {known}"
         raise Problem(422, "Unknown law", detail, errors=[{"pointer": "/law", "detail": detail}])
+
+    def versions(self) -> dict[str, list[Bundle]]:
+        """Every version of every law, newest first, by name."""
+        found: dict[str, list[Bundle]] = {}
+        for folder in self.folders:
+            here: dict[str, list[Bundle]] = {}
+            for place in places(folder):
+                try:
+                    bundle = _cached(place, _stamp(place))
+                except Problem as problem:  # one broken folder must not take the other laws away
+                    log.error("a law is left out: %s", problem.detail)
+                    continue
+                here.setdefault(bundle.name, []).append(bundle)
+            for name, bundles in here.items():
+                found[name] = _newest_first(folder / name, bundles) + found.get(name, [])
+        return dict(sorted(found.items()))
+
+
+def _newest_first(home: Path, bundles: list[Bundle]) -> list[Bundle]:
+    """The one that `newest` names; without it, by the time at which they were written."""
+    if len(bundles) == 1:
+        return bundles
+    digest = newest_digest(home)
+    return sorted(bundles, key=lambda b: (b.digest == digest, max(_stamp(b.path), default=0)), reverse=True)
 
 
 def default_registry() -> Registry:
@@ -63,8 +85,11 @@ def resolve_precision(bundle: Bundle, requested: str) -> str:
 
 
 def _stamp(folder: Path) -> tuple[int, ...]:
-    files = [folder / MANIFEST, folder / WEIGHTS]
-    return tuple(f.stat().st_mtime_ns for f in files if f.exists())
+    found = []
+    for name in (MANIFEST, WEIGHTS):
+        with suppress(FileNotFoundError):  # it may be taken away at any moment
+            found.append((folder / name).stat().st_mtime_ns)
+    return tuple(found)
 
 
 @cache

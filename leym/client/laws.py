@@ -1,0 +1,86 @@
+"""Laws as request bodies: bundles as a zip, checkpoints as a form. Bodies can be sent again after a lost answer."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from leym.client.http import Http
+from leym.laws.experiment import find
+from leym.problems import Problem
+
+MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+TIMEOUT_S = 600.0  # for the service to read, check and keep half a gigabyte
+_PIECE = 2**20
+
+
+def upload_bundle(http: Http, path: Path, name: str | None, digest: str | None) -> dict[str, Any]:
+    """PUT the bundle at `path`: a folder, or a zip of one. Raises ValueError when it is neither."""
+    params = {} if digest is None else {"digest": digest}
+    with _zipped(path) as file:
+        name = name or quote(_name_in(file, path))
+        body = _Body(file)
+        headers = {"Content-Type": "application/zip", "Content-Length": str(body.size)}
+        options = {"params": params, "headers": headers, "timeout": TIMEOUT_S}
+        return dict(http.json("PUT", f"/v1/laws/{name}", content=body, **options))
+
+
+def upload_checkpoint(http: Http, path: Path, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """PUT a checkpoint, or the one of an experiment folder with its config. Raises ValueError when there is none."""
+    try:
+        experiment = find(path)
+    except Problem as problem:
+        raise ValueError(problem.detail) from problem
+    data = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}
+    with ExitStack() as stack:
+        files = {"checkpoint": (experiment.checkpoint.name, stack.enter_context(experiment.checkpoint.open("rb")))}
+        if experiment.config:
+            files["config"] = (experiment.config.name, stack.enter_context(experiment.config.open("rb")))
+        return dict(http.json("PUT", f"/v1/laws/{name}", data=data, files=files, timeout=TIMEOUT_S))
+
+
+class _Body:
+    """The bytes of a file, from its beginning whenever somebody begins to read them."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self.size = file, file.seek(0, 2)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        while piece := self._file.read(_PIECE):
+            yield piece
+
+
+@contextmanager
+def _zipped(path: Path) -> Iterator[IO[bytes]]:
+    if path.is_file():
+        with path.open("rb") as file:
+            yield file
+        return
+    for name in (MANIFEST, WEIGHTS):
+        if not (path / name).is_file():
+            raise ValueError(f"{path} is no bundle: it holds no {name}")
+    with tempfile.TemporaryFile() as packed:
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # weights hardly shrink
+            for name in (MANIFEST, WEIGHTS):
+                archive.write(path / name, name)
+        yield packed
+
+
+def _name_in(file: IO[bytes], path: Path) -> str:
+    """The name that the manifest in a zip says."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            inside = [name for name in archive.namelist() if name.rpartition("/")[2] == MANIFEST]
+            name = json.loads(archive.read(inside[0]))["name"]
+    except (zipfile.BadZipFile, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no bundle: it holds no {MANIFEST} with a name") from error
+    if not isinstance(name, str):
+        raise ValueError(f"{path}: name = {name!r} in {MANIFEST} is no name")
+    return name
