@@ -15,8 +15,6 @@ log = logging.getLogger(__name__)
 LOOK_AHEAD = 2  # jobs held ready for the next free slot; more would ignore the priority of later ones
 
 app.conf.update(pool_options(settings().slots, LOOK_AHEAD))
-# It only says that 4-bit products are not fused on this CPU; our weights are decoded once, before any product.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 @app.task(name=TASK, bind=True, acks_late=True, ignore_result=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from leym.cli.become import PASS_ON, become
 from leym.cli.jobs import Json
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
@@ -138,3 +139,9 @@ def _report(law: dict[str, Any], as_json: bool) -> None:
         write_json({"name": law["name"], "digest": law["digest"]})
     else:
         print(law["ref"])
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def inspect(context: typer.Context) -> None:
+    """Bytes and error of every layer at a precision, on this machine (needs torch); has a --help of its own."""
+    become("leym.engine.inspect", context.args)

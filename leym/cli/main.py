@@ -5,15 +5,13 @@ Exit codes: 0 done, 1 a job failed or was cancelled, 2 usage or refused, 3 no se
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Annotated
 
 import typer
 
 from leym import __version__
 from leym.cli import data, jobs, laws, sweeps
-from leym.cli.output import USAGE, note
+from leym.cli.become import PASS_ON, become
 from leym.client import Client
 
 app = typer.Typer(
@@ -26,8 +24,6 @@ jobs.register(app)
 data.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
-
-PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 def _version(wanted: bool) -> None:
@@ -49,25 +45,13 @@ def root(
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def up(context: typer.Context) -> None:
     """Start API, broker and workers on this machine, until Ctrl-C. `leym up --help` lists its options."""
-    _become("workers.up", context.args)
+    become("workers.up", context.args)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Start a service of its own, run twelve universes through it, and leave pictures in demo-out/."""
-    _become("leym.demo", context.args)
-
-
-def _become(module: str, arguments: list[str]) -> None:
-    """Replace this process, so that signals and the exit code are those of the module.
-
-    -P: a folder `workers` where the user happens to be is not ours.
-    """
-    try:
-        os.execvp(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
-    except OSError as error:
-        note(f"leym: cannot start {module}: {error}")
-        raise typer.Exit(USAGE) from error
+    become("leym.demo", context.args)
 
 
 def main() -> None:

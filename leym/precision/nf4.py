@@ -7,11 +7,15 @@ kw, I).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
-import bitsandbytes  # noqa: F401  registers torch.ops.bitsandbytes
 import torch
 from torch import Tensor
+
+# It warns that products with packed weights are not fused on this CPU; ours are decoded once, before any product.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+import bitsandbytes  # noqa: E402, F401  registers torch.ops.bitsandbytes
 
 BLOCK = 64
 
