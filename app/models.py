@@ -149,6 +149,20 @@ class LawList(Body):
     next: str | None = None
 
 
+class VerdictBody(Body):
+    precision: str
+    verdict: Literal["pass", "fail", "inconclusive"]
+    reasons: list[str] = Field(description="why it is no pass")
+    metrics: dict[str, dict[str, Any]] = Field(description="effect, its interval and outcome, of each metric")
+    members: int = Field(description="universes per ensemble")
+    created: str
+
+
+class FidelityList(Body):
+    items: list[VerdictBody]
+    next: str | None = None
+
+
 class WorkerBody(Body):
     name: str
     host: str

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Response, request
 
+from leym.fidelity.verdicts import Verdict
 from leym.jobs.records import FINAL, Job, Sweep, Worker
 from leym.laws.bundle import Bundle
 
@@ -135,6 +136,18 @@ def law_body(bundle: Bundle) -> dict[str, Any]:
         "boundary": manifest.boundary,
         "description": manifest.description,
         "provenance": manifest.provenance,
+    }
+
+
+def verdict_body(verdict: Verdict) -> dict[str, Any]:
+    shown = ("outcome", "deciding", "effect", "low", "high", "power", "baseline_mean", "candidate_mean")
+    return {
+        "precision": verdict.precision,
+        "verdict": verdict.verdict,
+        "reasons": verdict.reasons,
+        "metrics": {row.name: {key: getattr(row, key) for key in shown} for row in verdict.metrics},
+        "members": verdict.plan["members"],
+        "created": verdict.created,
     }
 
 

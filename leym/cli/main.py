@@ -54,5 +54,11 @@ def demo(context: typer.Context) -> None:
     become("leym.demo", context.args)
 
 
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def fidelity(context: typer.Context) -> None:
+    """Judge a law in a precision on this machine (needs torch) and keep the verdict; has a --help of its own."""
+    become("leym.fidelity", context.args)
+
+
 def main() -> None:
     app()

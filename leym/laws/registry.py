@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from leym.fidelity.verdicts import cheapest_passing
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.library import newest_digest, places
 from leym.problems import Problem
@@ -81,7 +82,7 @@ def resolve_precision(bundle: Bundle, requested: str) -> str:
 
     "auto" is the cheapest with a passing fidelity verdict; a law without one runs as it is, in fp32.
     """
-    return "fp32" if requested == "auto" else requested
+    return cheapest_passing(bundle) if requested == "auto" else requested
 
 
 def _stamp(folder: Path) -> tuple[int, ...]:

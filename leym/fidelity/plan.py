@@ -1,0 +1,102 @@
+"""What is fixed before anything is run: sizes, times, seeds, margins and the metrics that decide. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+DYNAMICS = ("activity", "memory_short", "lyapunov")
+SMALL = ("entropy", "entropy_sd", "coherence", "wavenumber", "domain_walls", "multiscale_entropy", "compression")
+STANDARD = (
+    *SMALL,
+    "domains",
+    "largest_domain",
+    "domain_euler",
+    "multiscale_power",
+    "ordinal_entropy",
+    "ordinal_complexity",
+    "ordinal_entropy_power",
+    "series",
+    "memory_long",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A pre-registered design; everything of it is kept in the verdict.
+
+    deciding: metrics that must all pass; the others are reported. spin_up, steps: steps discarded and steps in all;
+    every: steps between two frames; seed: of the first baseline member, the second baseline starts at seed + members.
+    margin: of the effect, in units of the scale; alpha: of each one-sided test. pairs, paired_steps: members and steps
+    of the short-range comparison. perturbation: root mean square over cells of |psi' - psi| at the beginning of each
+    round of the Lyapunov exponent; it is well above what bf16 operands resolve, so the exponent is one of finite size.
+    rounds of `round_steps` steps, the first `settle` of which only align the perturbation. damage: share of the weights
+    set to zero in the control that must fail, 0 to leave it out.
+    """
+
+    grid: tuple[int, int] = (64, 64)
+    members: int = 64
+    spin_up: int = 200
+    steps: int = 600
+    every: int = 20
+    gamma: float = 0.01
+    seed: int = 1_000_000
+    margin: float = 0.05
+    alpha: float = 0.05
+    deciding: tuple[str, ...] = STANDARD + DYNAMICS
+    pairs: int = 8
+    paired_steps: int = 32
+    perturbation: float = 0.01
+    rounds: int = 24
+    settle: int = 4
+    round_steps: int = 2
+    damage: float = 0.1
+    information: bool = False
+    permutations: int = 999
+
+    def __post_init__(self) -> None:
+        if self.frames < 5:
+            raise ValueError(f"{self.frames} frames after the spin-up; a plan needs at least 5")
+        if self.spin_up % self.every or self.steps % self.every:
+            raise ValueError(f"spin_up = {self.spin_up} and steps = {self.steps} are no multiples of {self.every}")
+        if not 2 <= self.pairs <= self.members:
+            raise ValueError(f"pairs = {self.pairs} is outside [2, {self.members}]")
+        if not 0 <= self.settle < self.rounds:
+            raise ValueError(f"settle = {self.settle} of {self.rounds} rounds leaves none to measure")
+
+    @property
+    def frames(self) -> int:
+        """Frames of a member: at spin_up + every, …, steps."""
+        return (self.steps - self.spin_up) // self.every
+
+    @property
+    def seeds(self) -> range:
+        return range(self.seed, self.seed + self.members)
+
+    @property
+    def other_seeds(self) -> range:
+        """Of the second baseline; disjoint from the first."""
+        return range(self.seed + self.members, self.seed + 2 * self.members)
+
+    def candidate_seeds(self, *, same: bool) -> range:
+        """Those of the first baseline; seeds of its own for a candidate that is the baseline."""
+        return range(self.seed + 2 * self.members, self.seed + 3 * self.members) if same else self.seeds
+
+    def with_(self, **changes: object) -> Plan:
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+PLANS = {
+    # minutes on a CPU for a law of a few thousand weights; its long average stands in for cells
+    "small": Plan(
+        grid=(16, 16),
+        spin_up=100,
+        steps=1100,
+        every=10,
+        deciding=SMALL + DYNAMICS,
+        paired_steps=16,
+        rounds=44,
+        settle=4,
+        permutations=199,
+    ),
+    "standard": Plan(),
+}
