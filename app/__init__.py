@@ -14,6 +14,7 @@ def create_app(settings: Settings) -> Flask:
         metrics,
         openapi,
         routes_events,
+        routes_fidelity,
         routes_frames,
         routes_jobs,
         routes_laws,
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> Flask:
         routes_states,
         routes_sweeps,
         routes_laws,
+        routes_fidelity,
         routes_queue,
         routes_probes,
     ):

@@ -106,6 +106,11 @@ class TableCollector:
             jobs.add_metric([state.value], counts.get(state, 0))
         yield jobs
 
+        live = GaugeMetricFamily("leym_jobs_live", "Jobs that wait or run, by their fidelity.", labels=["fidelity"])
+        for standing, n in table.standings().items():
+            live.add_metric([standing], n)
+        yield live
+
     def _backlog(self) -> Iterator[Metric]:
         backlog = self.services.table.backlog()
         yield _gauge("leym_queue_depth", "Jobs that wait for a worker.", self.services.table.counts().get("queued", 0))

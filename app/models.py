@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from leym.spec import LIMITS
 
+Standing = Literal["exact", "passed", "failed", "unverified"]
+Verdict = Literal["pass", "fail", "inconclusive"]
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 WAIT_S = 60  # of a long poll; proxies cut requests that are silent for longer
 PAGE = 200  # jobs of one page
@@ -55,8 +57,9 @@ class JobBody(Body):
     steps: int
     law: str = Field(description="name@digest: exactly the weights that run")
     precision: str = Field(description="what `auto` was resolved to")
+    fidelity: Standing = Field(description="of that precision when the job was taken in: unverified without a verdict")
     d_state: int
-    spec: dict[str, Any] = Field(description="the JobSpec as it was taken, with all defaults")
+    spec: dict[str, Any] = Field(description="the JobSpec (or FidelitySpec) as it was taken, with all defaults")
     priority: int
     tags: dict[str, str]
     sweep: str | None
@@ -64,6 +67,7 @@ class JobBody(Body):
     epoch: int = Field(description="how often a worker took it up")
     attempts: int = Field(description="claims without progress since")
     error: dict[str, Any] | None = Field(description="why it failed, as a problem")
+    verdict: Verdict | None = Field(description="what a fidelity job found; null of other jobs and before its end")
     observables: dict[str, float | None] | None = Field(description="the last numbers observed")
     created_at: str = Field(description="RFC 3339, UTC, like the other two")
     started_at: str | None
@@ -151,7 +155,7 @@ class LawList(Body):
 
 class VerdictBody(Body):
     precision: str
-    verdict: Literal["pass", "fail", "inconclusive"]
+    verdict: Verdict
     reasons: list[str] = Field(description="why it is no pass")
     metrics: dict[str, dict[str, Any]] = Field(description="effect, its interval and outcome, of each metric")
     members: int = Field(description="universes per ensemble")
@@ -226,6 +230,14 @@ class StorePath(BaseModel):
 
 class LawPath(BaseModel):
     name: str = Field(max_length=130, description="name or name@digest")
+
+
+class FidelityPath(LawPath):
+    precision: Literal["nf4", "int8", "bf16"]
+
+
+class FormatQuery(Query):
+    format: Literal["json", "html"] = "json"
 
 
 class DigestQuery(Query):

@@ -39,6 +39,7 @@ def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
         law=accepted.law,
         precision=accepted.precision,
         d_state=accepted.d_state,
+        fidelity=accepted.fidelity,
         idempotency_key=header.idempotency_key,
     )
     if created:

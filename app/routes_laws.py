@@ -8,11 +8,10 @@ from pathlib import Path
 from flask import Response, request, url_for
 
 from app.law_uploads import FORM, ZIP, receive
-from app.models import DigestQuery, FidelityList, LawBody, LawList, LawPath
+from app.models import DigestQuery, LawBody, LawList, LawPath
 from app.openapi import answers, raw_body, router
 from app.services import Services, services
-from app.views import json_answer, law_body, verdict_body
-from leym.fidelity.verdicts import CHEAPEST_FIRST, read_verdict
+from app.views import json_answer, law_body
 from leym.jobs.records import JobState
 from leym.laws import library
 from leym.laws.bundle import NAME, Bundle
@@ -45,22 +44,6 @@ def get_law(path: LawPath) -> Response:
             raise
         raise Problem(404, "Not found", error.detail) from error
     return json_answer(_body(bundle, here.laws.find(bundle.name)))
-
-
-@api.get("/v1/laws/<name>/fidelity", responses=answers({200: FidelityList}, 404))
-def get_fidelity(path: LawPath) -> Response:
-    """Get the verdicts on a law's precisions.
-
-    `auto` takes the cheapest precision that passes; one without a verdict is not in the list.
-    """
-    try:
-        bundle = services().laws.resolve(path.name)
-    except Problem as error:
-        if error.title != "Unknown law":
-            raise
-        raise Problem(404, "Not found", error.detail) from error
-    found = (read_verdict(bundle, precision, data=services().settings.data) for precision in CHEAPEST_FIRST)
-    return json_answer({"items": [verdict_body(verdict) for verdict in found if verdict], "next": None})
 
 
 @api.put("/v1/laws/<name>", responses=answers({200: LawBody, 201: LawBody}, 409, 413, 415))

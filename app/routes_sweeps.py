@@ -38,7 +38,9 @@ def submit_sweep(header: IdempotencyHeader, body: SweepSpec) -> Response:
     All its jobs are taken in, or none: the first point that is refused is named.
     """
     here = services()
-    members = [NewJob(a.spec, a.law, a.precision, a.d_state, point) for point, a in accept_sweep(here, body)]
+    members = [
+        NewJob(a.spec, a.law, a.precision, a.d_state, point, a.fidelity) for point, a in accept_sweep(here, body)
+    ]
     spec = body.model_dump(mode="json")
     sweep, jobs, created = here.table.submit_sweep(spec, members, header.idempotency_key)
     if created:

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from app.errors import problem_of_validation, shown
 from app.services import Services
+from leym.fidelity.spec import FidelityRequest, FidelitySpec, spec_of
+from leym.fidelity.verdicts import standing
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.jobs.records import FINAL, Job
@@ -22,15 +24,24 @@ from leym.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, with_point
 class Accepted:
     """A job that can run: its law pinned by digest, its precision decided."""
 
-    spec: JobSpec
+    spec: JobSpec | FidelitySpec
     law: str
     precision: str
     d_state: int
+    fidelity: str
 
 
 def accept(services: Services, spec: JobSpec) -> Accepted:
     """Raises Problem 422 naming key, value and bound. Changes nothing."""
     return _Judge(services).accept(spec)
+
+
+def accept_fidelity(bundle: Bundle, request: FidelityRequest) -> Accepted:
+    """Raises Problem 422 when the law cannot run on the grid. Changes nothing."""
+    spec = spec_of(bundle.ref, request)
+    _check_sides(bundle, spec.grid)
+    manifest, precision = bundle.manifest, request.precision
+    return Accepted(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
 
 
 def accept_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, Any], Accepted]]:
@@ -64,10 +75,7 @@ class _Judge:
     def accept(self, spec: JobSpec) -> Accepted:
         bundle = self._laws.get(spec.law) or self._laws.setdefault(spec.law, self.services.laws.resolve(spec.law))
         manifest = bundle.manifest
-        for i, side in enumerate(spec.grid):
-            if side % manifest.grid_multiple:
-                bound = f"law {bundle.name!r} takes sides divisible by {manifest.grid_multiple}"
-                raise _refused(f"/grid/{i}", f"grid.{i} = {side}: {bound}")
+        _check_sides(bundle, spec.grid)
         stored = spec.stored_bytes(manifest.d_state)
         if stored > LIMITS.stored_bytes:
             raise _refused("/record", f"record = {stored} bytes of frames; at most {LIMITS.stored_bytes}")
@@ -76,7 +84,7 @@ class _Judge:
         elif isinstance(spec.initial, FromJob):
             self._check_source(spec.initial, spec, manifest.d_state)
         precision = resolve_precision(bundle, spec.precision)
-        return Accepted(spec, bundle.ref, precision, manifest.d_state)
+        return Accepted(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
 
     def _check_upload(self, initial: Upload, spec: JobSpec, d_state: int) -> None:
         if initial.id not in self._shapes:
@@ -120,6 +128,13 @@ class _Judge:
         if _psi_every(job) is None:
             return False
         return len(FrameReader(self.services.store, job).steps("psi", step, step + 1)) == 1
+
+
+def _check_sides(bundle: Bundle, grid: tuple[int, int]) -> None:
+    for i, side in enumerate(grid):
+        if side % bundle.manifest.grid_multiple:
+            bound = f"law {bundle.name!r} takes sides divisible by {bundle.manifest.grid_multiple}"
+            raise _refused(f"/grid/{i}", f"grid.{i} = {side}: {bound}")
 
 
 def _psi_every(job: Job) -> int | None:

@@ -61,6 +61,8 @@ def job_body(job: Job) -> dict[str, Any]:
         "store": f"{at}/store.zarr",
         "cancel": f"{at}/cancel",
     }
+    if job.judges:
+        links["fidelity"] = f"/v1/laws/{job.law}/fidelity/{job.precision}"
     if job.sweep:
         links["sweep"] = f"/v1/sweeps/{job.sweep}"
     return {
@@ -70,6 +72,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "steps": job.steps,
         "law": job.law,
         "precision": job.precision,
+        "fidelity": job.fidelity,
         "d_state": job.d_state,
         "spec": job.spec,
         "priority": job.priority,
@@ -79,6 +82,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "epoch": job.epoch,
         "attempts": job.attempts,
         "error": job.error,
+        "verdict": job.manifest.get("verdict"),
         "observables": job.observables_last,
         "created_at": moment(job.created_at),
         "started_at": moment(job.started_at),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from leym.catalog import FIELDS, OBSERVABLES
 
@@ -125,11 +125,32 @@ class Observe(Model):
 Precision = Literal["nf4", "int8", "bf16", "fp32", "auto"]
 
 
+def _sides(grid: tuple[int, int]) -> tuple[int, int]:
+    low, high = LIMITS.side
+    for side in grid:
+        if not low <= side <= high:
+            raise ValueError(f"grid side {side} is outside [{low}, {high}]")
+    return grid
+
+
+def _few_and_short(tags: dict[str, str]) -> dict[str, str]:
+    if len(tags) > LIMITS.tags:
+        raise ValueError(f"{len(tags)} tags; at most {LIMITS.tags}")
+    for key, value in tags.items():
+        if not 1 <= len(key) <= 64 or len(value) > 256:
+            raise ValueError(f"tag {key[:64]!r}: a key has 1 to 64 characters, a value at most 256")
+    return tags
+
+
+Grid = Annotated[tuple[int, int], AfterValidator(_sides)]
+Tags = Annotated[dict[str, str], AfterValidator(_few_and_short)]
+
+
 class JobSpec(Model):
     """One universe to run: a law, a grid, a start, a number of steps, and what to keep of it."""
 
     law: str = Field(pattern=LAW_NAME, examples=["aurora"])
-    grid: tuple[int, int] = Field(examples=[[64, 64]], description="[H, W] in cells")
+    grid: Grid = Field(examples=[[64, 64]], description="[H, W] in cells")
     steps: int = Field(ge=1, le=LIMITS.steps, examples=[1000])
     seed: int = Field(0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
@@ -142,17 +163,8 @@ class JobSpec(Model):
     ttl_s: float | None = Field(
         None, gt=0, le=3650 * 86400, description="wish for how long results are kept; nothing removes them by it yet"
     )
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=dict)
     webhook: Webhook | None = None
-
-    @field_validator("grid")
-    @classmethod
-    def _grid_bounds(cls, grid: tuple[int, int]) -> tuple[int, int]:
-        low, high = LIMITS.side
-        for side in grid:
-            if not low <= side <= high:
-                raise ValueError(f"grid side {side} is outside [{low}, {high}]")
-        return grid
 
     @field_validator("record")
     @classmethod
@@ -163,16 +175,6 @@ class JobSpec(Model):
                 raise ValueError(f"field {name!r} is recorded twice; a job has one recording per field")
         return record
 
-    @field_validator("tags")
-    @classmethod
-    def _tag_bounds(cls, tags: dict[str, str]) -> dict[str, str]:
-        if len(tags) > LIMITS.tags:
-            raise ValueError(f"{len(tags)} tags; at most {LIMITS.tags}")
-        for key, value in tags.items():
-            if not 1 <= len(key) <= 64 or len(value) > 256:
-                raise ValueError(f"tag {key[:64]!r}: a key has 1 to 64 characters, a value at most 256")
-        return tags
-
     @model_validator(mode="after")
     def _schedule_fits(self) -> JobSpec:
         for i, r in enumerate(self.record):
@@ -180,6 +182,11 @@ class JobSpec(Model):
         if self.observe:
             _check_schedule("observe.every", self.observe.every, self.steps)
         return self
+
+    @property
+    def total_steps(self) -> int:
+        """The work of the job, in steps of its grid."""
+        return self.steps
 
     def frames_of(self, every: int) -> int:
         """Frames of a recording: steps 0, every, 2 every, … <= steps."""

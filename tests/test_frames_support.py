@@ -33,6 +33,7 @@ class Row:
     spec: dict[str, Any] = field(default_factory=lambda: JobSpec.model_validate(SPEC).model_dump(mode="json"))
     law: str = "tiny@" + "0" * 64
     precision: str = "fp32"
+    fidelity: str = "exact"
     d_state: int = 3
     manifest: dict[str, Any] = field(default_factory=dict)
     deleted_at: float | None = None

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import multiprocessing
 import os
 import re
-import shutil
-import signal
-import subprocess
-import tempfile
-import threading
-import time
-from itertools import count
 from math import inf
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -25,75 +16,11 @@ from leym.jobs.records import Fenced, JobState, NewJob, Worker
 from leym.jobs.table import JobTable
 from leym.problems import Problem
 from leym.spec import JobSpec
+from tests.parallel import at_once
 
 LAW = "aurora@" + "a1" * 32
 LAWFUL = {"law": LAW, "precision": "fp32", "d_state": 4}
 T0 = 1_000_000.0  # the tests' own clock
-_number = count()
-
-
-def _initdb() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    on_path = shutil.which("initdb")
-    return found[-1] if found else Path(on_path) if on_path else None
-
-
-@pytest.fixture(scope="module")
-def postgresql():
-    """The URL of an empty database of a server that listens on a socket only."""
-    initdb = _initdb()
-    if initdb is None:
-        pytest.skip("no PostgreSQL server on this machine (initdb not found)")
-    folder = Path(tempfile.mkdtemp(prefix="leym-pg-"))  # not tmp_path: its path may be too long for a socket
-    as_user, user = {}, getpass.getuser()
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        as_user, user = {"user": "postgres", "group": "postgres"}, "postgres"
-        shutil.chown(folder, "postgres", "postgres")
-    data, socket, quiet = folder / "data", folder, {"cwd": folder, "stdout": subprocess.DEVNULL}
-    try:
-        init = [initdb, "-D", data, "-A", "trust", "-U", user, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
-        subprocess.run(init, check=True, **quiet, **as_user)
-        run = [initdb.with_name("postgres"), "-D", data, "-k", socket, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with open(folder / "log", "wb") as log:
-            server = subprocess.Popen(run, stderr=log, **quiet, **as_user)
-        try:
-            url = f"postgresql+psycopg://{user}@/postgres?host={socket}"
-            _await(url, server, folder / "log")
-            yield url
-        finally:
-            server.send_signal(signal.SIGINT)  # a shutdown that does not wait for clients
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-    finally:
-        shutil.rmtree(folder)
-
-
-def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    until = time.monotonic() + 60
-    while True:
-        try:
-            with engine.connect():
-                return
-        except sa.exc.OperationalError:
-            if server.poll() is not None or time.monotonic() > until:
-                pytest.fail(f"PostgreSQL does not answer:\n{log.read_text()}")
-            time.sleep(0.02)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    """Of a database without tables."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'new folder' / 'jobs.sqlite'}"
-    server, space = request.getfixturevalue("postgresql"), f"t{next(_number)}"
-    engine = sa.create_engine(server, poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"CREATE SCHEMA {space}")
-    return f"{server}&options=-csearch_path%3D{space}"
 
 
 @pytest.fixture
@@ -125,26 +52,6 @@ def submit(table: JobTable, *, law: str = LAW, now: float = T0, **changes) -> st
 
 def frames(n: int) -> dict:
     return {"version": 1, "arrays": {"psi": {"committed": n}, "energy": {"committed": 2 * n}}}
-
-
-def at_once(*calls) -> list:
-    """Run each in a thread of its own; what they returned or raised."""
-    results: list = [None] * len(calls)
-    barrier = threading.Barrier(len(calls))
-
-    def run(i, call):
-        barrier.wait()
-        try:
-            results[i] = call()
-        except Exception as error:  # noqa: BLE001 - it is the result
-            results[i] = error
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 # --- submission
@@ -615,14 +522,6 @@ def test_writers_of_every_kind_do_not_stop_each_other(open_table):
     totals = tables[0].totals()
     assert (totals["succeeded"], totals["cancelled"], totals["frames"]) == (30, 10, 30 * 6)
     assert totals["cell_steps"] == 30 * 100 * 8 * 16
-
-
-@pytest.mark.parametrize(("version", "says"), [(schema.VERSION + 1, "newer"), (schema.VERSION - 1, "older")])
-def test_tables_of_another_version_are_refused(url, table, version, says):
-    with table.db.write() as connection:
-        connection.execute(sa.update(schema.schema).values(version=version))
-    with pytest.raises(schema.SchemaError, match=rf"version {version}, {says} than"):
-        JobTable(url)
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "mysql://host/x"])

@@ -23,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 
 TORCH_FREE = (
     "app leym.spec leym.catalog leym.jobs leym.frames leym.events leym.tickets leym.laws.bundle leym.laws.registry"
-    " leym.laws.library leym.laws.importer"
+    " leym.laws.library leym.laws.importer leym.fidelity.spec leym.fidelity.verdicts leym.fidelity.report"
 )
 
 # Imports every module at or under the packages named in argv[2:], then prints which of argv[1] were loaded by that.
@@ -32,7 +32,7 @@ import importlib, pkgutil, sys
 for name in sys.argv[2:]:
     package = importlib.import_module(name)
     for found in pkgutil.walk_packages(getattr(package, "__path__", ()), name + "."):
-        if not found.name.endswith("__main__"):
+        if not found.name.endswith(("__main__", "migrations.env")):  # the latter runs inside Alembic only
             importlib.import_module(found.name)
 print(*sorted(set(sys.argv[1].split()) & set(sys.modules)))
 """

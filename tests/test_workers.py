@@ -23,6 +23,7 @@ from leym.settings import Settings
 from leym.spec import JobSpec
 from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
 from workers.broker import Broker
+from workers.held import Place
 from workers.host import Cancelled, HandBack
 from workers.reaper import Reaper
 from workers.sink import JobSink
@@ -154,17 +155,16 @@ class StubRun:
 
 
 def sink_of(job, table, store):
-    sink = JobSink(
-        job,
+    place = Place(
         table=table,
         store=store,
         events=Events(None),
-        engine=StubEngine(),
         commit_s=0,
         admitted=lambda: None,
         handed_back=HandBack,
         draining=lambda: False,
     )
+    sink = JobSink(job, place, StubEngine())
     sink.run, sink.writer = StubRun(), FrameWriter(store, job.id, job.epoch, arrays_of(job))
     return sink
 
@@ -181,7 +181,7 @@ def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_pa
 
 
 def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("workers.sink.PAUSE_S", (0.01, 0.01))
+    monkeypatch.setattr("workers.held.PAUSE_S", (0.01, 0.01))
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     put, failures = store.put, iter([OSError(28, "No space left on device")] * 5)

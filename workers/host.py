@@ -22,6 +22,8 @@ from leym.laws.registry import Registry, default_registry
 from leym.problems import Problem
 from leym.settings import Settings
 from workers import prepare
+from workers.held import Held, Place
+from workers.judgement import Judgement
 from workers.reaper import Reaper
 from workers.sink import JobSink
 
@@ -57,7 +59,7 @@ class Host:
         self.table, self.store, self.events, self.laws, self.engine = table, store, events, laws, engine
         self._draining = threading.Event()
         self.reaper = Reaper(table, events, settings)
-        self._held: dict[str, JobSink] = {}
+        self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._started_at = time.time()
         self._state = "starting"
@@ -105,7 +107,7 @@ class Host:
         if claim is None:
             return {"job": job_id, "state": "not claimable"}
         try:
-            sink = self._prepare(claim.job, ticket)
+            held = self._prepare(claim.job, ticket)
         except Problem as problem:
             return self._refuse(claim.job, problem)
         except OSError as error:
@@ -116,12 +118,12 @@ class Host:
             if self.draining():
                 self.table.hand_back(job_id, claim.epoch)
                 raise HandBack
-            self._held[job_id] = sink
-            sink.check_deadline()
-            if not sink.outcome.done():
-                self.engine.submit(sink.run)
+            self._held[job_id] = held
+            held.check_deadline()
+            if not held.outcome.done():
+                held.begin()
         try:
-            answer: dict[str, Any] = sink.outcome.result()
+            answer: dict[str, Any] = held.outcome.result()
             return answer
         finally:
             with self._lock:
@@ -151,18 +153,19 @@ class Host:
         self.table.remove_worker(self.name)
         self.events.close()
 
-    def _prepare(self, job: Job, ticket: str) -> JobSink:
-        sink = JobSink(
-            job,
+    def _prepare(self, job: Job, ticket: str) -> Held:
+        place = Place(
             table=self.table,
             store=self.store,
             events=self.events,
-            engine=self.engine,
             commit_s=self.settings.commit_s,
             admitted=lambda: self.announce(ticket),
             handed_back=HandBack,
             draining=self.draining,
         )
+        if job.judges:
+            return Judgement(job, place, self.engine, self.laws.resolve(job.law))
+        sink = JobSink(job, place, self.engine)
         prepare.prepare(sink, self.laws)
         return sink
 

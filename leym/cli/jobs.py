@@ -83,7 +83,7 @@ def submit(
         if watch:
             if not as_json:
                 print(job.id, flush=True)
-            _watch([job], None, as_json)
+            show_progress([job], None, as_json)
         else:
             write_json(job.as_dict()) if as_json else print(job.id)
 
@@ -96,10 +96,10 @@ def watch(
 ) -> None:
     """Show the progress of jobs until all have ended; exit code 1 when one failed or was cancelled."""
     with exits(as_json):
-        _watch([context.obj.job(id) for id in ids], timeout, as_json)
+        show_progress([context.obj.job(id) for id in ids], timeout, as_json)
 
 
-def _watch(jobs: list[Job], timeout: float | None, as_json: bool) -> None:
+def show_progress(jobs: list[Job], timeout: float | None, as_json: bool) -> None:
     with Bars() as bars:
         wait_all(jobs, timeout, bars)
     if as_json:

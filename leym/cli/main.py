@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from leym import __version__
-from leym.cli import data, jobs, laws, sweeps
+from leym.cli import data, fidelity, jobs, laws, sweeps
 from leym.cli.become import PASS_ON, become
 from leym.client import Client
 
@@ -24,6 +24,7 @@ jobs.register(app)
 data.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
+app.add_typer(fidelity.app, name="fidelity")
 
 
 def _version(wanted: bool) -> None:
@@ -52,12 +53,6 @@ def up(context: typer.Context) -> None:
 def demo(context: typer.Context) -> None:
     """Start a service of its own, run twelve universes through it, and leave pictures in demo-out/."""
     become("leym.demo", context.args)
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def fidelity(context: typer.Context) -> None:
-    """Judge a law in a precision on this machine (needs torch) and keep the verdict; has a --help of its own."""
-    become("leym.fidelity", context.args)
 
 
 def main() -> None:

@@ -128,6 +128,28 @@ class Client:
         given = {key: value for key, value in said.items() if value is not None}
         return laws.upload_checkpoint(self._http, Path(path), quote(name), given)
 
+    def judge(self, law: str, precision: str = "nf4", *, idempotency_key: str | None = None, **request: Any) -> Job:
+        """Queue a judgement: does `law` in `precision` still give the same universes? Its verdict is in the job's
+        record, `job.as_dict()["verdict"]`, and all of it in `verdict()`.
+
+        request: plan ("small" or "standard"), grid, members, steps, priority, tags.
+        """
+        body = {"precision": precision} | request
+        return Job(self._http, self._post(f"/v1/laws/{quote(law, safe='@')}/fidelity", body, idempotency_key))
+
+    def fidelity(self, law: str) -> list[dict[str, Any]]:
+        """The verdicts on a law's precisions, in short."""
+        return list(self._http.json("GET", f"/v1/laws/{quote(law, safe='@')}/fidelity")["items"])
+
+    def verdict(self, law: str, precision: str = "nf4") -> dict[str, Any]:
+        """One verdict with all its numbers."""
+        return dict(self._http.json("GET", f"/v1/laws/{quote(law, safe='@')}/fidelity/{precision}"))
+
+    def report(self, law: str, precision: str = "nf4") -> str:
+        """The same as an HTML page with plots, which needs nothing else."""
+        path = f"/v1/laws/{quote(law, safe='@')}/fidelity/{precision}"
+        return self._http.request("GET", path, params={"format": "html"}).text
+
     def delete_law(self, name: str) -> None:
         """Remove a law with all versions, or one by `name@digest`. Refused while jobs that have not ended need it."""
         self._http.request("DELETE", f"/v1/laws/{quote(name, safe='@')}")

@@ -1,4 +1,4 @@
-"""`leym fidelity LAW --precision nf4`: judge a law on this machine, keep the verdict, and say it."""
+"""`leym fidelity run LAW --precision nf4`: judge a law on this machine, keep the verdict, and say it."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ def show(verdict: Verdict) -> None:
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(prog="leym fidelity", description=__doc__)
+    options = argparse.ArgumentParser(prog="leym fidelity run", description=__doc__)
     options.add_argument("law", help="name or name@digest")
     options.add_argument("--precision", choices=CHEAPEST_FIRST, default="nf4")
     options.add_argument("--plan", choices=PLANS, default="standard")
     options.add_argument("--members", type=int, help="per ensemble, instead of the plan's")
+    options.add_argument("--steps", type=int, help="of each universe, instead of the plan's")
     options.add_argument("--json", action="store_true", help="the whole verdict as one JSON document")
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
     try:
         plan = PLANS[chosen.plan]
-        if chosen.members:
-            plan = plan.with_(members=chosen.members)
+        wanted = {"members": chosen.members, "steps": chosen.steps}
+        plan = plan.with_(**{key: value for key, value in wanted.items() if value is not None})
         bundle = default_registry().resolve(chosen.law)
         verdict = judge(bundle, chosen.precision, plan)
         place = write_verdict(bundle, verdict)
     except (Problem, ValueError) as error:
-        sys.exit(f"leym fidelity: {error}")
+        sys.exit(f"leym fidelity run: {error}")
     if chosen.json:
         print(json.dumps(json.loads(verdict.to_json())))
     else:

@@ -5,13 +5,14 @@ The sinks keep frames in memory; a job's batches, bits and precision are those o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from threading import Event
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +24,20 @@ from leym.laws.bundle import Bundle
 from leym.problems import Problem
 from leym.settings import settings
 from leym.spec import ComplexNoise, Observe, Recording
+
+
+class Laboratory(Protocol):
+    """What ensembles need of an engine: an `Engine`, or a `Guest` of one."""
+
+    @property
+    def draining(self) -> bool: ...
+
+    def warm(self, law: Bundle, precision: str, grid: tuple[int, int]) -> None: ...
+
+    def submit(self, run: Run) -> None: ...
+
+    def attributes(self, run: Run) -> dict[str, Any]: ...
+
 
 SILENCE_S = 900.0  # no news of a run for so long means that the engine is gone; a compilation takes a minute or two
 _number = count()
@@ -59,6 +74,7 @@ class Keeper:
     """A sink that keeps the frames after step `after`."""
 
     after: int
+    seated: Callable[[], None] = lambda: None
     psi: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
     activity: dict[int, float] = field(default_factory=dict)
     end: Checkpoint | None = None
@@ -67,6 +83,7 @@ class Keeper:
 
     def admitted(self) -> None:
         self.heard = monotonic()
+        self.seated()
 
     def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
         self.heard = monotonic()
@@ -91,7 +108,7 @@ class Keeper:
 
 
 @contextmanager
-def an_engine(engine: Engine | None, slots: int) -> Iterator[Engine]:
+def an_engine(engine: Laboratory | None, slots: int) -> Iterator[Laboratory]:
     """`engine`, which its owner has started and stops, or one of our own."""
     if engine is not None:
         yield engine
@@ -105,7 +122,7 @@ def an_engine(engine: Engine | None, slots: int) -> Iterator[Engine]:
 
 
 def evolve(
-    engine: Engine,
+    engine: Laboratory,
     subject: Subject,
     grid: tuple[int, int],
     seeds: Sequence[int],
@@ -123,6 +140,7 @@ def evolve(
     record, observe = (Recording(field="psi", every=every),), Observe(every=every, names=("activity",))
     engine.warm(subject.law, subject.precision, grid)
     runs: list[tuple[Run, Keeper]] = []
+    attributes: dict[str, Any] = {}
     for i, seed in enumerate(seeds):
         start = starts[i] if starts else None
         begin = start.step if start else 0
@@ -130,6 +148,7 @@ def evolve(
         name = f"fidelity-{next(_number)}"
         law, precision, gamma, initial = subject.law, subject.precision, subject.gamma, ComplexNoise()
         run = Run(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
+        sink.seated = partial(_note, attributes, engine, run)  # later its bucket may have left the device
         runs.append((run, sink))
     for run, _ in runs:
         engine.submit(run)
@@ -149,8 +168,13 @@ def evolve(
         [run.seed for run, _ in good],
         [run.seed for run, sink in runs if sink.end is None],
         frames,
-        engine.attributes(runs[0][0]),
+        attributes,
     )
+
+
+def _note(attributes: dict[str, Any], engine: Laboratory, run: Run) -> None:
+    if not attributes:
+        attributes.update(engine.attributes(run))
 
 
 def _wait(run: Run, sink: Keeper, runs: list[tuple[Run, Keeper]]) -> None:

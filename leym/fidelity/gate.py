@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from leym.engine.engine import Engine
 from leym.fidelity.damage import zeroed
 from leym.fidelity.decision import Decision, compare, finite, not_below
-from leym.fidelity.ensemble import Subject, an_engine
+from leym.fidelity.ensemble import Laboratory, Subject, an_engine
 from leym.fidelity.measured import Measured, flow, run_and_measure, scales_of
 from leym.fidelity.metrics import METRICS
 from leym.fidelity.plan import PLANS, Plan
@@ -33,7 +32,9 @@ from leym.laws.bundle import Bundle
 log = logging.getLogger(__name__)
 
 
-def judge(bundle: Bundle, precision: str, plan: Plan | str = "standard", *, engine: Engine | None = None) -> Verdict:
+def judge(
+    bundle: Bundle, precision: str, plan: Plan | str = "standard", *, engine: Laboratory | None = None
+) -> Verdict:
     """Run the plan and say "pass", "fail" or "inconclusive"; the latter asks for more members, not for less rigour.
 
     engine: started, and stopped by its owner; without one an engine of our own runs on this machine's device. Raises
@@ -43,7 +44,7 @@ def judge(bundle: Bundle, precision: str, plan: Plan | str = "standard", *, engi
     return judge_subject(Subject(bundle, precision, plan.gamma), bundle, plan, engine=engine)
 
 
-def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: Engine | None = None) -> Verdict:
+def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: Laboratory | None = None) -> Verdict:
     """As `judge`, of any subject (another gamma, other weights) against `bundle` in fp32."""
     began, wrap = monotonic(), bundle.manifest.boundary == "periodic"
     baseline = Subject(bundle, "fp32", plan.gamma)
@@ -97,7 +98,7 @@ def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: Eng
     )
 
 
-def damaged(engine: Engine, bundle: Bundle, plan: Plan, scales: dict[str, float], b: Measured) -> Decision | None:
+def damaged(engine: Laboratory, bundle: Bundle, plan: Plan, scales: dict[str, float], b: Measured) -> Decision | None:
     """The law with a share of its weights set to zero, in fp32, against the baseline: it must fail."""
     if not plan.damage:
         return None

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.engine.engine import Engine
 from leym.fidelity import dynamics, information, metrics, structure
 from leym.fidelity.domains import labels_of
-from leym.fidelity.ensemble import Subject, Trajectories, evolve
+from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
 from leym.fidelity.metrics import METRICS
 from leym.fidelity.plan import Plan
 from leym.fidelity.short_range import lyapunov
@@ -47,7 +46,7 @@ class Measured:
         return replace(self, values=values, spectra=self.spectra[members], seeds=seeds)
 
 
-def run_and_measure(engine: Engine, subject: Subject, seeds: range, plan: Plan) -> tuple[Measured, Trajectories]:
+def run_and_measure(engine: Laboratory, subject: Subject, seeds: range, plan: Plan) -> tuple[Measured, Trajectories]:
     """Evolve an ensemble by the plan and measure it, Lyapunov exponents included."""
     found = evolve(engine, subject, plan.grid, seeds, steps=plan.steps, every=plan.every, spin_up=plan.spin_up)
     measured = measure_all(found, wrap=subject.law.manifest.boundary == "periodic")

@@ -55,9 +55,14 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.frames < 5:
-            raise ValueError(f"{self.frames} frames after the spin-up; a plan needs at least 5")
+            raise ValueError(
+                f"steps = {self.steps}: {self.frames} frames, every {self.every} steps after spin_up = {self.spin_up};"
+                " a plan needs at least 5"
+            )
         if self.spin_up % self.every or self.steps % self.every:
-            raise ValueError(f"spin_up = {self.spin_up} and steps = {self.steps} are no multiples of {self.every}")
+            raise ValueError(
+                f"steps = {self.steps} and spin_up = {self.spin_up} must be multiples of every = {self.every}"
+            )
         if not 2 <= self.pairs <= self.members:
             raise ValueError(f"pairs = {self.pairs} is outside [2, {self.members}]")
         if not 0 <= self.settle < self.rounds:
@@ -80,6 +85,17 @@ class Plan:
     def candidate_seeds(self, *, same: bool) -> range:
         """Those of the first baseline; seeds of its own for a candidate that is the baseline."""
         return range(self.seed + 2 * self.members, self.seed + 3 * self.members) if same else self.seeds
+
+    @property
+    def ensembles(self) -> int:
+        """Two baselines, the candidate, and the damaged control."""
+        return 4 if self.damage else 3
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all universes together: ensembles, pairs of the Lyapunov exponents, and the short range."""
+        exponents = 2 * self.rounds * self.round_steps if "lyapunov" in self.deciding else 0
+        return self.ensembles * self.members * (self.steps + exponents) + 2 * self.pairs * self.paired_steps
 
     def with_(self, **changes: object) -> Plan:
         return replace(self, **changes)  # type: ignore[arg-type]

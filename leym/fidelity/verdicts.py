@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 CHEAPEST_FIRST = ("nf4", "int8", "bf16")  # below fp32, which needs no verdict
+STANDINGS = {"pass": "passed", "fail": "failed", "inconclusive": "unverified"}
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 
@@ -114,12 +115,13 @@ def from_json(text: str) -> Verdict:
     return verdict
 
 
-def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None) -> Path:
-    """Keep a verdict beside the law, or in the data folder if the law's cannot be written; returns the file.
+def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None, beside: bool = True) -> Path:
+    """Keep a verdict beside the law, or in the data folder if the law's cannot (or shall not) be written; the file.
 
     Written under another name and renamed: nobody reads half of it.
     """
-    places = [bundle.path / "fidelity", (data or settings().data) / "fidelity" / bundle.digest]
+    places = [bundle.path / "fidelity"] if beside else []
+    places.append((data or settings().data) / "fidelity" / bundle.digest)
     for i, folder in enumerate(places):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -149,6 +151,17 @@ def read_verdict(bundle: Bundle, precision: str, *, data: Path | None = None) ->
         if verdict.law.get("digest") == bundle.digest and verdict.precision == precision:
             found.append(verdict)
     return max(found, key=lambda verdict: verdict.created, default=None)
+
+
+def standing(bundle: Bundle, precision: str, *, data: Path | None = None) -> str:
+    """What is known of a precision: exact (fp32, which needs no verdict), passed, failed, or unverified.
+
+    An inconclusive verdict verifies nothing.
+    """
+    if precision == "fp32":
+        return "exact"
+    verdict = read_verdict(bundle, precision, data=data)
+    return STANDINGS[verdict.verdict] if verdict else "unverified"
 
 
 def cheapest_passing(bundle: Bundle, *, data: Path | None = None) -> str:

@@ -28,10 +28,10 @@ def group_json(job: JobLike) -> dict[str, Any]:
         "job": job.id,
         "law": job.law,
         "precision": job.precision,
+        "fidelity": job.fidelity,
         "state": str(job.state),
         "committed_step": job.step,
-        "seed": job.spec["seed"],
-        "gamma": job.spec["gamma"],
+        **{key: job.spec[key] for key in ("seed", "gamma") if key in job.spec},  # a fidelity job has neither
         "spec": dict(job.spec),
         **manifest.get("attributes", {}),
     }

@@ -35,6 +35,8 @@ class JobLike(Protocol):
     @property
     def precision(self) -> str: ...
     @property
+    def fidelity(self) -> str: ...
+    @property
     def d_state(self) -> int: ...
     @property
     def manifest(self) -> Mapping[str, Any] | None: ...
@@ -131,7 +133,9 @@ def _attributes(name: str, units: str, formula: str, note: str) -> dict[str, str
 
 
 def arrays_of(job: JobLike) -> list[ArraySpec]:
-    """`job_arrays` of a row of the job table."""
+    """`job_arrays` of a row of the job table; a fidelity job has none."""
+    if job.spec.get("kind") == "fidelity":
+        return []
     return job_arrays(JobSpec.model_validate(job.spec), job.d_state)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from leym.fidelity.spec import FidelitySpec
 from leym.spec import JobSpec
 
 
@@ -48,10 +49,11 @@ class Job:
     id: str
     state: JobState
     step: int
-    steps: int
-    spec: dict[str, Any]  # JobSpec as JSON
+    steps: int  # of a fidelity job: of all universes together
+    spec: dict[str, Any]  # JobSpec, or FidelitySpec, as JSON
     law: str  # name@digest, 64 hex digits
     precision: str  # resolved: never "auto"
+    fidelity: str  # of that precision when the job was taken in: `leym.fidelity.verdicts.standing`
     d_state: int
     epoch: int
     attempts: int
@@ -84,6 +86,11 @@ class Job:
         return height * width
 
     @property
+    def judges(self) -> bool:
+        """Whether it is a fidelity job: the gate's ensembles, and no frames."""
+        return self.spec.get("kind") == "fidelity"
+
+    @property
     def tags(self) -> dict[str, str]:
         return self.spec.get("tags", {})
 
@@ -103,11 +110,12 @@ class Claim:
 class NewJob:
     """A job to be submitted: the spec, and what was resolved from it."""
 
-    spec: JobSpec
+    spec: JobSpec | FidelitySpec
     law: str  # name@digest, 64 hex digits
     precision: str
     d_state: int
     point: dict[str, Any] | None = None
+    fidelity: str = "unverified"
 
 
 @dataclass(frozen=True, slots=True)

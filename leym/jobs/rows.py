@@ -16,7 +16,8 @@ from leym.jobs.schema import jobs
 from leym.problems import invalid, not_found
 
 COLUMNS = (
-    *(jobs.c.id, jobs.c.state, jobs.c.step, jobs.c.steps, jobs.c.spec, jobs.c.law, jobs.c.precision, jobs.c.d_state),
+    *(jobs.c.id, jobs.c.state, jobs.c.step, jobs.c.steps, jobs.c.spec, jobs.c.law, jobs.c.precision),
+    *(jobs.c.fidelity, jobs.c.d_state),
     *(jobs.c.epoch, jobs.c.attempts, jobs.c.priority, jobs.c.owner, jobs.c.lease_until, jobs.c.error),
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep, jobs.c.point, jobs.c.manifest),
     *(jobs.c.checkpoint, jobs.c.observables_last, jobs.c.deleted_at),

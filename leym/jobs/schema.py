@@ -1,4 +1,4 @@
-"""The tables of the job table, their indices, and how they come to be.
+"""The tables of the job table and their indices, as they are at the newest version (`leym.jobs.migrate`).
 
 Specs, manifests and the like are JSON as text: the table never looks into them. What it filters or adds up
 has a column of its own.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
     Double,
     Index,
     Integer,
@@ -17,25 +16,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    insert,
-    select,
-    text,
 )
 
-VERSION = 1
-LOCK = 0x6C65796D  # of the advisory lock under which PostgreSQL tables are created
 SHARDS = 8  # the running totals are spread over so many rows, so that writers rarely wait for each other
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)  # s, and +Inf
 KINDS = ("total", "wait")  # of latencies
 
 metadata = MetaData()
-
-schema = Table(
-    "leym_schema",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("version", Integer, nullable=False),
-)
 
 jobs = Table(
     "leym_jobs",
@@ -47,6 +34,7 @@ jobs = Table(
     Column("spec", Text, nullable=False),
     Column("law", Text, nullable=False),
     Column("precision", String(16), nullable=False),
+    Column("fidelity", String(16), nullable=False, server_default="unverified"),
     Column("d_state", Integer, nullable=False),
     Column("epoch", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -130,28 +118,3 @@ latencies = Table(
     Column("n", BigInteger, nullable=False),
     Column("sum", Double, nullable=False),
 )
-
-
-class SchemaError(Exception):
-    """The database holds a job table of another version than this program's."""
-
-
-def create_all(connection: Connection) -> None:
-    """Make the tables that are not there, in the caller's write transaction. Raises SchemaError.
-
-    SQLite's write transaction keeps other processes out; PostgreSQL's does not, hence the lock.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-    schema.create(connection, checkfirst=True)
-    found = connection.execute(select(schema.c.version)).scalar()
-    if found is None:
-        metadata.create_all(connection)
-        connection.execute(insert(schema), {"id": 1, "version": VERSION})
-        connection.execute(insert(totals), [{"shard": i} for i in range(SHARDS)])
-        empty = [{"kind": kind, "bucket": i, "n": 0, "sum": 0.0} for kind in KINDS for i in range(len(BOUNDS) + 1)]
-        connection.execute(insert(latencies), empty)
-    elif found != VERSION:
-        age = "newer" if found > VERSION else "older"
-        what_now = "update this program" if found > VERSION else "there is no migration from it"
-        raise SchemaError(f"the job table has schema version {found}, {age} than this program's {VERSION}: {what_now}")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
+from leym.fidelity.spec import FidelitySpec
 from leym.jobs.ids import new_id
 from leym.jobs.records import Job, JobState, NewJob, Sweep
 from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of
@@ -32,11 +33,12 @@ def tag_text(key: str, value: str) -> str:
 class Submit(Base):
     def submit(
         self,
-        spec: JobSpec,
+        spec: JobSpec | FidelitySpec,
         *,
         law: str,
         precision: str,
         d_state: int,
+        fidelity: str = "unverified",
         idempotency_key: str | None = None,
         now: float | None = None,
     ) -> tuple[Job, bool]:
@@ -45,7 +47,7 @@ class Submit(Base):
         `law` is name@digest. Raises Problem 422 when the key was used for another request.
         """
         now = time.time() if now is None else now
-        job = _job(NewJob(spec, law, precision, d_state), None, now)
+        job = _job(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, now)
 
         def first(connection: Connection, made: str) -> Job:
             return get_job(connection, made)
@@ -152,10 +154,11 @@ def _job(new: NewJob, sweep: str | None, now: float) -> Job:
         id=new_id(),
         state=JobState.QUEUED,
         step=0,
-        steps=new.spec.steps,
+        steps=new.spec.total_steps,
         spec=new.spec.model_dump(mode="json"),
         law=new.law,
         precision=new.precision,
+        fidelity=new.fidelity,
         d_state=new.d_state,
         epoch=0,
         attempts=0,
@@ -197,6 +200,7 @@ def _row(job: Job) -> dict[str, Any]:
         "law": job.law,
         "law_name": job.law.partition("@")[0],
         "precision": job.precision,
+        "fidelity": job.fidelity,
         "d_state": job.d_state,
         "epoch": 0,
         "attempts": 0,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from leym.jobs.database import Database
 from leym.jobs.leases import Leases
+from leym.jobs.migrate import bring_up_to_date
 from leym.jobs.progress import Progress
 from leym.jobs.reading import Reading
-from leym.jobs.schema import create_all
 from leym.jobs.submit import Submit
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.totals import Totals
@@ -17,15 +17,15 @@ class JobTable(Submit, Reading, Leases, Progress, Sweeps, Workers, Totals):
     """Jobs, sweeps and workers in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql+psycopg://...`).
 
     Every method is one transaction, durable when it returns, and may be called from any thread or process. `now`, in
-    seconds since 1970, is the caller's clock unless given. Makes the tables if they are not there; raises
-    leym.jobs.schema.SchemaError if they are of another version.
+    seconds since 1970, is the caller's clock unless given. Makes the tables if they are not there, and
+    migrates older ones; raises leym.jobs.migrate.SchemaError if they are newer than this program.
     """
 
     def __init__(self, url: str):
         self.db = Database(url)
         try:
             with self.db.write() as connection:
-                create_all(connection)
+                bring_up_to_date(connection)
         except BaseException:
             self.db.close()
             raise

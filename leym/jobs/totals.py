@@ -70,6 +70,17 @@ class Totals(Base):
             found = {state: int(n) for state, n in connection.execute(statement)}
         return {state.value: found.get(state.value, 0) for state in JobState}
 
+    def standings(self) -> dict[str, int]:
+        """Jobs that wait or run, by their fidelity; those without any are left out."""
+        statement = (
+            select(jobs.c.fidelity, func.count())
+            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None))
+            .group_by(jobs.c.fidelity)
+            .order_by(jobs.c.fidelity)
+        )
+        with self.db.read() as connection:
+            return {standing: int(n) for standing, n in connection.execute(statement)}
+
     def backlog(self, now: float | None = None) -> dict[str, Any]:
         """Queued and running jobs and their cell-steps to go; `oldest_queued_s` is None when none is queued."""
         now = time.time() if now is None else now

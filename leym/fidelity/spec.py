@@ -1,0 +1,64 @@
+"""A judgement as a job: which law, in which precision, by which plan. Torch-free.
+
+Grid, members and steps may be chosen; what is left out is the plan's, and the job's record holds all of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from leym.fidelity.plan import PLANS, Plan
+from leym.spec import LAW_NAME, LIMITS, Grid, Model, Tags
+
+
+class FidelityRequest(Model):
+    """Which precision to judge, and how carefully."""
+
+    precision: Literal["nf4", "int8", "bf16"]
+    plan: Literal["small", "standard"] = "small"
+    grid: Grid | None = Field(None, description="[H, W] in cells; the plan's if left out")
+    members: int | None = Field(None, ge=4, le=4096, description="universes per ensemble; the plan's if left out")
+    steps: int | None = Field(None, ge=1, le=LIMITS.steps, description="of each universe; the plan's if left out")
+    priority: int = Field(2, ge=0, le=9, description="9 is the most urgent")
+    deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
+    tags: Tags = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> FidelityRequest:
+        self.to_plan()
+        return self
+
+    def to_plan(self) -> Plan:
+        """Raises ValueError for a combination that measures nothing."""
+        chosen = {"grid": self.grid, "members": self.members, "steps": self.steps}
+        plan = PLANS[self.plan]
+        changes: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
+        changes["pairs"] = min(plan.pairs, changes.get("members", plan.members))
+        return plan.with_(**changes)
+
+
+class FidelitySpec(FidelityRequest):
+    """A request with its law, as a job's record holds it."""
+
+    kind: Literal["fidelity"] = "fidelity"
+    law: str = Field(pattern=LAW_NAME)
+    grid: Grid
+    members: int
+    steps: int
+
+    @property
+    def total_steps(self) -> int:
+        """The work of the job, in steps of its grid."""
+        return self.to_plan().total_steps
+
+    def stored_bytes(self, d_state: int) -> int:
+        """A judgement keeps numbers, and no frames."""
+        return 0
+
+
+def spec_of(law: str, request: FidelityRequest) -> FidelitySpec:
+    plan = request.to_plan()
+    chosen = {"law": law, "grid": plan.grid, "members": plan.members, "steps": plan.steps}
+    return FidelitySpec(**request.model_dump() | chosen)

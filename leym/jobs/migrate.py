@@ -1,0 +1,82 @@
+"""The job table's version: a new database is made as the schema says, an older one is brought up by Alembic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Inspector, insert, inspect, select, table, text
+from sqlalchemy.sql import column
+
+from leym.jobs.schema import BOUNDS, KINDS, SHARDS, latencies, metadata, totals
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0002"  # the newest migration, so that a table that is up to date needs no Alembic to be told so
+FIRST = "0001"  # tables from before Alembic: they have `leym_schema`
+LOCK = 0x6C65796D  # of the advisory lock under which PostgreSQL tables are made and changed
+
+_version = table("alembic_version", column("version_num"))
+
+
+class SchemaError(Exception):
+    """The database holds a job table that this program cannot use."""
+
+
+def bring_up_to_date(connection: Connection) -> None:
+    """Make the tables, or migrate them, in the caller's write transaction: all of it or nothing. Raises SchemaError.
+
+    SQLite's write transaction keeps other processes out; PostgreSQL's does not, hence the lock.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    there = inspect(connection)
+    found = _found(connection, there)
+    if found == HEAD:
+        return
+    if found is None:
+        _make(connection)
+    else:
+        _migrate(connection, found)
+
+
+def _found(connection: Connection, there: Inspector) -> str | None:
+    """The version of the tables in the database; None when there are none."""
+    if there.has_table(_version.name):
+        return connection.execute(select(_version.c.version_num)).scalar()
+    return FIRST if there.has_table("leym_schema") else None
+
+
+def _make(connection: Connection) -> None:
+    from alembic import command
+
+    metadata.create_all(connection)
+    connection.execute(insert(totals), [{"shard": i} for i in range(SHARDS)])
+    empty = [{"kind": kind, "bucket": i, "n": 0, "sum": 0.0} for kind in KINDS for i in range(len(BOUNDS) + 1)]
+    connection.execute(insert(latencies), empty)
+    command.stamp(_config(connection), HEAD)
+
+
+def _migrate(connection: Connection, found: str) -> None:
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = _config(connection)
+    known = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    if found not in known:
+        raise SchemaError(
+            f"the job table has version {found!r}, which this program does not know (its newest is {HEAD}):"
+            " update this program"
+        )
+    if not inspect(connection).has_table(_version.name):
+        command.stamp(config, found)
+    command.upgrade(config, HEAD)
+
+
+def _config(connection: Connection) -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "leym.jobs:migrations")
+    config.attributes["connection"] = connection
+    return config
