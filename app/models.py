@@ -143,6 +143,9 @@ class LawBody(Body):
     parameters: int
     grid_multiple: int = Field(description="both sides of a grid must be divisible by it")
     boundary: str
+    options: dict[str, Any] = Field(description="of the network, defaults included")
+    memory: bool = Field(description="whether the network has a state of its own beside the cells")
+    policy: dict[str, dict[str, str]] = Field(description="formats of this law's own, per precision")
     description: str
     provenance: dict[str, Any]
     versions: list[str] = Field(description="name@digest of every version that is kept, the newest first")

@@ -138,6 +138,9 @@ def law_body(bundle: Bundle) -> dict[str, Any]:
         "parameters": bundle.parameters,
         "grid_multiple": manifest.grid_multiple,
         "boundary": manifest.boundary,
+        "options": manifest.choices,
+        "memory": manifest.kind.memory,
+        "policy": manifest.policy,
         "description": manifest.description,
         "provenance": manifest.provenance,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
 
@@ -87,3 +87,12 @@ def random_law(
     torch.nn.init.zeros_(head.bias)
     weights = {key: value.numpy() for key, value in network.state_dict().items()}
     return write_law(folder, weights, **said)
+
+
+def lively_law(folder: Path) -> Bundle:
+    """A small chaotic law: the twofold head shortens its memory, so that few members tell much."""
+    law = random_law(folder / "drawn", "UNET")
+    weights = load_file(law.path / WEIGHTS)
+    weights[f"{law.manifest.kind.head.rstrip('.')}.weight"] *= 2
+    said = law.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form", "options"})
+    return write_law(folder / "lively", weights, **said)

@@ -12,7 +12,8 @@ import torch
 from safetensors.numpy import load_file
 
 from leym.engine.engine import Engine
-from leym.fidelity.damage import zeroed
+from leym.fidelity.baselines import sized
+from leym.fidelity.damage import in_two_bits, zeroed
 from leym.fidelity.decision import compare, not_below
 from leym.fidelity.ensemble import Subject, Trajectories, evolve
 from leym.fidelity.gate import conclude, judge
@@ -20,13 +21,14 @@ from leym.fidelity.measured import measure_all, run_and_measure, scales_of
 from leym.fidelity.plan import PLANS, Plan
 from leym.fidelity.report import report
 from leym.fidelity.short_range import fidelity, long_range, lyapunov, paired
+from leym.fidelity.statistics import members_needed
 from leym.fidelity.verdicts import cheapest_passing, from_json, read_verdict, write_verdict
 from leym.laws.bundle import WEIGHTS
 from leym.laws.network import empty_network, load_weights
 from leym.physics.step import step
-from tests.laws import random_law, write_law
+from tests.laws import lively_law, random_law, write_law
 
-PLAN = PLANS["small"].with_(members=32, steps=500, rounds=20)
+PLAN = PLANS["small"].with_(grid=(16, 16), members=32, pilot=0, steps=500, rounds=20, round_steps=2)
 TINY = Plan(
     grid=(8, 8),
     members=4,
@@ -42,15 +44,6 @@ TINY = Plan(
 )
 
 
-def lively(folder):
-    """A small chaotic law: the twofold head shortens its memory, so that few members tell much."""
-    law = random_law(folder / "drawn", "UNET")
-    weights = load_file(law.path / WEIGHTS)
-    weights[f"{law.manifest.kind.head.rstrip('.')}.weight"] *= 2
-    said = law.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form", "options"})
-    return write_law(folder / "lively", weights, **said)
-
-
 @pytest.fixture(scope="module")
 def engine():
     running = Engine(32, compile=False)
@@ -61,7 +54,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def law(tmp_path_factory):
-    return lively(tmp_path_factory.mktemp("laws"))
+    return lively_law(tmp_path_factory.mktemp("laws"))
 
 
 @pytest.fixture(scope="module")
@@ -258,9 +251,33 @@ def test_the_report_is_one_file_with_everything_in_it(verdict):
 
 
 def test_plans_refuse_what_cannot_be_measured():
-    for wrong in ({"steps": 110}, {"every": 7}, {"pairs": 1}, {"settle": 44}):
+    for wrong in ({"steps": 110}, {"every": 7}, {"pairs": 1}, {"settle": 64}):
         with pytest.raises(ValueError):
             PLANS["small"].with_(**wrong)
     plan = PLANS["small"]
     assert not set(plan.seeds) & set(plan.other_seeds)
     assert not set(plan.candidate_seeds(same=True)) & (set(plan.seeds) | set(plan.other_seeds))
+
+
+def test_a_pilot_decides_how_many_members_there_are(engine, law):
+    plan = PLAN.with_(members=4, pairs=4, pilot=16, steps=300, rounds=6, deciding=("entropy", "activity"), most=200)
+    subject = Subject(law, "fp32")
+    chosen = sized(engine, subject, plan)
+    pilot, frames = run_and_measure(engine, subject, range(plan.seed - 16, plan.seed), plan)
+    scales = scales_of(pilot, frames, wrap=False)
+    spread = max(float(pilot.values[name].std(ddof=1)) / scales[name] for name in plan.deciding)
+    assert chosen.members == max(32, min(200, members_needed(spread)))
+    strict = sized(engine, subject, plan.with_(margin=0.05 * spread / 0.1))  # asks for more than the least
+    assert 32 < strict.members == members_needed(spread, 0.05 * spread / 0.1) <= 200
+    assert sized(engine, subject, plan.with_(margin=1e-4)).members == 200
+    assert not set(plan.pilot_seeds) & (set(plan.seeds) | set(plan.other_seeds))
+
+
+def test_two_bit_weights_fail(engine, law, ensembles, tmp_path):
+    b, _, other, _, scales = ensembles
+    coarse = in_two_bits(law, tmp_path / "coarse")
+    key = f"{law.manifest.kind.head.rstrip('.')}.weight"
+    before, after = load_weights(law)[key].flatten()[:64], load_weights(coarse)[key].flatten()[:64]
+    assert len(torch.unique(after.abs())) <= 2 and float((after - before).abs().max()) <= float(before.abs().max()) / 3
+    q, _ = run_and_measure(engine, Subject(coarse, "fp32"), PLAN.seeds, PLAN)
+    assert compare(PLAN, scales, b, q, other).outcome == "fail"

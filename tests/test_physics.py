@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leym.catalog import FIELDS, OBSERVABLES
+from leym.laws.deep_qca import DeepQCA
 from leym.physics.fields import Frame
 from leym.physics.initial import initial_state
 from leym.physics.step import step, to_complex, to_real
@@ -152,3 +153,15 @@ def test_a_global_phase_changes_no_field_but_psi_and_phase():
     frames = [Frame(*(to_real(torch.from_numpy(a)[None])[0] for a in pair), None) for pair in ((psi, before), turned)]
     for name in set(FIELDS) - {"psi", "phase"}:
         torch.testing.assert_close(frames[0].field(name), frames[1].field(name), atol=3e-6, rtol=0)
+
+
+def test_deep_qca_with_its_identical_maps_folded_is_the_same_function():
+    torch.manual_seed(0)
+    network = DeepQCA(3, 10).double()
+    x = torch.randn(2, 6, 9, 7, dtype=torch.float64)
+    folded = network.folded()
+    assert folded.conv_neighbors.out_channels * 8 == network.conv_neighbors.out_channels
+    assert torch.allclose(folded(x), network(x), rtol=1e-5, atol=1e-6)  # the sum of weights is kept in float32
+    with torch.no_grad():
+        network.conv_neighbors.weight[5] *= 2  # a trained stencil: its maps differ, and nothing can be folded
+    assert network.folded() is network

@@ -32,15 +32,20 @@ def main() -> None:
     options.add_argument("law", help="name or name@digest")
     options.add_argument("--precision", choices=CHEAPEST_FIRST, default="nf4")
     options.add_argument("--plan", choices=PLANS, default="standard")
-    options.add_argument("--members", type=int, help="per ensemble, instead of the plan's")
+    options.add_argument("--members", type=int, help="per ensemble; without it a pilot's spread decides")
+    options.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), help="cells, instead of the plan's")
     options.add_argument("--steps", type=int, help="of each universe, instead of the plan's")
     options.add_argument("--json", action="store_true", help="the whole verdict as one JSON document")
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
     try:
         plan = PLANS[chosen.plan]
-        wanted = {"members": chosen.members, "steps": chosen.steps}
-        plan = plan.with_(**{key: value for key, value in wanted.items() if value is not None})
+        if chosen.members is not None:
+            plan = plan.with_(members=chosen.members, pilot=0, pairs=min(plan.pairs, chosen.members))
+        if chosen.grid is not None:
+            plan = plan.with_(grid=tuple(chosen.grid))
+        if chosen.steps is not None:
+            plan = plan.with_(steps=chosen.steps)
         bundle = default_registry().resolve(chosen.law)
         verdict = judge(bundle, chosen.precision, plan)
         place = write_verdict(bundle, verdict)

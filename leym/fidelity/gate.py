@@ -1,27 +1,21 @@
-"""The gate: does a law in this precision still give the same universes as in fp32?
-
-Two fp32 ensembles of disjoint seeds are run before the candidate is looked at; the second fixes the scales of all
-effects and shows that the procedure does not refuse the law itself. A damaged copy shows that it can refuse.
-"""
+"""The gate: does a law in this precision still give the same universes as in fp32?"""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from platform import python_version
-from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
 import numpy as np
 import torch
 
-from leym.fidelity.damage import zeroed
+from leym.fidelity.baselines import Baselines, run_baselines
 from leym.fidelity.decision import Decision, compare, finite, not_below
 from leym.fidelity.ensemble import Laboratory, Subject, an_engine
-from leym.fidelity.measured import Measured, flow, run_and_measure, scales_of
+from leym.fidelity.measured import Measured, flow, run_and_measure
 from leym.fidelity.metrics import METRICS
 from leym.fidelity.plan import PLANS, Plan
 from leym.fidelity.short_range import long_range, paired
@@ -46,31 +40,30 @@ def judge(
 
 def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: Laboratory | None = None) -> Verdict:
     """As `judge`, of any subject (another gamma, other weights) against `bundle` in fp32."""
-    began, wrap = monotonic(), bundle.manifest.boundary == "periodic"
-    baseline = Subject(bundle, "fp32", plan.gamma)
-    with an_engine(engine, min(plan.members, 64)) as device:
-        other, other_frames = run_and_measure(device, baseline, plan.other_seeds, plan)
-        scales = scales_of(other, other_frames, wrap=wrap)  # registered before the tested ensembles exist
-        information = {"second baseline": flow(other_frames)} if plan.information else {}
-        del other_frames
-        b, b_frames = run_and_measure(device, baseline, plan.seeds, plan)
-        # the law against itself would be paired bit for bit: it gets seeds of its own
-        seeds = plan.candidate_seeds(same=candidate == baseline)
-        q, q_frames = run_and_measure(device, candidate, seeds, plan)
-        if plan.information:
-            information |= {"baseline": flow(b_frames), "candidate": flow(q_frames)}
-        floor_outcome, floor_effect = not_below(*long_range(b_frames, q_frames), plan)
-        ends = b_frames.ends[: plan.pairs]
-        short = paired(device, baseline, candidate, ends, b.seeds[: plan.pairs], plan) if len(ends) >= 2 else None
-        del b_frames, q_frames
-        control, damage = compare(plan, scales, b, other), damaged(device, bundle, plan, scales, b)
-    decision = compare(plan, scales, b, q, other)
+    with an_engine(engine, min(max(plan.members, plan.pilot), 64)) as device:
+        began = monotonic()
+        return judge_against(device, run_baselines(device, bundle, plan), candidate, began)
+
+
+def judge_against(engine: Laboratory, baselines: Baselines, candidate: Subject, began: float | None = None) -> Verdict:
+    """Run the candidate's ensemble and compare. `began`: of the whole judgement, by the monotonic clock."""
+    began = monotonic() if began is None else began
+    plan, b, other, scales = baselines.plan, baselines.b, baselines.other, baselines.scales
+    # the law against itself would be paired bit for bit: it gets seeds of its own
+    seeds = plan.candidate_seeds(same=candidate == baselines.subject)
+    q, frames = run_and_measure(engine, candidate, seeds, plan)
+    information = baselines.information | ({"candidate": flow(frames)} if plan.information else {})
+    floor_outcome, floor_effect = not_below(*long_range(baselines.frames, frames), plan)
+    ends = baselines.frames.ends[: plan.pairs]
+    pairs = b.seeds[: plan.pairs]
+    short = paired(engine, baselines.subject, candidate, ends, pairs, plan) if len(ends) >= 2 else None
+    decision, control, damage = compare(plan, scales, b, q, other), baselines.control, baselines.damage
     outcome, reasons = conclude(decision, floor_outcome, floor_effect, control, damage)
-    log.info("law %s in %s: %s", bundle.ref, candidate.precision, outcome)
+    log.info("law %s in %s: %s", baselines.law.ref, candidate.precision, outcome)
     return Verdict(
         verdict=outcome,
         reasons=reasons,
-        law=_law(bundle, candidate),
+        law=_law(baselines.law, candidate),
         precision=candidate.precision,
         plan=asdict(plan),
         seeds={
@@ -96,16 +89,6 @@ def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: Lab
             for name, m in {"baseline": b, "second baseline": other, "candidate": q}.items()
         },
     )
-
-
-def damaged(engine: Laboratory, bundle: Bundle, plan: Plan, scales: dict[str, float], b: Measured) -> Decision | None:
-    """The law with a share of its weights set to zero, in fp32, against the baseline: it must fail."""
-    if not plan.damage:
-        return None
-    with TemporaryDirectory() as folder:
-        law = zeroed(bundle, plan.damage, Path(folder) / "zeroed", seed=plan.seed)
-        hurt, _ = run_and_measure(engine, Subject(law, "fp32", plan.gamma), plan.seeds, plan)
-    return compare(plan, scales, b, hurt)
 
 
 def conclude(

@@ -25,16 +25,20 @@ class Plan:
     """A pre-registered design; everything of it is kept in the verdict.
 
     deciding: metrics that must all pass; the others are reported. spin_up, steps: steps discarded and steps in all;
-    every: steps between two frames; seed: of the first baseline member, the second baseline starts at seed + members.
-    margin: of the effect, in units of the scale; alpha: of each one-sided test. pairs, paired_steps: members and steps
-    of the short-range comparison. perturbation: root mean square over cells of |psi' - psi| at the beginning of each
-    round of the Lyapunov exponent; it is well above what bf16 operands resolve, so the exponent is one of finite size.
+    pilot: members of a pilot ensemble whose spread decides how many `members` there will be, `most` at most; 0 to have
+    just `members`. every: steps between two frames; seed: of the first baseline member, the second baseline starts at
+    seed + members. margin: of the effect, in units of the scale; alpha: of each one-sided test. pairs, paired_steps:
+    members and steps of the short-range comparison. perturbation: root mean square over cells of |psi' - psi| at the
+    beginning of each round of the Lyapunov exponent; it is well above what bf16 operands resolve, so the exponent is
+    one of finite size.
     rounds of `round_steps` steps, the first `settle` of which only align the perturbation. damage: share of the weights
     set to zero in the control that must fail, 0 to leave it out.
     """
 
     grid: tuple[int, int] = (64, 64)
     members: int = 64
+    pilot: int = 0
+    most: int = 256
     spin_up: int = 200
     steps: int = 600
     every: int = 20
@@ -82,6 +86,10 @@ class Plan:
         """Of the second baseline; disjoint from the first."""
         return range(self.seed + self.members, self.seed + 2 * self.members)
 
+    @property
+    def pilot_seeds(self) -> range:
+        return range(self.seed - self.pilot, self.seed)
+
     def candidate_seeds(self, *, same: bool) -> range:
         """Those of the first baseline; seeds of its own for a candidate that is the baseline."""
         return range(self.seed + 2 * self.members, self.seed + 3 * self.members) if same else self.seeds
@@ -93,26 +101,32 @@ class Plan:
 
     @property
     def total_steps(self) -> int:
-        """Steps of all universes together: ensembles, pairs of the Lyapunov exponents, and the short range."""
+        """Steps of all universes together: pilot, ensembles, pairs of the Lyapunov exponents, and the short range.
+
+        An estimate while a pilot is to decide the number of members.
+        """
         exponents = 2 * self.rounds * self.round_steps if "lyapunov" in self.deciding else 0
-        return self.ensembles * self.members * (self.steps + exponents) + 2 * self.pairs * self.paired_steps
+        universes = self.ensembles * self.members + self.pilot
+        return universes * (self.steps + exponents) + 2 * self.pairs * self.paired_steps
 
     def with_(self, **changes: object) -> Plan:
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
 PLANS = {
-    # minutes on a CPU for a law of a few thousand weights; its long average stands in for cells
+    # minutes on a CPU for a small law
     "small": Plan(
-        grid=(16, 16),
+        grid=(32, 32),
+        pilot=16,
         spin_up=100,
-        steps=1100,
+        steps=500,
         every=10,
         deciding=SMALL + DYNAMICS,
         paired_steps=16,
-        rounds=44,
+        rounds=64,
         settle=4,
+        round_steps=5,
         permutations=199,
     ),
-    "standard": Plan(),
+    "standard": Plan(pilot=16, rounds=64, settle=4, round_steps=5),
 }

@@ -19,7 +19,9 @@ class FidelityRequest(Model):
     precision: Literal["nf4", "int8", "bf16"]
     plan: Literal["small", "standard"] = "small"
     grid: Grid | None = Field(None, description="[H, W] in cells; the plan's if left out")
-    members: int | None = Field(None, ge=4, le=4096, description="universes per ensemble; the plan's if left out")
+    members: int | None = Field(
+        None, ge=4, le=4096, description="universes per ensemble; a pilot's spread decides if left out"
+    )
     steps: int | None = Field(None, ge=1, le=LIMITS.steps, description="of each universe; the plan's if left out")
     priority: int = Field(2, ge=0, le=9, description="9 is the most urgent")
     deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
@@ -35,7 +37,8 @@ class FidelityRequest(Model):
         chosen = {"grid": self.grid, "members": self.members, "steps": self.steps}
         plan = PLANS[self.plan]
         changes: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
-        changes["pairs"] = min(plan.pairs, changes.get("members", plan.members))
+        if self.members is not None:
+            changes |= {"pilot": 0, "pairs": min(plan.pairs, self.members)}
         return plan.with_(**changes)
 
 
@@ -45,12 +48,11 @@ class FidelitySpec(FidelityRequest):
     kind: Literal["fidelity"] = "fidelity"
     law: str = Field(pattern=LAW_NAME)
     grid: Grid
-    members: int
     steps: int
 
     @property
     def total_steps(self) -> int:
-        """The work of the job, in steps of its grid."""
+        """The work of the job, in steps of its grid; an estimate while a pilot is to size the ensembles."""
         return self.to_plan().total_steps
 
     def stored_bytes(self, d_state: int) -> int:
@@ -60,5 +62,5 @@ class FidelitySpec(FidelityRequest):
 
 def spec_of(law: str, request: FidelityRequest) -> FidelitySpec:
     plan = request.to_plan()
-    chosen = {"law": law, "grid": plan.grid, "members": plan.members, "steps": plan.steps}
+    chosen = {"law": law, "grid": plan.grid, "steps": plan.steps}
     return FidelitySpec(**request.model_dump() | chosen)
