@@ -11,6 +11,7 @@ def create_app(settings: Settings) -> Flask:
     """The WSGI application. Opens (and, when it is new, creates) the job table and the frame store of `settings`."""
     from app import (
         errors,
+        identity,
         metrics,
         openapi,
         routes_events,
@@ -21,6 +22,8 @@ def create_app(settings: Settings) -> Flask:
         routes_page,
         routes_probes,
         routes_queue,
+        routes_session,
+        routes_shared,
         routes_states,
         routes_store,
         routes_sweeps,
@@ -34,6 +37,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["leym"] = open_services(settings)
     errors.register(app)
     metrics.register(app)
+    identity.register(app)
     for routes in (
         routes_jobs,
         routes_frames,
@@ -44,6 +48,8 @@ def create_app(settings: Settings) -> Flask:
         routes_laws,
         routes_fidelity,
         routes_queue,
+        routes_shared,
+        routes_session,
         routes_probes,
     ):
         app.register_api(routes.api)

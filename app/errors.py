@@ -28,6 +28,8 @@ def problem(error: Problem, **more: Any) -> Response:
     body = error.as_dict() | {"instance": request.path} | more
     response = Response(json.dumps(body), error.status, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     if error.status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response

@@ -20,6 +20,8 @@ keepalive = 5
 control_socket_disable = True  # it would be one file for all services of this user
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
+CONFIG_ERROR = 78  # exit code, as in sysexits.h
+
 _metrics = "PROMETHEUS_MULTIPROC_DIR"
 _made_here = not os.environ.get(_metrics)
 if _made_here:  # before any worker imports prometheus_client, which looks once
@@ -27,10 +29,29 @@ if _made_here:  # before any worker imports prometheus_client, which looks once
 
 
 def on_starting(server: Any) -> None:
-    """Files of earlier processes would be counted again."""
+    """Refuses an address that others reach while there is no token. Files of earlier processes would be counted
+    again."""
+    _guard(server)
     folder = os.environ[_metrics]
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder, exist_ok=True)
+
+
+def _guard(server: Any) -> None:
+    from gunicorn.errors import HaltServer
+
+    from app.identity import check_address
+    from leym.jobs.table import JobTable
+    from leym.settings import Settings
+
+    table = JobTable(Settings().database)
+    has_tokens = table.has_tokens()
+    table.close()
+    if refusal := check_address(server.cfg.address, has_tokens):
+        server.log.error(refusal)
+        raise HaltServer(refusal, CONFIG_ERROR)
+    if not has_tokens:
+        server.log.warning("there are no tokens: whoever reaches this address may do everything (leym tokens create)")
 
 
 def post_worker_init(worker: Any) -> None:

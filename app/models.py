@@ -235,6 +235,39 @@ class LawPath(BaseModel):
     name: str = Field(max_length=130, description="name or name@digest")
 
 
+class TokenBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    token: str = Field(max_length=200)
+
+
+class SessionBody(Body):
+    project: str
+    scopes: list[str]
+
+
+class LinkRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    ttl_s: int = Field(86400, ge=1, le=30 * 86400, description="seconds until the link expires")
+
+
+class LinkBody(Body):
+    store: str = Field(description="path of the Zarr hierarchy, for xarray.open_zarr")
+    frames: str = Field(description="path before /{field}?format=…")
+    expires_at: str
+
+
+class SharedStorePath(BaseModel):
+    link: str = Field(max_length=512)
+    key: str = Field(max_length=512)
+
+
+class SharedFieldPath(BaseModel):
+    link: str = Field(max_length=512)
+    field: str = Field(max_length=64)
+
+
 class FidelityPath(LawPath):
     precision: Literal["nf4", "int8", "bf16"]
 

@@ -30,7 +30,7 @@ the key, the value and the bound."""
 SCHEMAS = "#/components/schemas/{model}"
 
 _described: dict[str, type[BaseModel]] = {}  # the schemas of `media`, which flask-openapi does not see
-_OF_EVERY_ROUTE = (400, 405, 500, 503)
+_OF_EVERY_ROUTE = (400, 401, 403, 405, 500, 503)
 
 
 def make_app(name: str) -> OpenAPI:
@@ -46,6 +46,7 @@ def make_app(name: str) -> OpenAPI:
         operation_id_callback=_name,
         validation_error_model=ProblemBody,
         validation_error_callback=refuse,
+        security_schemes={"token": {"type": "http", "scheme": "bearer"}},
         doc_ui=False,
     )
     app.openapi_version = OPENAPI_VERSION
@@ -106,6 +107,7 @@ def raw_body(api: APIBlueprint, path: str, *kinds: str, description: str, method
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
     """With the schemas of `media`, and docstrings as they were written."""
+    document["security"] = [{"token": []}, {}]  # without, on a service that has no tokens
     schemas = document["components"]["schemas"]
     for name, model in _described.items():
         schema = model.model_json_schema(mode="serialization", ref_template=SCHEMAS)

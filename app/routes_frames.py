@@ -29,6 +29,7 @@ FRAMES = media(
     X_Frames="how many these are",
     Content_Disposition="a name for the file",
 )
+ANSWERS = answers({200: FRAMES}, 404, 410)
 NUMBERS = media("The numbers, one column per observable beside `step`", JSON, "text/csv", TYPES["npz"])
 
 
@@ -39,7 +40,7 @@ def list_fields(path: IdPath) -> Response:
     return json_answer({"items": reader.fields()})
 
 
-@api.get("/v1/jobs/<id>/frames/<field>", responses=answers({200: FRAMES}, 404, 410))
+@api.get("/v1/jobs/<id>/frames/<field>", responses=ANSWERS)
 def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     """Get frames of one field.
 

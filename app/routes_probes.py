@@ -12,7 +12,7 @@ from app.errors import problem
 from app.metrics import alive_s, exposition
 from app.models import HealthBody, ReadyBody
 from app.openapi import answers, media, router
-from app.services import services
+from app.services import whole
 from app.views import json_answer
 from leym import tickets
 from leym.problems import Problem
@@ -36,7 +36,7 @@ def get_readiness() -> Response:
     If not, the problem has `checks` too. `broker` and `workers` are told beside them: without either, jobs are taken in
     and wait.
     """
-    here = services()
+    here = whole()
     checks = {
         "table": _check("the job table", lambda: here.table.counts()),
         "store": _check("the frame store", lambda: here.store.head("probe")),
@@ -53,7 +53,7 @@ def get_readiness() -> Response:
 @api.get("/metrics", responses=answers({200: TEXT}))
 def get_metrics() -> Response:
     """Get the metrics."""
-    return exposition(services())
+    return exposition(whole())
 
 
 def _check(what: str, ask: Callable[[], object]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from flask import Response
+from flask import Response, g
 
 from app.metrics import alive_s
 from app.models import QueueBody, WorkerList
@@ -17,11 +18,15 @@ api = router("queue", "Workers, their slots, and the backlog")
 
 @api.get("/v1/workers", responses=answers({200: WorkerList}))
 def list_workers() -> Response:
-    """List the workers that are alive."""
+    """List the workers that are alive.
+
+    What they are running is shown to the scope `admin` only.
+    """
     here = services()
     now = time.time()
     found = here.table.workers(alive_s(here))
-    return json_answer({"items": [worker_body(worker, now) for worker in found], "next": None})
+    shown = found if g.caller.may("admin") else [replace(worker, buckets=[], info={}) for worker in found]
+    return json_answer({"items": [worker_body(worker, now) for worker in shown], "next": None})
 
 
 @api.get("/v1/queue", responses=answers({200: QueueBody}))

@@ -14,18 +14,17 @@ api = router("store", "Results as a Zarr v3 hierarchy, for array libraries")
 OBJECT = media("A metadata document or a shard", JSON, OCTETS, ETag="changes when the object does")
 PART = media("The asked range of it", OCTETS, Content_Range="the range and the whole size")
 
+ANSWERS = answers({200: OBJECT, 206: PART, 304: "It has not changed"}, 404, 410, 416)
+
 SHARED = {
     "Access-Control-Allow-Origin": "*",  # viewers and notebooks on other sites may read
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Allow-Headers": "Range, If-None-Match",
+    "Access-Control-Allow-Headers": "Range, If-None-Match, Authorization",
     "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag",
 }
 
 
-@api.get(
-    "/v1/jobs/<id>/store.zarr/<path:key>",
-    responses=answers({200: OBJECT, 206: PART, 304: "It has not changed"}, 404, 410, 416),
-)
+@api.get("/v1/jobs/<id>/store.zarr/<path:key>", responses=ANSWERS)
 def get_store_object(path: StorePath) -> Response:
     """Read one object of the hierarchy.
 

@@ -6,18 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from flask import current_app
+from flask import current_app, g
 from kombu.exceptions import OperationalError
 
 from app import metrics
 from leym import tickets
 from leym.events import Events
 from leym.frames.store import Store, open_store
+from leym.identity import DEFAULT
 from leym.jobs.records import Job
 from leym.jobs.table import JobTable
-from leym.laws.registry import SHIPPED, Registry
+from leym.laws.registry import Registry, registry_of
 from leym.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,13 +30,27 @@ AT_ONCE = 32  # tickets sent before the answer; the others of a large sweep foll
 
 
 @dataclass
+class Outage:
+    """Until when the broker is left alone, by the monotonic clock. All projects share one."""
+
+    until: float = 0.0
+
+    @property
+    def now(self) -> bool:
+        return time.monotonic() < self.until
+
+    def began(self) -> None:
+        self.until = time.monotonic() + OUTAGE_S
+
+
+@dataclass
 class Services:
     settings: Settings
     table: JobTable
     store: Store
     events: Events
     laws: Registry
-    _silent_until: float = field(default=0.0, repr=False)
+    broker: Outage = field(default_factory=Outage, repr=False)
 
     def send(self, jobs: Sequence[Job]) -> None:
         """Tickets for jobs that are in the table. A broker outage is logged and counted: the table is the outbox."""
@@ -46,13 +61,13 @@ class Services:
     def _send(self, jobs: Sequence[Job]) -> None:
         sent: list[str] = []
         for job in jobs:
-            if time.monotonic() < self._silent_until:
+            if self.broker.now:
                 metrics.TICKETS_LEFT.inc(len(jobs) - len(sent))
                 break
             try:
                 tickets.send(job)
             except (OperationalError, OSError) as error:
-                self._silent_until = time.monotonic() + OUTAGE_S
+                self.broker.began()
                 log.warning("the broker does not take tickets (%s); the outbox will send them", error)
             else:
                 sent.append(job.id)
@@ -68,13 +83,18 @@ class Services:
     def _cancelled(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             self.events.announce(job.id, job.step, str(job.state))
-            if job.started_at is None or time.monotonic() < self._silent_until:
+            if job.started_at is None or self.broker.now:
                 continue  # a ticket of a job that no worker has begun finds nothing to claim
             try:
                 tickets.revoke(job.id)
             except (OperationalError, OSError) as error:
-                self._silent_until = time.monotonic() + OUTAGE_S
+                self.broker.began()
                 log.warning("workers are not told of the cancelled job %s (%s); they will find out", job.id, error)
+
+    def of(self, project: str) -> Services:
+        """What one project has: its jobs, sweeps and laws. The rest is shared."""
+        laws = registry_of(project, self.settings.data)
+        return replace(self, table=self.table.of(project), laws=laws, broker=self.broker)
 
 
 def open_services(settings: Settings) -> Services:
@@ -88,11 +108,17 @@ def open_services(settings: Settings) -> Services:
         JobTable(settings.database),
         open_store(settings.store),
         Events(settings.redis_url or None),
-        Registry(SHIPPED, settings.data / "laws"),
+        registry_of(DEFAULT, settings.data),
     )
 
 
 def services() -> Services:
-    """Of the app that answers this request."""
+    """As the caller's project has them (`app.identity`)."""
+    found: Services = g.services
+    return found
+
+
+def whole() -> Services:
+    """Of the whole service, whoever asks: for probes and administration."""
     found: Services = current_app.extensions["leym"]
     return found

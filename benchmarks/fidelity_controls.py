@@ -25,7 +25,7 @@ from leym.fidelity.plan import PLANS, Plan
 from leym.laws.bundle import Bundle
 from tests.laws import lively_law
 
-PLAN = PLANS["small"].with_(grid=(16, 16), members=32, pilot=0, damage=0.0, rounds=20, round_steps=2)
+PLAN = PLANS["small"].with_(grid=(16, 16), members=32, pilot=0, steps=600, damage=0.0, rounds=44)
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of weights set to zero
 FIRST, APART = 10_000_000, 1000  # seeds of the first draw, and from draw to draw
 

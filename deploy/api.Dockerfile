@@ -24,4 +24,4 @@ WORKDIR /srv/leym
 USER leym
 VOLUME /var/lib/leym
 EXPOSE 8000
-CMD ["gunicorn", "app.wsgi:app", "--bind=0.0.0.0:8000", "--worker-class=gthread", "--workers=2", "--threads=64", "--timeout=120"]
+CMD ["gunicorn", "--config=python:app.gunicorn", "--bind=0.0.0.0:8000", "app.wsgi:app"]

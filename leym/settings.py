@@ -21,6 +21,8 @@ class Settings(BaseSettings):
     )
     database_url: str = Field("", description="job table; empty: SQLite in the data folder")
     store_url: str = Field("", description="frame store; empty: files in the data folder")
+    token: str = Field("", description="what the SDK and the CLI show the API, if it asks for one", repr=False)
+    link_key: str = Field("", description="signs shared links; empty: a random key kept in the data folder", repr=False)
     url: str = Field("http://127.0.0.1:8000", description="where the SDK and the CLI find the API")
     lease_s: float = Field(20.0, gt=0, description="a worker silent for this long has lost its jobs")
     checkpoint_s: float = Field(10.0, gt=0, description="longest time between two checkpoints of a running job")

@@ -18,6 +18,7 @@ from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.laws import FORMS, oracle, random_law
 
+ROOT = Path(__file__).parents[1]
 pytest_plugins = ["tests.databases"]
 
 # Short times, so that faults are over soon. Eager, so that no test waits for a compiler; test_engine shows that

@@ -16,9 +16,10 @@ from typing import Any
 from leym.engine.engine import Engine
 from leym.events import Events
 from leym.frames.store import Store, open_store
+from leym.identity import DEFAULT
 from leym.jobs.records import Fenced, Job, JobState, Worker
 from leym.jobs.table import JobTable
-from leym.laws.registry import Registry, default_registry
+from leym.laws.registry import Registry, default_registry, registry_of
 from leym.problems import Problem
 from leym.settings import Settings
 from workers import prepare
@@ -164,10 +165,13 @@ class Host:
             draining=self.draining,
         )
         if job.judges:
-            return Judgement(job, place, self.engine, self.laws.resolve(job.law))
+            return Judgement(job, place, self.engine, self._laws_of(job).resolve(job.law))
         sink = JobSink(job, place, self.engine)
-        prepare.prepare(sink, self.laws)
+        prepare.prepare(sink, self._laws_of(job))
         return sink
+
+    def _laws_of(self, job: Job) -> Registry:
+        return self.laws if job.project == DEFAULT else registry_of(job.project, self.settings.data)
 
     def _refuse(self, job: Job, problem: Problem) -> dict[str, Any]:
         if problem.status == 503:

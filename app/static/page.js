@@ -22,12 +22,21 @@ function make(tag, attributes = {}, ...children) {
 
 async function ask(path, options) {
   const answer = await fetch(path, options);
+  if (answer.status === 401 && !$("sign-in").open) $("sign-in").showModal();
   if (!answer.ok) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(problem.detail || `${answer.status} ${answer.statusText}`);
   }
   return answer.json();
 }
+
+$("sign-in").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const body = JSON.stringify({ token: $("token").value.trim() });
+  const answer = await fetch("/v1/session", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  $("refused").hidden = answer.ok;
+  if (answer.ok) location.reload();
+});
 
 // ---- lists
 

@@ -37,16 +37,23 @@ def _version(wanted: bool) -> None:
 def root(
     context: typer.Context,
     url: Annotated[str | None, typer.Option(help="the service; default: LEYM_URL")] = None,
+    token: Annotated[str | None, typer.Option(help="what it asks for; default: LEYM_TOKEN")] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """The client is made once and closed when the command ends."""
-    context.obj = context.with_resource(Client(url))
+    context.obj = context.with_resource(Client(url, token=token))
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def up(context: typer.Context) -> None:
     """Start API, broker and workers on this machine, until Ctrl-C. `leym up --help` lists its options."""
     become("workers.up", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def tokens(context: typer.Context) -> None:
+    """Create, list and revoke tokens of the service whose data is on this machine; has a --help of its own."""
+    become("leym.jobs.administer_tokens", context.args)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

@@ -24,13 +24,23 @@ PAGE = 100
 
 
 class Client:
-    """A connection to the service at `url` (default: LEYM_URL). Safe to share between threads; a context manager.
+    """A connection to the service at `url` (default: LEYM_URL), with `token` (default: LEYM_TOKEN) if it asks for one.
+    Safe to share between threads; a context manager.
 
     Methods raise ProblemError when the service refuses and ServiceUnreachable when it does not answer.
     """
 
-    def __init__(self, url: str | None = None, *, timeout: float = 30.0, headers: Mapping[str, str] | None = None):
-        self._http = Http(url or settings().url, timeout_s=timeout, headers=headers)
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+    ):
+        shown = settings().token if token is None else token
+        bearer = {"Authorization": f"Bearer {shown}"} if shown else {}
+        self._http = Http(url or settings().url, timeout_s=timeout, headers=bearer | dict(headers or {}))
 
     @property
     def url(self) -> str:

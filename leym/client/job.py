@@ -103,6 +103,11 @@ class Job:
         self._data = self._http.json("POST", f"{self._path}/cancel", repeatable=True)
         return self
 
+    def share(self, ttl_s: int = 86400) -> dict[str, str]:
+        """URLs that need no token, until they expire: `store` for xarray.open_zarr, `frames` before /FIELD?format=…"""
+        made = self._http.json("POST", f"{self._path}/links", json={"ttl_s": ttl_s}, repeatable=True)
+        return made | {key: self._http.url + made[key] for key in ("store", "frames")}
+
     def delete(self) -> None:
         """Remove its results. Only a job that has ended can be deleted."""
         self._http.request("DELETE", self._path)

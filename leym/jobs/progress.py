@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, select
 
 from leym.jobs.records import FINAL, Fenced, Job, JobState
-from leym.jobs.rows import Base, change_job, dump, get_job
+from leym.jobs.rows import Base, change_job, dump
 from leym.jobs.schema import jobs
 from leym.jobs.totals import count, observe
 from leym.problems import conflict
@@ -72,7 +72,7 @@ class Progress(Base):
         """The job, cancelled unless it had ended; its holder can write no more. Raises Problem 404."""
         now = time.time() if now is None else now
         with self.db.write() as connection:
-            job = get_job(connection, job_id, lock=True)
+            job = self._job(connection, job_id, lock=True)
             if job.final:
                 return job
             ended = replace(job, state=JobState.CANCELLED, epoch=job.epoch + 1, finished_at=now, lease_until=None)
@@ -86,7 +86,7 @@ class Progress(Base):
         """The job, marked as deleted, without frames and checkpoint. Raises Problem 404, and 409 if not ended."""
         now = time.time() if now is None else now
         with self.db.write() as connection:
-            job = get_job(connection, job_id, lock=True)
+            job = self._job(connection, job_id, lock=True)
             if not job.final:
                 raise conflict(f"job {job_id} is {job.state.value}; cancel it before deleting it")
             if job.deleted_at is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 
 from leym.jobs.records import Job, JobState
-from leym.jobs.rows import COLUMNS, Base, check_cursor, chunks, get_job, jobs_of, page_of
+from leym.jobs.rows import COLUMNS, Base, check_cursor, chunks, jobs_of, page_of
 from leym.jobs.schema import jobs, tags
 from leym.jobs.submit import tag_text
 
@@ -18,14 +18,17 @@ class Reading(Base):
     def get(self, job_id: str) -> Job:
         """A deleted job too. Raises Problem 404."""
         with self.db.read() as connection:
-            return get_job(connection, job_id)
+            return self._job(connection, job_id)
 
     def find(self, job_ids: Sequence[str]) -> Jobs:
         """In the order of `job_ids`; those that never were are left out."""
         found: dict[str, Job] = {}
         with self.db.read() as connection:
             for some in chunks(job_ids):
-                found |= {job.id: job for job in jobs_of(connection, select(*COLUMNS).where(jobs.c.id.in_(some)))}
+                found |= {
+                    job.id: job
+                    for job in jobs_of(connection, select(*COLUMNS).where(jobs.c.id.in_(some), *self._own()))
+                }
         return [found[job_id] for job_id in job_ids if job_id in found]
 
     def list(
@@ -43,7 +46,7 @@ class Reading(Base):
         `law` is a name, or name@ and the beginning of a digest. Jobs submitted while someone pages come before the
         first page: no later page repeats or misses a job. Raises Problem 422 for a cursor that is none.
         """
-        statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None))
+        statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), *self._own())
         key = jobs.c.id
         if tag is not None:
             key = tags.c.job

@@ -70,6 +70,7 @@ class Job:
     checkpoint: dict[str, Any] | None
     observables_last: dict[str, Any] | None
     deleted_at: float | None
+    project: str
 
     @property
     def final(self) -> bool:

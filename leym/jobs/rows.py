@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, RowMapping, Select, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, update
 
 from leym.jobs.database import Database
 from leym.jobs.ids import ALPHABET
@@ -21,15 +21,28 @@ COLUMNS = (
     *(jobs.c.epoch, jobs.c.attempts, jobs.c.priority, jobs.c.owner, jobs.c.lease_until, jobs.c.error),
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep, jobs.c.point, jobs.c.manifest),
     *(jobs.c.checkpoint, jobs.c.observables_last, jobs.c.deleted_at),
+    jobs.c.project,
 )
 _JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last")
 _AT_ONCE = 500  # ids in one statement
 
 
 class Base:
-    """What every part of the job table has."""
+    """What every part of the job table has. project: whose rows there are; None for all of them."""
 
     db: Database
+    project: str | None = None
+
+    def _own(self) -> tuple[ColumnElement[bool], ...]:
+        """The condition that a job is one of the project's."""
+        return () if self.project is None else (jobs.c.project == self.project,)
+
+    def _job(self, connection: Connection, job_id: str, *, lock: bool = False) -> Job:
+        """Raises Problem 404, also for a job of another project."""
+        job = get_job(connection, job_id, lock=lock)
+        if self.project not in (None, job.project):
+            raise not_found("job", job_id)
+        return job
 
 
 class _Named(Protocol):

@@ -51,6 +51,7 @@ jobs = Table(
     Column("checkpoint", Text),
     Column("observables_last", Text),
     Column("deleted_at", Double),
+    Column("project", String(64), nullable=False, server_default="default"),
     # not part of a Job
     Column("law_name", Text, nullable=False),
     Column("height", Integer, nullable=False),
@@ -64,6 +65,7 @@ Index("leym_jobs_state", jobs.c.state, jobs.c.id, sqlite_where=_shown, postgresq
 Index("leym_jobs_outbox", jobs.c.state, jobs.c.ticketed_at)
 Index("leym_jobs_law", jobs.c.law_name, jobs.c.id)
 Index("leym_jobs_sweep", jobs.c.sweep, jobs.c.id)
+Index("leym_jobs_project", jobs.c.project, jobs.c.id)
 
 tags = Table(
     "leym_tags",
@@ -90,6 +92,20 @@ sweeps = Table(
     Column("size", Integer, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("cancelled_at", Double),
+    Column("project", String(64), nullable=False, server_default="default"),
+)
+
+tokens = Table(
+    "leym_tokens",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("digest", String(64), nullable=False),  # sha256 of the token
+    Column("name", Text, nullable=False),
+    Column("project", String(64), nullable=False),
+    Column("scopes", Text, nullable=False),  # words
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
 )
 
 workers = Table(

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from leym.fidelity.spec import FidelitySpec
+from leym.identity import DEFAULT
 from leym.jobs.ids import new_id
 from leym.jobs.records import Job, JobState, NewJob, Sweep
 from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of
@@ -21,6 +22,7 @@ from leym.problems import invalid
 from leym.spec import JobSpec
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
+APART = "\x1f"  # between a project and a key; no header holds it
 GRACE_S = 1.0  # the ticket of a job this young is being sent by whoever took the job in
 
 T = TypeVar("T")
@@ -31,6 +33,11 @@ def tag_text(key: str, value: str) -> str:
 
 
 class Submit(Base):
+    @property
+    def owner(self) -> str:
+        """The project of new jobs."""
+        return self.project or DEFAULT
+
     def submit(
         self,
         spec: JobSpec | FidelitySpec,
@@ -47,7 +54,7 @@ class Submit(Base):
         `law` is name@digest. Raises Problem 422 when the key was used for another request.
         """
         now = time.time() if now is None else now
-        job = _job(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, now)
+        job = _job(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, self.owner, now)
 
         def first(connection: Connection, made: str) -> Job:
             return get_job(connection, made)
@@ -70,13 +77,13 @@ class Submit(Base):
         now = time.time() if now is None else now
         sweep = Sweep(new_id(), spec, len(jobs), now, None, {state.value: 0 for state in JobState})
         sweep.counts[JobState.QUEUED.value] = len(jobs)
-        members = [_job(job, sweep.id, now) for job in jobs]
+        members = [_job(job, sweep.id, self.owner, now) for job in jobs]
 
         def first(connection: Connection, made: str) -> tuple[Sweep, list[Job]]:
-            return get_sweep(connection, made), _members(connection, made)
+            return get_sweep(connection, made, self.project), _members(connection, made)
 
         def make(connection: Connection) -> tuple[Sweep, list[Job]]:
-            row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now}
+            row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now, "project": self.owner}
             connection.execute(insert(sweeps), row)
             _insert(connection, members)
             return sweep, members
@@ -99,6 +106,8 @@ class Submit(Base):
                 return make(connection), True
         if not 1 <= len(key) <= KEY_LENGTH:
             raise invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_LENGTH} are allowed")
+        if self.owner != DEFAULT:
+            key = f"{self.owner}{APART}{key}"  # two projects may use the same
         try:
             return self._keyed(key, digest(request), made, now, first, make)
         except IntegrityError:  # someone else (on PostgreSQL) has just used it: now it can be found
@@ -120,7 +129,9 @@ class Submit(Base):
                 connection.execute(insert(requests), row)
                 return make(connection), True
             if found.digest != of_request:
-                raise invalid(f"Idempotency-Key {key!r} was used before, for a request with another body")
+                raise invalid(
+                    f"Idempotency-Key {key.rpartition(APART)[2]!r} was used before, for a request with another body"
+                )
             return first(connection, found.made), False
 
     def unticketed(self, older_than_s: float, limit: int = 100, now: float | None = None) -> list[Job]:
@@ -149,7 +160,7 @@ def _members(connection: Connection, sweep: str) -> list[Job]:
     return jobs_of(connection, select(*COLUMNS).where(jobs.c.sweep == sweep).order_by(jobs.c.id))
 
 
-def _job(new: NewJob, sweep: str | None, now: float) -> Job:
+def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
     return Job(
         id=new_id(),
         state=JobState.QUEUED,
@@ -175,6 +186,7 @@ def _job(new: NewJob, sweep: str | None, now: float) -> Job:
         checkpoint=None,
         observables_last=None,
         deleted_at=None,
+        project=project,
     )
 
 
@@ -213,4 +225,5 @@ def _row(job: Job) -> dict[str, Any]:
         "width": width,
         "remaining": job.steps,
         "frames": 0,
+        "project": job.project,
     }

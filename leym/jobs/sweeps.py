@@ -15,10 +15,10 @@ from leym.jobs.totals import count
 from leym.problems import not_found
 
 
-def get_sweep(connection: Connection, sweep_id: str) -> Sweep:
-    """Raises Problem 404."""
+def get_sweep(connection: Connection, sweep_id: str, project: str | None) -> Sweep:
+    """Raises Problem 404, also for a sweep of another project (None: any)."""
     row = connection.execute(select(sweeps).where(sweeps.c.id == sweep_id)).first()
-    if row is None:
+    if row is None or project not in (None, row.project):
         raise not_found("sweep", sweep_id)
     return _sweeps_of(connection, [row])[0]
 
@@ -41,11 +41,13 @@ class Sweeps(Base):
     def get_sweep(self, sweep_id: str) -> Sweep:
         """Raises Problem 404."""
         with self.db.read() as connection:
-            return get_sweep(connection, sweep_id)
+            return get_sweep(connection, sweep_id, self.project)
 
     def list_sweeps(self, limit: int = 50, cursor: str | None = None) -> tuple[list[Sweep], str | None]:
         """A page, newest first, and the cursor of the next one. Raises Problem 422 for a cursor that is none."""
         statement = select(sweeps).order_by(sweeps.c.id.desc()).limit(limit + 1)
+        if self.project is not None:
+            statement = statement.where(sweeps.c.project == self.project)
         if cursor is not None:
             statement = statement.where(sweeps.c.id < check_cursor(cursor))
         with self.db.read() as connection:
@@ -56,20 +58,20 @@ class Sweeps(Base):
 
         Raises Problem 404, and 422 for a cursor that is none.
         """
-        statement = select(*COLUMNS).where(jobs.c.sweep == sweep_id).order_by(jobs.c.id).limit(limit + 1)
+        statement = select(*COLUMNS).where(jobs.c.sweep == sweep_id, *self._own()).order_by(jobs.c.id).limit(limit + 1)
         if cursor is not None:
             statement = statement.where(jobs.c.id > check_cursor(cursor))
         with self.db.read() as connection:
             found = jobs_of(connection, statement)
             if not found:
-                get_sweep(connection, sweep_id)
+                get_sweep(connection, sweep_id, self.project)
             return page_of(found, limit)
 
     def cancel_sweep(self, sweep_id: str, now: float | None = None) -> int:
         """Cancel the members that have not ended, and say how many those were. Raises Problem 404."""
         now = time.time() if now is None else now
         with self.db.write() as connection:
-            get_sweep(connection, sweep_id)
+            get_sweep(connection, sweep_id, self.project)
             live = (jobs.c.sweep == sweep_id, jobs.c.state.in_(LIVE))
             connection.execute(select(jobs.c.id).where(*live).order_by(jobs.c.id).with_for_update()).all()
             cancelled = connection.execute(

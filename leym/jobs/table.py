@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from leym.jobs.database import Database
 from leym.jobs.leases import Leases
 from leym.jobs.migrate import bring_up_to_date
@@ -9,11 +11,12 @@ from leym.jobs.progress import Progress
 from leym.jobs.reading import Reading
 from leym.jobs.submit import Submit
 from leym.jobs.sweeps import Sweeps
+from leym.jobs.tokens import Tokens
 from leym.jobs.totals import Totals
 from leym.jobs.workers import Workers
 
 
-class JobTable(Submit, Reading, Leases, Progress, Sweeps, Workers, Totals):
+class JobTable(Submit, Reading, Leases, Progress, Sweeps, Workers, Totals, Tokens):
     """Jobs, sweeps and workers in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql+psycopg://...`).
 
     Every method is one transaction, durable when it returns, and may be called from any thread or process. `now`, in
@@ -29,6 +32,12 @@ class JobTable(Submit, Reading, Leases, Progress, Sweeps, Workers, Totals):
         except BaseException:
             self.db.close()
             raise
+
+    def of(self, project: str) -> JobTable:
+        """The same table as one project sees it: jobs and sweeps of others are not there, and new ones are its own."""
+        seen = copy(self)
+        seen.project = project
+        return seen
 
     def close(self) -> None:
         """Close all connections. The table can be used on: it opens new ones."""

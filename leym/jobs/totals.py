@@ -65,7 +65,9 @@ class Totals(Base):
 
     def counts(self) -> dict[str, int]:
         """Jobs in each state; deleted ones left out."""
-        statement = select(jobs.c.state, func.count()).where(jobs.c.deleted_at.is_(None)).group_by(jobs.c.state)
+        statement = (
+            select(jobs.c.state, func.count()).where(jobs.c.deleted_at.is_(None), *self._own()).group_by(jobs.c.state)
+        )
         with self.db.read() as connection:
             found = {state: int(n) for state, n in connection.execute(statement)}
         return {state.value: found.get(state.value, 0) for state in JobState}
@@ -74,7 +76,7 @@ class Totals(Base):
         """Jobs that wait or run, by their fidelity; those without any are left out."""
         statement = (
             select(jobs.c.fidelity, func.count())
-            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None))
+            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.fidelity)
             .order_by(jobs.c.fidelity)
         )
@@ -89,7 +91,7 @@ class Totals(Base):
             select(jobs.c.state, jobs.c.height, jobs.c.width)
             .add_columns(func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
             .add_columns(func.min(jobs.c.created_at).label("oldest"))
-            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None))
+            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.state, jobs.c.height, jobs.c.width)
         )
         with self.db.read() as connection:
@@ -107,7 +109,7 @@ class Totals(Base):
         key = (jobs.c.law, jobs.c.precision, jobs.c.height, jobs.c.width)
         statement = (
             select(*key, func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
-            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None))
+            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(*key)
             .order_by(*key)
         )

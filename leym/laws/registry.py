@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from leym.fidelity.verdicts import cheapest_passing
+from leym.identity import DEFAULT
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.library import newest_digest, places
 from leym.problems import Problem
@@ -72,9 +73,14 @@ def _newest_first(home: Path, bundles: list[Bundle]) -> list[Bundle]:
     return sorted(bundles, key=lambda b: (b.digest == digest, max(_stamp(b.path), default=0)), reverse=True)
 
 
+def registry_of(project: str, data: Path) -> Registry:
+    """The laws shipped with the service and those that a project has added to the data folder."""
+    return Registry(SHIPPED, (data if project == DEFAULT else data / "projects" / project) / "laws")
+
+
 def default_registry() -> Registry:
-    """The laws shipped with the project and those added to the data folder."""
-    return Registry(SHIPPED, settings().data / "laws")
+    """Of the project `default`, in the data folder of this process."""
+    return registry_of(DEFAULT, settings().data)
 
 
 def resolve_precision(bundle: Bundle, requested: str) -> str:
