@@ -115,7 +115,7 @@ def inspect(bundle: Bundle, precision: str, grid: tuple[int, int], slots: int) -
     }
 
 
-def _show(found: dict[str, Any]) -> None:
+def show(found: dict[str, Any]) -> None:
     print(f"{found['law']} {found['precision']} on {found['device']}\n")
     print(f"{'key':<36}{'role':<10}{'format':<8}{'at rest':>10}{'awake':>10}{'error':>9}")
     for layer in found["layers"]:
@@ -148,7 +148,7 @@ def main() -> None:
         found = inspect(bundle, precision, tuple(chosen.grid), chosen.slots)
     except Problem as problem:
         sys.exit(f"leym: {problem.detail}")
-    print(json.dumps(found)) if chosen.json else _show(found)
+    print(json.dumps(found)) if chosen.json else show(found)
 
 
 if __name__ == "__main__":

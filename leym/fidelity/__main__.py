@@ -8,7 +8,7 @@ import logging
 import sys
 
 from leym.fidelity.gate import judge
-from leym.fidelity.plan import PLANS
+from leym.fidelity.options import add_plan_options, chosen_plan
 from leym.fidelity.verdicts import CHEAPEST_FIRST, Verdict, write_verdict
 from leym.laws.registry import default_registry
 from leym.problems import Problem
@@ -31,21 +31,12 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="leym fidelity run", description=__doc__)
     options.add_argument("law", help="name or name@digest")
     options.add_argument("--precision", choices=CHEAPEST_FIRST, default="nf4")
-    options.add_argument("--plan", choices=PLANS, default="standard")
-    options.add_argument("--members", type=int, help="per ensemble; without it a pilot's spread decides")
-    options.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), help="cells, instead of the plan's")
-    options.add_argument("--steps", type=int, help="of each universe, instead of the plan's")
+    add_plan_options(options, "standard")
     options.add_argument("--json", action="store_true", help="the whole verdict as one JSON document")
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
     try:
-        plan = PLANS[chosen.plan]
-        if chosen.members is not None:
-            plan = plan.with_(members=chosen.members, pilot=0, pairs=min(plan.pairs, chosen.members))
-        if chosen.grid is not None:
-            plan = plan.with_(grid=tuple(chosen.grid))
-        if chosen.steps is not None:
-            plan = plan.with_(steps=chosen.steps)
+        plan = chosen_plan(chosen)
         bundle = default_registry().resolve(chosen.law)
         verdict = judge(bundle, chosen.precision, plan)
         place = write_verdict(bundle, verdict)
