@@ -12,10 +12,10 @@ from app.openapi import answers, json_body, media, router
 from app.services import services
 from app.submission import accept_fidelity
 from app.views import job_body, json_answer, verdict_body
-from leym.fidelity.report import report
-from leym.fidelity.spec import FidelityRequest
-from leym.fidelity.verdicts import CHEAPEST_FIRST, read_verdict
 from leym.laws.bundle import Bundle
+from leym.precision.fidelity.report import report
+from leym.precision.fidelity.spec import FidelityRequest
+from leym.precision.fidelity.verdicts import CHEAPEST_FIRST, read_verdict
 from leym.problems import Problem
 
 api = router("fidelity", "Whether a law in few bits is still the law")

@@ -17,12 +17,12 @@ from typing import Any
 
 from leym.engine.device import pick_device
 from leym.engine.engine import Engine
-from leym.fidelity.baselines import run_baselines
-from leym.fidelity.damage import in_two_bits, zeroed
-from leym.fidelity.ensemble import Subject
-from leym.fidelity.gate import judge_against
-from leym.fidelity.plan import PLANS, Plan
 from leym.laws.bundle import Bundle
+from leym.precision.fidelity.baselines import run_baselines
+from leym.precision.fidelity.damage import in_two_bits, zeroed
+from leym.precision.fidelity.ensemble import Subject
+from leym.precision.fidelity.gate import judge_against
+from leym.precision.fidelity.plan import PLANS, Plan
 from tests.laws import lively_law
 
 PLAN = PLANS["small"].with_(grid=(16, 16), members=32, pilot=0, steps=600, damage=0.0, rounds=44)

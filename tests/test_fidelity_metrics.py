@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from leym.fidelity import complexity, dynamics, information, structure
-from leym.fidelity.domains import components, domains, labels_of
-from leym.fidelity.metrics import METRICS, flags, measure, shuffled
+from leym.precision.fidelity import complexity, dynamics, information, structure
+from leym.precision.fidelity.domains import components, domains, labels_of
+from leym.precision.fidelity.metrics import METRICS, flags, measure, shuffled
 
 
 def haar(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from leym.fidelity import complexity, dynamics, statistics, structure
-from leym.fidelity.distributions import kolmogorov_sf, normal_quantile, student_cdf, student_quantile
-from leym.fidelity.domains import components, domains
-from leym.fidelity.information import mutual_information, transfer_entropy
-from leym.fidelity.metrics import METRICS, flags, measure, shuffled
+from leym.precision.fidelity import complexity, dynamics, statistics, structure
+from leym.precision.fidelity.distributions import kolmogorov_sf, normal_quantile, student_cdf, student_quantile
+from leym.precision.fidelity.domains import components, domains
+from leym.precision.fidelity.information import mutual_information, transfer_entropy
+from leym.precision.fidelity.metrics import METRICS, flags, measure, shuffled
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

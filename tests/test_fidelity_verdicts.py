@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from leym.fidelity.plan import PLANS
-from leym.fidelity.verdicts import MetricVerdict, Verdict, from_json, read_verdict, write_verdict
 from leym.laws.registry import resolve_precision
+from leym.precision.fidelity.plan import PLANS
+from leym.precision.fidelity.verdicts import MetricVerdict, Verdict, from_json, read_verdict, write_verdict
 from leym.settings import Settings
 from tests.laws import random_law
 

@@ -15,12 +15,12 @@ import pytest
 
 from leym.client import ProblemError
 from leym.engine.engine import Engine
-from leym.fidelity.ensemble import Subject, evolve
-from leym.fidelity.gate import judge
-from leym.fidelity.guest import Guest
-from leym.fidelity.spec import FidelityRequest, spec_of
-from leym.fidelity.verdicts import from_json, read_verdict, standing, write_verdict
 from leym.laws.registry import Registry
+from leym.precision.fidelity.ensemble import Subject, evolve
+from leym.precision.fidelity.gate import judge
+from leym.precision.fidelity.guest import Guest
+from leym.precision.fidelity.spec import FidelityRequest, spec_of
+from leym.precision.fidelity.verdicts import from_json, read_verdict, standing, write_verdict
 from leym.problems import Problem
 from tests.conftest import Service, until
 from tests.laws import random_law

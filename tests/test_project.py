@@ -23,7 +23,8 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 
 TORCH_FREE = (
     "app leym.spec leym.catalog leym.jobs leym.frames leym.events leym.tickets leym.laws.bundle leym.laws.registry"
-    " leym.laws.library leym.laws.importer leym.fidelity.spec leym.fidelity.verdicts leym.fidelity.report"
+    " leym.laws.library leym.laws.importer leym.precision.fidelity.spec leym.precision.fidelity.verdicts"
+    " leym.precision.fidelity.report"
 )
 
 # Imports every module at or under the packages named in argv[2:], then prints which of argv[1] were loaded by that.

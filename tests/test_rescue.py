@@ -14,14 +14,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from leym.engine.engine import Engine
-from leym.fidelity import frontier
-from leym.fidelity.plan import Plan
-from leym.fidelity.rescue import asleep, rescue
-from leym.fidelity.tune import keep
-from leym.fidelity.verdicts import cheapest_passing, read_verdict
 from leym.laws.bundle import WEIGHTS
 from leym.laws.registry import Registry
 from leym.precision.derived import with_formats
+from leym.precision.fidelity import frontier
+from leym.precision.fidelity.plan import Plan
+from leym.precision.fidelity.rescue import asleep, rescue
+from leym.precision.fidelity.tune import keep
+from leym.precision.fidelity.verdicts import cheapest_passing, read_verdict
 from leym.problems import Problem
 from tests.laws import random_law, write_law
 
@@ -84,7 +84,7 @@ def test_the_frontier_is_told_in_words_and_as_a_picture(found):
 
 
 def test_what_is_kept_is_a_version_with_its_verdict(found, tmp_path, monkeypatch):
-    monkeypatch.setattr("leym.fidelity.tune.settings", lambda: type("S", (), {"data": tmp_path}))
+    monkeypatch.setattr("leym.precision.fidelity.tune.settings", lambda: type("S", (), {"data": tmp_path}))
     kept = keep(found, "spiky", "small")
     there = Registry(tmp_path / "laws").resolve("spiky")
     assert there.ref == kept.ref and there.manifest.policy["nf4"] == {SPOILT: "int8"}

@@ -6,12 +6,12 @@ import logging
 from threading import Thread
 
 from leym.engine.engine import Engine
-from leym.fidelity.gate import judge
-from leym.fidelity.guest import Guest
-from leym.fidelity.spec import FidelitySpec
-from leym.fidelity.verdicts import Verdict, write_verdict
 from leym.jobs.records import Fenced, Job, JobState
 from leym.laws.bundle import Bundle
+from leym.precision.fidelity.gate import judge
+from leym.precision.fidelity.guest import Guest
+from leym.precision.fidelity.spec import FidelitySpec
+from leym.precision.fidelity.verdicts import Verdict, write_verdict
 from leym.problems import Problem
 from leym.settings import settings
 from workers.held import LATER, Held, Place

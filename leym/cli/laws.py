@@ -150,7 +150,7 @@ def quantize(context: typer.Context) -> None:
 @app.command("tune-precision", context_settings=PASS_ON, add_help_option=False)
 def tune_precision(context: typer.Context) -> None:
     """Find the weights that need more bits for a law to pass its gate (needs torch); has a --help of its own."""
-    become("leym.fidelity.tune", context.args)
+    become("leym.precision.fidelity.tune", context.args)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

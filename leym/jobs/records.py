@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from leym.fidelity.spec import FidelitySpec
+from leym.precision.fidelity.spec import FidelitySpec
 from leym.spec import JobSpec
 
 
@@ -53,7 +53,7 @@ class Job:
     spec: dict[str, Any]  # JobSpec, or FidelitySpec, as JSON
     law: str  # name@digest, 64 hex digits
     precision: str  # resolved: never "auto"
-    fidelity: str  # of that precision when the job was taken in: `leym.fidelity.verdicts.standing`
+    fidelity: str  # of that precision when the job was taken in: `leym.precision.fidelity.verdicts.standing`
     d_state: int
     epoch: int
     attempts: int

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from leym.fidelity.spec import FidelitySpec
 from leym.identity import DEFAULT
 from leym.jobs.ids import new_id
 from leym.jobs.records import Job, JobState, NewJob, Sweep
@@ -18,6 +17,7 @@ from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of
 from leym.jobs.schema import jobs, requests, sweeps, tags
 from leym.jobs.sweeps import get_sweep
 from leym.jobs.totals import count
+from leym.precision.fidelity.spec import FidelitySpec
 from leym.problems import invalid
 from leym.spec import JobSpec
 

@@ -7,10 +7,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from leym.fidelity.verdicts import cheapest_passing
 from leym.identity import DEFAULT
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.library import newest_digest, places
+from leym.precision.fidelity.verdicts import cheapest_passing
 from leym.problems import Problem
 from leym.settings import settings
 

@@ -6,8 +6,8 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from leym.fidelity.plots import COLOURS, OUTCOMES, curves, interval_bar, strips
-from leym.fidelity.verdicts import MetricVerdict, Verdict
+from leym.precision.fidelity.plots import COLOURS, OUTCOMES, curves, interval_bar, strips
+from leym.precision.fidelity.verdicts import MetricVerdict, Verdict
 
 STYLE = """
 :root { color-scheme: light dark }

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.engine.run import Checkpoint
-from leym.fidelity.dynamics import distance, exponent, normalised, perturbed, rescaled
-from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
-from leym.fidelity.plan import Plan
-from leym.fidelity.structure import cell_overlap
+from leym.precision.fidelity.dynamics import distance, exponent, normalised, perturbed, rescaled
+from leym.precision.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
+from leym.precision.fidelity.plan import Plan
+from leym.precision.fidelity.structure import cell_overlap
 
 TINY = 1e-12
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.fidelity import dynamics, information, metrics, structure
-from leym.fidelity.domains import labels_of
-from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
-from leym.fidelity.metrics import METRICS
-from leym.fidelity.plan import Plan
-from leym.fidelity.short_range import lyapunov
+from leym.precision.fidelity import dynamics, information, metrics, structure
+from leym.precision.fidelity.domains import labels_of
+from leym.precision.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
+from leym.precision.fidelity.metrics import METRICS
+from leym.precision.fidelity.plan import Plan
+from leym.precision.fidelity.short_range import lyapunov
 
 Sample = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def measure_all(found: Trajectories, *, wrap: bool) -> Measured:
 
 
 def scales_of(pilot: Measured, found: Trajectories, *, wrap: bool, members: int = 8) -> dict[str, float]:
-    """What each effect is divided by, from an ensemble that takes no part in the test (`leym.fidelity.metrics`)."""
+    """What each effect is divided by, from an ensemble that takes no part in the test (see `Metric`)."""
     few = [metrics.shuffled(psi, seed) for psi, seed in zip(found.psi[:members], found.seeds, strict=False)]
     null = [metrics.measure(psi, activity, wrap=wrap) for psi, activity in zip(few, found.activity, strict=False)]
     scales = {}

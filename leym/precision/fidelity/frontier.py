@@ -7,11 +7,11 @@ from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from leym.fidelity.plots import OUTCOMES
-from leym.fidelity.report import STYLE
+from leym.precision.fidelity.plots import OUTCOMES
+from leym.precision.fidelity.report import STYLE
 
 if TYPE_CHECKING:
-    from leym.fidelity.rescue import Effect, Rescue, Tried
+    from leym.precision.fidelity.rescue import Effect, Rescue, Tried
 
 AXES = "bytes at rest; effect on activity"
 MARGIN = 0.05  # shaded

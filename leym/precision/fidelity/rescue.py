@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 
 from leym.engine.device import pick_device
-from leym.fidelity.baselines import Baselines, run_baselines
-from leym.fidelity.ensemble import Laboratory, Subject
-from leym.fidelity.gate import judge_against
-from leym.fidelity.plan import Plan
-from leym.fidelity.verdicts import Verdict
 from leym.laws.bundle import Bundle
 from leym.laws.network import load_weights
 from leym.precision.derived import with_formats
+from leym.precision.fidelity.baselines import Baselines, run_baselines
+from leym.precision.fidelity.ensemble import Laboratory, Subject
+from leym.precision.fidelity.gate import judge_against
+from leym.precision.fidelity.plan import Plan
+from leym.precision.fidelity.verdicts import Verdict
 from leym.precision.policy import SleepingLaw, put_to_sleep
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from leym.fidelity import frontier
-from leym.fidelity.ensemble import an_engine
-from leym.fidelity.options import add_plan_options, chosen_plan
-from leym.fidelity.rescue import Rescue, rescue
-from leym.fidelity.verdicts import write_verdict
 from leym.laws import library
 from leym.laws.bundle import Bundle
 from leym.laws.registry import default_registry
 from leym.precision.derived import with_formats
+from leym.precision.fidelity import frontier
+from leym.precision.fidelity.ensemble import an_engine
+from leym.precision.fidelity.options import add_plan_options, chosen_plan
+from leym.precision.fidelity.rescue import Rescue, rescue
+from leym.precision.fidelity.verdicts import write_verdict
 from leym.problems import Problem
 from leym.settings import settings
 

@@ -7,10 +7,10 @@ import json
 import logging
 import sys
 
-from leym.fidelity.gate import judge
-from leym.fidelity.options import add_plan_options, chosen_plan
-from leym.fidelity.verdicts import CHEAPEST_FIRST, Verdict, write_verdict
 from leym.laws.registry import default_registry
+from leym.precision.fidelity.gate import judge
+from leym.precision.fidelity.options import add_plan_options, chosen_plan
+from leym.precision.fidelity.verdicts import CHEAPEST_FIRST, Verdict, write_verdict
 from leym.problems import Problem
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from leym.fidelity.plan import PLANS, Plan
+from leym.precision.fidelity.plan import PLANS, Plan
 
 
 def add_plan_options(options: argparse.ArgumentParser, default: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from leym.fidelity.plan import PLANS, Plan
+from leym.precision.fidelity.plan import PLANS, Plan
 from leym.spec import LAW_NAME, LIMITS, Grid, Model, Tags
 
 
