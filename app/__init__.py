@@ -12,6 +12,7 @@ def create_app(settings: Settings) -> Flask:
     from app import (
         errors,
         identity,
+        limits,
         metrics,
         openapi,
         routes_events,
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> Flask:
     errors.register(app)
     metrics.register(app)
     identity.register(app)
+    limits.register(app, settings)
     for routes in (
         routes_jobs,
         routes_frames,

@@ -30,7 +30,7 @@ the key, the value and the bound."""
 SCHEMAS = "#/components/schemas/{model}"
 
 _described: dict[str, type[BaseModel]] = {}  # the schemas of `media`, which flask-openapi does not see
-_OF_EVERY_ROUTE = (400, 401, 403, 405, 500, 503)
+_OF_EVERY_ROUTE = (400, 401, 403, 405, 429, 500, 503)
 
 
 def make_app(name: str) -> OpenAPI:

@@ -19,9 +19,11 @@ class Problem(Exception):
         *,
         kind: str = "about:blank",
         errors: list[dict[str, Any]] | None = None,
+        retry_after_s: int | None = None,
     ):
         super().__init__(detail)
         self.status, self.title, self.detail, self.kind, self.errors = status, title, detail, kind, errors or []
+        self.retry_after_s = retry_after_s  # when asking again may help
 
     def as_dict(self) -> dict[str, Any]:
         body: dict[str, Any] = {"type": self.kind, "title": self.title, "status": self.status, "detail": self.detail}

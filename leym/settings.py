@@ -32,6 +32,14 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="a job that was claimed this often without progress has failed")
     autoscale_idle_s: float = Field(300.0, gt=0, description="a worker idle for this long may be drained")
     heartbeat_s: float = Field(2.0, gt=0, description="a worker reports itself this often")
+    quota_jobs: int = Field(0, ge=0, description="jobs of one project that may wait or run; 0: no bound")
+    quota_cell_steps: int = Field(
+        0, ge=0, description="cell-steps that one project may submit in 24 hours; 0: no bound"
+    )
+    max_jobs: int = Field(
+        200_000, ge=0, description="jobs that may wait or run in all; beyond, submissions are answered 503"
+    )
+    rate: str = Field("", description="requests of one caller, e.g. `100/second;5000/hour`; empty: no bound")
     queue: str = Field("leym", description="name of the Celery queue")
     warm: str = Field("", description="buckets ready before a worker is: law/precision/HxW, separated by commas")
 

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, up
 
 from leym.jobs.database import Database
 from leym.jobs.ids import ALPHABET
+from leym.jobs.quotas import Quotas
 from leym.jobs.records import Job, JobState
 from leym.jobs.schema import jobs
 from leym.problems import invalid, not_found
@@ -28,10 +29,14 @@ _AT_ONCE = 500  # ids in one statement
 
 
 class Base:
-    """What every part of the job table has. project: whose rows there are; None for all of them."""
+    """What every part of the job table has. project: whose rows there are; None for all of them.
+
+    quotas: on new jobs.
+    """
 
     db: Database
     project: str | None = None
+    quotas = Quotas()
 
     def _own(self) -> tuple[ColumnElement[bool], ...]:
         """The condition that a job is one of the project's."""

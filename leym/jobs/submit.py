@@ -51,7 +51,8 @@ class Submit(Base):
     ) -> tuple[Job, bool]:
         """The job and whether it was made now. A key used before with the same spec gives the job of then.
 
-        `law` is name@digest. Raises Problem 422 when the key was used for another request.
+        `law` is name@digest. Raises Problem 422 when the key was used for another request, 429 or 503
+        when a quota is reached.
         """
         now = time.time() if now is None else now
         job = _job(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, self.owner, now)
@@ -60,6 +61,7 @@ class Submit(Base):
             return get_job(connection, made)
 
         def make(connection: Connection) -> Job:
+            self.quotas.check(connection, self.owner, [job], now)
             _insert(connection, [job])
             return job
 
@@ -83,6 +85,7 @@ class Submit(Base):
             return get_sweep(connection, made, self.project), _members(connection, made)
 
         def make(connection: Connection) -> tuple[Sweep, list[Job]]:
+            self.quotas.check(connection, self.owner, members, now)
             row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now, "project": self.owner}
             connection.execute(insert(sweeps), row)
             _insert(connection, members)

@@ -1,0 +1,73 @@
+"""How much one project, and the whole service, may have on its hands. Checked where new jobs are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select, text
+
+from leym.jobs.records import LIVE, Job
+from leym.jobs.schema import jobs, totals
+from leym.problems import Problem
+
+DAY_S = 86400.0
+SOON_S, LATER_S = 5, 600  # when to ask again: once some jobs have ended; once a day has moved on a little
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """0 is no bound. live_jobs: of a project, that wait or run; cell_steps_per_day: of a project, submitted in the last
+    24 hours; live_jobs_of_all: beyond it nobody's jobs are taken in."""
+
+    live_jobs: int = 0
+    cell_steps_per_day: int = 0
+    live_jobs_of_all: int = 0
+
+    def check(self, connection: Connection, project: str, new: Sequence[Job], now: float) -> None:
+        """Raises Problem 429 (the project has enough) or 503 (the service has), naming the bound."""
+        if self.live_jobs_of_all:
+            there = _live_of_all(connection)
+            if there + len(new) > self.live_jobs_of_all:
+                detail = f"{there} jobs wait or run, and {len(new)} more would pass the bound {self.live_jobs_of_all}"
+                raise Problem(503, "The service is full", detail, retry_after_s=SOON_S)
+        if (self.live_jobs or self.cell_steps_per_day) and connection.dialect.name == "postgresql":
+            # there two submissions of one project could both see room for one
+            lock = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
+            connection.execute(lock, {"name": f"leym quota {project}"})
+        if self.live_jobs:
+            there = _live(connection, self.live_jobs, project)
+            if there + len(new) > self.live_jobs:
+                detail = f"{there} jobs of project {project!r} wait or run; {len(new)} more would pass its quota"
+                raise Problem(429, "Quota reached", f"{detail} of {self.live_jobs}", retry_after_s=SOON_S)
+        if self.cell_steps_per_day:
+            spent, wanted = _cell_steps(connection, project, now - DAY_S), sum(job.steps * job.cells for job in new)
+            if spent + wanted > self.cell_steps_per_day:
+                detail = (
+                    f"project {project!r} submitted {spent} cell-steps in the last 24 hours; {wanted} more would pass"
+                    f" its quota of {self.cell_steps_per_day}"
+                )
+                raise Problem(429, "Quota reached", detail, retry_after_s=LATER_S)
+
+
+def _live_of_all(connection: Connection) -> int:
+    """From the running totals: cheap with any number of jobs, and near enough for a bound on all of them."""
+    ended = totals.c.succeeded + totals.c.failed + totals.c.cancelled
+    return int(connection.execute(select(func.sum(totals.c.submitted - ended))).scalar_one())
+
+
+def _live(connection: Connection, bound: int, project: str) -> int:
+    """Jobs of a project that have not ended, counted up to the bound."""
+    mine = (jobs.c.project == project, jobs.c.state.in_(LIVE), jobs.c.deleted_at.is_(None))
+    some = select(jobs.c.id).where(*mine).limit(bound).subquery()
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+
+def _cell_steps(connection: Connection, project: str, since: float) -> int:
+    # multiplied here: the sum over many large jobs would not fit SQLite's integers
+    statement = (
+        select(jobs.c.height, jobs.c.width, func.sum(jobs.c.steps))
+        .where(jobs.c.project == project, jobs.c.created_at > since)
+        .group_by(jobs.c.height, jobs.c.width)
+    )
+    return sum(height * width * int(steps) for height, width, steps in connection.execute(statement))
