@@ -11,6 +11,7 @@ def create_app(settings: Settings) -> Flask:
     """The WSGI application. Opens (and, when it is new, creates) the job table and the frame store of `settings`."""
     from app import (
         errors,
+        headers,
         identity,
         limits,
         metrics,
@@ -38,6 +39,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["leym"] = open_services(settings)
     errors.register(app)
     metrics.register(app)
+    headers.register(app)
     identity.register(app)
     limits.register(app, settings)
     for routes in (

@@ -49,7 +49,6 @@ def get_verdict(path: FidelityPath, query: FormatQuery) -> Response:
         return json_answer(said)
     response = Response(report(verdict), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)

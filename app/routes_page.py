@@ -30,8 +30,6 @@ POLICY = "; ".join(
 def index() -> Response:
     response = Response(_document(), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(request)
@@ -44,7 +42,6 @@ def asset(name: str) -> Response:
     response = send_from_directory(STATIC, name, max_age=300)
     if request.args.get("v") == _version(name):
         response.headers["Cache-Control"] = FOREVER
-    response.headers["X-Content-Type-Options"] = "nosniff"
     return response
 
 

@@ -75,7 +75,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     ]
     for r in rows:
         why = ", ".join(r["failed"]) or ", ".join(f"({name})" for name in r["undecided"])
-        why = why if r["alive"] else "a fixed point: nothing to tell"
+        why = why if r["alive"] else "; ".join(filter(None, (why, "baseline frozen")))
         share = r["bytes"] / r["bytes_fp32"]
         lines.append(
             f"| {r['law']} | {r['precision']} | {r['bytes']:,} ({share:.0%} of fp32) | {r['verdict']}"

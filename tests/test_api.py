@@ -15,8 +15,9 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import routes_jobs
+from app import create_app, routes_jobs
 from leym.jobs.records import Worker
+from leym.settings import Settings
 from tests.test_api_support import SPEC, Api, Pretender, done, opened, refused
 
 
@@ -194,3 +195,13 @@ def test_the_app_does_not_import_torch(tmp_path: Path) -> None:
         "import sys, app.errors, app.gunicorn, app.wsgi; sys.exit('torch' in sys.modules or 'workers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_answer_tells_browsers_to_load_and_frame_nothing_by_it(tmp_path):
+    client = create_app(Settings(data=tmp_path)).test_client()
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/v1/jobs", "/v1/jobs/none", "/nothing", "/metrics"):
+        headers = client.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer", path
+        policy = headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy, path
+        assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0], path
