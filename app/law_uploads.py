@@ -45,7 +45,9 @@ def receive(request: Request, name: str, work: Path) -> Bundle:
         elif "checkpoint" in files and set(files) <= {"checkpoint", "config"}:
             _import(request, name, work, folder)
         else:
-            sent = ", ".join(sorted({*files, *request.form})) or "nothing"
+            sent = (
+                ", ".join(sorted({str(name) for name in (*files, *request.form)})) or "nothing"
+            )  # a part may have none
             raise invalid(f"the form has {sent[:200]}; files manifest and weights are taken, or checkpoint and config")
     else:
         detail = f"Content-Type = {request.mimetype[:80]!r}; {ZIP} and {FORM} are taken here"

@@ -6,6 +6,7 @@ the value and the bound.
 
 from __future__ import annotations
 
+import json
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -40,6 +41,15 @@ class LIMITS:
 
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_values(cls, data: Any) -> Any:
+        """No key takes true or false, and Python would count them as 1 and 0."""
+        for key, value in data.items() if isinstance(data, dict) else ():
+            if any(isinstance(v, bool) for v in (value if isinstance(value, list | tuple) else (value,))):
+                raise ValueError(f"{key} = {json.dumps(value)[:80]}: true and false are no values here")
+        return data
 
 
 class ComplexNoise(Model):

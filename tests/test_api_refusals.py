@@ -139,3 +139,11 @@ def test_what_is_not_there_and_what_is_not_allowed(api: Api) -> None:
     refused(api.http.get("/v1/jobs?tag=x"), 422, "tag", pointer="/tag")
     refused(api.http.get(f"/v1/jobs/{ID}?wait=61"), 422, "61", "60", pointer="/wait")
     refused(api.http.get(f"/v1/jobs/{ID}?wait=nan"), 422, pointer="/wait")
+
+
+def test_truth_values_are_no_numbers(api: Api) -> None:
+    """Python takes true for 1."""
+    for key, value in (("seed", False), ("steps", True), ("gamma", True), ("grid", [8, True])):
+        answer = api.http.post("/v1/jobs", json=SPEC | {key: value})
+        assert answer.status_code == 422, key
+        assert f"{key} = " in answer.json["detail"] and "true and false are no values" in answer.json["detail"]
