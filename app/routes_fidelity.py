@@ -10,7 +10,7 @@ from flask import Response, request, url_for
 from app.models import FidelityList, FidelityPath, FormatQuery, IdempotencyHeader, JobBody, LawPath
 from app.openapi import answers, json_body, media, router
 from app.services import services
-from app.submission import accept_fidelity
+from app.submission import accept_fidelity, take_in
 from app.views import job_body, json_answer, verdict_body
 from leym.laws.bundle import Bundle
 from leym.precision.fidelity.report import report
@@ -65,16 +65,7 @@ def judge_law(path: LawPath, header: IdempotencyHeader, body: FidelityRequest) -
     here = services()
     bundle = _law(path.name)
     accepted = accept_fidelity(bundle, body)
-    job, created = here.table.submit(
-        accepted.spec,
-        law=accepted.law,
-        precision=accepted.precision,
-        d_state=accepted.d_state,
-        fidelity=accepted.fidelity,
-        idempotency_key=header.idempotency_key,
-    )
-    if created:
-        here.send([job])
+    job = take_in(here, accepted, header.idempotency_key)
     return json_answer(job_body(job), 202, Location=url_for("jobs.get_job", id=job.id))
 
 

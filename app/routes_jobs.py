@@ -11,7 +11,7 @@ from app.lookup import find_job
 from app.models import IdempotencyHeader, IdPath, JobBody, JobPage, JobsQuery, WaitQuery
 from app.openapi import answers, json_body, router
 from app.services import Services, services
-from app.submission import accept
+from app.submission import accept, take_in
 from app.views import job_body, json_answer
 from leym.frames.layout import job_prefix
 from leym.jobs.records import Job
@@ -34,16 +34,7 @@ def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
     """
     here = services()
     accepted = accept(here, body)
-    job, created = here.table.submit(
-        accepted.spec,
-        law=accepted.law,
-        precision=accepted.precision,
-        d_state=accepted.d_state,
-        fidelity=accepted.fidelity,
-        idempotency_key=header.idempotency_key,
-    )
-    if created:
-        here.send([job])
+    job = take_in(here, accepted, header.idempotency_key)
     location = url_for("jobs.get_job", id=job.id)
     return json_answer(job_body(job), 202, Location=location)
 

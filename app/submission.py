@@ -63,6 +63,21 @@ def accept_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, A
     return accepted
 
 
+def take_in(services: Services, accepted: Accepted, idempotency_key: str | None) -> Job:
+    """The job in the table, its ticket on the way; of a repeated request, the job of then."""
+    job, created = services.table.submit(
+        accepted.spec,
+        law=accepted.law,
+        precision=accepted.precision,
+        d_state=accepted.d_state,
+        fidelity=accepted.fidelity,
+        idempotency_key=idempotency_key,
+    )
+    if created:
+        services.send([job])
+    return job
+
+
 class _Judge:
     """Remembers laws and start states, so that ten thousand members of a sweep read each once."""
 
