@@ -97,6 +97,13 @@ def inspect(bundle: Bundle, precision: str, grid: tuple[int, int], slots: int) -
     device = pick_device()
     weights = load_weights(bundle)
     law = put_to_sleep(bundle, weights, precision, device.operands)
+    memory = asdict(memory_of(law, device, grid, slots)) | {"grid": list(grid), "slots": slots}
+    return weigh(law, weights, device) | {"memory": memory}
+
+
+def weigh(law: SleepingLaw, weights: dict[str, torch.Tensor], device: Device) -> dict[str, Any]:
+    """The report on layers as JSON. weights: float32, as they were before they were put to sleep."""
+    precision = law.precision
     operands = torch.float32 if precision == "fp32" else device.operands
     layers = layers_of(law, weights, operands)
     roles: dict[str, dict[str, int]] = {}
@@ -106,16 +113,16 @@ def inspect(bundle: Bundle, precision: str, grid: tuple[int, int], slots: int) -
         total["bytes_at_rest"] += layer.bytes_at_rest
         total["bytes_awake"] += layer.bytes_awake
     return {
-        "law": bundle.ref,
+        "law": law.bundle.ref,
         "precision": precision,
         "device": device.kind,
         "layers": [asdict(layer) for layer in layers],
         "roles": roles,
-        "memory": asdict(memory_of(law, device, grid, slots)) | {"grid": list(grid), "slots": slots},
     }
 
 
-def show(found: dict[str, Any]) -> None:
+def show_layers(found: dict[str, Any]) -> None:
+    """The report of `weigh`, on standard output."""
     print(f"{found['law']} {found['precision']} on {found['device']}\n")
     print(f"{'key':<36}{'role':<10}{'format':<8}{'at rest':>10}{'awake':>10}{'error':>9}")
     for layer in found["layers"]:
@@ -127,6 +134,10 @@ def show(found: dict[str, Any]) -> None:
         print(
             f"{role:<10}{total['parameters']:>12,} parameters{total['bytes_at_rest']:>12,} B at rest ({per:.3f} each)"
         )
+
+
+def show(found: dict[str, Any]) -> None:
+    show_layers(found)
     memory = found["memory"]
     print(f"\nmemory of {memory['slots']} slots of {memory['grid'][0]}x{memory['grid'][1]} cells, in bytes:")
     for name in ("weights_at_rest", "weights_awake", "state", "activations", "frames_in_flight"):

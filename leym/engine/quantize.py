@@ -1,57 +1,89 @@
-"""`leym laws quantize LAW --precision nf4 --set backbone=int8`: formats of a law's own, kept as a further version."""
+"""What a law weighs in few bits, and versions of it with formats of their own: `leym laws quantize LAW`.
+
+No gate is run: a version made here has no verdict. Exit codes: 0 done, 2 refused.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from leym.engine.inspect import inspect, show
+from leym.engine.device import pick_device
+from leym.engine.inspect import show_layers, weigh
 from leym.laws import library
-from leym.laws.registry import default_registry
-from leym.precision.derived import FORMATS, ROLES, with_formats
-from leym.problems import Problem
+from leym.laws.bundle import Bundle
+from leym.laws.derive import with_policy
+from leym.laws.network import load_weights
+from leym.laws.registry import SHIPPED, Registry
+from leym.precision.formats import policy_with
+from leym.precision.policy import put_to_sleep
+from leym.problems import Problem, invalid
 from leym.settings import settings
 
-
-def formats(words: list[str]) -> dict[str, str]:
-    """`WHERE=FORMAT`, one after the other. Raises ValueError."""
-    found = {}
-    for word in words:
-        where, equals, form = word.partition("=")
-        if not (where and equals and form):
-            raise ValueError(f"--set {word!r}: ROLE=FORMAT or KEY=FORMAT is needed")
-        found[where] = form
-    return found
+REFUSED = 2
 
 
-def main() -> None:
+def quantize(
+    law: Bundle, precision: str, changes: Sequence[str], data: Path, name: str | None = None
+) -> dict[str, Any]:
+    """The report of `inspect.weigh`, of the law or of a version of it with `KEY_OR_ROLE=FORMAT` changes.
+
+    The version is kept in the data folder and "kept" is its reference, else None. Raises Problem 422 for changes that
+    cannot be, or that change nothing.
+    """
+    if name is not None and not changes:
+        raise invalid(f"name = {name!r}: it needs --set; without one no version is made", "/name")
+    device, weights = pick_device(), load_weights(law)
+    before = put_to_sleep(law, weights, precision, device.operands)
+    if not changes:
+        return weigh(before, weights, device) | {"kept": None}
+    policy = policy_with(law, precision, changes)
+    with TemporaryDirectory() as work:
+        why = {"tune_precision": {"source": law.digest, "precision": precision, "set": list(changes)}}
+        made = with_policy(law, Path(work) / "law", precision, policy, name=name, provenance=why)
+        after = put_to_sleep(made, weights, precision, device.operands)
+        if [layer.format for layer in after.layers] == [layer.format for layer in before.layers]:
+            raise invalid(f"set = {', '.join(changes)}: {law.name} has these formats in {precision} already", "/set")
+        kept, _ = library.add_copy(data / "laws", made.path)
+    return weigh(after, weights, device) | {"kept": kept.ref}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="leym laws quantize", description=__doc__)
     options.add_argument("law", help="name or name@digest")
     options.add_argument("--precision", choices=("nf4", "int8", "bf16"), default="nf4")
     options.add_argument(
         "--set",
+        action="extend",
         nargs="+",
-        required=True,
-        metavar="WHERE=FORMAT",
-        help=f"WHERE: a role ({', '.join(ROLES)}) or the beginning of a weight's key; FORMAT: {', '.join(FORMATS)}",
+        default=[],
+        metavar="KEY_OR_ROLE=FORMAT",
+        help="format of a role, or of all matrices whose key begins so; may be given again",
     )
-    options.add_argument("--name", help="of the law that is kept; default: a further version of the same name")
-    options.add_argument("--json", action="store_true")
-    chosen = options.parse_args()
+    options.add_argument("--name", help="of the version that is made; default: the same")
+    options.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    options.add_argument("--data", type=Path, help="data folder; default: LEYM_DATA")
+    chosen = options.parse_args(arguments)
+    data = chosen.data or settings().data
     try:
-        law = default_registry().resolve(chosen.law)
-        with library.scratch(settings().data / "laws") as work:
-            prepared = with_formats(law, chosen.precision, formats(chosen.set), work / "law", name=chosen.name)
-            kept, _ = library.add_version(settings().data / "laws", prepared.path)
-        found = inspect(kept, chosen.precision, (64, 64), 1)
+        law = Registry(SHIPPED, data / "laws").resolve(chosen.law)
+        found = quantize(law, chosen.precision, chosen.set, data, chosen.name)
     except (Problem, ValueError) as error:
-        sys.exit(f"leym laws quantize: {error}")
+        print(f"leym laws quantize: {error}", file=sys.stderr)
+        sys.exit(REFUSED)
     if chosen.json:
-        print(json.dumps({"kept": kept.ref} | found))
+        print(json.dumps(found))
         return
-    show(found)
-    print(f"\nkept: {kept.ref}\nunverified: `leym fidelity run {kept.name} --precision {chosen.precision}` judges it")
+    show_layers(found)
+    if found["kept"]:
+        name = found["kept"].partition("@")[0]
+        print(f"\nkept: {found['kept']}; {name!r} means this version from now on")
+        print(f"unverified: nobody has judged it; leym fidelity run {name} --precision {chosen.precision}")
 
 
 if __name__ == "__main__":

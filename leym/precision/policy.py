@@ -102,11 +102,12 @@ def put_to_sleep(bundle: Bundle, weights: dict[str, Tensor], precision: str, six
     for key, weight in weights.items():
         which = role(bundle.manifest, key, tuple(weight.shape))
         form = format_of(bundle.manifest, precision, key, which)
-        layers.append(Layer(key, which, form, tuple(weight.shape), _encode(form, weight, sixteen)))
+        layers.append(Layer(key, which, form, tuple(weight.shape), encode(form, weight, sixteen)))
     return SleepingLaw(bundle, precision, tuple(layers))
 
 
-def _encode(form: str, weight: Tensor, sixteen: torch.dtype) -> Encoded:
+def encode(form: str, weight: Tensor, sixteen: torch.dtype) -> Encoded:
+    """A weight in a format at rest. `sixteen`: what "16" means on this device."""
     match form:
         case "nf4":
             return NF4.encode(weight)

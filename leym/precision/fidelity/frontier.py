@@ -1,102 +1,150 @@
-"""What a rescue found, for people: a table, and a page with bytes against effects. Torch-free but for its types."""
+"""What a rescue found: tables for the terminal, one JSON document, and a page of bytes against effects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from html import escape
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import Any
 
-from leym.precision.fidelity.plots import OUTCOMES
-from leym.precision.fidelity.report import STYLE
+from leym.precision.fidelity.plots import Point, frontier
+from leym.precision.fidelity.report import number, page, table, tag
+from leym.precision.fidelity.rescue import Effect, Rescue, Tried
 
-if TYPE_CHECKING:
-    from leym.precision.fidelity.rescue import Effect, Rescue, Tried
 
-AXES = "bytes at rest; effect on activity"
-MARGIN = 0.05  # shaded
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 260, 60, 16, 40
+def outcome(found: Rescue) -> str:
+    """One sentence."""
+    law = f"{found.law.name}@{found.law.digest[:12]} in {found.precision}"
+    if found.why_not:
+        return f"{law}: no candidate could pass with {found.plan.members} members per ensemble"
+    if found.passed is None:
+        return f"{law}: no candidate passes, the last rung ({found.ladder}) included"
+    best = found.tried[-1]
+    raised = f"{len(best.raised)} of {len(found.alone)} weights raised" if best.raised else "nothing has to be raised"
+    return f"{law}: rung {best.rung} passes, {best.bytes_at_rest:,} B at rest, {raised}"
+
+
+def as_json(found: Rescue) -> dict[str, Any]:
+    """Numbers that are not finite become null."""
+    return {
+        "law": found.law.ref,
+        "precision": found.precision,
+        "device": found.device,
+        "plan": asdict(found.plan),
+        "bytes_fp32": found.bytes_fp32,
+        "sensitivities": [
+            {
+                "key": a.weight.key,
+                "role": a.weight.role,
+                "format": a.weight.format,
+                "bytes": dict(a.weight.sizes),
+                "score": _or_none(a.weight.score),
+                "one_step_error": _or_none(a.weight.error),
+                "activity": [_or_none(v) for v in a.activity],
+                "lyapunov": [_or_none(v) for v in a.lyapunov],
+            }
+            for a in found.alone
+        ],
+        "candidates": [
+            asdict(t) | {"activity": [_or_none(v) for v in t.activity], "lyapunov": [_or_none(v) for v in t.lyapunov]}
+            for t in by_size(found)
+        ],
+        "judgements": found.judgements,
+        "passed": found.passed is not None,
+        "reasons": found.why_not,
+    }
 
 
 def text(found: Rescue) -> str:
-    """Two tables: what each weight does alone, and what was tried."""
-    lines = [f"{'weight alone':<40}{'format':<8}{'activity':>24}{'lyapunov':>26}{'1st step':>10}"]
-    for s in found.sensitivities:
-        lines.append(f"{s.key:<40}{s.format:<8}{_shown(s.activity):>24}{_shown(s.lyapunov):>26}{s.error:>10.2%}")
-    lines.append(f"\n{'raised':>6}{'bytes at rest':>15}  {'verdict':<26}{'activity':>24}{'lyapunov':>26}")
-    for t in by_size(found.tried):
-        verdict = t.verdict if t.whole else f"{t.verdict} (screening)"
+    """Both tables and the outcome."""
+    lines = []
+    if found.alone:
+        lines.append(f"{'weight alone':<34}{'format':<7}{'activity':>24}{'lyapunov':>24}{'1st step':>10}{'B saved':>9}")
+    for a in found.alone:
+        w = a.weight
+        effects = f"{_shown(a.activity):>24}{_shown(a.lyapunov):>24}"
+        lines.append(f"{w.key:<34}{w.format:<7}{effects}{w.error:>10.2%}{w.saved:>9,}")
+    if found.tried:
         lines.append(
-            f"{len(t.raised):>6}{t.bytes_at_rest:>15,}  {verdict:<26}{_shown(t.activity):>24}{_shown(t.lyapunov):>26}"
+            f"\n{'rung':<6}{'at rest':>12}{'of fp32':>9}  {'by':<8}{'verdict':<14}{'activity':>24}{'lyapunov':>24}"
         )
+    for t in by_size(found):
+        share = t.bytes_at_rest / found.bytes_fp32
+        effects = f"{_shown(t.activity):>24}{_shown(t.lyapunov):>24}"
+        lines.append(f"{t.rung:<6}{t.bytes_at_rest:>12,}{share:>9.1%}  {t.stage:<8}{t.verdict:<14}{effects}")
+        lines += [f"{'':<6}raised {key} to {form}" for key, form in t.raised.items()]
+    lines += ["", outcome(found), *(f"  {reason}" for reason in found.why_not)]
     return "\n".join(lines)
 
 
-def page(found: Rescue) -> str:
-    """One HTML document that needs nothing else."""
-    law, rows = escape(found.law.name), []
-    for t in by_size(found.tried):
-        raised = ", ".join(f"{key}: {form}" for key, form in t.raised.items()) or "nothing"
-        tag = f'<span class="tag" style="background:{OUTCOMES[t.verdict]}">{t.verdict}</span>'
-        cells = [f"{t.bytes_at_rest:,}", _shown(t.activity), _shown(t.lyapunov)]
-        numbers = "".join(f'<td class="n">{cell}</td>' for cell in cells)
-        how = "whole plan" if t.whole else "screening"
-        rows.append(f"<tr><td>{t.rung}</td><td>{tag}</td><td>{how}</td>{numbers}<td>{escape(raised)}</td></tr>")
-    head = "<tr><th>rung</th><th>verdict</th><th>judged by</th><th>bytes at rest</th><th>activity</th>"
-    head += "<th>Lyapunov exponent</th><th>raised</th></tr>"
-    outcome = "No rung passes." if found.found is None else f"The smallest that passes is {found.found[0].ref}."
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{law} in {found.precision}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
-        f"<h1>Which weights of {law} need more bits than {found.precision} gives them</h1><p>{escape(outcome)}</p>"
-        f"{plot(found.tried)}<div class='scroll'><table>{head}{''.join(rows)}</table></div></body></html>\n"
+def html(found: Rescue) -> str:
+    """The page: outcome, frontier as plots and table, sensitivities, design."""
+    plan, rows = found.plan, by_size(found)
+    head = ("rung", "verdict", "by", "members", "bytes at rest", "of fp32", "activity", "Lyapunov exponent", "raised")
+    alone = ("weight", "role", "format", "activity", "Lyapunov exponent", "score", "first step", "bytes saved")
+    plots = "".join(
+        frontier([_point(t, getattr(t, name)) for t in rows], plan.margin, f"effect on {said}")
+        for name, said in (("activity", "activity"), ("lyapunov", "the Lyapunov exponent"))
     )
-
-
-def plot(tried: Sequence[Tried]) -> str:
-    """Bytes at rest against the effect on activity, with its interval, coloured by verdict; hollow: screening only."""
-    shown = [t for t in by_size(tried) if all(map(isfinite, t.activity))]
-    if not shown:
-        return ""
-    sizes = [t.bytes_at_rest for t in shown]
-    low, high = min(sizes), max(max(sizes), min(sizes) + 1)
-    most = max(0.1, *(min(abs(edge), 1.0) for t in shown for edge in t.activity))
-
-    def x(size: float) -> float:
-        return LEFT + 20 + (size - low) / (high - low) * (WIDTH - LEFT - 50)
-
-    def y(effect: float) -> float:
-        return TOP + (1 - max(-1.0, min(1.0, effect / most))) / 2 * (HEIGHT - TOP - BOTTOM)
-
     parts = [
-        f'<rect class="band" x="{LEFT}" y="{y(MARGIN):.1f}" width="{WIDTH - LEFT - 10}"'
-        f' height="{y(-MARGIN) - y(MARGIN):.1f}"/>',
-        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - 10}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>',
+        f"<h1>More bits for {escape(found.law.name)} in {escape(found.precision)}</h1>",
+        f"<p>{escape(outcome(found))}</p>",
+        "".join(f"<p>{escape(reason)}</p>" for reason in found.why_not),
+        f'<p class="quiet">law {escape(found.law.digest)}<br>{escape(found.device)}</p>',
+        "<h2>Frontier</h2>",
+        f"<p>Filled: judged by the whole plan; hollow: by a screening. The band is ±{plan.margin:.0%}.</p>",
+        f'<div class="plots">{plots}</div>',
+        table(head, [_row(t, found.bytes_fp32) for t in rows]),
+        "<h2>Each weight alone</h2>",
+        "<p>Only this one is quantised. The score is the least that both intervals admit; the order is that of the"
+        " ladder: score per byte saved, then error of the first step per byte saved.</p>",
+        table(
+            alone,
+            [
+                [
+                    f"<td>{escape(a.weight.key)}</td><td>{escape(a.weight.role)}</td><td>{escape(a.weight.format)}</td>",
+                    number(_shown(a.activity)),
+                    number(_shown(a.lyapunov)),
+                    number(f"{a.weight.score:.2%}"),
+                    number(f"{a.weight.error:.2%}"),
+                    number(f"{a.weight.saved:,}"),
+                ]
+                for a in found.alone
+            ],
+        ),
+        "<h2>Design</h2>",
+        table(("", ""), [[f"<td>{escape(k)}</td><td>{escape(str(v))}</td>"] for k, v in asdict(plan).items()]),
     ]
-    for t in shown:
-        colour, (value, least, greatest) = OUTCOMES[t.verdict], t.activity
-        at, fill = x(t.bytes_at_rest), colour if t.whole else "Canvas"
-        parts.append(
-            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(least):.1f}" y2="{y(greatest):.1f}" stroke="{colour}"/>'
-            f'<circle cx="{at:.1f}" cy="{y(value):.1f}" r="5" fill="{fill}" stroke="{colour}" stroke-width="2">'
-            f"<title>rung {t.rung}: {t.verdict}, {_shown(t.activity)}</title></circle>"
-        )
-    for effect in (-most, 0.0, most):
-        parts.append(f'<text x="{LEFT - 6}" y="{y(effect) + 4:.1f}" text-anchor="end">{effect:+.0%}</text>')
-    for size in (low, high):
-        parts.append(f'<text x="{x(size):.1f}" y="{HEIGHT - 18}" text-anchor="middle">{size:,}</text>')
-    parts.append(
-        f'<text x="{WIDTH / 2}" y="{HEIGHT - 3}" text-anchor="middle">bytes at rest; effect on activity</text>'
-    )
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="frontier">{"".join(parts)}</svg>'
-    )
+    return page(f"{found.law.name} in {found.precision}: frontier", parts)
 
 
-def by_size(tried: Sequence[Tried]) -> list[Tried]:
-    return sorted(tried, key=lambda t: (t.bytes_at_rest, t.whole))
+def by_size(found: Rescue) -> list[Tried]:
+    return sorted(found.tried, key=lambda t: (t.bytes_at_rest, t.rung, t.members))
+
+
+def _row(t: Tried, fp32: int) -> list[str]:
+    raised = "<br>".join(f"{escape(key)}: {form}" for key, form in t.raised.items()) or "nothing"
+    return [
+        number(str(t.rung)),
+        f"<td>{tag(t.verdict)}</td><td>{t.stage}</td>",
+        number(str(t.members)),
+        number(f"{t.bytes_at_rest:,}"),
+        number(f"{t.bytes_at_rest / fp32:.1%}"),
+        number(_shown(t.activity)),
+        number(_shown(t.lyapunov)),
+        f"<td><small>{raised}</small></td>",
+    ]
+
+
+def _point(t: Tried, effect: Effect) -> Point:
+    label = f"rung {t.rung}, {t.bytes_at_rest:,} B, by {t.stage}: {t.verdict}, {_shown(effect)}"
+    return Point(t.bytes_at_rest, *effect, outcome=t.verdict, solid=t.stage == "gate", label=label)
 
 
 def _shown(effect: Effect) -> str:
     value, low, high = effect
     return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]" if isfinite(value) else "none"
+
+
+def _or_none(value: float) -> float | None:
+    return value if isfinite(value) else None

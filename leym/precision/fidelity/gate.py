@@ -105,13 +105,20 @@ def conclude(
             f"paired fidelity against the floor of unrelated members: {floor_outcome}:"
             f" {floor[0]:+.1%} [{floor[1]:+.1%}, {floor[2]:+.1%}]"
         )
-    if control.outcome != "pass":
-        reasons.append(f"control: baseline against baseline is {control.outcome}: " + "; ".join(control.reasons))
-    if damage is not None and damage.outcome != "fail":
-        reasons.append(f"control: the damaged law is {damage.outcome}, so a pass would mean little")
+    reasons += unsound(control, damage)
     if "fail" in (decision.outcome, floor_outcome):
         return "fail", reasons
     return ("inconclusive" if reasons else "pass"), reasons
+
+
+def unsound(control: Decision, damage: Decision | None) -> list[str]:
+    """What the controls say against any pass by these baselines; empty if they behave."""
+    said = []
+    if control.outcome != "pass":
+        said.append(f"control: baseline against baseline is {control.outcome}: " + "; ".join(control.reasons))
+    if damage is not None and damage.outcome != "fail":
+        said.append(f"control: the damaged law is {damage.outcome}, so a pass would mean little")
+    return said
 
 
 def metric_verdicts(

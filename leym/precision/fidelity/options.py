@@ -6,6 +6,8 @@ import argparse
 
 from leym.precision.fidelity.plan import PLANS, Plan
 
+LEAST = 4  # members, as for a judgement that is a job
+
 
 def add_plan_options(options: argparse.ArgumentParser, default: str) -> None:
     options.add_argument("--plan", choices=PLANS, default=default)
@@ -18,6 +20,8 @@ def chosen_plan(chosen: argparse.Namespace) -> Plan:
     """Raises ValueError for a combination that measures nothing."""
     plan = PLANS[chosen.plan]
     if chosen.members is not None:
+        if chosen.members < LEAST:
+            raise ValueError(f"members = {chosen.members}: it must be at least {LEAST}")
         plan = plan.with_(members=chosen.members, pilot=0, pairs=min(plan.pairs, chosen.members))
     if chosen.grid is not None:
         plan = plan.with_(grid=tuple(chosen.grid))

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from math import isfinite
 
 COLOURS = {"baseline": "#3b6ea8", "second baseline": "#7fa65a", "candidate": "#c0562e"}
 OUTCOMES = {"pass": "#3f8f4f", "fail": "#c0392b", "inconclusive": "#b8860b"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """Of a frontier: a size in bytes, an effect with its interval, an outcome."""
+
+    size: int
+    effect: float
+    low: float
+    high: float
+    outcome: str
+    solid: bool
+    label: str
 
 
 def interval_bar(
@@ -72,6 +86,41 @@ def curves(lines: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: 
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
         parts.append(f'<text x="394" y="{24 + 13 * i}" text-anchor="end" style="fill:{colour}">{escape(name)}</text>')
     return _svg(410, 170, parts, label)
+
+
+def frontier(points: Sequence[Point], margin: float, label: str) -> str:
+    """Size against effect, with its interval, in the colour of its outcome; hollow what is only a screening.
+
+    The margin is shaded. Effects beyond +-100 % (and those that are no numbers) lie on the edge.
+    """
+    if not points:
+        return ""
+    sizes = [p.size for p in points]
+    x = _scale(min(sizes), max(sizes) if max(sizes) > min(sizes) else min(sizes) + 1, 66, 540)
+    seen = [abs(v) for p in points for v in (p.low, p.high) if isfinite(v)]
+    edge = min(1.0, max([2 * margin, *seen]))
+    y = _scale(edge, -edge, 14, 194)
+
+    def at(value: float) -> float:
+        return y(max(-edge, min(edge, value)) if isfinite(value) else -edge)
+
+    parts = [
+        f'<rect x="50" y="{at(margin):.1f}" width="506" height="{at(-margin) - at(margin):.1f}" class="band"/>',
+        '<rect x="50" y="8" width="506" height="192" class="frame"/>',
+        f'<line x1="50" x2="556" y1="{at(0):.1f}" y2="{at(0):.1f}" class="axis"/>',
+        *(f'<text x="46" y="{at(v) + 4:.1f}" text-anchor="end">{v:+.0%}</text>' for v in (-edge, 0.0, edge)),
+        *(f'<text x="{x(s):.1f}" y="214" text-anchor="middle">{s:,}</text>' for s in sorted({min(sizes), max(sizes)})),
+        f'<text x="303" y="214" text-anchor="middle">{escape(label)}, over bytes at rest</text>',
+    ]
+    for p in points:
+        colour, cx = OUTCOMES.get(p.outcome, "#888"), x(p.size)
+        fill = colour if p.solid else "Canvas"
+        parts.append(
+            f'<line x1="{cx:.1f}" x2="{cx:.1f}" y1="{at(p.low):.1f}" y2="{at(p.high):.1f}" stroke="{colour}"/>'
+            f'<circle cx="{cx:.1f}" cy="{at(p.effect):.1f}" r="4.5" style="fill:{fill}" stroke="{colour}"'
+            f' stroke-width="2"><title>{escape(p.label)}</title></circle>'
+        )
+    return _svg(566, 222, parts, label)
 
 
 def _segment(x: Callable[[float], float], low: float, high: float, at: float, y: int, colour: str, edge: float) -> str:

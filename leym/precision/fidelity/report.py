@@ -38,7 +38,7 @@ def report(verdict: Verdict) -> str:
     title = f"{law['name']} in {verdict.precision}: {verdict.verdict}"
     parts = [
         f"<h1>Fidelity of {escape(str(law['name']))} in {escape(verdict.precision)}</h1>",
-        f"<p>{_tag(verdict.verdict)} {MEANING[verdict.verdict]}</p>",
+        f"<p>{tag(verdict.verdict)} {MEANING[verdict.verdict]}</p>",
         _reasons(verdict),
         f'<p class="quiet">law {escape(str(law["digest"]))}<br>{escape(verdict.created)}, {verdict.seconds:.0f} s</p>',
         "<h2>Metrics</h2>",
@@ -63,11 +63,7 @@ def report(verdict: Verdict) -> str:
             | verdict.versions
         ),
     ]
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
-    )
+    return page(title, parts)
 
 
 def _reasons(verdict: Verdict) -> str:
@@ -78,24 +74,24 @@ def _reasons(verdict: Verdict) -> str:
 def _metrics(verdict: Verdict) -> str:
     head = ("metric", "outcome", "effect and interval", "effect", "interval", "TOST p", "baseline", "candidate")
     rest = ("W1 ratio", "KS p (Holm)", "power", "members for 80 %")
-    return _table(head + rest, [_metric_row(m, verdict.plan["margin"]) for m in verdict.metrics])
+    return table(head + rest, [_metric_row(m, verdict.plan["margin"]) for m in verdict.metrics])
 
 
 def _metric_row(m: MetricVerdict, margin: float) -> list[str]:
     kind = "" if m.deciding else ' <span class="quiet">not deciding</span>'
     return [
         f"<td>{escape(m.name)}<br><small>{escape(m.what)}</small></td>",
-        f"<td>{_tag(m.outcome)}{kind}</td>",
+        f"<td>{tag(m.outcome)}{kind}</td>",
         f"<td>{interval_bar(m.effect, m.low, m.high, margin, m.outcome, m.control)}</td>",
-        _number(f"{m.effect:+.2%}"),
-        _number(f"{m.low:+.2%} to {m.high:+.2%}"),
-        _number(f"{m.p:.2g}"),
-        _number(f"{m.baseline_mean:.4g} ± {m.baseline_sd:.2g}"),
-        _number(f"{m.candidate_mean:.4g} ± {m.candidate_sd:.2g}"),
-        _number(f"{m.wasserstein_ratio:.2f}"),
-        _number(f"{m.ks_p:.2g}"),
-        _number(f"{m.power:.0%}"),
-        _number(str(m.members_needed)),
+        number(f"{m.effect:+.2%}"),
+        number(f"{m.low:+.2%} to {m.high:+.2%}"),
+        number(f"{m.p:.2g}"),
+        number(f"{m.baseline_mean:.4g} ± {m.baseline_sd:.2g}"),
+        number(f"{m.candidate_mean:.4g} ± {m.candidate_sd:.2g}"),
+        number(f"{m.wasserstein_ratio:.2f}"),
+        number(f"{m.ks_p:.2g}"),
+        number(f"{m.power:.0%}"),
+        number(str(m.members_needed)),
     ]
 
 
@@ -107,8 +103,8 @@ def _distributions(verdict: Verdict) -> str:
         if values:
             shown = {name: [float("nan") if v is None else v for v in sample] for name, sample in samples.items()}
             cells = (strips(shown, 420), f"{min(values):.4g}", f"{max(values):.4g}")
-            rows.append([f"<td>{escape(m.name)}</td>", f"<td>{cells[0]}</td>", _number(cells[1]), _number(cells[2])])
-    return _table(("metric", "members", "least", "greatest"), rows)
+            rows.append([f"<td>{escape(m.name)}</td>", f"<td>{cells[0]}</td>", number(cells[1]), number(cells[2])])
+    return table(("metric", "members", "least", "greatest"), rows)
 
 
 def _time(verdict: Verdict) -> str:
@@ -141,17 +137,17 @@ def _controls(verdict: Verdict) -> str:
         [
             f"<td>{escape(name)}</td>",
             f"<td>must {escape(said['must'])}</td>",
-            f"<td>{_tag(said['outcome'])}</td>",
+            f"<td>{tag(said['outcome'])}</td>",
             f"<td>{escape('; '.join(said['reasons'][:3]))}</td>",
         ]
         for name, said in verdict.controls.items()
     ]
     flags = "; ".join(f"{who}: {flags}" for who, flags in verdict.flags.items() if flags) or "none"
-    return _table(("control", "", "outcome", "first reasons"), rows) + f"<p>Flags: {escape(flags)}</p>"
+    return table(("control", "", "outcome", "first reasons"), rows) + f"<p>Flags: {escape(flags)}</p>"
 
 
 def _pairs(said: dict[str, Any]) -> str:
-    return _table(
+    return table(
         ("", ""), [[f"<td>{escape(str(key))}</td>", f"<td>{escape(_plain(v))}</td>"] for key, v in said.items()]
     )
 
@@ -160,15 +156,24 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+def page(title: str, parts: list[str]) -> str:
+    """One HTML document that needs nothing else."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def table(head: tuple[str, ...], rows: list[list[str]]) -> str:
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
     top = "".join(f"<th>{escape(name)}</th>" for name in head) if any(head) else ""
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _number(text: str) -> str:
+def number(text: str) -> str:
     return f'<td class="n">{escape(text)}</td>'
 
 
-def _tag(outcome: str) -> str:
+def tag(outcome: str) -> str:
     return f'<span class="tag" style="background:{OUTCOMES.get(outcome, "#666")}">{escape(outcome)}</span>'

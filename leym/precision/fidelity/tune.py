@@ -1,75 +1,71 @@
-"""`leym laws tune-precision LAW`: search for the weights that need more bits, and keep the smallest law that passes."""
+"""`leym laws tune-precision LAW`: find the weights that need more bits, and keep the smallest law that passes.
+
+Exit codes: 0 a law passes and is kept, 1 none passes and nothing is written, 2 refused.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import re
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from leym.laws import library
-from leym.laws.bundle import Bundle
-from leym.laws.registry import default_registry
-from leym.precision.derived import with_formats
+from leym.laws.bundle import NAME, Bundle
+from leym.laws.registry import SHIPPED, Registry
 from leym.precision.fidelity import frontier
-from leym.precision.fidelity.ensemble import an_engine
 from leym.precision.fidelity.options import add_plan_options, chosen_plan
-from leym.precision.fidelity.rescue import Rescue, rescue
-from leym.precision.fidelity.verdicts import write_verdict
+from leym.precision.fidelity.rescue import keep, rescue
 from leym.problems import Problem
 from leym.settings import settings
 
-NONE_PASSES = 1  # exit code
+REFUSED, NONE_PASSES = 2, 1
 
 
-def keep(found: Rescue, name: str, plan: str) -> Bundle:
-    """The law that was found, as a new version in the data folder, with its verdict beside it."""
-    assert found.found is not None
-    candidate, verdict = found.found
-    folder = settings().data / "laws"
-    with library.scratch(folder) as work:
-        formats = candidate.manifest.policy[found.precision]  # type: ignore[index]
-        why = {"tuned_for": found.precision, "plan": plan, "verdict": verdict.verdict}
-        prepared = with_formats(found.law, found.precision, formats, work / "law", name=name, why=why)
-        kept, _ = library.add_version(folder, prepared.path)
-    said = verdict.law | {"name": name, "digest": kept.digest, "source": found.law.digest}
-    write_verdict(kept, replace(verdict, law=said))
-    return kept
-
-
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     options = argparse.ArgumentParser(prog="leym laws tune-precision", description=__doc__)
     options.add_argument("law", help="name or name@digest")
     options.add_argument("--precision", choices=("nf4", "int8"), default="nf4")
     add_plan_options(options, "small")
     options.add_argument("--name", help="of the law that is kept; default: a further version of the same name")
-    options.add_argument("--report", type=Path, metavar="FILE.html", help="save the frontier as a page with a plot")
+    options.add_argument("--report", type=Path, metavar="FILE.html", help="save the frontier as a page with plots")
     options.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    chosen = options.parse_args()
+    options.add_argument("--data", type=Path, help="data folder; default: LEYM_DATA")
+    chosen = options.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
+    data = chosen.data or settings().data
     try:
-        law = default_registry().resolve(chosen.law)
         plan = chosen_plan(chosen)
-        with TemporaryDirectory() as folder, an_engine(None, min(max(plan.members, plan.pilot), 64)) as engine:
-            found = rescue(engine, law, chosen.precision, plan, Path(folder), lambda text: print(text, file=sys.stderr))
-            kept = keep(found, chosen.name or law.name, chosen.plan) if found.found else None
+        if chosen.name is not None and not re.match(NAME, chosen.name):
+            raise ValueError(f"name = {chosen.name!r}: it must match {NAME}")
+        if chosen.report is not None and not chosen.report.parent.is_dir():
+            raise ValueError(f"report = {str(chosen.report)!r}: there is no folder {str(chosen.report.parent)!r}")
+        law = Registry(SHIPPED, data / "laws").resolve(chosen.law)
+        found = rescue(law, chosen.precision, plan, told=_say)
     except (Problem, ValueError) as error:
-        sys.exit(f"leym laws tune-precision: {error}")
-    if chosen.report:
-        chosen.report.write_text(frontier.page(found), encoding="utf-8")
+        _say(f"leym laws tune-precision: {error}")
+        sys.exit(REFUSED)
+    if chosen.report is not None:
+        chosen.report.write_text(frontier.html(found), encoding="utf-8")
+    kept = keep(found, data, chosen.name) if found.passed else None
     if chosen.json:
-        parts = {"sensitivities": map(asdict, found.sensitivities), "tried": map(asdict, found.tried)}
-        said = {name: list(rows) for name, rows in parts.items()}
-        print(json.dumps({"law": law.ref, "precision": chosen.precision, "kept": kept and kept.ref} | said))
+        print(json.dumps(frontier.as_json(found) | {"kept": kept.ref if kept else None}, allow_nan=False))
     else:
         print(frontier.text(found))
-        print(
-            f"\nkept: {kept.ref}" if kept else f"\nno rung passes: {law.ref} has no {chosen.precision} that is the law"
-        )
+        print(_kept(law, kept))
     sys.exit(0 if kept else NONE_PASSES)
+
+
+def _kept(law: Bundle, kept: Bundle | None) -> str:
+    if kept is None:
+        return "nothing is written"
+    return f"the verdict is kept with {kept.ref}" if kept.digest == law.digest else f"kept: {kept.ref}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
