@@ -56,7 +56,7 @@ def as_json(found: Rescue) -> dict[str, Any]:
 
 
 def text(found: Rescue) -> str:
-    """Both tables and the outcome."""
+    """Both tables and the outcome. A row says what it raises beyond the row above."""
     lines = []
     if found.alone:
         lines.append(f"{'weight alone':<34}{'format':<7}{'activity':>24}{'lyapunov':>24}{'1st step':>10}{'B saved':>9}")
@@ -68,11 +68,13 @@ def text(found: Rescue) -> str:
         lines.append(
             f"\n{'rung':<6}{'at rest':>12}{'of fp32':>9}  {'by':<8}{'verdict':<14}{'activity':>24}{'lyapunov':>24}"
         )
+    above: dict[str, str] = {}
     for t in by_size(found):
         share = t.bytes_at_rest / found.bytes_fp32
         effects = f"{_shown(t.activity):>24}{_shown(t.lyapunov):>24}"
         lines.append(f"{t.rung:<6}{t.bytes_at_rest:>12,}{share:>9.1%}  {t.stage:<8}{t.verdict:<14}{effects}")
-        lines += [f"{'':<6}raised {key} to {form}" for key, form in t.raised.items()]
+        lines += [f"{'':<6}raised {key} to {form}" for key, form in t.raised.items() if above.get(key) != form]
+        above = t.raised
     lines += ["", outcome(found), *(f"  {reason}" for reason in found.why_not)]
     return "\n".join(lines)
 

@@ -192,12 +192,14 @@ class _Search:
 
     def alone(self, weight: Weight, screening: Baselines) -> Alone:
         """Every other matrix in fp32. Only what orders the weights is run."""
-        plan = screening.plan.with_(deciding=("activity", "lyapunov"), paired_steps=1, permutations=1)
+        names = tuple(name for name in ("activity", "lyapunov") if name in screening.b.values)
+        plan = screening.plan.with_(deciding=names, paired_steps=1, permutations=1)
         formats = dict.fromkeys(self.formats, "fp32") | {weight.key: weight.format}
         verdict = self.judged(formats, replace(screening, plan=plan))
         activity, lyapunov = effects(verdict)
         error = float(verdict.paired.get("one_step_error", nan))
-        scored = replace(weight, score=max(_sure(activity), _sure(lyapunov)), error=error if isfinite(error) else inf)
+        score = max(_sure(effect) for effect in (activity, lyapunov)[: len(names)])
+        scored = replace(weight, score=score, error=error if isfinite(error) else inf)
         self.told(f"{weight.key} alone in {weight.format}: {scored.score:.1%} at least, first step off by {error:.2%}")
         return Alone(scored, activity, lyapunov)
 
