@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -45,6 +46,16 @@ def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
     formats = formats_of(own, "nf4") | {"down1.1.conv_block.0.weight": "nf4"}
     again = with_policy(own, tmp_path / "again", "nf4", policy_for(own, "nf4", formats))
     assert formats_of(again, "nf4") == formats and formats["down1.1.conv_block.3.weight"] == "bf16"
+
+
+def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
+    law = read_bundle(data / "laws" / "some")
+    short, long = "net.0.weight", "net.0.weight_v"
+    vars(law)["tensors"] = dict.fromkeys((short, long), ("F32", (8, 8, 1, 1)))
+    policy = policy_for(law, "nf4", {short: "int8", long: "nf4"})
+    law = dataclasses.replace(law, manifest=law.manifest.model_copy(update={"policy": {"nf4": policy}}))
+    vars(law)["tensors"] = dict.fromkeys((short, long), ("F32", (8, 8, 1, 1)))
+    assert formats_of(law, "nf4") == {short: "int8", long: "nf4"}
 
 
 @pytest.mark.parametrize(
