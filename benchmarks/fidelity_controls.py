@@ -30,18 +30,18 @@ SHARES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of weights set to zero
 FIRST, APART = 10_000_000, 1000  # seeds of the first draw, and from draw to draw
 
 
-def against_itself(engine: Engine, law: Bundle, draws: int) -> dict[str, Any]:
+def against_itself(engine: Engine, law: Bundle, draws: range) -> dict[str, Any]:
     """Outcomes of the law against itself, and what was undecided or refused in them."""
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
-    for i in range(draws):
+    for i in draws:
         plan = PLAN.with_(seed=FIRST + APART * i)
         verdict = judge_against(engine, run_baselines(engine, law, plan), Subject(law, "fp32", plan.gamma))
         outcomes[verdict.verdict] += 1
         reasons.update(": ".join(reason.split(": ")[:2]) for reason in verdict.reasons)
         if (i + 1) % 10 == 0:
             print(f"{i + 1} draws: {dict(outcomes)}", flush=True)
-    return {"draws": draws, "outcomes": dict(outcomes), "reasons": dict(reasons)}
+    return {"draws": [draws.start, draws.stop], "outcomes": dict(outcomes), "reasons": dict(reasons)}
 
 
 def damages(engine: Engine, law: Bundle, plan: Plan, folder: Path) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def damages(engine: Engine, law: Bundle, plan: Plan, folder: Path) -> dict[str, 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_controls", description=__doc__)
-    options.add_argument("--draws", type=int, default=100)
+    options.add_argument("--draws", type=int, nargs=2, default=(0, 100), metavar=("FIRST", "END"))
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_controls.json"))
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -73,7 +73,7 @@ def main() -> None:
         engine = Engine(PLAN.members)
         engine.start()
         found = {"device": pick_device().kind, "damages": damages(engine, law, PLAN, Path(folder))}
-        found["itself"] = against_itself(engine, law, chosen.draws)
+        found["itself"] = against_itself(engine, law, range(*chosen.draws))
         engine.stop()
     found["seconds"] = round(monotonic() - began)
     chosen.file.parent.mkdir(parents=True, exist_ok=True)

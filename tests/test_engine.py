@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import sleep
+
 import numpy as np
 import pytest
 import torch
@@ -287,3 +289,39 @@ def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
     assert info["lane_steps"] == 30 * attributes["rung"] and info["busy"] == 0
     assert attributes["compiled"] is False and "threads" in attributes["device"]
     assert info["buckets"][0]["bytes_at_rest"] < info["buckets"][0]["bytes_awake"]
+
+
+def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, law):
+    class Slow(dict):  # a bucket is away from its table for a moment at every admission: make it a long one
+        def pop(self, *arguments):
+            bucket = super().pop(*arguments)
+            sleep(0.05)
+            return bucket
+
+    class Asking(RecordingSink):
+        def admitted(self):
+            super().admitted()
+            self.attributes = engine.attributes(self.run)
+
+    engine = engines(slots=8)
+    engine.warm(law, "nf4", (16, 16))
+    engine.buckets = Slow(engine.buckets)
+    runs = [a_run(law, id=f"asking-{i}") for i in range(8)]
+    for run in runs:
+        run.sink = Asking()
+        run.sink.run = run
+        engine.submit(run)
+    for run in runs:
+        assert run.sink.over.wait(10) and run.sink.attributes["precision"] == "nf4"
+
+
+def test_a_run_knows_how_it_was_computed_when_its_bucket_has_left(engines, law, monkeypatch):
+    monkeypatch.setattr("leym.engine.engine.RESIDENT", 0)
+    engine, run = engines(slots=2), a_run(law, id="first")
+    engine.submit(run)
+    run.sink.wait()
+    later = a_run(law, id="later", precision="int8")
+    engine.submit(later)
+    later.sink.wait()
+    assert run.bucket not in engine.buckets
+    assert engine.attributes(run)["precision"] == run.precision

@@ -90,6 +90,9 @@ class Bucket:
         return batch
 
 
+KEPT = 32  # encoded laws at hand; a bucket holds on to its own anyway
+
+
 class LawShelf:
     """Laws awake on the device, by digest and precision: decoded once, shared by their buckets."""
 
@@ -103,4 +106,7 @@ class LawShelf:
         key = (bundle.digest, precision)
         if key not in self._asleep:
             self._asleep[key] = put_to_sleep(bundle, load_weights(bundle), precision, self.device.operands)
+        self._asleep[key] = self._asleep.pop(key)  # last in the order of use
+        for old in list(self._asleep)[: max(0, len(self._asleep) - KEPT)]:
+            del self._asleep[old]
         return AwakeLaw(self._asleep[key], self.device, compile=self.compile, on_degraded=self.degraded.append)

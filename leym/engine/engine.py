@@ -122,15 +122,9 @@ class Engine:
         self._courier.close()
 
     def attributes(self, run: Run) -> dict[str, Any]:
-        """What a result must say of how it was computed: the same values give the same bits."""
-        bucket = self.buckets[run.bucket]
-        return {
-            "rung": bucket.rung,
-            "precision": run.precision,
-            "operands": str(bucket.law.operands).removeprefix("torch."),
-            "compiled": bucket.law.compiled,
-            "device": self.device.kind,
-        }
+        """What a result must say of how it was computed: the same values give the same bits. Of a run that was seated;
+        also when its bucket has left the device since."""
+        return dict(run.computed_by)
 
     def info(self) -> dict[str, Any]:
         """A snapshot for heartbeats and metrics."""
@@ -223,6 +217,13 @@ class Engine:
         if not batch.active:  # a batch that comes back to work starts level with the others
             batch.used_s = min((b.used_s for b in self._batches() if b.active), default=0.0)
         fresh = run.start is None
+        run.computed_by = {
+            "rung": bucket.rung,
+            "precision": run.precision,
+            "operands": str(bucket.law.operands).removeprefix("torch."),
+            "compiled": bucket.law.compiled,
+            "device": self.device.kind,
+        }
         slot = batch.admit(run)
         self._post(run, run.sink.admitted)
         if fresh:

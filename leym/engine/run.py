@@ -76,6 +76,7 @@ class Run:
     observe: Observe | None = None
     start: Checkpoint | None = None
     priority: int = 4
+    computed_by: dict[str, Any] = field(default_factory=dict, repr=False)  # the engine's, from its slot on
     _origin: NDArray[np.complex64] | None = field(default=None, repr=False)
 
     @property

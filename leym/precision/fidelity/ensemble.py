@@ -5,10 +5,9 @@ The sinks keep frames in memory; a job's batches, bits and precision are those o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import count
 from threading import Event
 from time import monotonic
@@ -74,7 +73,6 @@ class Keeper:
     """A sink that keeps the frames after step `after`."""
 
     after: int
-    seated: Callable[[], None] = lambda: None
     psi: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
     activity: dict[int, float] = field(default_factory=dict)
     end: Checkpoint | None = None
@@ -83,7 +81,6 @@ class Keeper:
 
     def admitted(self) -> None:
         self.heard = monotonic()
-        self.seated()
 
     def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
         self.heard = monotonic()
@@ -140,7 +137,6 @@ def evolve(
     record, observe = (Recording(field="psi", every=every),), Observe(every=every, names=("activity",))
     engine.warm(subject.law, subject.precision, grid)
     runs: list[tuple[Run, Keeper]] = []
-    attributes: dict[str, Any] = {}
     for i, seed in enumerate(seeds):
         start = starts[i] if starts else None
         begin = start.step if start else 0
@@ -148,7 +144,6 @@ def evolve(
         name = f"fidelity-{next(_number)}"
         law, precision, gamma, initial = subject.law, subject.precision, subject.gamma, ComplexNoise()
         run = Run(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
-        sink.seated = partial(_note, attributes, engine, run)  # later its bucket may have left the device
         runs.append((run, sink))
     for run, _ in runs:
         engine.submit(run)
@@ -168,13 +163,8 @@ def evolve(
         [run.seed for run, _ in good],
         [run.seed for run, sink in runs if sink.end is None],
         frames,
-        attributes,
+        engine.attributes(runs[0][0]),
     )
-
-
-def _note(attributes: dict[str, Any], engine: Laboratory, run: Run) -> None:
-    if not attributes:
-        attributes.update(engine.attributes(run))
 
 
 def _wait(run: Run, sink: Keeper, runs: list[tuple[Run, Keeper]]) -> None:
