@@ -16,6 +16,7 @@ def create_app(settings: Settings) -> Flask:
         limits,
         metrics,
         openapi,
+        pressure,
         routes_events,
         routes_fidelity,
         routes_frames,
@@ -36,12 +37,13 @@ def create_app(settings: Settings) -> Flask:
     app = openapi.make_app(__name__)
     app.request_class = StrictRequest
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
-    app.extensions["leym"] = open_services(settings)
+    here = app.extensions["leym"] = open_services(settings)
     errors.register(app)
     metrics.register(app)
     headers.register(app)
     identity.register(app)
     limits.register(app, settings)
+    pressure.register(app, here.disk)
     for routes in (
         routes_jobs,
         routes_frames,

@@ -1,9 +1,9 @@
-"""Jobs as the routes look them up: a deleted one is gone, and says so."""
+"""Jobs as the routes look them up: a deleted one is gone, and so are results that have expired, and they say so."""
 
 from __future__ import annotations
 
 from app.services import Services
-from leym.frames.reader import FrameReader
+from leym.frames.reader import FrameReader, check_there
 from leym.jobs.records import Job
 from leym.problems import Problem
 
@@ -17,6 +17,7 @@ def find_job(services: Services, job_id: str) -> Job:
 
 
 def reader_of(services: Services, job_id: str) -> tuple[Job, FrameReader]:
-    """A job and the reader of its frames. Raises like `find_job`."""
+    """A job and the reader of its frames. Raises like `find_job`, and Problem 410 when they have expired."""
     job = find_job(services, job_id)
+    check_there(job)
     return job, FrameReader(services.store, job, lambda: services.table.get(job_id))

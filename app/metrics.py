@@ -68,6 +68,7 @@ def exposition(services: Services) -> Response:
         counted = _here
     table = CollectorRegistry()
     table.register(TableCollector(services))
+    table.register(StorageCollector(services))
     return Response(generate_latest(counted) + generate_latest(table), content_type=CONTENT_TYPE_LATEST)
 
 
@@ -140,6 +141,26 @@ class TableCollector:
         found = self.services.table.latencies()
         yield _histogram("leym_job_queue_wait_seconds", "From submission to start, of finished jobs.", found["wait"])
         yield _histogram("leym_job_duration_seconds", "From submission to end, of finished jobs.", found["total"])
+
+
+class StorageCollector:
+    """Room for results; no free bytes of a store that is no folder."""
+
+    def __init__(self, services: Services):
+        self.services = services
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            found = self.services.disk.state()
+        except OSError as error:
+            log.warning("no metrics of the store's disk: %s", error)
+            return
+        if found["free_bytes"] is not None:
+            yield _gauge("leym_store_free_bytes", "Bytes free where the store has its files.", found["free_bytes"])
+        yield _gauge("leym_store_admits", "0 while submissions are refused for want of room.", found["admits"])
 
 
 def alive_s(services: Services) -> float:

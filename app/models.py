@@ -69,9 +69,12 @@ class JobBody(Body):
     error: dict[str, Any] | None = Field(description="why it failed, as a problem")
     verdict: Verdict | None = Field(description="what a fidelity job found; null of other jobs and before its end")
     observables: dict[str, float | None] | None = Field(description="the last numbers observed")
-    created_at: str = Field(description="RFC 3339, UTC, like the other two")
+    created_at: str = Field(description="RFC 3339, UTC, like the other three")
     started_at: str | None
     finished_at: str | None
+    expires_at: str | None = Field(
+        description="from then on its results are 410 Gone; null before the job's end, and of results kept for ever"
+    )
     queue: Times
     links: dict[str, str] = Field(description="self, events, frames, observables, store, cancel")
 
@@ -193,7 +196,14 @@ class WorkerList(Body):
     next: str | None = None
 
 
+class StorageBody(Body):
+    free_bytes: int | None = Field(description="where a store of files has its folder; null for other stores")
+    free_min_bytes: int = Field(description="LEYM_DISK_FREE_MIN")
+    admits: bool = Field(description="false: jobs, sweeps and states are answered 507 until there is room")
+
+
 class QueueBody(Body):
+    storage: StorageBody
     states: dict[str, int] = Field(description="jobs per state")
     jobs: int = Field(description="that wait or run")
     cell_steps: int = Field(description="left to do of them")

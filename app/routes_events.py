@@ -49,7 +49,7 @@ def stream_events(header: EventsHeader, path: IdPath, query: EventsQuery) -> Res
     here = services()
     after = _step(header.last_event_id or query.last_event_id)
     cursor = here.events.cursor(path.id)  # before the row is read, so that no wake-up falls in between
-    job = find_job(here, path.id)
+    job = _readable(find_job(here, path.id))
     metrics.STREAMS.inc()
     response = Response(_events(here, job, after, cursor), content_type="text/event-stream; charset=utf-8")
     response.headers["Cache-Control"] = "no-store"
@@ -92,13 +92,12 @@ def _follow(here: Services, job: Job, after: int, cursor: str | None) -> Iterato
             spoke = now
             yield ": still here\n\n"
         cursor = here.events.wait(job.id, cursor, min(LOOK_S, spoke + HEARTBEAT_S - now))
-        job = _again(here, job)
+        job = _readable(here.table.get(job.id))
 
 
-def _again(here: Services, job: Job) -> Job:
-    """The row now. Of a job deleted meanwhile, the end that it had must still be told, without its frames."""
-    found = here.table.get(job.id)
-    return found if found.deleted_at is None else replace(found, manifest={})
+def _readable(job: Job) -> Job:
+    """Of a job deleted meanwhile or expired, the end that it had must still be told, without its frames."""
+    return replace(job, manifest={}) if job.gone(time.time()) else job
 
 
 def _state(job: Job) -> dict[str, Any]:

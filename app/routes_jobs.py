@@ -25,7 +25,7 @@ LOOK_S = 1.0  # a waiter looks by itself this often: a wake-up may be lost, and 
 ACCEPTED = json_body(JobBody, "The job was taken in", Location="the job's path")
 
 
-@api.post("/v1/jobs", responses=answers({202: ACCEPTED}, 413, 415))
+@api.post("/v1/jobs", responses=answers({202: ACCEPTED}, 413, 415, 507))
 def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
     """Submit a job.
 
@@ -82,7 +82,7 @@ def cancel_job(path: IdPath) -> Response:
 def delete_job(path: IdPath) -> Response:
     """Remove a job's results.
 
-    Only of a job that has ended. Doing it twice does no harm.
+    Only of a job that has ended and from which no live job starts. Doing it twice does no harm.
     """
     here = services()
     here.table.delete(path.id)  # first the row: nobody is shown frames that are being removed

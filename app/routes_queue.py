@@ -31,9 +31,9 @@ def list_workers() -> Response:
 
 @api.get("/v1/queue", responses=answers({200: QueueBody}))
 def get_queue() -> Response:
-    """Look at the backlog."""
-    table = services().table
+    """Look at the backlog, and at the room for results."""
+    table, disk = services().table, services().disk
     backlog = table.backlog()
     keys = ("jobs", "cell_steps", "queued_cell_steps", "oldest_queued_s")
-    body = {"states": table.counts(), "buckets": table.buckets()} | {key: backlog[key] for key in keys}
-    return json_answer(body)
+    body = {"states": table.counts(), "buckets": table.buckets(), "storage": disk.state()}
+    return json_answer(body | {key: backlog[key] for key in keys})

@@ -17,11 +17,12 @@ from leym.spec import LIMITS
 api = router("states", "Start states of your own")
 
 
-@api.post("/v1/states", responses=answers({201: StateBody}, 413))
+@api.post("/v1/states", responses=answers({201: StateBody}, 413, 507))
 def upload_state() -> Response:
     """Upload a start state.
 
-    The body is an npy file, complex64 [H, W, d], all finite. Its id is its digest: the same file has the same id.
+    The body is an npy file, complex64 [H, W, d], all finite. Its id is its digest: the same file has the same id. It is
+    kept for LEYM_STATE_TTL_S, and as long as a job that starts from it has not ended.
     """
     request.max_content_length = LIMITS.upload_bytes
     data = request.get_data(cache=False)

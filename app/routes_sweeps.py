@@ -31,7 +31,7 @@ ACCEPTED = json_body(SweepBody, "All jobs were taken in", Location="the sweep's 
 TABLE = media("One row per job", JSON, "text/csv", schema=SweepTable)
 
 
-@api.post("/v1/sweeps", responses=answers({202: ACCEPTED}, 413, 415))
+@api.post("/v1/sweeps", responses=answers({202: ACCEPTED}, 413, 415, 507))
 def submit_sweep(header: IdempotencyHeader, body: SweepSpec) -> Response:
     """Submit a sweep.
 

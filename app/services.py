@@ -12,6 +12,7 @@ from flask import current_app, g
 from kombu.exceptions import OperationalError
 
 from app import metrics
+from app.pressure import DiskGuard
 from leym import tickets
 from leym.events import Events
 from leym.frames.store import Store, open_store
@@ -51,6 +52,7 @@ class Services:
     store: Store
     events: Events
     laws: Registry
+    disk: DiskGuard
     broker: Outage = field(default_factory=Outage, repr=False)
 
     def send(self, jobs: Sequence[Job]) -> None:
@@ -106,12 +108,14 @@ def open_services(settings: Settings) -> Services:
     tickets.configure(settings)
     table = JobTable(settings.database)
     table.quotas = Quotas(settings.quota_jobs, settings.quota_cell_steps, settings.max_jobs)
+    table.ttl_s = settings.ttl_s or None
     return Services(
         settings,
         table,
         open_store(settings.store),
         Events(settings.redis_url or None),
         registry_of(DEFAULT, settings.data),
+        DiskGuard(settings),
     )
 
 

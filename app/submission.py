@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +127,8 @@ class _Judge:
                     raise
                 raise _refused("/initial/job", f"initial.job = {shown(initial.job)}: there is no such job") from error
         source = self._jobs[initial.job]
+        if why := source.gone(time.time()):
+            raise _refused("/initial/job", f"initial.job = {shown(initial.job)}: its results {why}")
         found, wanted = (*source.spec["grid"], source.d_state), (*spec.grid, d_state)
         if found != wanted:
             detail = (

@@ -32,6 +32,18 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="a job that was claimed this often without progress has failed")
     autoscale_idle_s: float = Field(300.0, gt=0, description="a worker idle for this long may be drained")
     heartbeat_s: float = Field(2.0, gt=0, description="a worker reports itself this often")
+    ttl_s: float = Field(
+        0.0, ge=0, le=3650 * 86400, description="how long results of jobs that state no ttl_s are kept; 0: for ever"
+    )
+    state_ttl_s: float = Field(
+        7 * 86400.0, ge=0, description="how long an uploaded start state that no live job needs is kept; 0: for ever"
+    )
+    gc_s: float = Field(
+        600.0, ge=0, description="expired results and garbage are removed about this often; 0: only by `leym gc`"
+    )
+    disk_free_min: int = Field(
+        2 * 2**30, ge=0, description="bytes; with less free for a store of files, submissions are answered 507"
+    )
     quota_jobs: int = Field(0, ge=0, description="jobs of one project that may wait or run; 0: no bound")
     quota_cell_steps: int = Field(
         0, ge=0, description="cell-steps that one project may submit in 24 hours; 0: no bound"

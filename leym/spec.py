@@ -171,7 +171,11 @@ class JobSpec(Model):
     priority: int = Field(4, ge=0, le=9, description="9 is the most urgent")
     deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
     ttl_s: float | None = Field(
-        None, gt=0, le=3650 * 86400, description="wish for how long results are kept; nothing removes them by it yet"
+        None,
+        gt=0,
+        le=3650 * 86400,
+        description="seconds from the job's end for which its frames and its last state are kept; the record stays. "
+        "null: the service's LEYM_TTL_S, which may be for ever",
     )
     tags: Tags = Field(default_factory=dict)
     webhook: Webhook | None = None

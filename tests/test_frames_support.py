@@ -38,6 +38,9 @@ class Row:
     manifest: dict[str, Any] = field(default_factory=dict)
     deleted_at: float | None = None
 
+    def gone(self, now: float) -> str | None:
+        return None if self.deleted_at is None else "were deleted"
+
 
 def frame(step: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """What a run records at a step: the same whenever it is run again."""

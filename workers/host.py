@@ -23,6 +23,7 @@ from leym.laws.registry import Registry, default_registry, registry_of
 from leym.problems import Problem
 from leym.settings import Settings
 from workers import prepare
+from workers.collector import Collector
 from workers.held import Held, Place
 from workers.judgement import Judgement
 from workers.reaper import Reaper
@@ -60,6 +61,7 @@ class Host:
         self.table, self.store, self.events, self.laws, self.engine = table, store, events, laws, engine
         self._draining = threading.Event()
         self.reaper = Reaper(table, events, settings)
+        self.collector = Collector(table, store, settings)
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._started_at = time.time()
@@ -90,6 +92,7 @@ class Host:
             self.engine.warm(law, precision, grid)
         self.engine.start()
         self.reaper.start()
+        self.collector.start()
         self._state = "ready"
         self._report()
 
@@ -148,6 +151,7 @@ class Host:
         for sink in left:  # those the engine did not know any more
             sink.released()
         self.reaper.stop()
+        self.collector.stop()
         self._stopped.set()
         if self._heart.is_alive():
             self._heart.join()

@@ -11,9 +11,11 @@ import threading
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.events import Events
+from leym.frames.store import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from workers.autoscaler import Limits, autoscale_range
+from workers.collector import Collector
 from workers.fleet import Fleet
 from workers.reaper import Reaper
 
@@ -34,14 +36,17 @@ def main() -> None:
     settings.data.mkdir(parents=True, exist_ok=True)
     table, events = JobTable(settings.database), Events(settings.redis_url or None)
     reaper = Reaper(table, events, settings)
+    collector = Collector(table, open_store(settings.store), settings)
     fleet = Fleet(table, settings, Limits(least, most, settings.autoscale_idle_s), os.environ)
     reaper.start()
+    collector.start()
     while not stopping.is_set():
         try:
             fleet.tick()
         except (OperationalError, InterfaceError) as error:
             log.warning("the job table does not answer: %s", error)
         stopping.wait(TICK_S)
+    collector.stop()
     reaper.stop()
     fleet.drain()
     events.close()

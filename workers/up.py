@@ -25,11 +25,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
 from leym.events import Events
+from leym.frames.store import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from workers import processes
 from workers.autoscaler import Limits, autoscale_range
 from workers.broker import Broker, free_port
+from workers.collector import Collector
 from workers.fleet import Fleet
 from workers.processes import Child
 from workers.reaper import Reaper
@@ -69,16 +71,19 @@ class Supervisor:
             tickets.configure(settings)
             table, events = JobTable(settings.database), Events(settings.redis_url)
             reaper = Reaper(table, events, settings)
+            collector = Collector(table, open_store(settings.store), settings)
             least, most = self.options.autoscale or (self.options.workers, self.options.workers)
             fleet = Fleet(table, settings, Limits(least, most, settings.autoscale_idle_s), self.env)
             try:
                 reaper.start()
+                collector.start()
                 url = self._start_api()
                 if not self.options.no_flower:
                     self._start_flower()
                 self._watch(fleet, table, settings, url)
             finally:
                 log.info("ending: workers save their jobs first")
+                collector.stop()
                 reaper.stop()
                 fleet.drain()
                 for name, grace in (("flower", FLOWER_GRACE_S), ("api", API_GRACE_S), ("valkey", BROKER_GRACE_S)):

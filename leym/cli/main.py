@@ -57,6 +57,12 @@ def tokens(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
+def gc(context: typer.Context) -> None:
+    """Remove now what expired and what no job needs from the store that LEYM_* name; --dry-run only tells."""
+    become("workers.collector", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Start a service of its own, run twelve universes through it, and leave pictures in demo-out/."""
     become("leym.demo", context.args)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from leym.frames.store import Missing, StoreUnavailable, check_key
+from leym.frames.store import Entry, Missing, StoreUnavailable, check_key
+
+AT_ONCE = 1000  # keys that one request of S3 may name to delete
 
 
 class BucketStore:
@@ -49,19 +52,32 @@ class BucketStore:
             return None
 
     def delete(self, keys: Iterable[str]) -> None:
-        for key in keys:  # one by one: a bulk delete stops at the first key that is not there
+        left = (check_key(key) for key in keys)
+        while some := list(islice(left, AT_ONCE)):
+            try:
+                with _errors(some[0]):
+                    obstore.delete(self._store, some)
+            except Missing:  # S3 does not mind a key that is not there; memory:// stops at it
+                self._delete_each(some)
+
+    def _delete_each(self, keys: Iterable[str]) -> None:
+        for key in keys:
             try:
                 with _errors(key):
-                    obstore.delete(self._store, check_key(key))
+                    obstore.delete(self._store, key)
             except Missing:
                 continue
 
     def list(self, prefix: str) -> Iterator[str]:
+        for entry in self.scan(prefix):
+            yield entry.key
+
+    def scan(self, prefix: str) -> Iterator[Entry]:
         check_key(prefix.rstrip("/"))
         with _errors(prefix):
             for page in obstore.list(self._store, prefix=prefix):
                 for found in page:
-                    yield str(found["path"])
+                    yield Entry(str(found["path"]), int(found["size"]), found["last_modified"].timestamp())
 
     def delete_prefix(self, prefix: str) -> int:
         keys = list(self.list(prefix))

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from leym.frames.store import Missing, check_key
+from leym.frames.store import Entry, Missing, check_key
 
 _WRITING = ".writing-"  # begins the name of a file that is not complete; no key begins with a dot
 
@@ -69,6 +69,14 @@ class FileStore:
             for name in names:
                 if not name.startswith("."):
                     yield Path(parent, name).relative_to(self.root).as_posix()
+
+    def scan(self, prefix: str) -> Iterator[Entry]:
+        for key in self.list(prefix):
+            try:
+                found = (self.root / key).stat()
+            except FileNotFoundError:  # removed since the folder was read
+                continue
+            yield Entry(key, found.st_size, found.st_mtime)
 
     def delete_prefix(self, prefix: str) -> int:
         folder = self._path(prefix.rstrip("/"))

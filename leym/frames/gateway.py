@@ -21,7 +21,7 @@ import numpy as np
 from leym.frames.documents import array_json, group_json
 from leym.frames.layout import TABLE_ROWS, ArraySpec, JobLike, arrays_of, column_name, step_dims
 from leym.frames.manifest import Series, series_of, visible
-from leym.frames.reader import FrameReader, gone
+from leym.frames.reader import FrameReader, check_there
 from leym.frames.shards import Damaged, index_bytes, parse_index
 from leym.frames.store import Missing, Store
 from leym.jobs.records import FINAL
@@ -63,9 +63,9 @@ def answer(
 ) -> Answer:
     """Answer GET or HEAD of `path` below `store.zarr/`. `load` reads the job's row (raises Problem 404 itself).
 
-    Raises Problem 404 for keys that were never due (also those that climb out of the job), 410 for a deleted job,
-    503 for a committed object that cannot be read: array libraries take a 404 for an empty chunk and show NaN, so
-    that must never be the answer for a frame that exists.
+    Raises Problem 404 for keys that were never due (also those that climb out of the job), 410 when its results were
+    deleted or have expired, 503 for a committed object that cannot be read: array libraries take a 404 for an empty
+    chunk and show NaN, so that must never be the answer for a frame that exists.
     """
     try:
         return _answer(_find(store, load(), load, path), method, range_header, if_none_match)
@@ -114,8 +114,7 @@ def _span(first: str, last: str, size: int) -> tuple[int, int]:
 
 
 def _find(store: Store, job: JobLike, load: Callable[[], JobLike], path: str) -> _Thing:
-    if job.deleted_at is not None:
-        raise gone(job.id)
+    check_there(job)
     if path == "zarr.json":
         return _document(group_json(job))
     name, _, rest = path.partition("/")

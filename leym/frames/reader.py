@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -19,8 +20,10 @@ WHOLE = 0.5  # above this share of a shard's frames one read of all of it is qui
 T = TypeVar("T")
 
 
-def gone(job_id: str) -> Problem:
-    return Problem(410, "Gone", f"the results of job {job_id} were deleted")
+def check_there(job: JobLike) -> None:
+    """Raises Problem 410 when the results of a job were deleted or have expired."""
+    if why := job.gone(time.time()):
+        raise Problem(410, "Gone", f"job {job.id}: its results {why}")
 
 
 class FrameReader:
@@ -28,7 +31,7 @@ class FrameReader:
 
     reload: gives the job afresh; needed while the job runs, because a commit replaces partly filled objects.
     Every method raises Problem 503 if a committed object is missing or damaged, 404 for what is not recorded, and
-    410 when the job is deleted while it is read.
+    410 when the job is deleted or expires while it is read.
     """
 
     def __init__(self, store: Store, job: JobLike, reload: Callable[[], JobLike] | None = None):
@@ -165,8 +168,7 @@ class FrameReader:
         except Damaged as error:
             raise self._unreadable(str(error)) from error
         self._take(self._reload())
-        if self._job.deleted_at is not None:
-            raise gone(self._job.id)
+        check_there(self._job)
         try:
             return read()
         except (Missing, Damaged, IndexError) as error:  # IndexError: its manifest no longer has the shard

@@ -1,20 +1,28 @@
-"""Start states that users upload: npy files, complex64 [H, W, d], named by their digest."""
+"""Start states that users upload: npy files, complex64 [H, W, d], named by their digest.
+
+One that nobody needs is removed in two moves: it is retired (has another name, under which it is still found), and
+deleted an hour later. Whoever looks at a retired one restores it. So a job that is taken in while the state is being
+removed finds it, however long any of the processes was held up, up to that hour.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import time
 from math import prod
 from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.frames.store import Missing, Store
+from leym.frames.store import Entry, Missing, Store
 from leym.problems import Problem, invalid, not_found
 from leym.spec import LIMITS
 
 DTYPE = np.dtype("<c8")
+FOLDER = "states/"
+RETIRED_S = 3600.0  # from retirement to deletion
 
 # What numpy's reader of headers raises for one that somebody made up; it evaluates their text as a Python literal.
 _BAD_HEADER = (ValueError, SyntaxError, TypeError, TokenError, MemoryError, RecursionError)
@@ -33,8 +41,7 @@ def put_state(store: Store, data: bytes) -> str:
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(state))[0])
         raise invalid(f"the state has {bad} values that are not finite, the first at {list(where)}")
     state_id = hashlib.sha256(data).hexdigest()
-    if store.head(_key(state_id)) is None:
-        store.put(_key(state_id), data)
+    store.put(_key(state_id), data)  # also when it is there: it is wanted again, and its age counts from now
     return state_id
 
 
@@ -42,11 +49,47 @@ def get_state(store: Store, state_id: str) -> NDArray[np.complex64]:
     """complex64 [H, W, d]. Raises Problem 404 if there is none, 503 if the file is damaged."""
     try:
         data = store.get(_key(state_id))
-    except Missing as error:
-        raise not_found("uploaded state", state_id) from error
+    except Missing:
+        data = _restored(store, state_id)
     if hashlib.sha256(data).hexdigest() != state_id:
         raise Problem(503, "State unreadable", f"the stored file of state {state_id} is not what was uploaded")
     return np.array(_parse(data), order="C")
+
+
+def stale_states(
+    store: Store, needed: frozenset[str], older_than_s: float, now: float | None = None
+) -> tuple[list[Entry], list[Entry]]:
+    """Uploads to retire, and retired ones to delete: not `needed`, and there (or retired) for long enough."""
+    now = time.time() if now is None else now
+    retire, delete = [], []
+    for entry in store.scan(FOLDER):
+        state_id, _, kind = entry.key.removeprefix(FOLDER).partition(".")
+        age_s = now - entry.modified
+        if kind == "npy" and age_s > older_than_s and state_id not in needed:
+            retire.append(entry)
+        elif kind == "retired" and age_s > RETIRED_S and state_id not in needed:
+            delete.append(entry)
+    return retire, delete
+
+
+def retire_state(store: Store, key: str) -> None:
+    """There is a copy at every moment."""
+    try:
+        data = store.get(key)
+    except Missing:  # somebody else has just done it
+        return
+    store.put(_retired(key.removeprefix(FOLDER).removesuffix(".npy")), data)
+    store.delete([key])
+
+
+def _restored(store: Store, state_id: str) -> bytes:
+    """Of a retired state, which is an upload again. Raises Problem 404."""
+    try:
+        data = store.get(_retired(state_id))
+    except Missing as error:
+        raise not_found("uploaded state", state_id) from error
+    store.put(_key(state_id), data)
+    return data
 
 
 def _parse(data: bytes) -> NDArray[np.complex64]:
@@ -72,4 +115,8 @@ def _parse(data: bytes) -> NDArray[np.complex64]:
 
 
 def _key(state_id: str) -> str:
-    return f"states/{state_id}.npy"
+    return f"{FOLDER}{state_id}.npy"
+
+
+def _retired(state_id: str) -> str:
+    return f"{FOLDER}{state_id}.retired"

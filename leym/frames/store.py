@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -25,10 +25,20 @@ class StoreUnavailable(OSError):
     """The store did not do what it was asked; trying again may help. Files raise other OSErrors (disk full)."""
 
 
+class Entry(NamedTuple):
+    """An object as a listing shows it. modified: seconds since 1970, by the store's clock."""
+
+    key: str
+    size: int
+    modified: float
+
+
 class Store(Protocol):
     """Bytes by key. Keys are relative paths such as `jobs/<id>/phase/00000000.1`; others raise Problem 400.
 
-    All methods may be called from several threads, and raise OSError when the store fails.
+    All methods may be called from several threads, and raise OSError when the store fails. There is no conditional
+    put, because nobody ever writes over another's object: names hold the epoch of their writer
+    (`leym.frames.manifest`), and what is true is decided by the job table, where a commit names its epoch.
     """
 
     def put(self, key: str, data: bytes) -> None:
@@ -49,6 +59,9 @@ class Store(Protocol):
     def list(self, prefix: str) -> Iterator[str]:
         """Keys that begin with `prefix`, a folder with its slash, in any order."""
 
+    def scan(self, prefix: str) -> Iterator[Entry]:
+        """Like `list`, with sizes and times; the objects below one folder come one after the other."""
+
     def delete_prefix(self, prefix: str) -> int:
         """Remove every object under a folder; returns how many."""
 
@@ -56,15 +69,21 @@ class Store(Protocol):
 def open_store(url: str) -> Store:
     """The store at file:///folder, s3://bucket/prefix (credentials and endpoint from AWS_* variables) or memory://."""
     scheme = urlsplit(url).scheme
-    if scheme == "file":
+    if folder := folder_of(url):
         from leym.frames.files import FileStore
 
-        return FileStore(Path(url2pathname(urlsplit(url).path)))
+        return FileStore(folder)
     if scheme in ("s3", "memory"):
         from leym.frames.bucket import BucketStore
 
         return BucketStore(url)
     raise ValueError(f"store_url {url!r}: the scheme is {scheme or '(none)'!r}; known: file, s3, memory")
+
+
+def folder_of(url: str) -> Path | None:
+    """Where a store of files has them; None for other stores."""
+    parts = urlsplit(url)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
 def check_key(key: str) -> str:

@@ -11,6 +11,7 @@ from sqlalchemy import Column, Connection, Row, select
 from leym.jobs.records import FINAL, Fenced, Job, JobState
 from leym.jobs.rows import Base, change_job, dump
 from leym.jobs.schema import jobs
+from leym.jobs.sources import hold_off_forks, live_sources
 from leym.jobs.totals import count, observe
 from leym.problems import conflict
 
@@ -83,14 +84,21 @@ class Progress(Base):
             return ended
 
     def delete(self, job_id: str, now: float | None = None) -> Job:
-        """The job, marked as deleted, without frames and checkpoint. Raises Problem 404, and 409 if not ended."""
+        """The job, marked as deleted, without frames and checkpoint.
+
+        Raises Problem 404, and 409 if it has not ended, or a live job starts from its state.
+        """
         now = time.time() if now is None else now
         with self.db.write() as connection:
+            hold_off_forks(connection)
             job = self._job(connection, job_id, lock=True)
             if not job.final:
                 raise conflict(f"job {job_id} is {job.state.value}; cancel it before deleting it")
             if job.deleted_at is not None:
                 return job
+            if forks := live_sources(connection).jobs.get(job_id):
+                named = ", ".join(forks[:3]) + (", …" if len(forks) > 3 else "")
+                raise conflict(f"job {job_id} is the start of {len(forks)} live jobs ({named}); they must end first")
             change_job(connection, job_id, deleted_at=now, manifest="{}", checkpoint=None)
             return replace(job, deleted_at=now, manifest={}, checkpoint=None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -75,6 +76,24 @@ class Job:
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def expires_at(self) -> float | None:
+        """When its results may be removed; None before its end, and for a job that is kept for ever."""
+        ttl_s = self.spec.get("ttl_s")
+        return None if ttl_s is None or self.finished_at is None else self.finished_at + ttl_s
+
+    def expired(self, now: float) -> bool:
+        return self.expires_at is not None and self.expires_at <= now
+
+    def gone(self, now: float) -> str | None:
+        """Why its results cannot be read any more, after "its results"; None as long as they can."""
+        if self.deleted_at is not None:
+            return "were deleted"
+        if self.expires_at is None or not self.expired(now):
+            return None
+        at = datetime.fromtimestamp(self.expires_at, UTC).isoformat(timespec="seconds")
+        return f"expired at {at}: ttl_s = {self.spec['ttl_s']:g} seconds after the job's end"
 
     @property
     def grid(self) -> tuple[int, int]:

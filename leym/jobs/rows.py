@@ -31,12 +31,13 @@ _AT_ONCE = 500  # ids in one statement
 class Base:
     """What every part of the job table has. project: whose rows there are; None for all of them.
 
-    quotas: on new jobs.
+    quotas: on new jobs. ttl_s: of new jobs that state none; None keeps their results for ever.
     """
 
     db: Database
     project: str | None = None
     quotas = Quotas()
+    ttl_s: float | None = None
 
     def _own(self) -> tuple[ColumnElement[bool], ...]:
         """The condition that a job is one of the project's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, insert, or_, select, update
@@ -15,6 +16,7 @@ from leym.jobs.ids import new_id
 from leym.jobs.records import Job, JobState, NewJob, Sweep
 from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of
 from leym.jobs.schema import jobs, requests, sweeps, tags
+from leym.jobs.sources import check_sources
 from leym.jobs.sweeps import get_sweep
 from leym.jobs.totals import count
 from leym.precision.fidelity.spec import FidelitySpec
@@ -51,21 +53,21 @@ class Submit(Base):
     ) -> tuple[Job, bool]:
         """The job and whether it was made now. A key used before with the same spec gives the job of then.
 
-        `law` is name@digest. Raises Problem 422 when the key was used for another request, 429 or 503
-        when a quota is reached.
+        `law` is name@digest. Raises Problem 422 when the key was used for another request or the job to start from
+        was removed meanwhile, 429 or 503 when a quota is reached.
         """
         now = time.time() if now is None else now
-        job = _job(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, self.owner, now)
+        job = self._made(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, now)
 
         def first(connection: Connection, made: str) -> Job:
             return get_job(connection, made)
 
         def make(connection: Connection) -> Job:
-            self.quotas.check(connection, self.owner, [job], now)
-            _insert(connection, [job])
+            self._insert(connection, [job], now)
             return job
 
-        return self._once(idempotency_key, {"job": job.spec}, job.id, now, first, make)
+        request = {"job": spec.model_dump(mode="json")}
+        return self._once(idempotency_key, request, job.id, now, first, make)
 
     def submit_sweep(
         self,
@@ -79,20 +81,36 @@ class Submit(Base):
         now = time.time() if now is None else now
         sweep = Sweep(new_id(), spec, len(jobs), now, None, {state.value: 0 for state in JobState})
         sweep.counts[JobState.QUEUED.value] = len(jobs)
-        members = [_job(job, sweep.id, self.owner, now) for job in jobs]
+        members = [self._made(job, sweep.id, now) for job in jobs]
 
         def first(connection: Connection, made: str) -> tuple[Sweep, list[Job]]:
             return get_sweep(connection, made, self.project), _members(connection, made)
 
         def make(connection: Connection) -> tuple[Sweep, list[Job]]:
-            self.quotas.check(connection, self.owner, members, now)
             row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now, "project": self.owner}
             connection.execute(insert(sweeps), row)
-            _insert(connection, members)
+            self._insert(connection, members, now)
             return sweep, members
 
         (sweep, members), created = self._once(idempotency_key, {"sweep": spec}, sweep.id, now, first, make)
         return sweep, members, created
+
+    def _made(self, new: NewJob, sweep: str | None, now: float) -> Job:
+        job = _job(new, sweep, self.owner, now)
+        if self.ttl_s is not None and "ttl_s" in job.spec and job.spec["ttl_s"] is None:
+            return replace(job, spec=job.spec | {"ttl_s": self.ttl_s})
+        return job
+
+    def _insert(self, connection: Connection, new: Sequence[Job], now: float) -> None:
+        if not new:
+            return
+        self.quotas.check(connection, self.owner, new, now)
+        check_sources(connection, new, now)
+        connection.execute(insert(jobs), [_row(job) for job in new])
+        tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
+        if tagged:
+            connection.execute(insert(tags), tagged)
+        count(connection, submitted=len(new))
 
     def _once(
         self,
@@ -191,16 +209,6 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
         deleted_at=None,
         project=project,
     )
-
-
-def _insert(connection: Connection, new: list[Job]) -> None:
-    if not new:
-        return
-    connection.execute(insert(jobs), [_row(job) for job in new])
-    tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
-    if tagged:
-        connection.execute(insert(tags), tagged)
-    count(connection, submitted=len(new))
 
 
 def _row(job: Job) -> dict[str, Any]:

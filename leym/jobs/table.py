@@ -9,6 +9,7 @@ from leym.jobs.leases import Leases
 from leym.jobs.migrate import bring_up_to_date
 from leym.jobs.progress import Progress
 from leym.jobs.reading import Reading
+from leym.jobs.retention import Retention
 from leym.jobs.submit import Submit
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
@@ -16,7 +17,7 @@ from leym.jobs.totals import Totals
 from leym.jobs.workers import Workers
 
 
-class JobTable(Submit, Reading, Leases, Progress, Sweeps, Workers, Totals, Tokens):
+class JobTable(Submit, Reading, Leases, Progress, Retention, Sweeps, Workers, Totals, Tokens):
     """Jobs, sweeps and workers in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql+psycopg://...`).
 
     Every method is one transaction, durable when it returns, and may be called from any thread or process. `now`, in
