@@ -1,14 +1,15 @@
 """Start states that users upload: npy files, complex64 [H, W, d], named by their digest.
 
-One that nobody needs is removed in two moves: it is retired (has another name, under which it is still found), and
-deleted an hour later. Whoever looks at a retired one restores it. So a job that is taken in while the state is being
-removed finds it, however long any of the processes was held up, up to that hour.
+One that nobody needs is removed in two moves: it is retired (a copy with a name of its own, under which it is still
+found, takes its place), and that copy is deleted an hour later. Whoever looks at a retired state restores it. So a job
+that is taken in while the state is being removed finds it, however long a process was held up, up to that hour.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 import time
 from math import prod
 from tokenize import TokenError
@@ -22,6 +23,7 @@ from leym.spec import LIMITS
 
 DTYPE = np.dtype("<c8")
 FOLDER = "states/"
+RETIRED = "states/retired/"
 RETIRED_S = 3600.0  # from retirement to deletion
 
 # What numpy's reader of headers raises for one that somebody made up; it evaluates their text as a Python literal.
@@ -63,33 +65,35 @@ def stale_states(
     now = time.time() if now is None else now
     retire, delete = [], []
     for entry in store.scan(FOLDER):
-        state_id, _, kind = entry.key.removeprefix(FOLDER).partition(".")
         age_s = now - entry.modified
-        if kind == "npy" and age_s > older_than_s and state_id not in needed:
+        if entry.key.startswith(RETIRED):
+            if age_s > RETIRED_S and entry.key.split("/")[2] not in needed:
+                delete.append(entry)
+        elif age_s > older_than_s and entry.key.removeprefix(FOLDER).removesuffix(".npy") not in needed:
             retire.append(entry)
-        elif kind == "retired" and age_s > RETIRED_S and state_id not in needed:
-            delete.append(entry)
     return retire, delete
 
 
 def retire_state(store: Store, key: str) -> None:
-    """There is a copy at every moment."""
+    """There is a copy at every moment. Its name never comes again: nobody deletes a younger one in its place."""
     try:
         data = store.get(key)
     except Missing:  # somebody else has just done it
         return
-    store.put(_retired(key.removeprefix(FOLDER).removesuffix(".npy")), data)
+    store.put(f"{RETIRED}{key.removeprefix(FOLDER).removesuffix('.npy')}/{secrets.token_hex(8)}", data)
     store.delete([key])
 
 
 def _restored(store: Store, state_id: str) -> bytes:
     """Of a retired state, which is an upload again. Raises Problem 404."""
-    try:
-        data = store.get(_retired(state_id))
-    except Missing as error:
-        raise not_found("uploaded state", state_id) from error
-    store.put(_key(state_id), data)
-    return data
+    for key in list(store.list(f"{RETIRED}{state_id}/")):
+        try:
+            data = store.get(key)
+        except Missing:  # deleted since; there may be a younger one
+            continue
+        store.put(_key(state_id), data)
+        return data
+    raise not_found("uploaded state", state_id)
 
 
 def _parse(data: bytes) -> NDArray[np.complex64]:
@@ -116,7 +120,3 @@ def _parse(data: bytes) -> NDArray[np.complex64]:
 
 def _key(state_id: str) -> str:
     return f"{FOLDER}{state_id}.npy"
-
-
-def _retired(state_id: str) -> str:
-    return f"{FOLDER}{state_id}.retired"

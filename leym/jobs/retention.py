@@ -41,7 +41,8 @@ class Retention(Base):
                 rows = select(*COLUMNS).where(jobs.c.id.in_(some)).order_by(jobs.c.id).with_for_update()
                 found, needed = jobs_of(connection, rows), live_sources(connection).jobs
                 for job in found:
-                    if job.expired(now) and job.id not in needed:
+                    kept = job.manifest or job.checkpoint  # unless another collector was quicker
+                    if kept and job.expired(now) and job.id not in needed:
                         change_job(connection, job.id, manifest="{}", checkpoint=None)
                         expired.append(job.id)
         return expired

@@ -1,0 +1,221 @@
+"""Jobs, their writers, zombies, forks, uploads and collectors in one world, for the tests of what may be removed.
+
+Its clock is its own, and the store's too. While a collector works, others may act between any two things it does.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from leym.frames.checkpoint import get_checkpoint, put_checkpoint, stale_checkpoints
+from leym.frames.layout import arrays_of, job_prefix
+from leym.frames.reader import FrameReader
+from leym.frames.states import get_state, put_state
+from leym.frames.store import Entry, Store
+from leym.frames.writer import FrameWriter
+from leym.jobs.records import Fenced, Job, JobState
+from leym.jobs.table import JobTable
+from leym.problems import Problem
+from leym.settings import Settings
+from leym.spec import JobSpec
+from tests.test_frames_support import SPEC, Writing, frame
+from workers import prepare
+from workers.collector import Collected, Collector
+
+T0 = 1_000_000_000.0
+DAY_S = 86400.0
+LEASE_S = 20.0
+LAW = {"law": "tiny@" + "0" * 64, "precision": "fp32", "d_state": 3}
+
+
+def upload(n: int) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.full((4, 6, 3), n, np.complex64))
+    return file.getvalue()
+
+
+class Watched:
+    """A store whose objects have times of the world's clock, and which lets others act before each of its doings."""
+
+    def __init__(self, store: Store, clock: Callable[[], float]):
+        self._store, self._clock = store, clock
+        self._times: dict[str, float] = {}
+        self.before: Callable[[], None] = lambda: None
+
+    def put(self, key: str, data: bytes) -> None:
+        self.before()
+        self._store.put(key, data)
+        self._times[key] = self._clock()
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in list(keys):  # each by itself, as if the process were held up in between
+            self.before()
+            self._store.delete([key])
+
+    def scan(self, prefix: str) -> Iterator[Entry]:
+        found = list(self._store.scan(prefix))  # already old when it is told
+        for entry in found:
+            self.before()
+            yield entry._replace(modified=self._times[entry.key])
+
+    def get(self, key: str) -> bytes:
+        self.before()
+        return self._store.get(key)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@dataclass
+class Holder:
+    """A worker with a claimed job, perhaps a zombie by now."""
+
+    job: Job
+    writer: FrameWriter
+    at: int
+
+
+class World:
+    def __init__(self, store: Store, table: JobTable, gc_s: float = 600.0):
+        self.now = T0
+        self.store: Any = Watched(store, lambda: self.now)
+        self.table = table
+        self.collector = Collector(table, self.store, Settings(state_ttl_s=DAY_S, gc_s=gc_s))
+        self.jobs: list[str] = []
+        self.states: list[str] = []
+        self.holders: list[Holder] = []
+
+    # --- what users do
+
+    def submit(self, ttl_s: float | None = None, **initial: Any) -> bool:
+        spec = JobSpec.model_validate(SPEC | {"ttl_s": ttl_s} | ({"initial": initial} if initial else {}))
+        try:
+            self.jobs.append(self.table.submit(spec, **LAW, now=self.now)[0].id)
+        except Problem as refusal:
+            assert refusal.status == 422 and initial
+            return False
+        return True
+
+    def fork(self, of: int, during: Callable[[], None] = lambda: None) -> None:
+        """As the API takes it in: it looks at the source, and somebody may act before the job is written."""
+        if not self.jobs:
+            return
+        source = self.table.get(self.jobs[of % len(self.jobs)])
+        if source.gone(self.now):
+            return
+        steps = FrameReader(self.store, source).steps("psi").tolist()
+        if source.final and source.checkpoint:
+            steps.append(int(source.checkpoint["step"]))
+        if steps:
+            during()
+            self.submit(kind="state", job=source.id, step=steps[of % len(steps)])
+
+    def put_state(self, n: int) -> None:
+        self.states.append(put_state(self.store, upload(n)))
+
+    def fork_upload(self, of: int, during: Callable[[], None] = lambda: None) -> None:
+        if not self.states:
+            return
+        state = self.states[of % len(self.states)]
+        try:
+            get_state(self.store, state)
+        except Problem as refusal:
+            assert refusal.status == 404
+            return
+        during()
+        assert self.submit(kind="upload", id=state)
+
+    def delete(self, which: int) -> None:
+        if self.jobs:
+            job = self.jobs[which % len(self.jobs)]
+            try:
+                self.table.delete(job, now=self.now)
+            except Problem as refusal:
+                assert refusal.status == 409
+            else:
+                self.store.delete_prefix(job_prefix(job))
+
+    def cancel(self, which: int) -> None:
+        if self.jobs:
+            self.table.cancel(self.jobs[which % len(self.jobs)], now=self.now)
+
+    # --- what workers do
+
+    def claim(self, which: int) -> None:
+        if not self.jobs:
+            return
+        claim = self.table.claim(self.jobs[which % len(self.jobs)], "w", LEASE_S, 99, now=self.now)
+        if claim:
+            job = claim.job
+            start = int(job.checkpoint["step"]) if job.checkpoint else -1
+            writer = FrameWriter(self.store, job.id, job.epoch, arrays_of(job), job.manifest)
+            writer.rewind(start)
+            self.holders.append(Holder(job, writer, start))
+
+    def work(self, which: int, *, commit: bool = True, checkpoint: bool = False, finish: bool = False) -> None:
+        """Steps, and their commit; of a zombie too, who writes and is then refused."""
+        if not self.holders:
+            return
+        held = self.holders[which % len(self.holders)]
+        for _ in range(which % 7 + 1):
+            held.at += 1
+            held.writer.append(held.at, *frame(held.at))
+        manifest, saved = held.writer.flush(), None
+        if checkpoint or finish:
+            psi = {"psi": frame(held.at)[0]["psi"]}
+            saved = put_checkpoint(self.store, held.job.id, held.job.epoch, held.at, psi)
+        if not commit:
+            return
+        said: dict[str, Any] = {"step": held.at, "manifest": manifest, "checkpoint": saved}
+        try:
+            if finish:
+                self.table.finish(held.job.id, held.job.epoch, JobState.SUCCEEDED, **said, now=self.now)
+            else:
+                self.table.commit(held.job.id, held.job.epoch, **said)
+        except Fenced:
+            self.holders.remove(held)
+            return
+        self.store.delete(held.writer.superseded())
+        if saved:
+            self.store.delete(stale_checkpoints(self.store, held.job.id, saved))
+        if finish:
+            self.holders.remove(held)
+
+    def silence(self) -> None:
+        """All leases run out; those who held them do not know it yet."""
+        self.now += LEASE_S + 1
+        self.table.reap(99, now=self.now)
+
+    def wait(self, days: float) -> None:
+        self.now += days * DAY_S
+
+    def collect(self) -> Collected:
+        return self.collector.collect(now=self.now)
+
+    # --- what must be true
+
+    def check(self) -> None:
+        """Everything that a reader, a resumed job or a fork will ask for is there and right."""
+        for job in self.table.find(self.jobs):
+            reader = FrameReader(self.store, job, lambda found=job: found)
+            if not job.gone(self.now):
+                assert Writing.check(None, reader) <= job.step + 1  # type: ignore[arg-type]
+            if job.checkpoint:
+                psi = get_checkpoint(self.store, job.checkpoint)["psi"]
+                assert np.array_equal(psi, frame(int(job.checkpoint["step"]))[0]["psi"])
+            if not job.final:
+                self._check_start(job)
+
+    def _check_start(self, job: Job) -> None:
+        initial = JobSpec.model_validate(job.spec).initial
+        if initial.kind in ("state", "upload"):
+            sink = SimpleNamespace(store=self.store, table=self.table)
+            state = prepare._stored_state(sink, initial)  # type: ignore[arg-type]
+            if initial.kind == "state":
+                assert np.array_equal(state, frame(initial.step)[0]["psi"])
