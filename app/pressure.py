@@ -18,7 +18,7 @@ from leym.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GUARDED = ("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state")
+GUARDED = ("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law")
 RETRY_AFTER_S = 60  # results expire, and people make room, in minutes rather than seconds
 
 

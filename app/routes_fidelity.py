@@ -55,7 +55,7 @@ def get_verdict(path: FidelityPath, query: FormatQuery) -> Response:
     return response
 
 
-@api.post("/v1/laws/<name>/fidelity", responses=answers({202: ACCEPTED}, 404, 413, 415))
+@api.post("/v1/laws/<name>/fidelity", responses=answers({202: ACCEPTED}, 404, 413, 415, 507))
 def judge_law(path: LawPath, header: IdempotencyHeader, body: FidelityRequest) -> Response:
     """Judge a precision of a law, as a job.
 

@@ -30,6 +30,7 @@ SETTINGS = {
     "LEYM_CHECKPOINT_S": "0.5",
     "LEYM_COMMIT_S": "0.1",
     "LEYM_HEARTBEAT_S": "0.5",
+    "LEYM_DISK_FREE_MIN": "0",
     "OMP_NUM_THREADS": "1",
 }
 
