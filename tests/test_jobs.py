@@ -14,6 +14,7 @@ from leym.jobs import schema
 from leym.jobs.ids import new_id
 from leym.jobs.records import Fenced, JobState, NewJob, Worker
 from leym.jobs.table import JobTable
+from leym.jobs.watch import LeaseWatch
 from leym.problems import Problem
 from leym.spec import JobSpec
 from tests.parallel import at_once
@@ -168,13 +169,22 @@ def test_of_many_claimants_exactly_one_wins(open_table):
         assert found[winner].job == held and held.owner == f"w{winner}" and (held.epoch, held.attempts) == (1, 1)
 
 
-def test_a_claim_lasts_as_long_as_it_is_renewed(table):
+def lose(table, *jobs, max_attempts=3, now=None):
+    """Their holders have fallen silent."""
+    leases = table.leases()
+    return table.reap({job: leases[job] for job in jobs}, max_attempts, now=now)
+
+
+def test_a_claim_lasts_until_it_is_reaped(table):
     job = submit(table)
     claim = table.claim(job, "a", 20, 3, now=T0)
     assert claim.job.started_at == T0 and claim.job.lease_until == T0 + 20
-    assert table.claim(job, "b", 20, 3, now=T0 + 19) is None
+    seen = table.leases()
+    assert seen == {job: (1, T0 + 20)}
     assert table.renew("a", {job: 1}, 20, now=T0 + 19) == {job}
-    assert table.claim(job, "b", 20, 3, now=T0 + 38) is None
+    assert table.reap(seen, 3) == [], "renewed since it was looked at"
+    assert table.claim(job, "b", 20, 3, now=T0 + 9999) is None
+    assert lose(table, job) == [job]
     taken = table.claim(job, "b", 20, 3, now=T0 + 40)
     assert (taken.epoch, taken.job.attempts, taken.job.started_at) == (2, 2, T0)
     assert table.renew("a", {job: 1}, 20) == set() == table.renew("b", {job: 1}, 20)
@@ -209,8 +219,9 @@ def test_writes_after_a_cancel_are_fenced(table):
 
 def test_writes_of_an_earlier_holder_are_fenced(table):
     job = submit(table)
-    old = table.claim(job, "a", 20, 3, now=T0).epoch
-    new = table.claim(job, "b", 20, 3, now=T0 + 21).epoch
+    old = table.claim(job, "a", 20, 3).epoch
+    lose(table, job)
+    new = table.claim(job, "b", 20, 3).epoch
     with pytest.raises(Fenced):
         table.commit(job, old, step=50, manifest=frames(5))
     with pytest.raises(Fenced):
@@ -248,7 +259,8 @@ def test_a_job_that_kills_its_workers_fails(table):
     job = submit(table)
     for n in range(3):
         assert table.claim(job, f"w{n}", 20, 3, now=T0 + 100 * n).job.attempts == n + 1
-    assert table.claim(job, "w4", 20, 3, now=T0 + 300) is None
+        assert lose(table, job, now=T0 + 100 * (n + 1)) == [job]
+    assert table.claim(job, "w4", 20, 3) is None
     poison = table.get(job)
     assert (poison.state, poison.finished_at, poison.lease_until) == (JobState.FAILED, T0 + 300, None)
     assert poison.error["title"] == "Poison job" and "attempts = 3" in poison.error["detail"]
@@ -263,6 +275,7 @@ def test_progress_makes_the_attempts_count_anew(table):
             table.commit(job, claim.epoch, step=n, manifest={})
             assert table.get(job).attempts == 1
         table.commit(job, claim.epoch, step=n // 2 * 2 - 1, manifest={})  # no progress
+        lose(table, job)
     assert table.get(job).epoch == 6
 
 
@@ -280,20 +293,35 @@ def test_a_job_handed_back_waits_as_if_it_was_never_taken(table):
     assert table.claim(job, "b", 20, 3).epoch == 2
 
 
-def test_leases_that_ran_out_are_reaped(table):
+def test_jobs_of_silent_workers_are_reaped(table):
     lost, poison, held, waiting = (submit(table) for _ in range(4))
-    table.claim(poison, "a", 1, 3, now=T0 - 50)
-    table.claim(poison, "a", 1, 3, now=T0 - 40)
-    for job in (lost, poison):
+    for _ in range(2):
+        table.claim(poison, "a", 1, 3)
+        lose(table, poison)
+    for job in (lost, poison, held):
         table.claim(job, "a", 20, 3, now=T0)
-    table.claim(held, "b", 60, 3, now=T0)
-    assert table.reap(3, now=T0 + 19) == []
-    assert table.reap(3, now=T0 + 30) == [lost, poison] and table.reap(3, now=T0 + 30) == []
+    assert lose(table, lost, poison) == [lost, poison]
+    assert table.reap({lost: (1, T0 + 20), waiting: (0, None), new_id(): (1, T0)}, 3) == []
     found = table.get(lost)
     assert (found.state, found.attempts, found.owner, found.lease_until) == (JobState.QUEUED, 1, None, None)
     assert table.get(poison).state == JobState.FAILED and "attempts = 3" in table.get(poison).error["detail"]
     assert table.get(held).state == JobState.RUNNING and table.get(waiting).state == JobState.QUEUED
     assert lost in [job.id for job in table.unticketed(60, now=T0)]
+
+
+def test_a_lease_is_over_when_it_was_watched_for_its_length_whatever_the_clocks_say():
+    now = [50.0]
+    watch = LeaseWatch(20, clock=lambda: now[0])
+    assert watch.silent({"a": (1, 0.0), "b": (1, 9e9)}) == {}, "one long past, one far ahead"
+    now[0] += 19
+    assert watch.silent({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {}
+    now[0] += 1
+    assert watch.silent({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {"b": (1, 9e9)}
+    now[0] += 19
+    assert watch.silent({"a": (2, 20.0), "b": (1, 5.0), "c": (1, 3.0)}) == {"c": (1, 3.0)}
+    assert watch.silent({}) == {}
+    now[0] += 99
+    assert watch.silent({"a": (2, 20.0)}) == {}, "it had gone, and is new"
 
 
 def test_the_outbox_has_what_the_broker_may_not_know(table):
@@ -511,7 +539,7 @@ def test_writers_of_every_kind_do_not_stop_each_other(open_table):
         lambda: run(tables[0], "a", ids[:15]),
         lambda: run(tables[1], "b", ids[29:14:-1]),
         lambda: [tables[1].ticketed(ids[::-1]) for _ in range(10)] and None,
-        lambda: [tables[0].reap(3) for _ in range(10)] and None,
+        lambda: [tables[0].reap(dict.fromkeys(ids, (9, T0)), 3) for _ in range(10)] and None,
         lambda: [tables[0].cancel(i) for i in ids[30:]] and None,
     )
     assert results == [None] * 5

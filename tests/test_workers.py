@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from argparse import ArgumentTypeError
 
 import numpy as np
@@ -18,6 +19,7 @@ from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.store import open_store
 from leym.frames.writer import FrameWriter
+from leym.jobs.records import Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from leym.spec import JobSpec
@@ -25,6 +27,7 @@ from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, dec
 from workers.broker import Broker
 from workers.held import Place
 from workers.host import Cancelled, HandBack
+from workers.quarantine import Quarantine
 from workers.reaper import Reaper
 from workers.sink import JobSink
 from workers.slots import SlotPool, Ticket
@@ -161,12 +164,49 @@ def sink_of(job, table, store):
         events=Events(None),
         commit_s=0,
         admitted=lambda: None,
+        proven=lambda: None,
         handed_back=HandBack,
         draining=lambda: False,
     )
     sink = JobSink(job, place, StubEngine())
     sink.run, sink.writer = StubRun(), FrameWriter(store, job.id, job.epoch, arrays_of(job))
     return sink
+
+
+def test_a_last_attempt_is_made_alone():
+    quarantine, begun = Quarantine(), []
+
+    def begin(job, suspect=False):
+        def run():
+            if quarantine.enter(job, suspect, ending.is_set):
+                begun.append(job)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join(0.3)
+        return thread
+
+    ending = threading.Event()
+    begin("a")
+    begin("b")
+    waiting = [begin("suspect", True), begin("c"), begin("second", True)]
+    assert begun == ["a", "b"]
+    quarantine.release("a")
+    assert begun == ["a", "b"]
+    quarantine.release("b")
+    waiting[0].join(5)
+    assert begun == ["a", "b", "suspect"]
+    quarantine.release("suspect")
+    waiting[2].join(5)
+    assert begun[3:] == ["second"]
+    quarantine.release("second")
+    waiting[1].join(5)
+    assert begun[4:] == ["c"]
+    late = begin("third", True)
+    ending.set()
+    late.join(5)
+    quarantine.release("c")
+    assert begun[5:] == [], "the worker ended"
 
 
 def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_path, caplog):
@@ -271,11 +311,31 @@ def test_the_reaper_sends_missing_tickets_and_takes_jobs_from_silent_workers(set
     assert jobs[0].id not in {job.id for job in table.unticketed(float("inf"), now=late)}
     assert {job.id for job in table.unticketed(float("inf"), now=late)} == {jobs[1].id, jobs[2].id}
     table.claim(jobs[0].id, "gone", 0.0, 3, now=jobs[0].created_at)
-    assert reaper.reap() == [jobs[0].id]
+    assert reaper.reap(table.leases()) == [jobs[0].id]
     assert table.get(jobs[0].id).state == "queued" and "fell silent" in caplog.text
     table.ticketed([jobs[1].id, jobs[2].id])
     assert reaper.send_missing() == 1
     assert tickets.waiting(settings.redis_url, "leym") == 1
+
+
+def test_one_reaper_leads_and_another_takes_over_with_all_it_has_watched(settings, table):
+    settings = settings.model_copy(update={"lease_s": 0.2, "heartbeat_s": 100.0})
+    supervisor, first, second = (Reaper(table, Events(None), settings, name) for name in (None, "b", "a"))
+    assert [reaper.leads() for reaper in (supervisor, first, second)] == [True, False, False]
+    for name, started_at in (("a", 20.0), ("b", 10.0)):
+        table.heartbeat(Worker(name, "host", 7, "cpu", "ready", started_at=started_at))
+    table.heartbeat(Worker("c", "host", 8, "cpu", "starting", started_at=1.0))
+    assert [reaper.leads() for reaper in (supervisor, first, second)] == [False, True, False]
+    job = submit(table)
+    table.ticketed([job.id])
+    table.claim(job.id, "gone", 9e9, 3)  # a clock far ahead
+    second.look()
+    time.sleep(0.25)
+    second.look()
+    assert table.get(job.id).state == "running"
+    table.remove_worker("b")
+    second.look()
+    assert table.get(job.id).state == "queued" and tickets.waiting(settings.redis_url, "leym") == 1
 
 
 def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):

@@ -190,7 +190,7 @@ class World:
     def silence(self) -> None:
         """All leases run out; those who held them do not know it yet."""
         self.now += LEASE_S + 1
-        self.table.reap(99, now=self.now)
+        self.table.reap(self.table.leases(), 99, now=self.now)
 
     def wait(self, days: float) -> None:
         self.now += days * DAY_S

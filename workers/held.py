@@ -31,8 +31,9 @@ LAST_TRIES = 3  # while the worker is ending
 class Place:
     """What a held job has of its host: where its results go, and how it leaves.
 
-    admitted: to be called when it has a slot; handed_back: makes the exception by which the pool lets go of a ticket
-    that another worker goes on with; commit_s: seconds between two commits.
+    admitted: to be called when it has a slot; proven: when it came further than any attempt before; handed_back: makes
+    the exception by which the pool lets go of a ticket that another worker goes on with; commit_s: seconds between two
+    commits.
     """
 
     table: JobTable
@@ -40,6 +41,7 @@ class Place:
     events: Events
     commit_s: float
     admitted: Callable[[], None]
+    proven: Callable[[], None]
     handed_back: Callable[[], BaseException]
     draining: Callable[[], bool]
 

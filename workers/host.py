@@ -26,6 +26,7 @@ from workers import prepare
 from workers.collector import Collector
 from workers.held import Held, Place
 from workers.judgement import Judgement
+from workers.quarantine import Quarantine
 from workers.reaper import Reaper
 from workers.sink import JobSink
 
@@ -60,7 +61,8 @@ class Host:
         self.settings, self.name, self.announce = settings, name, announce
         self.table, self.store, self.events, self.laws, self.engine = table, store, events, laws, engine
         self._draining = threading.Event()
-        self.reaper = Reaper(table, events, settings)
+        self.quarantine = Quarantine()
+        self.reaper = Reaper(table, events, settings, name)
         self.collector = Collector(table, store, settings)
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
@@ -105,8 +107,15 @@ class Host:
 
         A job that cannot be claimed (final, or held by another worker) is none of ours: its ticket is done.
         """
-        if self.draining():
+        suspect = any(job.attempts >= max(1, self.settings.max_attempts - 1) for job in self.table.find([job_id]))
+        if self.draining() or not self.quarantine.enter(job_id, suspect, self.draining):
             raise HandBack
+        try:
+            return self._carry(job_id, ticket)
+        finally:
+            self.quarantine.release(job_id)
+
+    def _carry(self, job_id: str, ticket: str) -> dict[str, Any]:
         claim = self.table.claim(job_id, self.name, self.settings.lease_s, self.settings.max_attempts)
         if claim is None:
             return {"job": job_id, "state": "not claimable"}
@@ -165,6 +174,7 @@ class Host:
             events=self.events,
             commit_s=self.settings.commit_s,
             admitted=lambda: self.announce(ticket),
+            proven=lambda: self.quarantine.release(job.id),
             handed_back=HandBack,
             draining=self.draining,
         )

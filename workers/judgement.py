@@ -64,6 +64,7 @@ class Judgement(Held):
             self.trouble(error)
         else:
             self.saved()
+            self.place.proven()
             self.events.announce(self.job.id, step, JobState.RUNNING)
 
     def _end(self, state: JobState, *, verdict: Verdict | None = None, problem: Problem | None = None) -> None:

@@ -1,6 +1,7 @@
 """The reaper: gives jobs of silent workers back to the queue, and sends tickets that are missing.
 
-It runs in every worker and in the supervisor; two at once do no harm, because a second ticket finds its job taken.
+It runs in every worker and in the supervisor, and one of them leads: the ready worker that was started first, or the
+supervisors while there is none. Two at once, until they agree, do no harm: a second ticket finds its job taken.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 
 from kombu.exceptions import OperationalError as BrokerAway
 from redis.exceptions import RedisError
@@ -15,22 +17,26 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
 from leym.events import Events
+from leym.jobs.leases import Lease
 from leym.jobs.records import JobState
 from leym.jobs.table import JobTable
+from leym.jobs.watch import LeaseWatch
 from leym.settings import Settings
 
 log = logging.getLogger(__name__)
 
 PERIOD_S = 2.0
+ALIVE_HEARTBEATS = 3  # a leader that is silent for longer is one no more
 SETTLED_S = 10.0  # a ticket sent longer ago than this is in the queue, taken, or lost
 BATCH = 500
 
 
 class Reaper:
-    """A thread that calls `reap` every PERIOD_S."""
+    """A thread that looks every PERIOD_S. name: of the worker it runs in; None in a supervisor."""
 
-    def __init__(self, table: JobTable, events: Events, settings: Settings):
-        self.table, self.events, self.settings = table, events, settings
+    def __init__(self, table: JobTable, events: Events, settings: Settings, name: str | None = None):
+        self.table, self.events, self.settings, self.name = table, events, settings, name
+        self._watch = LeaseWatch(settings.lease_s)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
@@ -43,20 +49,32 @@ class Reaper:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(PERIOD_S):
+        while not self._stopped.wait(min(PERIOD_S, self.settings.lease_s / 4)):
             try:
-                self.reap()
-                self.send_missing()
+                self.look()
             except (OperationalError, InterfaceError) as error:
                 log.warning("the job table does not answer: %s", error)
             except (BrokerAway, RedisError, OSError) as error:
                 log.warning("tickets wait for the broker: %s", error)
 
-    def reap(self) -> list[str]:
-        """Jobs whose lease ran out go back to the queue, or fail when they were claimed too often without progress."""
-        found = self.table.reap(self.settings.max_attempts)
+    def look(self) -> None:
+        """Everybody watches, so that a new leader need not begin to; one acts."""
+        silent = self._watch.silent(self.table.leases())
+        if self.leads():
+            self.reap(silent)
+            self.send_missing()
+
+    def leads(self) -> bool:
+        living = self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s)
+        ready = [(worker.started_at, worker.name) for worker in living if worker.state == "ready"]
+        return self.name == (min(ready)[1] if ready else None)
+
+    def reap(self, silent: Mapping[str, Lease]) -> list[str]:
+        """Jobs that nobody holds any more go back to the queue, or fail when they were claimed too often without
+        progress."""
+        found = self.table.reap(silent, self.settings.max_attempts)
         for job in self.table.find(found):
-            log.warning("job %s: its worker %s fell silent; now %s", job.id, job.owner, job.state)
+            log.warning("job %s: its worker fell silent; now %s", job.id, job.state)
             self.events.announce(job.id, job.step, job.state)
         return found
 

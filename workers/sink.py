@@ -112,6 +112,8 @@ class JobSink(Held):
             observables_last=self._observed,
         )
         self.saved()
+        if step > self.job.step:
+            self.place.proven()
         self.events.announce(self.job.id, step, JobState.RUNNING)
         self._remove(self.writer.superseded)
         return True

@@ -2,6 +2,9 @@
 
 A claim raises the job's epoch. Every write of a holder names its epoch, so one that comes after the job was cancelled,
 ended or claimed again is refused: it is fenced.
+
+A lease is not over when some clock says so, for clocks jump and hosts differ: it is over when somebody has watched it
+for its length and it was not renewed (`leym.jobs.watch`).
 """
 
 from __future__ import annotations
@@ -18,19 +21,21 @@ from leym.jobs.schema import jobs
 from leym.jobs.totals import count, observe
 from leym.problems import Problem
 
+Lease = tuple[int, float | None]  # the epoch of the claim and the moment that its last renewal named
+
 
 class Leases(Base):
     def claim(
         self, job_id: str, owner: str, lease_s: float, max_attempts: int, now: float | None = None
     ) -> Claim | None:
-        """Take a job that is queued, or whose lease ran out. None when there is nothing to take.
+        """Take a job that is queued. None when it is not.
 
         A job that was claimed `max_attempts` times without progress fails instead.
         """
         now = time.time() if now is None else now
         with self.db.write() as connection:
             job = find_job(connection, job_id, lock=True)
-            if job is None or not (job.state == JobState.QUEUED or _expired(job, now)):
+            if job is None or job.state != JobState.QUEUED:
                 return None
             if job.attempts >= max_attempts:
                 _fail_as_poison(connection, [job], max_attempts, now)
@@ -83,27 +88,28 @@ class Leases(Base):
             _requeue(connection, job, max(job.attempts - 1, 0))
             return True
 
-    def reap(self, max_attempts: int, now: float | None = None) -> list[str]:
-        """The ids of jobs whose lease ran out: they are queued again, or failed after `max_attempts` claims."""
+    def leases(self) -> dict[str, Lease]:
+        """Of every running job, as it stands."""
+        held = select(jobs.c.id, jobs.c.epoch, jobs.c.lease_until).where(jobs.c.state == JobState.RUNNING)
+        with self.db.read() as connection:
+            return {row.id: (row.epoch, row.lease_until) for row in connection.execute(held)}
+
+    def reap(self, silent: Mapping[str, Lease], max_attempts: int, now: float | None = None) -> list[str]:
+        """The ids of those of the `silent` jobs whose lease is still as given: they are queued again, or failed after
+        `max_attempts` claims without progress."""
         now = time.time() if now is None else now
-        silent = (jobs.c.state == JobState.RUNNING, jobs.c.lease_until < now)
-        with self.db.read() as connection:  # mostly there are none, and then nobody has to wait for this
-            if connection.execute(select(jobs.c.id).where(*silent).limit(1)).first() is None:
-                return []
-        with self.db.write() as connection:
-            lost = jobs_of(
-                connection,
-                select(*COLUMNS).where(*silent).order_by(jobs.c.id).with_for_update(skip_locked=True),
-            )
-            for job in lost:
-                if job.attempts < max_attempts:
-                    _requeue(connection, job, job.attempts)
-            _fail_as_poison(connection, [job for job in lost if job.attempts >= max_attempts], max_attempts, now)
-            return [job.id for job in lost]
-
-
-def _expired(job: Job, now: float) -> bool:
-    return job.state == JobState.RUNNING and job.lease_until is not None and job.lease_until < now
+        reaped: list[str] = []
+        for some in chunks(sorted(silent)):
+            with self.db.write() as connection:
+                held = (jobs.c.id.in_(some), jobs.c.state == JobState.RUNNING)
+                rows = select(*COLUMNS).where(*held).order_by(jobs.c.id).with_for_update(skip_locked=True)
+                lost = [job for job in jobs_of(connection, rows) if (job.epoch, job.lease_until) == silent[job.id]]
+                for job in lost:
+                    if job.attempts < max_attempts:
+                        _requeue(connection, job, job.attempts)
+                _fail_as_poison(connection, [job for job in lost if job.attempts >= max_attempts], max_attempts, now)
+                reaped += [job.id for job in lost]
+        return reaped
 
 
 def _requeue(connection: Connection, job: Job, attempts: int) -> None:
