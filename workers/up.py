@@ -60,6 +60,8 @@ class Supervisor:
         with _only_one(data):
             self.env = os.environ | {"LEYM_DATA": str(data), "PYTHONUNBUFFERED": "1"}
             self.env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(data / "cache" / "inductor"))
+            # torch's threads wait for each other by spinning, some ms by default, and stall where others want the cores
+            self.env.setdefault("GOMP_SPINCOUNT", "10000")
             if self.options.slots:
                 self.env["LEYM_SLOTS"] = str(self.options.slots)
             if not self.env.get("LEYM_REDIS_URL"):
