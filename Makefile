@@ -6,7 +6,7 @@ STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint up bench clean
+.PHONY: help setup demo test lint up bench chaos clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,6 +36,12 @@ up: setup ## API, broker, workers and Flower on this machine, until Ctrl-C
 
 bench: setup ## the engine's numbers beside an eager baseline of the same run
 	$(BIN)/python -m benchmarks.engine --quick
+
+CHAOS_FAULTS ?= 50
+chaos: setup ## faults by the hundred against both databases and both stores; the tables of docs/reliability.md
+	mkdir -p benchmarks/results/chaos
+	CHAOS_FAULTS=$(CHAOS_FAULTS) CHAOS_REPORTS=benchmarks/results/chaos $(BIN)/python -m pytest -q tests/chaos
+	$(BIN)/python -m tests.chaos.report benchmarks/results/chaos
 
 clean: ## what tools left behind; .venv and data stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -70,13 +70,18 @@ def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.02)
 
 
+@pytest.fixture
+def empty_postgresql(postgresql):
+    """The URL of a schema without tables."""
+    space = f"t{next(_number)}"
+    with sa.create_engine(postgresql, poolclass=sa.NullPool).begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {space}")
+    return f"{postgresql}&options=-csearch_path%3D{space}"
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     """Of a database without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'new folder' / 'jobs.sqlite'}"
-    server, space = request.getfixturevalue("postgresql"), f"t{next(_number)}"
-    engine = sa.create_engine(server, poolclass=sa.NullPool)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"CREATE SCHEMA {space}")
-    return f"{server}&options=-csearch_path%3D{space}"
+    return request.getfixturevalue("empty_postgresql")

@@ -55,6 +55,7 @@ class Broker:
 
     def start(self, env: Mapping[str, str]) -> Child:
         """Returns when it answers. Raises RuntimeError when it does not."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # also when somebody removed it meanwhile
         config = write_config(self.folder, self.port, self.password)
         child = self.child = processes.start("valkey", [str(get_binary_path()), str(config)], env)
         end = monotonic() + START_S

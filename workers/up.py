@@ -144,7 +144,10 @@ class Supervisor:
             if time.monotonic() >= due:
                 log.error("%s ended with code %s and is started again", name, child.exit_code)
                 del self._again_at[name]
-                self._serve(name, start)
+                try:
+                    self._serve(name, start)
+                except (OSError, RuntimeError) as error:  # the others can do without it for a while
+                    log.error("%s does not start, trying again: %s", name, error)
 
 
 @contextmanager

@@ -1,0 +1,142 @@
+"""The service of a chaos run: real processes, which a fault can find, and orders to those who wait inside them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from leym.laws.bundle import Bundle
+from tests.conftest import ROOT, Service, until
+from tests.laws import oracle, random_law
+
+LEASE_S = 3.0
+INSIDE = Path(__file__).with_name("inside")
+ROLES = {"worker": b"workers.app", "api": b"app.wsgi", "valkey": b"valkey-server"}
+
+
+def laws(folder: Path) -> list[Bundle]:
+    """One of each kind of state: cells alone, cells and a memory, cells and a noise of their own."""
+    options = {"padding": "periodic", "update_rate": 0.5}
+    return [
+        random_law(folder / "tiny", "UNET"),
+        random_law(folder / "noisy", "NCA", d=3, c=8, options=options),
+        oracle("unet_convlstm", folder).bundle,
+    ]
+
+
+class House:
+    """`leym up` with two workers, on one of the two databases and one of the two stores."""
+
+    def __init__(self, folder: Path, database: str = "", store: str = "", slots: int = 4):
+        """database, store: URLs; empty for SQLite and files. slots: of each worker."""
+        self.folder, self.database, self.store = folder, database, store
+        self.orders = folder / "orders"
+        self.orders.mkdir(parents=True)
+        self.laws = [law.manifest.name for law in laws(folder / "data" / "laws")]
+        path = os.pathsep.join([str(INSIDE), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        settings = {"LEYM_LEASE_S": str(LEASE_S), "LEYM_CHAOS": str(self.orders), "PYTHONPATH": path}
+        settings |= {"LEYM_GC_S": "2", "LEYM_DATABASE_URL": database, "LEYM_STORE_URL": store}
+        settings["LEYM_SLOTS"] = str(slots)
+        self.service = Service(folder / "data", "--no-flower", "--workers", "2", **settings)
+
+    def start(self) -> None:
+        self.service.start()
+        alive = {path.name.split(".")[0] for path in (self.orders / "alive").iterdir()}
+        assert {"worker", "api"} <= alive, f"nobody waits inside: {alive}"
+
+    @property
+    def url(self) -> str:
+        return self.service.url
+
+    def pids(self, role: str) -> list[int]:
+        return [pid for pid in _below(self.service.process.pid) if ROLES[role] in _command(pid)]
+
+    def kill_everything(self) -> None:
+        """As when the power goes, but that the disk keeps what it was given; then it is started again."""
+        process = self.service.process
+        for pid in [process.pid, *_below(process.pid)]:
+            send(pid, signal.SIGKILL)
+        process.wait()
+        self.service.arguments = (*self.service.arguments, "--port", self.url.rsplit(":", 1)[1])
+        self.start()
+
+    @contextmanager
+    def ordered(self, name: str, **what: Any) -> Iterator[Path]:
+        """An order that stands as long as the block lasts, or until somebody takes it."""
+        file = self.orders / name
+        fresh = file.with_name(f"new.{name}")
+        fresh.write_text(json.dumps(what))
+        fresh.rename(file)
+        try:
+            yield file
+        finally:
+            file.unlink(missing_ok=True)
+
+    def kill_at(self, point: str, within_s: float) -> bool:
+        """Whether somebody came by the point, and died there."""
+        taken = self.orders / f"taken.{point}"
+        taken.unlink(missing_ok=True)
+        with self.ordered(f"kill.{point}"):
+            end = time.monotonic() + within_s
+            while time.monotonic() < end and not taken.exists():
+                time.sleep(0.01)
+        return taken.exists()
+
+    def postgresql_pids(self) -> list[int]:
+        """The server, and those of its processes that serve a client."""
+        found = re.search(r"host=([^&]+)", self.database)
+        assert found, "no PostgreSQL here"
+        server = int(Path(found[1], "data", "postmaster.pid").read_text().split()[0])
+        return [server, *(pid for pid in _below(server) if b"[local]" in _command(pid))]
+
+    def s3_pids(self) -> list[int]:
+        return [pid for pid in _below(os.getpid()) if _command(pid).split(b"\0")[0].endswith(b"weed")]
+
+    def stop(self) -> None:
+        assert self.service.stop() == 0, self.service.tail()
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it was quicker
+
+
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
+def await_gone(pids: list[int]) -> None:
+    until(lambda: all(map(gone, pids)), what="the killed processes are gone")
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _below(pid: int) -> list[int]:
+    """Its descendants."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+        parents.setdefault(parent, []).append(int(stat.parent.name))
+    found, left = [], [pid]
+    while left:
+        children = parents.get(left.pop(), [])
+        found += children
+        left += children
+    return found

@@ -1,0 +1,151 @@
+"""What a chaos run has inside the service's processes: Python imports it at their start, by PYTHONPATH.
+
+Orders are files in the folder $LEYM_CHAOS, and nothing is changed in a process that is given none:
+
+    kill.POINT     the first process that reaches the point takes the file and kills itself
+    store          {"mode": "slow" | "fail" | "full", "pause_s": ...}: what puts of the frame store do while it is there
+    clock          seconds by which time.time() is off in the processes that {"roles": [...]} names
+    poison         a seed: whoever would commit a job with it kills itself
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+ORDERS = Path(os.environ.get("LEYM_CHAOS", "/nonexistent"))
+COMMAND = " ".join(sys.orig_argv)
+ROLE = "worker" if "workers.app" in COMMAND else "api" if "app.wsgi" in COMMAND else "other"
+
+
+def order(name: str) -> dict | None:
+    try:
+        return json.loads((ORDERS / name).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def reach(point: str) -> None:
+    try:
+        os.rename(ORDERS / f"kill.{point}", ORDERS / f"taken.{point}")
+    except OSError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def around(owner: object, name: str, before: str = "", after: str = "", only=lambda result: True) -> None:
+    """Points before and after a method."""
+    method = getattr(owner, name)
+
+    @functools.wraps(method)
+    def wrapped(*args, **kwargs):
+        if before:
+            reach(before)
+        result = method(*args, **kwargs)
+        if after and only(result):
+            reach(after)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+def inside_files() -> None:
+    """Points between the bytes of an object and its name."""
+    from leym.frames import files
+
+    for name, point in (("fsync", "data.unsynced"), ("replace", "data.unnamed")):
+        real = getattr(os, name)
+
+        def seen(*args, real=real, point=point, **kwargs):
+            if sys._getframe(1).f_globals.get("__name__") == files.__name__:
+                reach(point)
+            return real(*args, **kwargs)
+
+        setattr(os, name, seen)
+
+
+def weather(cls: type) -> None:
+    """Puts of a store that is slow, fails, or is full; and the point after an object is there."""
+    put = cls.put
+
+    @functools.wraps(put)
+    def wrapped(self, key, data):
+        if found := order("store"):
+            time.sleep(found["pause_s"])
+            if found["mode"] != "slow":
+                raise OSError(errno.ENOSPC if found["mode"] == "full" else errno.EIO, "chaos", key)
+        put(self, key, data)
+        reach("checkpoint.stored" if "/checkpoints/" in key else "data.stored")
+
+    cls.put = wrapped
+
+
+def wrong_clock() -> None:
+    real = time.time
+
+    def shifted() -> float:
+        found = order("clock")
+        return real() + (found["offset_s"] if found and ROLE in found["roles"] else 0.0)
+
+    time.time = shifted
+
+
+def poison(table: type) -> None:
+    commit, claim, poisonous = table.commit, table.claim, set()
+
+    @functools.wraps(claim)
+    def claimed(self, *args, **kwargs):
+        result = claim(self, *args, **kwargs)
+        if result and (found := order("poison")) and result.job.spec.get("seed") == found["seed"]:
+            poisonous.add(result.job.id)
+        return result
+
+    @functools.wraps(commit)
+    def committed(self, job_id, *args, **kwargs):
+        if job_id in poisonous:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return commit(self, job_id, *args, **kwargs)
+
+    table.claim, table.commit = claimed, committed
+
+
+def settle() -> None:
+    wrong_clock()
+    from leym import tickets
+    from leym.events import Events
+    from leym.frames.bucket import BucketStore
+    from leym.frames.files import FileStore
+    from leym.jobs.table import JobTable
+
+    if ROLE == "worker":
+        from celery.worker.request import Request
+
+        inside_files()
+        around(JobTable, "claim", "claim.before", "claim.after", only=bool)
+        around(JobTable, "commit", "commit.before", "commit.after")
+        around(JobTable, "finish", "finish.before", "finish.after")
+        around(JobTable, "hand_back", "handback.before", "handback.after")
+        around(JobTable, "renew", "", "renew.after")
+        around(Events, "announce", "", "event.after")
+        around(Request, "acknowledge", "ack.before", "ack.after")
+        poison(JobTable)
+        weather(FileStore)
+        weather(BucketStore)
+    if ROLE == "api":
+        around(JobTable, "submit", "submit.before", "submit.after")
+        around(tickets, "send", "", "ticket.sent")
+        around(JobTable, "ticketed", "", "ticket.noted")
+        around(JobTable, "cancel", "", "cancel.after")
+    around(JobTable, "reap", "", "reap.after", only=bool)
+    (ORDERS / "alive").mkdir(exist_ok=True)
+    (ORDERS / "alive" / f"{ROLE}.{os.getpid()}").touch()
+
+
+if ORDERS.is_dir() and ROLE != "other":
+    settle()
