@@ -21,7 +21,7 @@ from workers.processes import Child
 log = logging.getLogger(__name__)
 
 ALIVE_HEARTBEATS = 5
-LIVED_S = 60.0  # a worker that ends by itself earlier than this has crashed at its start
+LIVED_S = 60.0  # a worker that ends by itself earlier than this, and before it has computed anything, did not start
 LONGEST_PAUSE_S = 60.0
 DRAIN_S = 90.0  # a worker told to go gets this long to save its jobs
 COMMAND = "-m celery --quiet --app=workers.app worker --without-mingle --without-gossip --loglevel=INFO"
@@ -32,6 +32,7 @@ class Member:
     child: Child
     place: int  # which device; also the number in its name
     started: float
+    worked: bool = False  # it has computed something
     draining_since: float | None = None
 
 
@@ -75,6 +76,8 @@ class Fleet:
         heard = {w.pid: w for w in self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s)}
         now = time.time()
         live = [m for m in self.members if m.draining_since is None]
+        for member in live:
+            member.worked |= member.child.pid in heard and heard[member.child.pid].cell_steps > 0
         ready = [_seen(m, heard[m.child.pid], now) for m in live if _is_ready(heard.get(m.child.pid))]
         backlog = self.table.backlog()
         return Look(
@@ -118,7 +121,8 @@ class Fleet:
             if member.draining_since is not None:
                 log.info("%s drained, code %d", member.child.name, code)
                 continue
-            self._crashes = self._crashes + 1 if now - member.started < LIVED_S else 1
+            lived = member.worked or now - member.started >= LIVED_S
+            self._crashes = 1 if lived else self._crashes + 1
             pause = min(2.0 ** (self._crashes - 1), LONGEST_PAUSE_S)
             self._paused_until = now + pause
             log.error("%s ended by itself with code %d; the next start waits %.0f s", member.child.name, code, pause)

@@ -46,6 +46,16 @@ class House:
         settings["LEYM_SLOTS"] = str(slots)
         self.service = Service(folder / "data", "--no-flower", "--workers", "2", **settings)
 
+    @contextmanager
+    def running(self) -> Iterator[House]:
+        """Ends all its processes, whatever happened; a service that did not end well is an error."""
+        try:
+            self.start()
+            yield self
+        finally:
+            code = self.service.stop()
+        assert code == 0, self.service.tail()
+
     def start(self) -> None:
         self.service.start()
         alive = {path.name.split(".")[0] for path in (self.orders / "alive").iterdir()}
@@ -98,9 +108,6 @@ class House:
 
     def s3_pids(self) -> list[int]:
         return [pid for pid in _below(os.getpid()) if _command(pid).split(b"\0")[0].endswith(b"weed")]
-
-    def stop(self) -> None:
-        assert self.service.stop() == 0, self.service.tail()
 
 
 def send(pid: int, number: signal.Signals) -> None:

@@ -24,11 +24,8 @@ REPORTS = os.environ.get("CHAOS_REPORTS")  # a folder
 def test_nothing_is_lost_doubled_or_changed(database, store, request, tmp_path):
     url = request.getfixturevalue("empty_postgresql") if database == "postgresql" else ""
     house = House(tmp_path, url, request.getfixturevalue("s3").url() if store == "s3" else "")
-    house.start()
-    try:
+    with house.running():
         report = play(house, schedule(house, SEED, FAULTS), SEED) | {"database": database, "store": store}
-    finally:
-        house.stop()
     if REPORTS:
         Path(REPORTS, f"{database}-{store}.json").write_text(json.dumps(report, indent=1) + "\n")
     assert report["violations"] == []

@@ -23,9 +23,8 @@ SPEC |= {"record": [{"field": "psi", "every": 20}]}
 
 def test_everything_ends_when_the_broker_has_forgotten_it_all(tmp_path):
     house = House(tmp_path, slots=SLOTS)
-    house.start()
     specs = [SPEC | {"steps": steps, "seed": steps} for steps in (60, 80, 4000)]
-    with Client(house.url) as client:
+    with house.running(), Client(house.url) as client:
         submitter = Submitter(house.url, specs, tmp_path / "ledger.jsonl", seed=1, live=0)
         quiet = [submitter.submit(spec) for spec in specs]
         for entry in quiet:
@@ -56,6 +55,5 @@ def test_everything_ends_when_the_broker_has_forgotten_it_all(tmp_path):
         await_gone(pids)
         until(lambda: states()["queued"] + states()["running"] == 0, 900, "all have ended")
         found = hold_against(client, submitter.entries, [], truth, set())
-    house.stop()
     assert found["violations"] == []
     assert found["states"] == {"succeeded": len(specs) + QUEUED + 2 * SLOTS}
