@@ -71,8 +71,8 @@ def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture
-def empty_postgresql(postgresql):
-    """The URL of a schema without tables."""
+def postgresql_url(postgresql):
+    """Of a PostgreSQL database without tables."""
     space = f"t{next(_number)}"
     with sa.create_engine(postgresql, poolclass=sa.NullPool).begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {space}")
@@ -84,4 +84,4 @@ def url(request, tmp_path):
     """Of a database without tables."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'new folder' / 'jobs.sqlite'}"
-    return request.getfixturevalue("empty_postgresql")
+    return request.getfixturevalue("postgresql_url")

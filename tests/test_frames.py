@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leym.frames import gateway
-from leym.frames.checkpoint import CorruptCheckpoint, get_checkpoint, put_checkpoint, stale_checkpoints
+from leym.frames.checkpoint import (
+    CorruptCheckpoint,
+    chained,
+    get_checkpoint,
+    put_checkpoint,
+    references,
+    stale_checkpoints,
+)
 from leym.frames.layout import job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state, put_state
@@ -217,6 +224,42 @@ def test_a_checkpoint_comes_back_bit_for_bit_or_not_at_all(tmp_path):
     store.delete([ref["key"]])
     with pytest.raises(CorruptCheckpoint, match="missing"):
         get_checkpoint(store, ref)
+
+
+def test_a_checkpoint_names_the_one_before_it_and_none_behind_that(tmp_path):
+    store, psi = open_store(tmp_path.as_uri()), {"psi": np.zeros((1, 1, 1), np.complex64)}
+    first = put_checkpoint(store, "job", 1, 10, psi)
+    second = put_checkpoint(store, "job", 1, 20, psi, first)
+    assert put_checkpoint(store, "job", 1, 20, psi, second) == second, "the same once more is not the one before it"
+    third = json.loads(json.dumps(put_checkpoint(store, "job", 2, 30, psi, second)))
+    assert [ref["step"] for ref in references(third)] == [30, 20]
+    assert chained(references(third)) == third and chained(references(third)[1:])["step"] == 20
+    assert stale_checkpoints(store, "job", third) == [first["key"]]
+    for ref in references(third):
+        assert get_checkpoint(store, ref)["psi"].size == 1
+    assert references(None) == [] and chained([]) is None
+
+
+@pytest.mark.parametrize("lost", ["gone", "cut"])
+def test_a_writer_that_goes_back_needs_no_object_behind_the_step(tmp_path, lost):
+    store = open_store(tmp_path.as_uri())
+    job = Writing(store)
+    job.steps(20)
+    job.commit()
+    for key in list(store.list("jobs/")):
+        data = store.get(key)
+        store.delete([key])
+        if lost == "cut":
+            store.put(key, data[: len(data) // 2])
+    job.crash()  # from the beginning, for it has no checkpoint
+    job.steps(30)
+    job.commit()
+    assert job.check(FrameReader(store, job.row)) == 30
+    with pytest.raises(Problem, match="committed object") as unreadable:
+        store.delete(list(store.list("jobs/")))
+        job.checkpoint = 4
+        job.crash()
+    assert unreadable.value.status == 503
 
 
 def npy(array: Any, **options: Any) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from leym.frames.checkpoint import get_checkpoint, put_checkpoint, stale_checkpoints
+from leym.frames.checkpoint import get_checkpoint, put_checkpoint, references, stale_checkpoints
 from leym.frames.layout import arrays_of, job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state, put_state
@@ -79,6 +79,7 @@ class Holder:
     job: Job
     writer: FrameWriter
     at: int
+    kept: dict[str, Any] | None  # the checkpoint that its row names
 
 
 class World:
@@ -156,7 +157,7 @@ class World:
             start = int(job.checkpoint["step"]) if job.checkpoint else -1
             writer = FrameWriter(self.store, job.id, job.epoch, arrays_of(job), job.manifest)
             writer.rewind(start)
-            self.holders.append(Holder(job, writer, start))
+            self.holders.append(Holder(job, writer, start, job.checkpoint))
 
     def work(self, which: int, *, commit: bool = True, checkpoint: bool = False, finish: bool = False) -> None:
         """Steps, and their commit; of a zombie too, who writes and is then refused."""
@@ -169,7 +170,7 @@ class World:
         manifest, saved = held.writer.flush(), None
         if checkpoint or finish:
             psi = {"psi": frame(held.at)[0]["psi"]}
-            saved = put_checkpoint(self.store, held.job.id, held.job.epoch, held.at, psi)
+            saved = put_checkpoint(self.store, held.job.id, held.job.epoch, held.at, psi, None if finish else held.kept)
         if not commit:
             return
         said: dict[str, Any] = {"step": held.at, "manifest": manifest, "checkpoint": saved}
@@ -183,6 +184,7 @@ class World:
             return
         self.store.delete(held.writer.superseded())
         if saved:
+            held.kept = saved
             self.store.delete(stale_checkpoints(self.store, held.job.id, saved))
         if finish:
             self.holders.remove(held)
@@ -206,9 +208,9 @@ class World:
             reader = FrameReader(self.store, job, lambda found=job: found)
             if not job.gone(self.now):
                 assert Writing.check(None, reader) <= job.step + 1  # type: ignore[arg-type]
-            if job.checkpoint:
-                psi = get_checkpoint(self.store, job.checkpoint)["psi"]
-                assert np.array_equal(psi, frame(int(job.checkpoint["step"]))[0]["psi"])
+            for checkpoint in references(job.checkpoint)[: 1 if job.final else None]:
+                psi = get_checkpoint(self.store, checkpoint)["psi"]
+                assert np.array_equal(psi, frame(int(checkpoint["step"]))[0]["psi"])
             if not job.final:
                 self._check_start(job)
 

@@ -123,6 +123,8 @@ class Host:
             held = self._prepare(claim.job, ticket)
         except Problem as problem:
             return self._refuse(claim.job, problem)
+        except Fenced as fenced:
+            return {"job": job_id, "state": "given up", "why": str(fenced)}
         except OSError as error:
             # the lease runs out, and the next attempt finds the store in a better state, or counts as one of a few
             log.warning("job %s: the store does not answer: %s", job_id, error)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.engine.run import Checkpoint, Run
-from leym.frames.checkpoint import CorruptCheckpoint, get_checkpoint
+from leym.frames.checkpoint import CorruptCheckpoint, chained, get_checkpoint, references
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
@@ -29,7 +29,7 @@ TABLE_AWAY = (OperationalError, InterfaceError)
 def prepare(sink: JobSink, laws: Registry) -> None:
     """Give the sink its run and its writer.
 
-    Raises Problem (the job can never run; 503: not now) or OSError (the store does not answer).
+    Raises Problem (the job can never run; 503: not now), OSError (the store does not answer) or Fenced.
     """
     job, store = sink.job, sink.store
     spec = JobSpec.model_validate(job.spec)
@@ -55,15 +55,24 @@ def prepare(sink: JobSink, laws: Registry) -> None:
 
 
 def _checkpoint(sink: JobSink) -> Checkpoint | None:
-    """The last checkpoint, or None to begin at step 0: also when it is damaged, for the steps are the same again."""
+    """The newest checkpoint that can be read, or None to begin at step 0: the steps are the same again.
+
+    Raises Fenced if the job was lost while the row was told of it.
+    """
     job = sink.job
-    if not job.checkpoint:
-        return None
-    try:
-        return Checkpoint(int(job.checkpoint["step"]), get_checkpoint(sink.store, job.checkpoint))
-    except CorruptCheckpoint as error:
-        log.error("job %s starts again from step 0: %s", job.id, error)
-        return None
+    named = left = references(job.checkpoint)
+    while left:
+        try:
+            found = Checkpoint(int(left[0]["step"]), get_checkpoint(sink.store, left[0]))
+        except CorruptCheckpoint as error:
+            left = left[1:]
+            log.error("job %s goes back to step %d: %s", job.id, left[0]["step"] if left else 0, error)
+        else:
+            break
+    if len(left) < len(named):  # should it be readable again, frames up to it are not there yet
+        sink.kept = chained(left)
+        sink.table.go_back(job.id, job.epoch, sink.kept)
+    return found if left else None
 
 
 def _stored_state(sink: JobSink, initial: FromJob | Upload) -> NDArray[np.complex64]:

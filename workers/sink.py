@@ -45,6 +45,7 @@ class JobSink(Held):
     def __init__(self, job: Job, place: Place, engine: Engine):
         super().__init__(job, place)
         self.store, self.engine = place.store, engine
+        self.kept = job.checkpoint  # what can be gone on from: the next checkpoint names it as the one before
         self._observed: dict[str, float] | None = None
 
     def begin(self) -> None:
@@ -81,8 +82,9 @@ class JobSink(Held):
 
     @results
     def checkpoint(self, step: int, arrays: Arrays) -> None:
-        saved = self.insist(lambda: put_checkpoint(self.store, self.job.id, self.job.epoch, step, arrays))
+        saved = self.insist(lambda: put_checkpoint(self.store, self.job.id, self.job.epoch, step, arrays, self.kept))
         if saved and self.insist(lambda: self._commit(step, saved)):
+            self.kept = saved
             self._remove(lambda: stale_checkpoints(self.store, self.job.id, saved))
 
     @results

@@ -1,11 +1,17 @@
-"""Checkpoints: a run's whole state at a step, in one object that is checked by its digest."""
+"""Checkpoints: a run's whole state at a step, in one object that is checked by its digest.
+
+While a job lives its row names the last two. An object can be lost or spoilt when it is needed, and then the job goes
+on from the one before it:
+
+    {"key": "jobs/<id>/checkpoints/000000400.2", "step": 400, "sha256": ..., "bytes": ..., "previous": {"key": ...}}
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +22,8 @@ from leym.frames.manifest import epoch_of
 from leym.frames.store import Missing, Store
 from leym.problems import Problem
 
+KEPT = 2  # of a live job
+
 
 class CorruptCheckpoint(Problem):
     """A checkpoint that is missing or not what was written (503)."""
@@ -25,9 +33,14 @@ class CorruptCheckpoint(Problem):
 
 
 def put_checkpoint(
-    store: Store, job_id: str, epoch: int, step: int, arrays: Mapping[str, NDArray[Any]]
+    store: Store,
+    job_id: str,
+    epoch: int,
+    step: int,
+    arrays: Mapping[str, NDArray[Any]],
+    previous: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write it, durable on return; gives the reference {"key", "step", "sha256", "bytes"} to commit."""
+    """Write it, durable on return; gives the reference to commit, with the one that was committed before it."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:  # what np.savez writes, for arrays of any name
         for name, array in arrays.items():
@@ -36,7 +49,24 @@ def put_checkpoint(
     data = file.getvalue()
     key = f"{_folder(job_id)}{step:09d}.{epoch}"
     store.put(key, data)
-    return {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    new = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    older = chained([ref for ref in references(previous) if ref["key"] != key][: KEPT - 1])
+    return new | ({"previous": older} if older else {})
+
+
+def references(ref: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The checkpoints that a row names, the newest first, each by itself."""
+    if not ref:
+        return []
+    return [{name: ref[name] for name in ref if name != "previous"}, *references(ref.get("previous"))]
+
+
+def chained(refs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What a row says of these checkpoints, the newest first: of more than are kept the older ones are left out."""
+    if not refs:
+        return None
+    older = chained(refs[1:KEPT])
+    return refs[0] | ({"previous": older} if older else {})
 
 
 def get_checkpoint(store: Store, ref: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -53,12 +83,12 @@ def get_checkpoint(store: Store, ref: Mapping[str, Any]) -> dict[str, NDArray[An
 
 
 def stale_checkpoints(store: Store, job_id: str, ref: Mapping[str, Any]) -> list[str]:
-    """Keys of the job's older checkpoints; to delete after `ref` is committed.
+    """Keys of the job's checkpoints that `ref` does not name; to delete after it is committed.
 
     Those of a later epoch are not ours to delete: the job may have been claimed again since.
     """
-    epoch = epoch_of(ref["key"])
-    return [key for key in store.list(_folder(job_id)) if key != ref["key"] and epoch_of(key) <= epoch]
+    named, epoch = {one["key"] for one in references(ref)}, epoch_of(ref["key"])
+    return [key for key in store.list(_folder(job_id)) if key not in named and epoch_of(key) <= epoch]
 
 
 def _folder(job_id: str) -> str:

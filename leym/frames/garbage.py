@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from leym.frames.checkpoint import references
 from leym.frames.layout import arrays_of
 from leym.frames.manifest import epoch_of, series_of
 from leym.frames.store import Entry
@@ -24,14 +25,16 @@ def garbage(job: Job, objects: Iterable[Entry]) -> list[Entry]:
 
 
 def needed(job: Job) -> set[str]:
-    """Keys that the row names: frames that readers see, frames that are written again after a resume, the last state.
+    """Keys that the row names: frames that readers see, frames that are written again after a resume, the last state,
+    and while the job lives the checkpoint before it.
 
     None of a job whose results were deleted or have expired, for its row names nothing any more.
     """
     arrays = arrays_of(job)
     parts = (series_of(job.manifest, arrays, part) for part in ("arrays", "next"))
     keys = {key for series in parts for array in arrays for key in series[array.name].keys(job.id, array)}
-    return keys | ({job.checkpoint["key"]} if job.checkpoint else set())
+    checkpoints = references(job.checkpoint)[: 1 if job.final else None]
+    return keys | {ref["key"] for ref in checkpoints}
 
 
 def _written_before(key: str, epoch: int) -> bool:

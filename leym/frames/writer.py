@@ -50,7 +50,7 @@ class FrameWriter:
         self._sweep = epoch > 1
 
     def rewind(self, step: int) -> None:
-        """Forget frames after `step`, to write them again. -1 forgets all.
+        """Forget frames after `step`, to write them again. -1 forgets all. Objects behind it need not be there.
 
         Raises Problem 503 if frames up to `step` are not all there. What readers saw stays visible, from the old
         objects, until the rewritten frames have caught up with it.
@@ -77,7 +77,7 @@ class FrameWriter:
         """Take everything that is due at `step`: fields [H, W] or [H, W, d] in their stored dtype, and numbers.
 
         Encodes and keeps it in memory. Raises ValueError if something due is missing, out of order, or of another
-        shape or dtype.
+        shape or dtype; Problem 503 if the frames before it cannot be read back.
         """
         due = [tail for tail in self._tails if step % tail.array.every == 0]
         for tail in due:
@@ -134,7 +134,8 @@ class FrameWriter:
 class _Tail:
     """The end of one array: what is written of it, and the encoded frames of the shard that is not full.
 
-    parts: encoded frames behind the last whole shard, the first `saved` of which are in a partial shard.
+    _parts: encoded frames behind the last whole shard. Those of a partial one are read back when they are needed: after
+    a rewind that may be none.
     """
 
     def __init__(self, store: Store, job_id: str, epoch: int, array: ArraySpec, series: Series):
@@ -142,7 +143,7 @@ class _Tail:
         self.superseded: list[str] = []
         self._store, self._job_id, self._epoch = store, job_id, epoch
         self._parts: list[bytes] = []
-        self._load(series.committed)
+        self._loaded = False
 
     def rewind(self, frames: int) -> None:
         if frames > self.series.committed:
@@ -152,11 +153,13 @@ class _Tail:
                 f"job {self._job_id}: {self.array.name!r} has {self.series.committed} committed frames; "
                 f"going on from the checkpoint needs {frames}",
             )
-        if frames < self.series.committed or self.pending:
+        if frames < self.series.committed or self.pending or not self._loaded:
             self._load(frames)
 
     def check(self, step: int, fields: Mapping[str, NDArray[Any]], observables: Mapping[str, float]) -> None:
         array = self.array
+        if not self._loaded:
+            self._load(self.series.committed)
         due = (self.series.whole + len(self._parts)) * array.every
         if step != due:
             raise ValueError(f"step {step} of {array.name!r}: the next one is {due}")
@@ -184,6 +187,8 @@ class _Tail:
 
     def write(self, full_only: bool) -> None:
         """Every object is written before `series` names it, so that a failure in between can be repeated."""
+        if not self._loaded:
+            return
         n = self.array.per_shard
         while len(self._parts) >= n:
             self._put(self.series.with_whole(self.array, self._epoch), self._parts[:n])
@@ -208,7 +213,7 @@ class _Tail:
         parts = self._read(shard, rest) if rest else []
         if frames < self.series.committed:
             self.series = self.series.only_whole(self.array, shard)
-        self._parts, self.pending = parts, 0
+        self._parts, self.pending, self._loaded = parts, 0, True
 
     def _read(self, shard: int, frames: int) -> list[bytes]:
         """The first encoded frames of a committed shard."""

@@ -69,6 +69,20 @@ class Progress(Base):
             if state != JobState.CANCELLED:
                 observe(connection, [(held.created_at, held.started_at, now)])
 
+    def go_back(
+        self, job_id: str, epoch: int, checkpoint: dict[str, Any] | None, state: JobState = JobState.RUNNING
+    ) -> None:
+        """From now on the row names this older checkpoint (None: the job begins at step 0), and none behind it.
+
+        Steps and frames that were committed since stay visible until they are there again. Of a job that nobody holds,
+        `state` is what it was found in; what its attempts met with is not counted any more. Raises Fenced when it is
+        in another state, or at another epoch.
+        """
+        with self.db.write() as connection:
+            _held(connection, job_id, epoch, state)
+            attempts = {} if state == JobState.RUNNING else {"attempts": 0}
+            change_job(connection, job_id, checkpoint=dump(checkpoint), **attempts)
+
     def cancel(self, job_id: str, now: float | None = None) -> Job:
         """The job, cancelled unless it had ended; its holder can write no more. Raises Problem 404."""
         now = time.time() if now is None else now
@@ -103,11 +117,11 @@ class Progress(Base):
             return replace(job, deleted_at=now, manifest={}, checkpoint=None)
 
 
-def _held(connection: Connection, job_id: str, epoch: int) -> Row[Any]:
+def _held(connection: Connection, job_id: str, epoch: int, state: JobState = JobState.RUNNING) -> Row[Any]:
     row = connection.execute(select(*_HELD).where(jobs.c.id == job_id).with_for_update()).first()
     if row is None:
         raise Fenced(job_id, epoch, "there is no such job")
-    if row.epoch != epoch or row.state != JobState.RUNNING:
+    if row.epoch != epoch or row.state != state:
         raise Fenced(job_id, epoch, f"it is {row.state} at epoch {row.epoch}")
     return row
 

@@ -22,7 +22,7 @@ REPORTS = os.environ.get("CHAOS_REPORTS")  # a folder
     [("sqlite", "file"), ("postgresql", "s3")] + [("sqlite", "s3"), ("postgresql", "file")] * bool(REPORTS),
 )
 def test_nothing_is_lost_doubled_or_changed(database, store, request, tmp_path):
-    url = request.getfixturevalue("empty_postgresql") if database == "postgresql" else ""
+    url = request.getfixturevalue("postgresql_url") if database == "postgresql" else ""
     house = House(tmp_path, url, request.getfixturevalue("s3").url() if store == "s3" else "")
     with house.running():
         report = play(house, schedule(house, SEED, FAULTS), SEED) | {"database": database, "store": store}
