@@ -95,6 +95,14 @@ def add_laws(folder: Path) -> None:
     shutil.copytree(random_law(made / "tiny", "UNET").path, folder / "laws" / "tiny")
 
 
+@pytest.fixture(params=["here", "remote"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """A database without tables and an empty store: a file and a folder, or PostgreSQL and S3."""
+    if request.param == "here":
+        return f"sqlite:///{tmp_path / 'jobs.sqlite'}", (tmp_path / "store").as_uri()
+    return request.getfixturevalue("postgresql_url"), request.getfixturevalue("s3").url()
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all tests that leave it running."""

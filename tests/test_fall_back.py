@@ -75,15 +75,11 @@ class Site:
         return {field: reader.read(field)[1] for field in ("psi", "phase")} | reader.observables()[1]
 
 
-@pytest.fixture(params=["here", "remote"])
-def site(request, tmp_path):
-    """On a file of SQLite and a folder, and on PostgreSQL and S3."""
+@pytest.fixture
+def site(place, tmp_path):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # grids so small are slower on several, and much slower on a busy machine
-    remote = request.param == "remote"
-    url = request.getfixturevalue("postgresql_url") if remote else f"sqlite:///{tmp_path}/jobs.sqlite"
-    store_url = request.getfixturevalue("s3").url() if remote else (tmp_path / "store").as_uri()
-    made = Site(url, store_url, tmp_path)
+    made = Site(*place, tmp_path)
     yield made
     made.table.close()
     torch.set_num_threads(threads)

@@ -77,6 +77,16 @@ def write_config(folder: Path, port: int, password: str) -> Path:
     return config
 
 
+def url_of(folder: Path) -> str:
+    """Of the embedded server that was started last in this folder; empty if there never was one."""
+    try:
+        lines = (folder / "valkey.conf").read_text().splitlines()
+    except FileNotFoundError:
+        return ""
+    said = dict(line.split(" ", 1) for line in lines if " " in line)
+    return f"redis://:{said['requirepass']}@127.0.0.1:{said['port']}/0"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -30,6 +30,7 @@ from leym.settings import Settings
 log = logging.getLogger(__name__)
 
 JOBS_AT_ONCE = 100  # whose rows are read together
+UNKNOWN_NAMED = 100
 ALIVE_HEARTBEATS = 5
 
 
@@ -42,6 +43,7 @@ class Collected:
     bytes: int = 0
     states_retired: int = 0  # uploads that have left, and are deleted an hour later
     unknown_jobs: int = 0  # folders of jobs that the table does not have: left alone, the table may be the wrong one
+    unknown: list[str] = field(default_factory=list)  # some of them
 
 
 class Collector:
@@ -88,7 +90,9 @@ class Collector:
 
     def _known(self, objects: dict[str, list[Entry]], found: Collected) -> Iterator[tuple[Job, list[Entry]]]:
         rows = self.table.find(list(objects))
-        found.unknown_jobs += len(objects) - len(rows)
+        unknown = objects.keys() - {job.id for job in rows}
+        found.unknown_jobs += len(unknown)
+        found.unknown += sorted(unknown)[: UNKNOWN_NAMED - len(found.unknown)]
         for job in rows:
             yield job, objects[job.id]
 

@@ -63,6 +63,18 @@ def gc(context: typer.Context) -> None:
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
+def doctor(context: typer.Context) -> None:
+    """Check the job table against the store and the broker that LEYM_* name; --repair puts right what can be."""
+    become("workers.doctor", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def backup(context: typer.Context) -> None:
+    """Copy the service whose data is on this machine, also while it runs; has a --help of its own."""
+    become("workers.backup", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Start a service of its own, run twelve universes through it, and leave pictures in demo-out/."""
     become("leym.demo", context.args)

@@ -91,5 +91,10 @@ def stale_checkpoints(store: Store, job_id: str, ref: Mapping[str, Any]) -> list
     return [key for key in store.list(_folder(job_id)) if key not in named and epoch_of(key) <= epoch]
 
 
+def is_checkpoint(key: str) -> bool:
+    """Whether an object of a job is one of its checkpoints."""
+    return key.split("/")[2:3] == ["checkpoints"]
+
+
 def _folder(job_id: str) -> str:
     return f"{job_prefix(job_id)}checkpoints/"

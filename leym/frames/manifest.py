@@ -103,6 +103,11 @@ def epoch_of(key: str) -> int:
     return int(key.rsplit("/", 1)[-1].split(".")[1])
 
 
+def is_partial(key: str) -> bool:
+    """Whether an object named by `shard_key` is not full: it is written again, under another name, as it fills."""
+    return key.rsplit("/", 1)[-1].count(".") == 2
+
+
 def series_of(
     manifest: Mapping[str, Any] | None, arrays: Sequence[ArraySpec], part: str = "arrays"
 ) -> dict[str, Series]:

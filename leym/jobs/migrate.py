@@ -40,6 +40,11 @@ def bring_up_to_date(connection: Connection) -> None:
         _migrate(connection, found)
 
 
+def version_of(connection: Connection) -> str | None:
+    """The version of the tables in the database; None when there are none. It changes nothing."""
+    return _found(connection, inspect(connection))
+
+
 def _found(connection: Connection, there: Inspector) -> str | None:
     """The version of the tables in the database; None when there are none."""
     if there.has_table(_version.name):
