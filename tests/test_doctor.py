@@ -232,7 +232,7 @@ def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, dee
 
     def commit_first(then):
         def doing(key):
-            if "commits" in left:
+            if "commits" in left and key != "jobs/":  # that one comes before the rows are read
                 left.remove("commits")
                 for _ in range(4):
                     patient.work(4, checkpoint=True)  # its checkpoints and partly filled shards are other ones now
@@ -325,6 +325,7 @@ def test_a_store_that_is_not_there_is_no_reason_to_begin_anything_again(here, tm
         (tmp_path / "store").mkdir()
     code, checks = here.look(repair=True)
     assert code == doctor.BLIND and here.table.get(job_id) == before
+    assert (tmp_path / "store").exists() == (how == "empty folder")
     assert any("store" in check.error for check in checks.values())
 
 

@@ -19,6 +19,7 @@ from leym.frames.inspection import Damage, damages, last_good
 from leym.frames.store import Store, StoreUnavailable
 from leym.jobs.records import Fenced, Job, JobState
 from leym.jobs.table import JobTable
+from leym.jobs.watch import LeaseWatch
 from leym.laws.registry import registry_of
 from leym.settings import Settings
 from workers.collector import Collector
@@ -62,17 +63,19 @@ class Checkup:
         self.reaper = Reaper(table, Events(settings.redis_url or None), settings)
 
     def leases(self) -> list[Check]:
-        """Jobs of silent workers that nobody has reaped for a whole lease."""
-        running = list(self._rows(JobState.RUNNING))
-        check = Check("leases", f"{len(running)} running jobs", todo="start a worker, or --repair")
+        """Jobs of silent workers that nobody has reaped for a whole lease. Clocks only raise the suspicion: a suspect
+        is watched for its lease."""
+        held = self.table.leases()
+        check = Check("leases", f"{len(held)} running jobs", todo="start a worker, or --repair")
         long_ago = time.time() - self.settings.lease_s
-        silent = [job for job in running if job.lease_until is not None and job.lease_until < long_ago]
-        if self.repair:
-            self.reaper.reap()
-        now = {job.id: job for job in self.table.find([job.id for job in silent])}
-        for job in silent:
-            left = now[job.id].state == JobState.RUNNING and now[job.id].epoch == job.epoch
-            check.add(job.id, f"its worker {job.owner} has been silent since {_at(job.lease_until)}", not left)
+        if any(until is not None and until < long_ago for _, until in held.values()):
+            watch = LeaseWatch(self.settings.lease_s)
+            watch.silent(held)
+            time.sleep(self.settings.lease_s)
+            silent = watch.silent(self.table.leases())
+            reaped = self.reaper.reap(silent) if self.repair else []
+            for job_id, (_, until) in sorted(silent.items()):
+                check.add(job_id, f"its worker has been silent since {_at(until)}", job_id in reaped)
         return [check]
 
     def laws(self) -> list[Check]:
