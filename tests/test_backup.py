@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import create_engine
 
 from leym.frames.checkpoint import references
 from leym.frames.files import FileStore
+from leym.frames.store import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.conftest import Service, add_laws, until
+from tests.databases import _initdb
 from tests.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
 from workers import backup, doctor
 
@@ -104,6 +107,42 @@ def leym(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")} | {"LEYM_DATA": str(data)}
     command = [sys.executable, "-m", "leym.cli", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def remote(postgresql_url, s3, law, tmp_path, monkeypatch):  # noqa: F811
+    yield from _patient(postgresql_url, s3.url(), law, tmp_path, monkeypatch)
+
+
+def test_a_dump_of_postgresql_and_then_a_copy_of_the_bucket_are_a_backup_too(remote, postgresql, s3, tmp_path):
+    ended, queued, running = remote.ended(), remote.queued(), remote.running()
+    before = remote.table.find([ended, queued, running])
+    tools, server = _initdb(), postgresql.replace("+psycopg", "")
+    dump, url = tmp_path / "jobs.dump", remote.settings.database_url
+    schema = url.rpartition("search_path%3D")[2]
+    pg_dump = [tools.with_name("pg_dump"), "--format=custom", f"--schema={schema}", f"--file={dump}", server]
+    subprocess.run(pg_dump, check=True)
+    remote.work(4, checkpoint=True)  # between the two copies
+    remote.work(4, checkpoint=True)
+    copied_url = s3.url()
+    for key in remote.store.list("jobs/"):
+        open_store(copied_url).put(key, remote.store.get(key))
+    engine = create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE restored")
+    engine.dispose()
+    restore = [tools.with_name("pg_restore"), f"--dbname={server.replace('/postgres?', '/restored?')}", dump]
+    subprocess.run(restore, check=True)
+    copy = Patient(url.replace("/postgres?", "/restored?"), copied_url, tmp_path)
+    assert copy.table.find([ended, queued, running]) == before
+    copy.table.hand_back(running, before[2].epoch)
+    assert set(copy.found(deep=True)) == {"checkpoints", "frames"}
+    assert copy.look(repair=True)[0] == doctor.SOUND
+    assert copy.table.get(running).checkpoint is None and copy.table.find([ended, queued]) == before[:2]
+    copy.jobs = [ended, queued, running]
+    copy.goes_on(running)
+    copy.goes_on(queued)
+    copy.table.close()
 
 
 @pytest.fixture

@@ -10,19 +10,23 @@ import sys
 import time
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import create_engine, text, update
 
 from leym import tickets
 from leym.frames.checkpoint import references
+from leym.frames.garbage import needed
 from leym.frames.layout import SHARD_FRAMES, arrays_of, job_prefix
 from leym.frames.manifest import series_of
-from leym.frames.store import open_store
+from leym.frames.store import Store, open_store
 from leym.jobs.schema import jobs
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests import universe_of_jobs
 from tests.laws import random_law
+from tests.test_garbage import ANY, DOINGS, EXAMPLES, world
 from tests.test_migrations import FIRST
 from tests.universe_of_jobs import World
 from workers import checkup, doctor
@@ -88,11 +92,15 @@ class Patient(World):
         return series_of(job.manifest, [found])[array].keys(job_id, found)
 
     def break_object(self, key: str, how: str) -> None:
-        data = self.store.get(key)
-        changed = {"cut": data[: len(data) // 2], "empty": b"", "flipped": bytes([data[0] ^ 1]) + data[1:]}
-        self.store.delete([key])
-        if how != "gone":
-            self.store.put(key, changed[how])
+        break_object(self.store, key, how)
+
+
+def break_object(store: Store, key: str, how: str) -> None:
+    data = store.get(key)
+    changed = {"cut": data[: len(data) // 2], "empty": b"", "flipped": bytes([data[0] ^ 1, *data[1:]] if data else [])}
+    store.delete([key])
+    if how != "gone":
+        store.put(key, changed[how])
 
 
 @pytest.fixture(scope="session")
@@ -192,6 +200,15 @@ def test_a_live_job_goes_back_to_before_its_lost_frames(here, where, how):
     assert here.found(deep=True, repair=True) == {"frames": (1, 1)}
     assert here.table.get(job_id).checkpoint == (None if where == "first shard" else previous)
     assert here.found(deep=True) == {}, "what is written again is no damage"
+    here.goes_on(job_id)
+
+
+def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_go_on_from_it(here):
+    job_id = here.queued()
+    newest, previous = references(here.table.get(job_id).checkpoint)
+    assert newest["step"] == 12  # the first of a shard
+    here.break_object(here.keys(job_id, "psi")[3], "gone")
+    assert here.found(repair=True) == {"frames": (1, 1)} and here.table.get(job_id).checkpoint == previous
     here.goes_on(job_id)
 
 
@@ -330,11 +347,11 @@ def test_a_store_that_is_not_there_is_no_reason_to_begin_anything_again(here, tm
 
 
 def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_left(tmp_path, url):
-    settings = Settings(data=tmp_path, database_url=url, store_url=(tmp_path / "store").as_uri())
+    configured = Settings(data=tmp_path, database_url=url, store_url=(tmp_path / "store").as_uri())
     (tmp_path / "store").mkdir()
 
     def look(**options) -> tuple[int, list[Check]]:
-        checks = doctor.examine(settings, **options)
+        checks = doctor.examine(configured, **options)
         return doctor.code_of(checks), checks
 
     code, [schema] = look(repair=True)
@@ -358,6 +375,38 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         assert code != doctor.SOUND and "9999" in schema.looked + schema.error
     assert code == doctor.BLIND
     engine.dispose()
+
+
+WORK = ("submit", "claim", "claim", "work", "write", "checkpoint", "checkpoint", "silence")
+DOING = st.tuples(st.sampled_from(WORK), ANY)
+SPOIL = st.tuples(st.integers(0, 999), st.sampled_from(["gone", "empty", "cut", "flipped"]))
+
+
+@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(DOING, min_size=8, max_size=40), st.lists(SPOIL, min_size=1, max_size=6))
+def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_frames(doings, spoilt):
+    with world("memory://") as made:
+        made.now = time.time()
+        made.submit()
+        for name, n in doings:
+            DOINGS[name](made, n)
+        made.silence()
+        named = sorted(key for job in made.table.find(made.jobs) for key in needed(job))
+        for n, how in spoilt if named else []:
+            if made.store.head(named[n % len(named)]):
+                break_object(made.store, named[n % len(named)], how)
+        steps = {job.id: job.step for job in made.table.find(made.jobs)}
+        assume(next(made.store.scan("jobs/"), None))  # or the store would count as away
+        for repair in (True, False):
+            check = Checkup(made.table, made.store, Settings(redis_url=""), repair=repair, deep=True)
+            assert all(found.left == 0 and (repair or not found.found) for found in check.objects())
+        for n, job_id in enumerate(made.jobs):
+            made.holders.clear()
+            made.claim(n)
+            while made.holders[0].at <= steps[job_id]:
+                made.work(6)
+            made.work(6, finish=True)
+        made.check()
 
 
 @pytest.fixture
