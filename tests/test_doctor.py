@@ -33,7 +33,7 @@ from workers import checkup, doctor
 from workers.broker import Broker, url_of
 from workers.checkup import Check, Checkup
 
-LEASE_S = 20.0
+LEASE_S = 1.0
 
 
 class Patient(World):
