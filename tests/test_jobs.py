@@ -336,6 +336,17 @@ def test_the_outbox_has_what_the_broker_may_not_know(table):
     table.ticketed([], now=T0)
 
 
+def test_clocks_that_were_set_back_strand_nothing(table):
+    """A ticket sent, or a heartbeat, of the future was not sent lately."""
+    job, new = submit(table, now=T0 + 3600), submit(table, now=T0 + 3600)
+    assert [found.id for found in table.unticketed(60, now=T0)] == [job, new]
+    table.ticketed([job, new], now=T0 + 3600)
+    assert [found.id for found in table.unticketed(60, now=T0)] == [job, new]
+    assert table.unticketed(60, now=T0 + 3650) == [] == table.unticketed(float("inf"), now=T0)
+    table.heartbeat(Worker("w0", "host", 8, "cpu", "ready"), now=T0 + 3600)
+    assert table.workers(20, now=T0) == [] and len(table.workers(20, now=T0 + 3590)) == 1
+
+
 # --- deletion and numbers
 
 

@@ -39,6 +39,7 @@ class Child:
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]):
         self.name, self.process = name, process
+        self._asked = False
 
     @property
     def pid(self) -> int:
@@ -50,8 +51,10 @@ class Child:
         return self.process.poll()
 
     def ask_to_end(self) -> None:
-        if self.exit_code is None:
+        """Once: a second SIGTERM would end it in the middle of its last doings."""
+        if self.exit_code is None and not self._asked:
             self.process.send_signal(signal.SIGTERM)
+            self._asked = True
 
     def end(self, grace_s: float) -> int:
         """SIGTERM, and SIGKILL when that has not helped after `grace_s`."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, select, update
 
 from leym.jobs.database import Database
 from leym.jobs.ids import ALPHABET
@@ -116,3 +116,8 @@ def page_of(found: list[T], limit: int) -> tuple[list[T], str | None]:
     if len(found) <= limit:
         return found, None
     return found[:limit], found[limit - 1].id
+
+
+def not_within(moment: ColumnElement[Any], seconds: float, now: float) -> ColumnElement[bool]:
+    """The moment is longer ago than `seconds`, or further ahead: then a clock that has been set back since wrote it."""
+    return or_(moment < now - seconds, moment > now + seconds)

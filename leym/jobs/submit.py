@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from leym.identity import DEFAULT
 from leym.jobs.ids import new_id
 from leym.jobs.records import Job, JobState, NewJob, Sweep
-from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of
+from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of, not_within
 from leym.jobs.schema import jobs, requests, sweeps, tags
 from leym.jobs.sources import check_sources
 from leym.jobs.sweeps import get_sweep
@@ -159,10 +159,11 @@ class Submit(Base):
         """Queued jobs, oldest first, that have no ticket or whose ticket is older than `older_than_s` seconds."""
         now = time.time() if now is None else now
         queued = select(*COLUMNS).where(jobs.c.state == JobState.QUEUED).order_by(jobs.c.id).limit(limit)
-        without = queued.where(jobs.c.ticketed_at.is_(None), or_(jobs.c.created_at < now - GRACE_S, jobs.c.epoch > 0))
+        settled = or_(not_within(jobs.c.created_at, GRACE_S, now), jobs.c.epoch > 0)
+        without = queued.where(jobs.c.ticketed_at.is_(None), settled)
         with self.db.read() as connection:
             found = jobs_of(connection, without)
-            found += jobs_of(connection, queued.where(jobs.c.ticketed_at < now - older_than_s))
+            found += jobs_of(connection, queued.where(not_within(jobs.c.ticketed_at, older_than_s, now)))
         return sorted(found, key=lambda job: job.id)[:limit]
 
     def ticketed(self, ids: Sequence[str], now: float | None = None) -> None:

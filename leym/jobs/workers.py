@@ -6,11 +6,11 @@ import json
 import time
 from dataclasses import asdict, replace
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from leym.jobs.records import Worker
-from leym.jobs.rows import Base, dump
+from leym.jobs.rows import Base, dump, not_within
 from leym.jobs.schema import workers
 
 FORGET_S = 86400.0  # the row of a worker that died without a word is kept so long
@@ -34,7 +34,8 @@ class Workers(Base):
     def workers(self, alive_s: float, now: float | None = None) -> list[Worker]:
         """Those heard of in the last `alive_s` seconds, by name."""
         now = time.time() if now is None else now
-        alive = select(workers.c.body).where(workers.c.updated_at >= now - alive_s).order_by(workers.c.name)
+        lately = not_(not_within(workers.c.updated_at, alive_s, now))
+        alive = select(workers.c.body).where(lately).order_by(workers.c.name)
         with self.db.read() as connection:
             return [Worker(**json.loads(body)) for body in connection.scalars(alive)]
 
