@@ -382,7 +382,7 @@ DOING = st.tuples(st.sampled_from(WORK), ANY)
 SPOIL = st.tuples(st.integers(0, 999), st.sampled_from(["gone", "empty", "cut", "flipped"]))
 
 
-@settings(max_examples=EXAMPLES // 2, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(DOING, min_size=8, max_size=40), st.lists(SPOIL, min_size=1, max_size=6))
 def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_frames(doings, spoilt):
     with world("memory://") as made:

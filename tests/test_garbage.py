@@ -232,6 +232,27 @@ def test_objects_of_jobs_that_the_table_does_not_know_stay(made):
     assert list(made.store.list(job_prefix("z" * 26)))
 
 
+def test_the_last_two_checkpoints_stay_while_the_job_lives_and_one_when_it_has_ended(made):
+    made.submit()
+    made.claim(0)
+    for _ in range(3):
+        made.work(2, checkpoint=True)
+
+    def there() -> set[int]:
+        made.collect()
+        made.check()
+        keys = made.store.list(job_prefix(made.jobs[0]))
+        return {int(key.split("/")[-1].split(".")[0]) for key in keys if "/checkpoints/" in key}
+
+    assert there() == {5, 8}
+    made.silence()
+    assert there() == {5, 8}
+    made.claim(0)
+    assert there() == {5, 8}, "of an epoch that is over"
+    made.cancel(0)
+    assert there() == {8}
+
+
 def test_collectors_at_once_do_no_harm(made):
     for _ in range(6):
         run(made, ttl_s=DAY_S)
