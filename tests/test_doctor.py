@@ -136,7 +136,19 @@ def test_a_sound_service_is_called_sound(patient, deep):
     patient.submit()
     code, checks = patient.look(deep=deep)
     assert code == doctor.SOUND and patient.found(deep=deep, repair=True) == {}
-    names = ["schema", "leases", "laws", "rows", "checkpoints", "frames", "results", "garbage", "strangers", "tickets"]
+    names = [
+        "schema",
+        "leases",
+        "laws",
+        "starts",
+        "rows",
+        "checkpoints",
+        "frames",
+        "results",
+        "garbage",
+        "strangers",
+        "tickets",
+    ]
     assert list(checks) == names
     assert checks["results"].looked.startswith("1 ended jobs") and checks["frames"].looked.startswith("3 live jobs")
     assert "not looked at" in checks["tickets"].looked
@@ -309,6 +321,22 @@ def test_a_law_that_is_not_there_with_its_digest_is_named(here, law, tmp_path):
     here.table.cancel(job_id)
     shutil.rmtree(home)
     assert here.found() == {}, "only live jobs need their law"
+
+
+def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is_gone(here):
+    here.put_state(1)
+    here.fork_upload(0)
+    [state] = here.states
+    assert here.found() == {}
+    retired = f"states/retired/{state}/1"
+    here.store.put(retired, here.store.get(f"states/{state}.npy"))
+    here.store.delete([f"states/{state}.npy"])
+    assert here.found() == {}, "it is retired and can be had again"
+    here.store.delete([retired])
+    code, checks = here.look(repair=True)
+    assert code == doctor.UNSOUND and checks["starts"].left == 1 and state in checks["starts"].examples[0]
+    here.cancel(0)
+    assert here.found() == {}
 
 
 def test_garbage_and_strangers_are_told_and_are_no_fault(here):

@@ -16,6 +16,7 @@ from leym import tickets
 from leym.events import Events
 from leym.frames.garbage import needed
 from leym.frames.inspection import Damage, damages, last_good
+from leym.frames.states import has_state
 from leym.frames.store import Store, StoreUnavailable
 from leym.jobs.records import Fenced, Job, JobState
 from leym.jobs.table import JobTable
@@ -88,6 +89,15 @@ class Checkup:
         for (project, law), jobs in sorted(pinned.items()):
             if not registry_of(project, self.settings.data).find(law):
                 check.add(law, f"project {project!r} does not have it; {len(jobs)} live jobs need it, as {jobs[0]}")
+        return [check]
+
+    def starts(self) -> list[Check]:
+        """Uploaded states that live jobs start from; a job that goes back to step 0 needs its own again."""
+        states = self.table.sources().states
+        check = Check("starts", f"{len(states)} uploaded states of live jobs", todo="upload the same file again")
+        for state in sorted(states):
+            if not has_state(self.store, state) and state in self.table.sources().states:
+                check.add(state, "is not in the store")
         return [check]
 
     def objects(self) -> list[Check]:

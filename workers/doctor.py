@@ -45,7 +45,7 @@ def examine(settings: Settings, *, repair: bool = False, deep: bool = False) -> 
         if folder is not None and not folder.is_dir():
             return [schema, Check("store", error=f"store {settings.store}: there is no such folder")]
         checkup = Checkup(table, open_store(settings.store), settings, repair=repair, deep=deep)
-        looks = [checkup.leases, checkup.laws, checkup.objects, checkup.garbage]
+        looks = [checkup.leases, checkup.laws, checkup.starts, checkup.objects, checkup.garbage]
         found = [schema, *(check for look in looks for check in _look(look))]
         return found + (_look(checkup.tickets) if there else [_no_broker()])
     finally:

@@ -58,6 +58,11 @@ def get_state(store: Store, state_id: str) -> NDArray[np.complex64]:
     return np.array(_parse(data), order="C")
 
 
+def has_state(store: Store, state_id: str) -> bool:
+    """Whether there is one, retired or not."""
+    return store.head(_key(state_id)) is not None or any(store.list(f"{RETIRED}{state_id}/"))
+
+
 def stale_states(
     store: Store, needed: frozenset[str], older_than_s: float, now: float | None = None
 ) -> tuple[list[Entry], list[Entry]]:
