@@ -101,6 +101,7 @@ class TableCollector:
         yield finished
         yield _counter("leym_cell_steps", "Cell-steps committed.", totals["cell_steps"])
         yield _counter("leym_frames", "Frames committed.", totals["frames"])
+        yield _gauge("leym_stored_bytes", "What frames and checkpoints of all jobs take.", table.stored_bytes())
         counts = table.counts()
         jobs = GaugeMetricFamily("leym_jobs", "Jobs in each state.", labels=["state"])
         for state in JobState:

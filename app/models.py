@@ -75,6 +75,7 @@ class JobBody(Body):
     expires_at: str | None = Field(
         description="from then on its results are 410 Gone; null before the job's end, and of results kept for ever"
     )
+    stored_bytes: int = Field(description="what its frames and its checkpoint take in the store; 0 once they are gone")
     queue: Times
     links: dict[str, str] = Field(description="self, events, frames, observables, store, cancel")
 

@@ -17,9 +17,8 @@ from leym import tickets
 from leym.events import Events
 from leym.frames.store import Store, open_store
 from leym.identity import DEFAULT
-from leym.jobs.quotas import Quotas
 from leym.jobs.records import Job
-from leym.jobs.table import JobTable
+from leym.jobs.table import JobTable, open_table
 from leym.laws.registry import Registry, registry_of
 from leym.settings import Settings
 
@@ -106,9 +105,7 @@ def open_services(settings: Settings) -> Services:
     # A request must not wait for a broker that is away: one try, and the outbox does the rest.
     tickets.app.conf.broker_transport_options = {**tickets.app.conf.broker_transport_options, "max_retries": 0}
     tickets.configure(settings)
-    table = JobTable(settings.database)
-    table.quotas = Quotas(settings.quota_jobs, settings.quota_cell_steps, settings.max_jobs)
-    table.ttl_s = settings.ttl_s or None
+    table = open_table(settings)
     return Services(
         settings,
         table,

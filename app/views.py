@@ -88,6 +88,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "started_at": moment(job.started_at),
         "finished_at": moment(job.finished_at),
         "expires_at": moment(job.expires_at),
+        "stored_bytes": job.stored_bytes,
         "queue": {
             "waited_s": _between(job.created_at, job.started_at),
             "ran_s": _between(job.started_at, job.finished_at),

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     quota_cell_steps: int = Field(
         0, ge=0, description="cell-steps that one project may submit in 24 hours; 0: no bound"
     )
+    quota_bytes: int = Field(
+        0,
+        ge=0,
+        description="bytes that results of one project may take; at it, submissions are answered 429; 0: no bound",
+    )
     max_jobs: int = Field(
         200_000, ge=0, description="jobs that may wait or run in all; beyond, submissions are answered 503"
     )

@@ -83,7 +83,7 @@ def test_an_old_table_is_migrated_and_its_jobs_stay(old):
     table = JobTable(old)
     assert differences(table) == []
     first, second = table.get("0" * 26), table.get("1" * 26)
-    assert (first.step, first.epoch, first.fidelity) == (30, 2, "unverified")
+    assert (first.step, first.epoch, first.fidelity, first.stored_bytes) == (30, 2, "unverified", 0)
     assert first.spec == json.loads(SPEC.model_dump_json())
     assert second.fidelity == "exact"
     assert table.claim(first.id, "w", 20, 3).epoch == 3

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from leym.frames.checkpoint import get_checkpoint, put_checkpoint, references, stale_checkpoints
+from leym.frames.garbage import named_bytes
 from leym.frames.layout import arrays_of, job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state, put_state
@@ -67,6 +68,10 @@ class Watched:
     def get(self, key: str) -> bytes:
         self.before()
         return self._store.get(key)
+
+    def list_all(self, prefix: str) -> list[Entry]:
+        """With nobody in between."""
+        return list(self._store.scan(prefix))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -173,7 +178,8 @@ class World:
             saved = put_checkpoint(self.store, held.job.id, held.job.epoch, held.at, psi, None if finish else held.kept)
         if not commit:
             return
-        said: dict[str, Any] = {"step": held.at, "manifest": manifest, "checkpoint": saved}
+        stored = held.writer.stored_bytes + sum(int(ref["bytes"]) for ref in references(saved or held.kept))
+        said: dict[str, Any] = {"step": held.at, "manifest": manifest, "checkpoint": saved, "stored_bytes": stored}
         try:
             if finish:
                 self.table.finish(held.job.id, held.job.epoch, JobState.SUCCEEDED, **said, now=self.now)
@@ -203,16 +209,17 @@ class World:
     # --- what must be true
 
     def check(self) -> None:
-        """Everything that a reader, a resumed job or a fork will ask for is there and right."""
+        """Everything that a reader, a resumed job or a fork will ask for is there and right; its bytes are counted."""
         for job in self.table.find(self.jobs):
             reader = FrameReader(self.store, job, lambda found=job: found)
             if not job.gone(self.now):
                 assert Writing.check(None, reader) <= job.step + 1  # type: ignore[arg-type]
-            for checkpoint in references(job.checkpoint)[: 1 if job.final else None]:
+            for checkpoint in references(job.checkpoint):
                 psi = get_checkpoint(self.store, checkpoint)["psi"]
                 assert np.array_equal(psi, frame(int(checkpoint["step"]))[0]["psi"])
             if not job.final:
                 self._check_start(job)
+            assert job.stored_bytes == named_bytes(job, self.store.list_all(job_prefix(job.id)))
 
     def _check_start(self, job: Job) -> None:
         initial = JobSpec.model_validate(job.spec).initial

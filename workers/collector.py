@@ -19,7 +19,7 @@ from itertools import groupby
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from leym.frames.garbage import garbage
+from leym.frames.garbage import garbage, named_bytes
 from leym.frames.layout import job_prefix
 from leym.frames.states import retire_state, stale_states
 from leym.frames.store import Entry, Store, open_store
@@ -69,6 +69,8 @@ class Collector:
         for job, objects in self._by_job(found):
             if job.id in found.expired:
                 job = replace(job, manifest={}, checkpoint=None)  # as it is, unless this is a dry run
+            elif job.final and not job.stored_bytes and not dry_run:
+                self._count(job, objects)
             unneeded = _garbage(job, objects)
             self._remove(unneeded, found, dry_run)
             if len(unneeded) == len(objects) and job.gone(now) and not dry_run:
@@ -95,6 +97,15 @@ class Collector:
         found.unknown += sorted(unknown)[: UNKNOWN_NAMED - len(found.unknown)]
         for job in rows:
             yield job, objects[job.id]
+
+    def _count(self, job: Job, objects: list[Entry]) -> None:
+        """Jobs that ended before their bytes were counted (`leym.jobs.schema`, version 0004)."""
+        try:
+            stored = named_bytes(job, objects)
+        except ValueError:  # `_garbage` says so
+            return
+        if stored:
+            self.table.count_stored(job.id, stored)
 
     def _states(self, found: Collected, dry_run: bool, now: float) -> None:
         if not self.settings.state_ttl_s or self._stopped.is_set():

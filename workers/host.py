@@ -18,7 +18,7 @@ from leym.events import Events
 from leym.frames.store import Store, open_store
 from leym.identity import DEFAULT
 from leym.jobs.records import Fenced, Job, JobState, Worker
-from leym.jobs.table import JobTable
+from leym.jobs.table import JobTable, open_table
 from leym.laws.registry import Registry, default_registry, registry_of
 from leym.problems import Problem
 from leym.settings import Settings
@@ -80,7 +80,7 @@ class Host:
             settings,
             f"{name}:{os.getpid()}",
             announce,
-            table=JobTable(settings.database),
+            table=open_table(settings),
             store=open_store(settings.store),
             events=Events(settings.redis_url or None),
             laws=default_registry(),

@@ -12,7 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.events import Events
 from leym.frames.store import open_store
-from leym.jobs.table import JobTable
+from leym.jobs.table import open_table
 from leym.settings import Settings
 from workers.autoscaler import Limits, autoscale_range
 from workers.collector import Collector
@@ -34,7 +34,7 @@ def main() -> None:
         signal.signal(number, lambda *_: stopping.set())
     settings = Settings()
     settings.data.mkdir(parents=True, exist_ok=True)
-    table, events = JobTable(settings.database), Events(settings.redis_url or None)
+    table, events = open_table(settings), Events(settings.redis_url or None)
     reaper = Reaper(table, events, settings)
     collector = Collector(table, open_store(settings.store), settings)
     fleet = Fleet(table, settings, Limits(least, most, settings.autoscale_idle_s), os.environ)

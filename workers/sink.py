@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from leym.engine.engine import Engine
 from leym.engine.run import Arrays, Run
-from leym.frames.checkpoint import put_checkpoint, stale_checkpoints
+from leym.frames.checkpoint import put_checkpoint, references, stale_checkpoints
 from leym.frames.writer import FrameWriter
 from leym.jobs.records import Fenced, Job, JobState
 from leym.problems import Problem
@@ -112,6 +112,7 @@ class JobSink(Held):
             manifest=manifest,
             checkpoint=checkpoint,
             observables_last=self._observed,
+            stored_bytes=self._stored_bytes(checkpoint),
         )
         self.saved()
         if step > self.job.step:
@@ -129,15 +130,17 @@ class JobSink(Held):
         checkpoint: dict[str, Any] | None = None,
     ) -> bool:
         def end() -> bool:
+            manifest = self.writer.flush()
             self.table.finish(
                 self.job.id,
                 self.job.epoch,
                 state,
                 step=step,
-                manifest=self.writer.flush(),
+                manifest=manifest,
                 error=error,
                 observables_last=self._observed,
                 checkpoint=checkpoint,
+                stored_bytes=self._stored_bytes(checkpoint),
             )
             return True
 
@@ -147,6 +150,10 @@ class JobSink(Held):
         self._remove(self.writer.superseded)
         self.answer({"state": str(state), "step": step} | ({"error": error["detail"]} if error else {}))
         return True
+
+    def _stored_bytes(self, checkpoint: dict[str, Any] | None) -> int:
+        """Of all that the row names with this checkpoint, or with the one it has."""
+        return self.writer.stored_bytes + sum(int(ref["bytes"]) for ref in references(checkpoint or self.kept))
 
     def _remove(self, keys: Callable[[], list[str]]) -> None:
         """Delete objects that nothing names any more; a failure leaves garbage and no harm."""

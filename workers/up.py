@@ -26,7 +26,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from leym import tickets
 from leym.events import Events
 from leym.frames.store import open_store
-from leym.jobs.table import JobTable
+from leym.jobs.table import JobTable, open_table
 from leym.settings import Settings
 from workers import processes
 from workers.autoscaler import Limits, autoscale_range
@@ -71,7 +71,7 @@ class Supervisor:
             os.environ.update({k: v for k, v in self.env.items() if k.startswith("LEYM_")})
             settings = Settings()
             tickets.configure(settings)
-            table, events = JobTable(settings.database), Events(settings.redis_url)
+            table, events = open_table(settings), Events(settings.redis_url)
             reaper = Reaper(table, events, settings)
             collector = Collector(table, open_store(settings.store), settings)
             least, most = self.options.autoscale or (self.options.workers, self.options.workers)

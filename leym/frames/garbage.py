@@ -25,16 +25,20 @@ def garbage(job: Job, objects: Iterable[Entry]) -> list[Entry]:
 
 
 def needed(job: Job) -> set[str]:
-    """Keys that the row names: frames that readers see, frames that are written again after a resume, the last state,
-    and while the job lives the checkpoint before it.
+    """Keys that the row names: frames that readers see, frames that are written again after a resume, checkpoints.
 
     None of a job whose results were deleted or have expired, for its row names nothing any more.
     """
     arrays = arrays_of(job)
     parts = (series_of(job.manifest, arrays, part) for part in ("arrays", "next"))
     keys = {key for series in parts for array in arrays for key in series[array.name].keys(job.id, array)}
-    checkpoints = references(job.checkpoint)[: 1 if job.final else None]
-    return keys | {ref["key"] for ref in checkpoints}
+    return keys | {ref["key"] for ref in references(job.checkpoint)}
+
+
+def named_bytes(job: Job, objects: Iterable[Entry]) -> int:
+    """Of these objects of the job, what those take that its row names. Raises like `garbage`."""
+    named = needed(job)
+    return sum(entry.size for entry in objects if entry.key in named)
 
 
 def _written_before(key: str, epoch: int) -> bool:

@@ -37,7 +37,7 @@ def damages(store: Store, job: Job, *, deep: bool = False) -> list[Damage]:
     """
     sizes = {entry.key: entry.size for entry in store.scan(job_prefix(job.id))}
     found = []
-    for ref in references(job.checkpoint)[: 1 if job.final else None]:
+    for ref in references(job.checkpoint):
         if why := _wrong(sizes.get(ref["key"]), int(ref["bytes"])) or (_unreadable(store, ref) if deep else ""):
             found.append(Damage(ref["key"], why))
     for array, series, shard, key in _shards(job):

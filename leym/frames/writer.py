@@ -43,9 +43,12 @@ class FrameWriter:
         self._store, self._job_id, self._epoch, self._arrays = store, job_id, epoch, list(arrays)
         shown = series_of(manifest, arrays)
         own = series_of(manifest, arrays, "next") if manifest and "next" in manifest else shown
-        self._tails = [_Tail(store, job_id, epoch, array, own[array.name]) for array in arrays]
+        # of a job that goes on, how large its objects are: one listing
+        sizes = {entry.key: entry.size for entry in store.scan(job_prefix(job_id))} if manifest else {}
+        self._tails = [_Tail(store, job_id, epoch, array, own[array.name], sizes) for array in arrays]
         # what readers have seen, while it is more than what this writer has
         self._shown = shown if own != shown else None
+        self._shown_sizes = {k: sizes.get(k, 0) for a in arrays for k in shown[a.name].keys(job_id, a)}
         self._attributes = dict(attributes if attributes is not None else (manifest or {}).get("attributes", {}))
         self._sweep = epoch > 1
 
@@ -57,6 +60,7 @@ class FrameWriter:
         """
         if self._shown is None:
             self._shown = {tail.array.name: tail.series for tail in self._tails}
+            self._shown_sizes = self._sizes()
         for tail in self._tails:
             tail.rewind(tail.array.frames_up_to(step))
 
@@ -104,6 +108,11 @@ class FrameWriter:
         """Encoded bytes that no object holds yet: what the next `flush()` would save."""
         return sum(tail.pending for tail in self._tails)
 
+    @property
+    def stored_bytes(self) -> int:
+        """Of the objects that the manifest of the last `flush()` names."""
+        return sum((self._sizes() | (self._shown_sizes if self._shown else {})).values())
+
     def superseded(self) -> list[str]:
         """Keys that the manifest just committed no longer names; each key is told once."""
         shown = self._shown_partials()
@@ -115,6 +124,9 @@ class FrameWriter:
             keys += self._left_behind()
             self._sweep = False
         return keys
+
+    def _sizes(self) -> dict[str, int]:
+        return {key: size for tail in self._tails for key, size in tail.sizes.items()}
 
     def _shown_partials(self) -> set[str]:
         """Partial objects that readers still need, because the rewritten frames have not caught up."""
@@ -136,10 +148,14 @@ class _Tail:
 
     _parts: encoded frames behind the last whole shard. Those of a partial one are read back when they are needed: after
     a rewind that may be none.
+    sizes: bytes of every object that `series` names.
     """
 
-    def __init__(self, store: Store, job_id: str, epoch: int, array: ArraySpec, series: Series):
+    def __init__(
+        self, store: Store, job_id: str, epoch: int, array: ArraySpec, series: Series, sizes: Mapping[str, int]
+    ):
         self.array, self.series, self.pending = array, series, 0
+        self.sizes = {key: sizes.get(key, 0) for key in series.keys(job_id, array)}
         self.superseded: list[str] = []
         self._store, self._job_id, self._epoch = store, job_id, epoch
         self._parts: list[bytes] = []
@@ -202,9 +218,13 @@ class _Tail:
         """Write the last object of `series`."""
         shard = (series.committed - 1) // self.array.per_shard
         data = pack_table(parts) if self.array.is_table else pack_shard(parts, self.array.per_shard)
-        self._store.put(series.key(self._job_id, self.array, shard), data)
+        key = series.key(self._job_id, self.array, shard)
+        self._store.put(key, data)
+        self.sizes[key] = len(data)
         if old := self.series.partial:
-            self.superseded.append(shard_key(self._job_id, self.array.name, old.shard, old.epoch, old.frames))
+            replaced = shard_key(self._job_id, self.array.name, old.shard, old.epoch, old.frames)
+            self.superseded.append(replaced)
+            self.sizes.pop(replaced, None)
         self.series = series
 
     def _load(self, frames: int) -> None:
@@ -213,6 +233,7 @@ class _Tail:
         parts = self._read(shard, rest) if rest else []
         if frames < self.series.committed:
             self.series = self.series.only_whole(self.array, shard)
+            self.sizes = {key: self.sizes[key] for key in self.series.keys(self._job_id, self.array)}
         self._parts, self.pending, self._loaded = parts, 0, True
 
     def _read(self, shard: int, frames: int) -> list[bytes]:

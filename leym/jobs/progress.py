@@ -31,6 +31,7 @@ class Progress(Base):
         manifest: dict[str, Any],
         checkpoint: dict[str, Any] | None = None,
         observables_last: dict[str, Any] | None = None,
+        stored_bytes: int | None = None,
     ) -> None:
         """Frames up to `step` are stored, as `manifest` says. What is None stays as it was; so does a larger step.
 
@@ -38,7 +39,7 @@ class Progress(Base):
         """
         with self.db.write() as connection:
             held = _held(connection, job_id, epoch)
-            values, growth = _progress(held, step, manifest, checkpoint, observables_last)
+            values, growth = _progress(held, step, manifest, checkpoint, observables_last, stored_bytes)
             change_job(connection, job_id, **values)
             count(connection, **growth)
 
@@ -53,6 +54,7 @@ class Progress(Base):
         error: dict[str, Any] | None = None,
         observables_last: dict[str, Any] | None = None,
         checkpoint: dict[str, Any] | None = None,
+        stored_bytes: int | None = None,
         now: float | None = None,
     ) -> None:
         """The last commit of a job, which ends in `state`, a final one. Raises like `commit`."""
@@ -62,7 +64,7 @@ class Progress(Base):
             raise ValueError(f"state = {state.value}: a job ends as {', '.join(sorted(FINAL))}")
         with self.db.write() as connection:
             held = _held(connection, job_id, epoch)
-            values, growth = _progress(held, step, manifest, checkpoint, observables_last)
+            values, growth = _progress(held, step, manifest, checkpoint, observables_last, stored_bytes)
             values |= {"state": state.value, "error": dump(error), "finished_at": now, "lease_until": None}
             change_job(connection, job_id, **values)
             count(connection, **growth, **{state.value: 1})
@@ -113,8 +115,8 @@ class Progress(Base):
             if forks := live_sources(connection).jobs.get(job_id):
                 named = ", ".join(forks[:3]) + (", …" if len(forks) > 3 else "")
                 raise conflict(f"job {job_id} is the start of {len(forks)} live jobs ({named}); they must end first")
-            change_job(connection, job_id, deleted_at=now, manifest="{}", checkpoint=None)
-            return replace(job, deleted_at=now, manifest={}, checkpoint=None)
+            change_job(connection, job_id, deleted_at=now, manifest="{}", checkpoint=None, stored_bytes=0)
+            return replace(job, deleted_at=now, manifest={}, checkpoint=None, stored_bytes=0)
 
 
 def _held(connection: Connection, job_id: str, epoch: int, state: JobState = JobState.RUNNING) -> Row[Any]:
@@ -132,6 +134,7 @@ def _progress(
     manifest: dict[str, Any],
     checkpoint: dict[str, Any] | None,
     observables_last: dict[str, Any] | None,
+    stored_bytes: int | None,
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """What to change in the row, and by how much the totals grow."""
     step = max(step, held.step)
@@ -148,4 +151,6 @@ def _progress(
         values["checkpoint"] = dump(checkpoint)
     if observables_last is not None:
         values["observables_last"] = dump(observables_last)
+    if stored_bytes is not None:
+        values["stored_bytes"] = stored_bytes
     return values, {"cell_steps": (step - held.step) * held.height * held.width, "frames": frames - held.frames}

@@ -10,19 +10,31 @@ from sqlalchemy import Connection, func, select, text
 from leym.jobs.records import LIVE, Job
 from leym.jobs.schema import jobs, totals
 from leym.problems import Problem
+from leym.settings import Settings
 
 DAY_S = 86400.0
-SOON_S, LATER_S = 5, 600  # when to ask again: once some jobs have ended; once a day has moved on a little
+SOON_S, ROOM_S, LATER_S = 5, 60, 600  # when to ask again: jobs have ended; results have expired; a day has moved on
 
 
 @dataclass(frozen=True)
 class Quotas:
     """0 is no bound. live_jobs: of a project, that wait or run; cell_steps_per_day: of a project, submitted in the last
-    24 hours; live_jobs_of_all: beyond it nobody's jobs are taken in."""
+    24 hours; stored_bytes: of a project's results, which jobs that run may pass; live_jobs_of_all: beyond it nobody's
+    jobs are taken in."""
 
     live_jobs: int = 0
     cell_steps_per_day: int = 0
     live_jobs_of_all: int = 0
+    stored_bytes: int = 0
+
+    @classmethod
+    def of(cls, settings: Settings) -> Quotas:
+        return cls(
+            live_jobs=settings.quota_jobs,
+            cell_steps_per_day=settings.quota_cell_steps,
+            live_jobs_of_all=settings.max_jobs,
+            stored_bytes=settings.quota_bytes,
+        )
 
     def check(self, connection: Connection, project: str, new: Sequence[Job], now: float) -> None:
         """Raises Problem 429 (the project has enough) or 503 (the service has), naming the bound."""
@@ -31,6 +43,12 @@ class Quotas:
             if there + len(new) > self.live_jobs_of_all:
                 detail = f"{there} jobs wait or run, and {len(new)} more would pass the bound {self.live_jobs_of_all}"
                 raise Problem(503, "The service is full", detail, retry_after_s=SOON_S)
+        if self.stored_bytes:
+            there = stored_bytes(connection, project)
+            if there >= self.stored_bytes:
+                detail = f"the results of project {project!r} take {there} bytes; its quota is {self.stored_bytes}"
+                advice = "delete jobs, or wait until results expire"
+                raise Problem(429, "Quota reached", f"{detail}: {advice}", retry_after_s=ROOM_S)
         if (self.live_jobs or self.cell_steps_per_day) and connection.dialect.name == "postgresql":
             # there two submissions of one project could both see room for one
             lock = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
@@ -48,6 +66,14 @@ class Quotas:
                     f" its quota of {self.cell_steps_per_day}"
                 )
                 raise Problem(429, "Quota reached", detail, retry_after_s=LATER_S)
+
+
+def stored_bytes(connection: Connection, project: str | None) -> int:
+    """What the results of a project take, or of all (None): an index has it, however many jobs there are."""
+    found = select(func.sum(jobs.c.stored_bytes)).where(jobs.c.stored_bytes > 0)
+    if project is not None:
+        found = found.where(jobs.c.project == project)
+    return int(connection.execute(found).scalar_one() or 0)
 
 
 def _live_of_all(connection: Connection) -> int:

@@ -72,6 +72,7 @@ class Job:
     observables_last: dict[str, Any] | None
     deleted_at: float | None
     project: str
+    stored_bytes: int  # of the frames and the checkpoint that this row names; what waits to be removed is not in it
 
     @property
     def final(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from leym.jobs.records import FINAL, Job
 from leym.jobs.rows import COLUMNS, Base, change_job, chunks, jobs_of
@@ -43,9 +43,16 @@ class Retention(Base):
                 for job in found:
                     kept = job.manifest or job.checkpoint  # unless another collector was quicker
                     if kept and job.expired(now) and job.id not in needed:
-                        change_job(connection, job.id, manifest="{}", checkpoint=None)
+                        change_job(connection, job.id, manifest="{}", checkpoint=None, stored_bytes=0)
                         expired.append(job.id)
         return expired
+
+    def count_stored(self, job_id: str, stored_bytes: int) -> None:
+        """Of a job that ended before its bytes were counted. Nothing changes when they were, or are gone by now."""
+        uncounted = (jobs.c.id == job_id, jobs.c.state.in_(FINAL), jobs.c.stored_bytes == 0)
+        has_results = (jobs.c.manifest != "{}") | jobs.c.checkpoint.is_not(None)
+        with self.db.write() as connection:
+            connection.execute(update(jobs).where(*uncounted, has_results).values(stored_bytes=stored_bytes))
 
 
 def _kept(connection: Connection) -> Iterator[Job]:

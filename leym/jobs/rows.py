@@ -22,7 +22,7 @@ COLUMNS = (
     *(jobs.c.epoch, jobs.c.attempts, jobs.c.priority, jobs.c.owner, jobs.c.lease_until, jobs.c.error),
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep, jobs.c.point, jobs.c.manifest),
     *(jobs.c.checkpoint, jobs.c.observables_last, jobs.c.deleted_at),
-    jobs.c.project,
+    *(jobs.c.project, jobs.c.stored_bytes),
 )
 _JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last")
 _AT_ONCE = 500  # ids in one statement

@@ -52,6 +52,7 @@ jobs = Table(
     Column("observables_last", Text),
     Column("deleted_at", Double),
     Column("project", String(64), nullable=False, server_default="default"),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),  # of the objects that the row names
     # not part of a Job
     Column("law_name", Text, nullable=False),
     Column("height", Integer, nullable=False),
@@ -66,6 +67,8 @@ Index("leym_jobs_outbox", jobs.c.state, jobs.c.ticketed_at)
 Index("leym_jobs_law", jobs.c.law_name, jobs.c.id)
 Index("leym_jobs_sweep", jobs.c.sweep, jobs.c.id)
 Index("leym_jobs_project", jobs.c.project, jobs.c.id)
+_stores = jobs.c.stored_bytes > 0
+Index("leym_jobs_stored", jobs.c.project, jobs.c.stored_bytes, sqlite_where=_stores, postgresql_where=_stores)
 
 tags = Table(
     "leym_tags",

@@ -209,6 +209,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
         observables_last=None,
         deleted_at=None,
         project=project,
+        stored_bytes=0,
     )
 
 

@@ -8,6 +8,7 @@ from leym.jobs.database import Database
 from leym.jobs.leases import Leases
 from leym.jobs.migrate import bring_up_to_date
 from leym.jobs.progress import Progress
+from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
 from leym.jobs.submit import Submit
@@ -15,6 +16,7 @@ from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
 from leym.jobs.totals import Totals
 from leym.jobs.workers import Workers
+from leym.settings import Settings
 
 
 class JobTable(Submit, Reading, Leases, Progress, Retention, Sweeps, Workers, Totals, Tokens):
@@ -43,3 +45,10 @@ class JobTable(Submit, Reading, Leases, Progress, Retention, Sweeps, Workers, To
     def close(self) -> None:
         """Close all connections. The table can be used on: it opens new ones."""
         self.db.close()
+
+
+def open_table(settings: Settings) -> JobTable:
+    """As the service uses it: with its quotas, and the ttl_s of jobs that state none. Raises like JobTable."""
+    table = JobTable(settings.database)
+    table.quotas, table.ttl_s = Quotas.of(settings), settings.ttl_s or None
+    return table

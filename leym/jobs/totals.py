@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from leym.jobs.quotas import stored_bytes
 from leym.jobs.records import JobState
 from leym.jobs.rows import Base
 from leym.jobs.schema import BOUNDS, KINDS, SHARDS, jobs, latencies, totals
@@ -71,6 +72,11 @@ class Totals(Base):
         with self.db.read() as connection:
             found = {state: int(n) for state, n in connection.execute(statement)}
         return {state.value: found.get(state.value, 0) for state in JobState}
+
+    def stored_bytes(self) -> int:
+        """What the results of all jobs take, as their rows say."""
+        with self.db.read() as connection:
+            return stored_bytes(connection, self.project)
 
     def standings(self) -> dict[str, int]:
         """Jobs that wait or run, by their fidelity; those without any are left out."""

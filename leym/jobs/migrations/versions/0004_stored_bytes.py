@@ -1,0 +1,15 @@
+"""Rows say how many bytes their results take. What ended before is counted by the collector, at its next pass."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column("leym_jobs", sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"))
+    stores = sa.text("stored_bytes > 0")
+    op.create_index(
+        "leym_jobs_stored", "leym_jobs", ["project", "stored_bytes"], sqlite_where=stores, postgresql_where=stores
+    )
