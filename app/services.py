@@ -61,6 +61,7 @@ class Services:
             threading.Thread(target=self._send, args=(jobs[AT_ONCE:],), name="tickets", daemon=True).start()
 
     def _send(self, jobs: Sequence[Job]) -> None:
+        began = time.time()
         sent: list[str] = []
         for job in jobs:
             if self.broker.now:
@@ -74,7 +75,7 @@ class Services:
             else:
                 sent.append(job.id)
         if sent:
-            self.table.ticketed(sent)
+            self.table.ticketed(sent, began)
 
     def cancelled(self, jobs: Sequence[Job]) -> None:
         """Wake those who wait for these jobs and tell the workers. The table says it already: this makes it quick."""

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     quota_cell_steps: int = Field(
         0, ge=0, description="cell-steps that one project may submit in 24 hours; 0: no bound"
     )
+    quota_running: int = Field(
+        0, ge=0, description="jobs of one project that may run at once; its others wait; 0: no bound"
+    )
     quota_bytes: int = Field(
         0,
         ge=0,

@@ -83,6 +83,75 @@ def test_many_at_once_do_not_pass_a_quota_together(url):
         table.close()
 
 
+# --- jobs that run
+
+
+def unticketed(table, now=T0 + 100):
+    return [job.id for job in table.unticketed(float("inf"), now=now)]
+
+
+def test_a_claim_above_the_bound_is_put_off_and_its_ticket_sent_when_there_is_room(table):
+    table.quotas = Quotas(running_jobs=2)
+    ours, theirs = table.of("ours"), table.of("theirs")
+    jobs = [ours.submit(spec(seed=i, priority=i), **LAW, now=T0 + i)[0].id for i in range(5)]
+    other = theirs.submit(spec(), **LAW, now=T0 + 9)[0].id
+    table.ticketed([*jobs, other], now=T0 + 10)
+    first, second = (table.claim(job, "w", 20, 3, now=T0 + 11) for job in jobs[:2])
+    assert [table.claim(job, "w", 20, 3, now=T0 + 11) for job in jobs[2:]] == [None] * 3
+    assert {table.get(job).state for job in jobs[2:]} == {"queued"} and table.get(jobs[2]).epoch == 0
+    assert table.claim(other, "w", 20, 3, now=T0 + 11)  # another project overtakes
+    assert unticketed(table) == [] and table.awaited() == 0  # nothing to send, nothing lost
+    table.finish(jobs[0], first.epoch, JobState.SUCCEEDED, step=100, manifest={})
+    assert unticketed(table) == [jobs[4]]  # one, the most urgent
+    table.hand_back(jobs[1], second.epoch)
+    assert unticketed(table) == [jobs[3], jobs[4]]
+    assert table.claim(jobs[4], "w", 20, 3) and table.claim(jobs[1], "w", 20, 3)
+    table.quotas = Quotas()
+    assert unticketed(table) == [jobs[2], jobs[3]]
+
+
+def test_a_ticket_that_was_used_up_before_its_sender_noted_it_is_sent_again(table):
+    table.quotas = Quotas(running_jobs=1)
+    jobs = [table.submit(spec(seed=i), **LAW, now=T0)[0].id for i in range(2)]
+    claim = table.claim(jobs[0], "w", 20, 3, now=T0)
+    assert table.claim(jobs[1], "w", 20, 3, now=T0 + 2) is None
+    table.ticketed(jobs, now=T0 + 1)  # sent before it was put off
+    table.cancel(jobs[0])
+    assert claim and unticketed(table) == [jobs[1]]
+    table.ticketed(jobs, now=T0 + 3)  # sent after that
+    assert unticketed(table) == [] and table.awaited() == 1
+
+
+def test_a_project_with_many_that_wait_keeps_out_no_other(table):
+    table.quotas = Quotas(running_jobs=1)
+    for i in range(5):
+        table.of("ours").submit(spec(seed=i, priority=9), **LAW, now=T0)
+    other = table.of("theirs").submit(spec(priority=0), **LAW, now=T0 + 1)[0].id
+    found = [job.id for job in table.unticketed(float("inf"), limit=2, now=T0 + 100)]
+    assert len(found) == 2 and other in found
+
+
+def test_many_claims_at_once_do_not_pass_the_bound_together(url):
+    tables = [JobTable(url) for _ in range(6)]
+    jobs = [tables[0].submit(spec(seed=i), **LAW)[0].id for i in range(6)]
+    for table in tables:
+        table.quotas = Quotas(running_jobs=2)
+    claims = at_once(*(lambda t=t, j=j: t.claim(j, "w", 20, 3) for t, j in zip(tables, jobs, strict=True)))
+    assert sum(claim is not None for claim in claims) == 2 and tables[0].counts()["running"] == 2
+    for table in tables:
+        table.close()
+
+
+def test_a_job_whose_lease_ran_out_does_not_keep_itself_out(table):
+    table.quotas = Quotas(running_jobs=1)
+    job = table.submit(spec(), **LAW, now=T0)[0].id
+    table.claim(job, "gone", 20, 3, now=T0)
+    assert table.claim(job, "w", 20, 3, now=T0 + 21).epoch == 2
+
+
+# --- over HTTP
+
+
 def test_the_api_says_429_with_the_bound_and_when_to_come_again(tmp_path):
     client = create_app(Settings(data=tmp_path, quota_jobs=1)).test_client()
     body = {"law": "aurora", "grid": [8, 8], "steps": 10}

@@ -105,7 +105,8 @@ class Host:
     def carry(self, job_id: str, ticket: str) -> dict[str, Any]:
         """Run a job to its end. Returns what Flower shows; raises HandBack when the worker ends first.
 
-        A job that cannot be claimed (final, or held by another worker) is none of ours: its ticket is done.
+        A job that cannot be claimed (final, held by another worker, or put off because its project has enough running)
+        is none of ours: its ticket is done. The outbox sends another when there is room.
         """
         suspect = any(job.attempts >= max(1, self.settings.max_attempts - 1) for job in self.table.find([job_id]))
         if self.draining() or not self.quarantine.enter(job_id, suspect, self.draining):
@@ -143,6 +144,8 @@ class Host:
         finally:
             with self._lock:
                 del self._held[job_id]
+            if self.settings.quota_running:
+                self.reaper.hurry()
 
     def cancel(self, job_id: str) -> None:
         """The ticket was revoked: free the slot. Unknown jobs are ignored."""

@@ -18,7 +18,6 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from leym import tickets
 from leym.events import Events
 from leym.jobs.leases import Lease
-from leym.jobs.records import JobState
 from leym.jobs.table import JobTable
 from leym.jobs.watch import LeaseWatch
 from leym.settings import Settings
@@ -27,41 +26,54 @@ log = logging.getLogger(__name__)
 
 PERIOD_S = 2.0
 ALIVE_HEARTBEATS = 3  # a leader that is silent for longer is one no more
+TOGETHER_S = 0.05  # jobs that leave within this are one reason to hurry
 SETTLED_S = 10.0  # a ticket sent longer ago than this is in the queue, taken, or lost
 BATCH = 500
 
 
 class Reaper:
-    """A thread that looks every PERIOD_S. name: of the worker it runs in; None in a supervisor."""
+    """A thread that looks every PERIOD_S, or when it is told to hurry. name: of the worker it runs in; None in a
+    supervisor."""
 
     def __init__(self, table: JobTable, events: Events, settings: Settings, name: str | None = None):
         self.table, self.events, self.settings, self.name = table, events, settings, name
         self._watch = LeaseWatch(settings.lease_s)
-        self._stopped = threading.Event()
+        self._stopped, self._hurry = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
+    def hurry(self) -> None:
+        """A job has left: another of its project, which was put off, may have room now."""
+        self._hurry.set()
+
     def stop(self) -> None:
         self._stopped.set()
+        self._hurry.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._stopped.wait(min(PERIOD_S, self.settings.lease_s / 4)):
+        while not self._stopped.is_set():
+            hurried = self._hurry.wait(min(PERIOD_S, self.settings.lease_s / 4))
+            if self._stopped.wait(TOGETHER_S):
+                return
+            self._hurry.clear()
             try:
-                self.look()
+                self.look(hurried)
             except (OperationalError, InterfaceError) as error:
                 log.warning("the job table does not answer: %s", error)
             except (BrokerAway, RedisError, OSError) as error:
                 log.warning("tickets wait for the broker: %s", error)
 
-    def look(self) -> None:
-        """Everybody watches, so that a new leader need not begin to; one acts."""
+    def look(self, hurried: bool = False) -> None:
+        """Everybody watches, so that a new leader need not begin to; one acts. Who was told to hurry knows of room."""
         silent = self._watch.silent(self.table.leases())
-        if self.leads():
+        leads = self.leads()
+        if leads:
             self.reap(silent)
+        if leads or hurried:
             self.send_missing()
 
     def leads(self) -> bool:
@@ -83,20 +95,20 @@ class Reaper:
         those that were sent longest ago. Returns how many."""
         due = self.table.unticketed(float("inf"), BATCH)
         if not due:
-            queued = self.table.counts().get(JobState.QUEUED, 0)
+            queued = self.table.awaited()
             if not queued:
                 return 0
             there = tickets.waiting(self.settings.redis_url, self.settings.queue) if self.settings.redis_url else 0
             if lost := queued - there:
                 due = self.table.unticketed(SETTLED_S, min(lost, BATCH)) if lost > 0 else []
             if due:
-                log.warning("%d jobs are queued and %d tickets are there: sending %d again", queued, there, len(due))
-        sent = []
+                log.warning("%d tickets were sent and %d are there: sending %d again", queued, there, len(due))
+        began, sent = time.time(), []
         try:
             for job in due:
                 tickets.send(job)
                 sent.append(job.id)
         finally:
             if sent:
-                self.table.ticketed(sent, time.time())
+                self.table.ticketed(sent, began)
         return len(sent)

@@ -30,7 +30,8 @@ class Leases(Base):
     ) -> Claim | None:
         """Take a job that is queued. None when it is not.
 
-        A job that was claimed `max_attempts` times without progress fails instead.
+        A job that was claimed `max_attempts` times without progress fails instead. One whose project has as many
+        running as it may stays queued: it is put off, and the outbox sends its ticket again when there is room.
         """
         now = time.time() if now is None else now
         with self.db.write() as connection:
@@ -39,6 +40,9 @@ class Leases(Base):
                 return None
             if job.attempts >= max_attempts:
                 _fail_as_poison(connection, [job], max_attempts, now)
+                return None
+            if not self.quotas.lets_run(connection, job):
+                change_job(connection, job_id, ticketed_at=None, put_off_at=now)
                 return None
             claimed = replace(
                 job,

@@ -1,4 +1,5 @@
-"""How much one project, and the whole service, may have on its hands. Checked where new jobs are written."""
+"""How much one project, and the whole service, may have on its hands. Checked where new jobs are written, and, for how
+many of a project run at once, where they are claimed and where their tickets are sent."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, text
 
-from leym.jobs.records import LIVE, Job
+from leym.jobs.records import LIVE, Job, JobState
 from leym.jobs.schema import jobs, totals
 from leym.problems import Problem
 from leym.settings import Settings
@@ -15,17 +16,20 @@ from leym.settings import Settings
 DAY_S = 86400.0
 SOON_S, ROOM_S, LATER_S = 5, 60, 600  # when to ask again: jobs have ended; results have expired; a day has moved on
 
+_RUNNING = (jobs.c.state == JobState.RUNNING, jobs.c.deleted_at.is_(None))
+
 
 @dataclass(frozen=True)
 class Quotas:
     """0 is no bound. live_jobs: of a project, that wait or run; cell_steps_per_day: of a project, submitted in the last
     24 hours; stored_bytes: of a project's results, which jobs that run may pass; live_jobs_of_all: beyond it nobody's
-    jobs are taken in."""
+    jobs are taken in; running_jobs: of a project, at once: more of them are taken in, and wait."""
 
     live_jobs: int = 0
     cell_steps_per_day: int = 0
     live_jobs_of_all: int = 0
     stored_bytes: int = 0
+    running_jobs: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> Quotas:
@@ -34,6 +38,7 @@ class Quotas:
             cell_steps_per_day=settings.quota_cell_steps,
             live_jobs_of_all=settings.max_jobs,
             stored_bytes=settings.quota_bytes,
+            running_jobs=settings.quota_running,
         )
 
     def check(self, connection: Connection, project: str, new: Sequence[Job], now: float) -> None:
@@ -49,10 +54,8 @@ class Quotas:
                 detail = f"the results of project {project!r} take {there} bytes; its quota is {self.stored_bytes}"
                 advice = "delete jobs, or wait until results expire"
                 raise Problem(429, "Quota reached", f"{detail}: {advice}", retry_after_s=ROOM_S)
-        if (self.live_jobs or self.cell_steps_per_day) and connection.dialect.name == "postgresql":
-            # there two submissions of one project could both see room for one
-            lock = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
-            connection.execute(lock, {"name": f"leym quota {project}"})
+        if self.live_jobs or self.cell_steps_per_day:
+            _one_at_a_time(connection, f"leym quota {project}")
         if self.live_jobs:
             there = _live(connection, self.live_jobs, project)
             if there + len(new) > self.live_jobs:
@@ -66,6 +69,28 @@ class Quotas:
                     f" its quota of {self.cell_steps_per_day}"
                 )
                 raise Problem(429, "Quota reached", detail, retry_after_s=LATER_S)
+
+    def lets_run(self, connection: Connection, job: Job) -> bool:
+        """Whether the job's project has room for it. Nobody else takes that room before the transaction ends."""
+        if not self.running_jobs:
+            return True
+        _one_at_a_time(connection, f"leym running {job.project}")
+        others = (*_RUNNING, jobs.c.project == job.project, jobs.c.id != job.id)
+        some = select(jobs.c.id).where(*others).limit(self.running_jobs).subquery()
+        return int(connection.execute(select(func.count()).select_from(some)).scalar_one()) < self.running_jobs
+
+    def running(self, connection: Connection) -> dict[str, int]:
+        """Of each project, how many jobs run; nothing without a bound on them."""
+        if not self.running_jobs:
+            return {}
+        found = select(jobs.c.project, func.count()).where(*_RUNNING).group_by(jobs.c.project)
+        return {project: int(n) for project, n in connection.execute(found)}
+
+
+def _one_at_a_time(connection: Connection, name: str) -> None:
+    """On PostgreSQL two transactions could both see room for one; SQLite has one writer at a time."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
 
 
 def stored_bytes(connection: Connection, project: str | None) -> int:

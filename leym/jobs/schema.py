@@ -60,6 +60,7 @@ jobs = Table(
     Column("remaining", BigInteger, nullable=False),  # steps - step
     Column("frames", BigInteger, nullable=False),  # committed, of all arrays together
     Column("ticketed_at", Double),  # when a ticket was last given to the broker
+    Column("put_off_at", Double),  # when a claim last found that its project has enough running
 )
 _shown = jobs.c.deleted_at.is_(None)
 Index("leym_jobs_state", jobs.c.state, jobs.c.id, sqlite_where=_shown, postgresql_where=_shown)

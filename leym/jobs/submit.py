@@ -1,4 +1,4 @@
-"""New jobs, alone or as a sweep, and the outbox of tickets that the broker has yet to get."""
+"""New jobs, alone or as a sweep."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from leym.identity import DEFAULT
 from leym.jobs.ids import new_id
 from leym.jobs.records import Job, JobState, NewJob, Sweep
-from leym.jobs.rows import COLUMNS, Base, chunks, digest, dump, get_job, jobs_of, not_within
+from leym.jobs.rows import COLUMNS, Base, digest, dump, get_job, jobs_of
 from leym.jobs.schema import jobs, requests, sweeps, tags
 from leym.jobs.sources import check_sources
 from leym.jobs.sweeps import get_sweep
@@ -25,7 +25,6 @@ from leym.spec import JobSpec
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
 APART = "\x1f"  # between a project and a key; no header holds it
-GRACE_S = 1.0  # the ticket of a job this young is being sent by whoever took the job in
 
 T = TypeVar("T")
 
@@ -154,28 +153,6 @@ class Submit(Base):
                     f"Idempotency-Key {key.rpartition(APART)[2]!r} was used before, for a request with another body"
                 )
             return first(connection, found.made), False
-
-    def unticketed(self, older_than_s: float, limit: int = 100, now: float | None = None) -> list[Job]:
-        """Queued jobs, oldest first, that have no ticket or whose ticket is older than `older_than_s` seconds."""
-        now = time.time() if now is None else now
-        queued = select(*COLUMNS).where(jobs.c.state == JobState.QUEUED).order_by(jobs.c.id).limit(limit)
-        settled = or_(not_within(jobs.c.created_at, GRACE_S, now), jobs.c.epoch > 0)
-        without = queued.where(jobs.c.ticketed_at.is_(None), settled)
-        with self.db.read() as connection:
-            found = jobs_of(connection, without)
-            found += jobs_of(connection, queued.where(not_within(jobs.c.ticketed_at, older_than_s, now)))
-        return sorted(found, key=lambda job: job.id)[:limit]
-
-    def ticketed(self, ids: Sequence[str], now: float | None = None) -> None:
-        """The broker has tickets for these jobs."""
-        now = time.time() if now is None else now
-        with self.db.write() as connection:
-            for some in chunks(sorted(set(ids))):
-                of_these = (jobs.c.id.in_(some), jobs.c.state == JobState.QUEUED)
-                waiting = select(jobs.c.id).where(*of_these).order_by(jobs.c.id).with_for_update()
-                queued = list(connection.scalars(waiting))
-                if queued:
-                    connection.execute(update(jobs).where(jobs.c.id.in_(queued)).values(ticketed_at=now))
 
 
 def _members(connection: Connection, sweep: str) -> list[Job]:

@@ -1,4 +1,4 @@
-"""Rows say how many bytes their results take. What ended before is counted by the collector, at its next pass."""
+"""Rows say what their results take (of what ended before, the collector says it), and when they were put off."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +9,7 @@ down_revision = "0003"
 
 def upgrade() -> None:
     op.add_column("leym_jobs", sa.Column("stored_bytes", sa.BigInteger, nullable=False, server_default="0"))
+    op.add_column("leym_jobs", sa.Column("put_off_at", sa.Double))
     stores = sa.text("stored_bytes > 0")
     op.create_index(
         "leym_jobs_stored", "leym_jobs", ["project", "stored_bytes"], sqlite_where=stores, postgresql_where=stores
