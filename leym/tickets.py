@@ -124,4 +124,8 @@ def _check_broker() -> None:
 
 def pool_options(slots: int, look_ahead: int) -> dict[str, Any]:
     """What a worker adds to the configuration."""
-    return {"worker_pool": "workers.slots:SlotPool", "worker_concurrency": slots + look_ahead}
+    return {
+        "worker_pool": "workers.slots:SlotPool",
+        "worker_concurrency": slots + look_ahead,
+        "worker_consumer": "workers.consumer:TicketConsumer",
+    }
