@@ -47,7 +47,11 @@ class Outbox(Base):
             return int(connection.execute(given).scalar_one())
 
     def _without(self, connection: Connection, limit: int, now: float) -> list[Job]:
-        without = (_QUEUED, jobs.c.ticketed_at.is_(None), or_(not_within(jobs.c.created_at, GRACE_S, now), jobs.c.epoch > 0))
+        without = (
+            _QUEUED,
+            jobs.c.ticketed_at.is_(None),
+            or_(not_within(jobs.c.created_at, GRACE_S, now), jobs.c.epoch > 0),
+        )
         bound = self.quotas.running_jobs
         if not bound:
             return jobs_of(connection, select(*COLUMNS).where(*without).order_by(jobs.c.id).limit(limit))
