@@ -23,6 +23,7 @@ from leym.jobs.records import Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from leym.spec import JobSpec
+from workers import up
 from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
 from workers.broker import Broker
 from workers.held import Place
@@ -75,6 +76,13 @@ def test_only_workers_idle_for_long_are_drained_and_none_while_jobs_wait():
     fleet = [seen("a", idle=11), seen("b", busy=1), seen("c", idle=9), seen("d", waiting=1, idle=99)]
     assert decide(look(ready=fleet), LIMITS).drain == ("a",)
     assert decide(look(queued=1, cell_steps=1, ready=fleet), LIMITS).drain == ()
+
+
+def test_a_machine_may_have_no_worker_because_they_run_elsewhere():
+    assert up.parse(["--workers", "0"]).workers == 0
+    assert decide(Look(5, 100, (), 0, 0), Limits(0, 0, idle_s=10)).start == 0
+    with pytest.raises(SystemExit):
+        up.parse(["--slots", "0"])
 
 
 @pytest.mark.parametrize("text", ["", "1", "2:1", "a:b", "0:0", "-1:2", "1:2:3"])

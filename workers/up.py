@@ -19,6 +19,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -183,9 +184,9 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 1 to 1024")
+def count(text: str, least: int = 1) -> int:
+    if not text.isdigit() or not least <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} to 1024")
     return int(text)
 
 
@@ -194,7 +195,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Settings().data, help="folder of everything that is kept")
     parser.add_argument("--port", type=int, default=8000, help="of the API; 0: any that is free")
     fleet = parser.add_mutually_exclusive_group()
-    fleet.add_argument("--workers", type=count, default=1, help="worker processes, one per device")
+    fleet.add_argument(
+        "--workers", type=partial(count, least=0), default=1, help="worker processes, one per device; 0: run elsewhere"
+    )
     fleet.add_argument("--autoscale", type=autoscale_range, metavar="MIN:MAX", help="workers by backlog; MIN may be 0")
     parser.add_argument("--slots", type=count, help="universes that a worker runs at once")
     parser.add_argument("--no-flower", action="store_true", help="do not start Flower")

@@ -26,10 +26,11 @@ class DidNotStart(Exception):
 
 
 @contextmanager
-def service(laws: Sequence[Path] = (), warm: str = "") -> Iterator[Client]:
+def service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] = ()) -> Iterator[Client]:
     """A client of a fresh service, which is stopped, and its data removed, at the end.
 
-    laws: bundles it also has. warm: LEYM_WARM, so that it is ready only when these can run at once.
+    laws: bundles it also has. warm: LEYM_WARM, so that it is ready only when these can run at once. arguments: further
+    ones of `leym up`.
     """
     with tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "up.log"
@@ -41,7 +42,7 @@ def service(laws: Sequence[Path] = (), warm: str = "") -> Iterator[Client]:
         with log.open("wb") as output:
             # a session of its own: Ctrl-C reaches this process, which then stops the service in order
             process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
             )
         try:
             with Client(_wait_ready(process, log)) as client:
