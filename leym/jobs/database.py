@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
+
+from leym.jobs.turns import Turns
 
 BUSY_S = 30.0  # how long a transaction waits for another process's
 _WRITE = "leym_write"
@@ -33,13 +34,16 @@ class Database:
         else:
             raise ValueError(f"database_url = {parsed!r}: the job table lives in sqlite:/// or postgresql+psycopg://")
         self._writing = self.engine.execution_options(**{_WRITE: True})
-        self._turn: AbstractContextManager[Any] = self._new_turn()
+        self._turns = self._new_turns()
         _open.add(self)
 
-    def _new_turn(self) -> AbstractContextManager[Any]:
-        # SQLite has one writer at a time and those who wait poll with growing pauses; threads of one process can
-        # take turns without that.
-        return threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
+    def _new_turns(self) -> Turns | None:
+        """PostgreSQL needs none."""
+        url = self.engine.url
+        if url.get_backend_name() != "sqlite":
+            return None
+        path = str(url.database)
+        return Turns(self._writing, None if path.startswith("file:") else path, BUSY_S)
 
     def read(self) -> AbstractContextManager[Connection]:
         """A transaction that only reads."""
@@ -52,15 +56,19 @@ class Database:
         On SQLite nobody else writes during it. On PostgreSQL the rows that a decision rests on must be read with
         `with_for_update()` (SQLite leaves that out), several rows in the order of their ids.
         """
-        with self._turn, self._writing.begin() as connection:
+        with self._turns.write() if self._turns else self._writing.begin() as connection:
             yield connection
 
     def close(self) -> None:
         self.engine.dispose()
+        if self._turns:
+            self._turns.close()
 
     def forked(self) -> None:
         self.engine.dispose(close=False)  # the parent still uses them
-        self._turn = self._new_turn()  # a thread that is not in this process may have held it
+        if self._turns:
+            self._turns.forget()
+        self._turns = self._new_turns()
 
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
