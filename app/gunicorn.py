@@ -13,7 +13,7 @@ from typing import Any
 bind = "127.0.0.1:8000"
 worker_class = "gthread"
 workers = 2
-threads = 64
+threads = 256  # made as they are needed
 timeout = 120
 graceful_timeout = 15
 keepalive = 5

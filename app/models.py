@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.parameters import Parameters
 from leym.spec import LIMITS
 
 Standing = Literal["exact", "passed", "failed", "unverified"]
@@ -21,7 +22,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Query(BaseModel):
+class Query(Parameters):
     """Parameters: unknown ones are refused, so that a misspelt filter does not answer everything."""
 
     model_config = ConfigDict(extra="forbid")
@@ -222,27 +223,27 @@ class ReadyBody(Body):
     checks: dict[str, str]
 
 
-class IdempotencyHeader(BaseModel):
+class IdempotencyHeader(Parameters):
     """A repeated request with the same key finds the first job; the same key with another body is refused."""
 
     idempotency_key: str | None = Field(None, min_length=1, max_length=255, alias="Idempotency-Key")
 
 
-class IdPath(BaseModel):
+class IdPath(Parameters):
     id: str = Field(max_length=64)
 
 
-class FieldPath(BaseModel):
+class FieldPath(Parameters):
     id: str = Field(max_length=64)
     field: str = Field(max_length=64)
 
 
-class StorePath(BaseModel):
+class StorePath(Parameters):
     id: str = Field(max_length=64)
     key: str = Field(max_length=512, description="a key of the Zarr hierarchy, e.g. zarr.json or phase/c/0/0/0")
 
 
-class LawPath(BaseModel):
+class LawPath(Parameters):
     name: str = Field(max_length=130, description="name or name@digest")
 
 
@@ -269,12 +270,12 @@ class LinkBody(Body):
     expires_at: str
 
 
-class SharedStorePath(BaseModel):
+class SharedStorePath(Parameters):
     link: str = Field(max_length=512)
     key: str = Field(max_length=512)
 
 
-class SharedFieldPath(BaseModel):
+class SharedFieldPath(Parameters):
     link: str = Field(max_length=512)
     field: str = Field(max_length=64)
 
@@ -343,7 +344,7 @@ class EventsQuery(Query):
     last_event_id: str | None = Field(None, max_length=20, description="like the header: resume after this step")
 
 
-class EventsHeader(BaseModel):
+class EventsHeader(Parameters):
     last_event_id: str | None = Field(None, max_length=20, alias="Last-Event-ID")
 
 

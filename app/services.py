@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from flask import current_app, g
 from kombu.exceptions import OperationalError
 
-from app import metrics
+from app.dispatch import Dispatch, Outage
 from app.pressure import DiskGuard
 from leym import tickets
 from leym.events import Events
@@ -24,24 +23,7 @@ from leym.settings import Settings
 
 log = logging.getLogger(__name__)
 
-OUTAGE_S = (
-    2.0  # after a failed send the broker is left alone for so long: a submit must not wait for it again and again
-)
-AT_ONCE = 32  # tickets sent before the answer; the others of a large sweep follow from a thread
-
-
-@dataclass
-class Outage:
-    """Until when the broker is left alone, by the monotonic clock. All projects share one."""
-
-    until: float = 0.0
-
-    @property
-    def now(self) -> bool:
-        return time.monotonic() < self.until
-
-    def began(self) -> None:
-        self.until = time.monotonic() + OUTAGE_S
+AT_ONCE = 32  # cancels told before the answer; the others of a large sweep follow from a thread
 
 
 @dataclass
@@ -52,30 +34,12 @@ class Services:
     events: Events
     laws: Registry
     disk: DiskGuard
-    broker: Outage = field(default_factory=Outage, repr=False)
+    broker: Outage
+    dispatch: Dispatch
 
     def send(self, jobs: Sequence[Job]) -> None:
-        """Tickets for jobs that are in the table. A broker outage is logged and counted: the table is the outbox."""
-        self._send(jobs[:AT_ONCE])
-        if len(jobs) > AT_ONCE:
-            threading.Thread(target=self._send, args=(jobs[AT_ONCE:],), name="tickets", daemon=True).start()
-
-    def _send(self, jobs: Sequence[Job]) -> None:
-        began = time.time()
-        sent: list[str] = []
-        for job in jobs:
-            if self.broker.now:
-                metrics.TICKETS_LEFT.inc(len(jobs) - len(sent))
-                break
-            try:
-                tickets.send(job)
-            except (OperationalError, OSError) as error:
-                self.broker.began()
-                log.warning("the broker does not take tickets (%s); the outbox will send them", error)
-            else:
-                sent.append(job.id)
-        if sent:
-            self.table.ticketed(sent, began)
+        """Tickets for jobs that are in the table, soon."""
+        self.dispatch.send(jobs)
 
     def cancelled(self, jobs: Sequence[Job]) -> None:
         """Wake those who wait for these jobs and tell the workers. The table says it already: this makes it quick."""
@@ -97,7 +61,7 @@ class Services:
     def of(self, project: str) -> Services:
         """What one project has: its jobs, sweeps and laws. The rest is shared."""
         laws = registry_of(project, self.settings.data)
-        return replace(self, table=self.table.of(project), laws=laws, broker=self.broker)
+        return replace(self, table=self.table.of(project), laws=laws)
 
 
 def open_services(settings: Settings) -> Services:
@@ -107,6 +71,7 @@ def open_services(settings: Settings) -> Services:
     tickets.app.conf.broker_transport_options = {**tickets.app.conf.broker_transport_options, "max_retries": 0}
     tickets.configure(settings)
     table = open_table(settings)
+    broker = Outage()
     return Services(
         settings,
         table,
@@ -114,6 +79,8 @@ def open_services(settings: Settings) -> Services:
         Events(settings.redis_url or None),
         registry_of(DEFAULT, settings.data),
         DiskGuard(settings),
+        broker,
+        Dispatch(table, broker),
     )
 
 

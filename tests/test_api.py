@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from app import create_app, routes_jobs
 from leym.jobs.records import Worker
 from leym.settings import Settings
+from tests.conftest import until
 from tests.test_api_support import SPEC, Api, Pretender, done, opened, refused
 
 
@@ -80,7 +81,7 @@ def test_a_broker_that_is_away_stops_no_submission(tmp_path: Path, caplog: pytes
     with opened(tmp_path, redis_url="redis://127.0.0.1:1/0") as api, caplog.at_level(logging.WARNING):
         job = api.submit()
         assert [waiting.id for waiting in api.table.unticketed(0, now=2e9)] == [job]
-        assert "broker" in caplog.text
+        until(lambda: "broker" in caplog.text)
         Pretender(api, job)
         assert api.http.post(f"/v1/jobs/{job}/cancel").json["state"] == "cancelled"
         ready = api.http.get("/readyz")
