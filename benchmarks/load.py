@@ -1,6 +1,6 @@
 """What the API bears: one `leym up` (SQLite, embedded Valkey) in a temporary folder, and clients on the same machine.
 
-    python -m benchmarks.load [--quick] [--soak MINUTES] [--clients 32] [--only submit queue events]
+    python -m benchmarks.load [--quick] [--soak MINUTES] [--clients 16] [--only submit queue events]
 
     submit  single submissions per second by `clients` connections that each send the next as soon as the last was
             answered, into an empty queue. No worker: the cores belong to API, broker, Flower and client.
@@ -189,7 +189,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")
     options.add_argument("--soak", type=float, default=0, metavar="MINUTES")
-    options.add_argument("--clients", type=int, default=32)
+    options.add_argument("--clients", type=int, default=16)
     options.add_argument("--only", nargs="*", choices=ARMS, default=("submit", "queue", "events"))
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/load.json"))
     chosen = options.parse_args()
