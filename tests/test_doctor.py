@@ -246,6 +246,14 @@ def test_results_that_are_lost_are_said_to_be_lost_and_stay_so(patient, what):
     assert patient.table.get(job_id) == before and whole not in str(lost.examples)
 
 
+def test_jobs_of_every_page_are_looked_at(here, monkeypatch):
+    monkeypatch.setattr(checkup, "PAGE", 2)
+    ids = [here.ended() for _ in range(5)]
+    for job_id in ids:
+        here.break_object(here.keys(job_id, "psi")[0], "gone")
+    assert here.found() == {"results": (5, 0)}
+
+
 def test_results_with_a_wrong_bit_are_found_when_they_are_read(here):
     job_id = here.ended()
     here.break_object(here.keys(job_id, "observables")[0], "flipped")

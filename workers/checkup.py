@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 
 from leym import tickets
 from leym.events import Events
@@ -109,7 +110,7 @@ class Checkup:
         live = ended = 0
         empty = next(iter(self.store.scan("jobs/")), None) is None
         with ThreadPoolExecutor(READERS) as readers:
-            for job, found in readers.map(self._examine, self._rows()):
+            for job, found in chain.from_iterable(readers.map(self._examine, page) for page in self._pages()):
                 live, ended = live + (not job.final), ended + job.final
                 if isinstance(found, Exception):
                     rows.add(job.id, f"{type(found).__name__}: {str(found).splitlines()[0]}")
@@ -152,11 +153,14 @@ class Checkup:
 
     # --- inside
 
-    def _rows(self, state: JobState | None = None) -> Iterator[Job]:
+    def _rows(self, state: JobState) -> Iterator[Job]:
+        return chain.from_iterable(self._pages(state))
+
+    def _pages(self, state: JobState | None = None) -> Iterator[list[Job]]:
         cursor: str | None = None
         while True:
             page, cursor = self.table.list(state=state, limit=PAGE, cursor=cursor)
-            yield from page
+            yield page
             if cursor is None:
                 return
 
