@@ -80,8 +80,8 @@ def number(name: str, step: int) -> float:
 class Pretender:
     """Claims a job, writes frames through the real writer and commits them; its physics is `value`."""
 
-    def __init__(self, api: Api, job_id: str, now: float | None = None):
-        claim = api.table.claim(job_id, "pretender", lease_s=60, max_attempts=9, now=now)
+    def __init__(self, api: Api, job_id: str):
+        claim = api.table.claim(job_id, "pretender", lease_s=60, max_attempts=9)
         assert claim is not None
         self.api, self.job, self.at = api, claim.job, -1
         self.arrays = arrays_of(self.job)

@@ -63,7 +63,7 @@ class Watched:
         found = list(self._store.scan(prefix))  # already old when it is told
         for entry in found:
             self.before()
-            yield entry._replace(modified=self._times[entry.key])
+            yield entry._replace(modified=self._times.get(entry.key, entry.modified))
 
     def get(self, key: str) -> bytes:
         self.before()

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, Row, select
 
 from leym.jobs.records import FINAL, Fenced, Job, JobState
-from leym.jobs.rows import Base, change_job, dump
+from leym.jobs.rows import Base, change_job, dump, get_job
 from leym.jobs.schema import jobs
 from leym.jobs.sources import hold_off_forks, live_sources
 from leym.jobs.totals import count, observe
@@ -82,8 +82,10 @@ class Progress(Base):
         """
         with self.db.write() as connection:
             _held(connection, job_id, epoch, state)
+            job = get_job(connection, job_id)
+            left = max(job.stored_bytes - _bytes(job.checkpoint) + _bytes(checkpoint), 0)
             attempts = {} if state == JobState.RUNNING else {"attempts": 0}
-            change_job(connection, job_id, checkpoint=dump(checkpoint), **attempts)
+            change_job(connection, job_id, checkpoint=dump(checkpoint), stored_bytes=left, **attempts)
 
     def cancel(self, job_id: str, now: float | None = None) -> Job:
         """The job, cancelled unless it had ended; its holder can write no more. Raises Problem 404."""
@@ -117,6 +119,11 @@ class Progress(Base):
                 raise conflict(f"job {job_id} is the start of {len(forks)} live jobs ({named}); they must end first")
             change_job(connection, job_id, deleted_at=now, manifest="{}", checkpoint=None, stored_bytes=0)
             return replace(job, deleted_at=now, manifest={}, checkpoint=None, stored_bytes=0)
+
+
+def _bytes(checkpoint: dict[str, Any] | None) -> int:
+    """Of a checkpoint and of those that it names as the ones before it."""
+    return int(checkpoint["bytes"]) + _bytes(checkpoint.get("previous")) if checkpoint else 0
 
 
 def _held(connection: Connection, job_id: str, epoch: int, state: JobState = JobState.RUNNING) -> Row[Any]:
