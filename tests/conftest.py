@@ -19,7 +19,7 @@ from leym.settings import Settings
 from tests.laws import FORMS, oracle, random_law
 
 ROOT = Path(__file__).parents[1]
-pytest_plugins = ["tests.databases", "tests.buckets"]
+pytest_plugins = ["tests.databases", "tests.buckets", "tests.guarded"]
 
 # Short times, so that faults are over soon. Eager, so that no test waits for a compiler; test_engine shows that
 # compiled batches behave alike, and test_service runs one service compiled.

@@ -24,6 +24,10 @@ def _initdb() -> Path | None:
     return found[-1] if found else Path(on_path) if on_path else None
 
 
+def has_postgresql() -> bool:
+    return _initdb() is not None
+
+
 @pytest.fixture(scope="session")
 def postgresql():
     """The URL of an empty database of a server that listens on a socket only."""

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
-import sys
-import urllib.error
-import urllib.request
-from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -18,44 +13,8 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from leym.settings import Settings
 from leym.tickets import make_app
-from tests.brokers import DEPLOY, UsersBroker
-from tests.conftest import Service, add_laws, until
-from workers.broker import free_port
-
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory):
-    made = UsersBroker(tmp_path_factory.mktemp("users") / "valkey")
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory, broker):
-    """A whole service as the user `leym`, and Flower beside it as the user `flower`."""
-    data = tmp_path_factory.mktemp("guarded")
-    add_laws(data)
-    running = Service(data, "--no-flower", LEYM_REDIS_URL=broker.url("leym"), LEYM_RATE="1000/second").start()
-    running.flower = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "celery", "--quiet", "--app=leym.tickets:app", "flower", f"--port={port}"]
-    env = running.env | {"LEYM_REDIS_URL": broker.url("flower"), "FLOWER_UNAUTHENTICATED_API": "true"}
-    with running.log.open("ab") as log:
-        flower = subprocess.Popen([*command, "--address=127.0.0.1"], stderr=log, stdout=log, env=env, cwd=ROOT)
-    until(lambda: of_flower(running, "/api/workers?refresh=1"), what="Flower has found the worker")
-    yield running
-    flower.terminate()
-    flower.wait(20)
-    assert running.stop() == 0, running.tail()
-
-
-def of_flower(service: Service, path: str, data: bytes | None = None):
-    try:
-        with urllib.request.urlopen(service.flower + path, data=data, timeout=10) as answer:
-            return json.loads(answer.read())
-    except (urllib.error.URLError, OSError):  # not up yet
-        return None
+from tests.brokers import DEPLOY
+from tests.conftest import until
 
 
 def test_the_service_runs_as_its_user_and_asks_for_nothing_more(guarded, broker):
@@ -75,10 +34,10 @@ def test_the_service_runs_as_its_user_and_asks_for_nothing_more(guarded, broker)
 def test_flower_sees_and_revokes_jobs_as_its_user_and_asks_for_nothing_more(guarded, broker):
     job = guarded.client.submit("tiny", (32, 32), 1_000_000)
     until(lambda: job.refresh().step > 0, what="some progress")
-    until(lambda: (of_flower(guarded, "/api/tasks") or {}).get(job.id, {}).get("state") == "STARTED", what="it is seen")
-    [queue] = of_flower(guarded, "/api/queues/length")["active_queues"]
+    until(lambda: (guarded.of_flower("/api/tasks") or {}).get(job.id, {}).get("state") == "STARTED", what="it is seen")
+    [queue] = guarded.of_flower("/api/queues/length")["active_queues"]
     assert queue == {"name": "leym", "messages": 0}
-    assert "Revoked" in of_flower(guarded, f"/api/task/revoke/{job.id}?terminate=true", b"")["message"]
+    assert "Revoked" in guarded.of_flower(f"/api/task/revoke/{job.id}?terminate=true", b"")["message"]
     until(lambda: job.refresh().state == "cancelled", what="its revocation")
     assert broker.refused() == []
 
@@ -116,7 +75,8 @@ def test_flower_neither_reads_nor_writes_tickets(command, broker):
 
 
 def test_nobody_comes_in_without_a_name_and_a_password(broker):
-    for wrong in ("", ":theServices7@", "leym:@", "leym:wrong@", "default:theServices7@"):
+    password = broker.passwords["leym"]
+    for wrong in ("", f":{password}@", "leym:@", "leym:wrong@", f"default:{password}@"):
         with Redis.from_url(f"redis://{wrong}127.0.0.1:{broker.port}/0") as redis, pytest.raises(RedisError):
             redis.ping()
 
