@@ -125,7 +125,7 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(OSError)
     def store_away(error: OSError) -> Response:
-        log.error("%s %s: the frame store failed", request.method, request.path, exc_info=error)
+        log.error("%s: the frame store failed", _asked(), exc_info=error)
         return problem(Problem(503, "Frame store unavailable", "the frame store does not answer; try again"))
 
     @app.errorhandler(DataError)
@@ -134,8 +134,14 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unforeseen(error: Exception) -> Response:
-        log.error("%s %s failed", request.method, request.path, exc_info=error)
+        log.error("%s failed", _asked(), exc_info=error)
         return problem(Problem(500, "Internal error", f"{type(error).__name__}; the log of the service has more"))
+
+
+def _asked() -> str:
+    """For the log: a link opens results to whoever reads it, so it is left out."""
+    link = (request.view_args or {}).get("link")
+    return f"{request.method} {request.path.replace(link, '…') if link else request.path}"
 
 
 def _detail(error: HTTPException) -> str:

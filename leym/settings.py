@@ -17,10 +17,10 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("leym-data"), description="folder of everything the service keeps on this machine")
     redis_url: str = Field(
-        "", description="broker and events; empty: `leym up` starts an embedded Valkey in the data folder"
+        "", description="broker and events; empty: `leym up` starts an embedded Valkey in the data folder", repr=False
     )
-    database_url: str = Field("", description="job table; empty: SQLite in the data folder")
-    store_url: str = Field("", description="frame store; empty: files in the data folder")
+    database_url: str = Field("", description="job table; empty: SQLite in the data folder", repr=False)
+    store_url: str = Field("", description="frame store; empty: files in the data folder", repr=False)
     token: str = Field("", description="what the SDK and the CLI show the API, if it asks for one", repr=False)
     link_key: str = Field("", description="signs shared links; empty: a random key kept in the data folder", repr=False)
     url: str = Field("http://127.0.0.1:8000", description="where the SDK and the CLI find the API")

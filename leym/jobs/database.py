@@ -17,6 +17,12 @@ from leym.jobs.turns import Turns
 
 BUSY_S = 30.0  # how long a transaction waits for another process's
 _WRITE = "leym_write"
+_POOL: dict[str, Any] = {
+    "poolclass": QueuePool,
+    "pool_size": 8,
+    "max_overflow": 24,
+    "hide_parameters": True,  # errors are logged: what people submit does not belong there
+}
 
 
 class Database:
@@ -85,7 +91,7 @@ os.register_at_fork(after_in_child=_forked)
 def _postgresql(url: URL) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(url, poolclass=QueuePool, pool_size=8, max_overflow=24, pool_pre_ping=True)
+    return create_engine(url, **_POOL, pool_pre_ping=True)
 
 
 def _sqlite(url: URL) -> Engine:
@@ -93,7 +99,7 @@ def _sqlite(url: URL) -> Engine:
         raise ValueError("database_url = sqlite without a file: other processes could not see the job table")
     if not url.database.startswith("file:"):
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, poolclass=QueuePool, pool_size=8, max_overflow=24, connect_args={"timeout": BUSY_S})
+    engine = create_engine(url, **_POOL, connect_args={"timeout": BUSY_S})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
