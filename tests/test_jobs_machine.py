@@ -151,10 +151,12 @@ class Jobs(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(target=held, which=st.integers(0, 99), owner=st.sampled_from(["v", "w"]), late=st.booleans())
     def claim(self, which: int, owner: str, late: bool) -> Any:
-        """late: when every lease has run out, and those who held them do not know it yet."""
+        """late: its holder has fallen silent, was reaped, and does not know it yet."""
         job = self.one(which)
-        self.now += (LEASE_S + 1) * late
-        free = job.state == "queued" or (job.state == "running" and job.lease_until < self.now)
+        if late and job.state == "running":
+            self.now += LEASE_S + 1
+            self.reap()
+        free = job.state == "queued"
         claim = self.table.claim(job.id, owner, LEASE_S, MAX_ATTEMPTS, now=self.now)
         if free and job.attempts < MAX_ATTEMPTS:
             job.state, job.owner, job.lease_until = "running", owner, self.now + LEASE_S
@@ -222,7 +224,13 @@ class Jobs(RuleBasedStateMachine):
     @rule()
     def reap(self) -> None:
         lost = {job.id for job in self.jobs.values() if job.state == "running" and job.lease_until < self.now}
-        assert set(self.table.reap(MAX_ATTEMPTS, now=self.now)) == lost
+        seen = self.table.leases()
+        assert seen == {id: (j.epoch, j.lease_until) for id, j in self.jobs.items() if j.state == "running"} | {
+            id: lease for id, lease in seen.items() if id not in self.jobs
+        }
+        renewed = {id: (epoch, until - 1.0) for id, (epoch, until) in seen.items()}
+        assert self.table.reap(renewed, MAX_ATTEMPTS, now=self.now) == []
+        assert set(self.table.reap({id: seen[id] for id in lost}, MAX_ATTEMPTS, now=self.now)) == lost
         for job in (self.jobs[id] for id in lost):
             if job.attempts >= MAX_ATTEMPTS:
                 job.end("failed")
