@@ -142,13 +142,6 @@ def test_many_claims_at_once_do_not_pass_the_bound_together(url):
         table.close()
 
 
-def test_a_job_whose_lease_ran_out_does_not_keep_itself_out(table):
-    table.quotas = Quotas(running_jobs=1)
-    job = table.submit(spec(), **LAW, now=T0)[0].id
-    table.claim(job, "gone", 20, 3, now=T0)
-    assert table.claim(job, "w", 20, 3, now=T0 + 21).epoch == 2
-
-
 # --- over HTTP
 
 

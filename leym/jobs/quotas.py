@@ -75,7 +75,7 @@ class Quotas:
         if not self.running_jobs:
             return True
         _one_at_a_time(connection, f"leym running {job.project}")
-        others = (*_RUNNING, jobs.c.project == job.project, jobs.c.id != job.id)
+        others = (*_RUNNING, jobs.c.project == job.project)
         some = select(jobs.c.id).where(*others).limit(self.running_jobs).subquery()
         return int(connection.execute(select(func.count()).select_from(some)).scalar_one()) < self.running_jobs
 
