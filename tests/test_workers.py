@@ -23,12 +23,13 @@ from leym.jobs.records import Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from leym.spec import JobSpec
+from tests.conftest import until
 from workers import up
 from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
 from workers.broker import Broker
 from workers.held import Place
 from workers.host import Cancelled, HandBack
-from workers.quarantine import Quarantine
+from workers.quarantine import LOOK_S, Quarantine
 from workers.reaper import Reaper
 from workers.sink import JobSink
 from workers.slots import SlotPool, Ticket
@@ -182,39 +183,48 @@ def sink_of(job, table, store):
 
 
 def test_a_last_attempt_is_made_alone():
-    quarantine, begun = Quarantine(), []
+    quarantine, begun, ending = Quarantine(), [], threading.Event()
+    threads: dict[str, threading.Thread] = {}
 
-    def begin(job, suspect=False):
+    def start(job, suspect=False):
         def run():
             if quarantine.enter(job, suspect, ending.is_set):
                 begun.append(job)
 
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join(0.3)
-        return thread
+        threads[job] = threading.Thread(target=run)
+        threads[job].start()
 
-    ending = threading.Event()
-    begin("a")
-    begin("b")
-    waiting = [begin("suspect", True), begin("c"), begin("second", True)]
-    assert begun == ["a", "b"]
+    def has_begun(*jobs):
+        for job in jobs:
+            threads[job].join(30)
+        assert sorted(begun) == sorted(jobs)
+        begun.clear()
+
+    start("a")
+    start("b")
+    has_begun("a", "b")
+    start("suspect", True)
+    until(lambda: quarantine._waiting == 1)
+    start("c")
     quarantine.release("a")
-    assert begun == ["a", "b"]
+    time.sleep(2 * LOOK_S)
+    assert begun == [], "b is not proven, and c stands behind the suspect"
     quarantine.release("b")
-    waiting[0].join(5)
-    assert begun == ["a", "b", "suspect"]
+    has_begun("suspect")
+    start("second", True)
+    until(lambda: quarantine._waiting == 1)
+    time.sleep(2 * LOOK_S)
+    assert begun == []
     quarantine.release("suspect")
-    waiting[2].join(5)
-    assert begun[3:] == ["second"]
+    has_begun("second")
     quarantine.release("second")
-    waiting[1].join(5)
-    assert begun[4:] == ["c"]
-    late = begin("third", True)
+    has_begun("c")
+    start("third", True)
+    until(lambda: quarantine._waiting == 1)
     ending.set()
-    late.join(5)
+    threads["third"].join(30)
     quarantine.release("c")
-    assert begun[5:] == [], "the worker ended"
+    assert begun == [], "the worker ended"
 
 
 def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_path, caplog):
