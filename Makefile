@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
+AUDIT_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint up bench chaos clean
+.PHONY: help setup demo test lint audit up bench chaos clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +31,9 @@ lint: setup ## linters, types and import rules only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+audit: ## known vulnerabilities in the pinned dependencies; needs a network
+	$(PYTHON) .ci/audit.py $(AUDIT_ARGS)
 
 up: setup ## API, broker, workers and Flower on this machine, until Ctrl-C
 	$(BIN)/leym up
