@@ -20,7 +20,7 @@ CLEAN, FOUND, UNKNOWN = 0, 1, 2
 
 UNREACHABLE = re.compile(
     r"ConnectionError|ConnectTimeout|ReadTimeout|NameResolutionError|NewConnectionError|ProxyError|Could not connect"
-    r"|Max retries exceeded"
+    r"|Max retries exceeded|No matching distribution"
 )
 
 

@@ -103,8 +103,8 @@ class Pretender:
                 self.writer.append(step, fields, numbers)
         self.at = until
 
-    def commit(self, full_only: bool = False) -> None:
-        manifest = self.writer.flush(full_only)
+    def commit(self) -> None:
+        manifest = self.writer.flush()
         step = max(self.at, 0)
         self.api.table.commit(self.job.id, self.job.epoch, step=step, manifest=manifest, observables_last=self.last())
         self.api.store.delete(self.writer.superseded())

@@ -58,7 +58,7 @@ RETRYING = (
         (report(), "No known vulnerabilities found", 2, 2, "not checked: 0 of 0"),
         ("", "Traceback …\n" + NO_NETWORK, 2, 0, "not checked: the advisories cannot be reached: requests.exc"),
         ("", RETRYING + NO_TOOL, 2, 0, "not checked: the advisories cannot be reached: ERROR: No matching"),
-        ("", NO_TOOL, 2, 2, "not checked: pip-audit failed: ERROR: No matching"),
+        ("", NO_TOOL, 2, 0, "not checked: the advisories cannot be reached: ERROR: No matching"),
         ("", "ReadTimeout after 600 s", 2, 0, "not checked: the advisories cannot be reached: ReadTimeout"),
         ("", "usage: pip-audit: error: unrecognized arguments", 2, 2, "not checked: pip-audit failed: usage"),
         ("", "", 2, 2, "not checked: pip-audit failed: it said nothing"),

@@ -38,7 +38,7 @@ def small(monkeypatch):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["1", "2", "5", "commit", "full", "checkpoint", "crash", "lost"]), max_size=25))
+@given(st.lists(st.sampled_from(["1", "2", "5", "commit", "checkpoint", "crash", "lost"]), max_size=25))
 def test_readers_see_a_growing_prefix_through_any_order_of_commits_and_crashes(doings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
@@ -49,8 +49,6 @@ def test_readers_see_a_growing_prefix_through_any_order_of_commits_and_crashes(d
                 job.steps(int(doing))
             elif doing == "commit":
                 job.commit()
-            elif doing == "full":
-                job.commit(full_only=True)
             elif doing == "checkpoint":
                 job.commit()
                 job.checkpoint = job.at
@@ -129,16 +127,16 @@ def test_a_job_deleted_while_it_is_read_is_gone(small, tmp_path):
 
 
 def test_partial_objects_that_readers_need_outlive_the_rewriting(small, tmp_path):
-    """phase (every 2) stands at the checkpoint already, psi is written again: a commit of whole shards alone may
-    complete a shard of phase, but readers are still shown the one that was."""
+    """phase (every 2) stands at the checkpoint already, psi is written again: a commit may complete a shard of phase,
+    but readers are still shown the one that was."""
     job = Writing(open_store(tmp_path.as_uri()))
-    job.steps(6)
+    job.steps(8)
     job.commit()
     job.checkpoint = 4
     job.crash()
-    job.steps(3)  # to step 7: psi and the numbers have two whole shards, and phase has one
-    job.commit(full_only=True)
-    assert job.check(FrameReader(job.store, job.row)) >= 6
+    job.steps(2)  # to step 6: phase has what it had, psi has not
+    job.commit()
+    assert job.check(FrameReader(job.store, job.row)) >= 8
 
 
 def test_wrong_frames_are_refused_before_anything_is_kept(tmp_path):

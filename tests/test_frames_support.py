@@ -66,8 +66,8 @@ class Writing:
             self.at += 1
             self.writer.append(self.at, *frame(self.at))
 
-    def commit(self, full_only: bool = False) -> None:
-        manifest = json.loads(json.dumps(self.writer.flush(full_only)))
+    def commit(self) -> None:
+        manifest = json.loads(json.dumps(self.writer.flush()))
         self.row = dataclasses.replace(self.row, manifest=manifest, step=max(self.at, self.row.step))
         self.store.delete(self.writer.superseded())
 

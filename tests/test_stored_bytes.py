@@ -91,7 +91,7 @@ def test_the_sum_is_read_from_an_index(tmp_path):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["1", "5", "commit", "full", "checkpoint", "crash", "lost"]), max_size=25))
+@given(st.lists(st.sampled_from(["1", "5", "commit", "checkpoint", "crash", "lost"]), max_size=25))
 def test_a_writer_knows_the_bytes_of_what_its_manifest_names(doings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
@@ -107,8 +107,6 @@ def test_a_writer_knows_the_bytes_of_what_its_manifest_names(doings):
             elif doing == "commit":
                 check()
                 job.commit()
-            elif doing == "full":
-                job.commit(full_only=True)
             elif doing == "checkpoint":
                 job.commit()
                 job.checkpoint = job.at

@@ -36,7 +36,7 @@ loglevel warning
 
 
 class Broker:
-    """Keeps its port and password over restarts, so that clients of an earlier start find it again."""
+    """Keeps its password in the folder, and its port as long as this object lives: clients find it after a restart."""
 
     def __init__(self, folder: Path):
         self.folder = folder.absolute()

@@ -89,10 +89,10 @@ class FrameWriter:
         for tail in due:
             tail.append(fields, observables or {})
 
-    def flush(self, full_only: bool = False) -> dict[str, Any]:
-        """Write every full shard and (unless full_only) the partly filled ones; returns the manifest to commit."""
+    def flush(self) -> dict[str, Any]:
+        """Write every full shard and the partly filled ones; returns the manifest to commit."""
         for tail in self._tails:
-            tail.write(full_only)
+            tail.write()
         own = {tail.array.name: tail.series for tail in self._tails}
         if self._shown and all(own[name].committed >= series.committed for name, series in self._shown.items()):
             self._shown = None
@@ -201,7 +201,7 @@ class _Tail:
         self._parts.append(part)
         self.pending += len(part)
 
-    def write(self, full_only: bool) -> None:
+    def write(self) -> None:
         """Every object is written before `series` names it, so that a failure in between can be repeated."""
         if not self._loaded:
             return
@@ -210,7 +210,7 @@ class _Tail:
             self._put(self.series.with_whole(self.array, self._epoch), self._parts[:n])
             del self._parts[:n]
         unsaved = self.series.whole + len(self._parts) - self.series.committed
-        if unsaved and not full_only:
+        if unsaved:
             self._put(self.series.with_partial(self.array, self._epoch, len(self._parts)), self._parts)
         self.pending = sum(map(len, self._parts[self.series.committed - self.series.whole :]))
 
