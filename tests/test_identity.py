@@ -115,6 +115,14 @@ def test_every_route_has_a_scope_or_is_open_on_purpose(app):
     assert not [e for e in SCOPE_OF if e.startswith(OPEN)]
 
 
+def test_a_route_that_stands_in_no_table_is_refused_to_everybody(app, table):
+    app.add_url_rule("/v1/stray", "stray", lambda: "open to all")
+    client = app.test_client()
+    assert client.get("/v1/stray").status_code == 403  # also on an open service
+    assert client.get("/v1/stray", headers=bearer(table)).status_code == 403
+    assert client.get("/v1/stray").status_code == 401
+
+
 def test_without_a_token_only_open_routes_answer_and_each_scope_opens_its_own(app, table):
     client = app.test_client()
     assert client.get("/v1/jobs").status_code == 200  # no token was ever made: the service is open
