@@ -129,7 +129,7 @@ def test_only_who_holds_a_job_or_found_it_unheld_may_send_it_back(url):
     job, _ = table.submit(
         JobSpec(law="tiny", grid=(8, 8), steps=9), law="tiny@" + "0" * 64, precision="fp32", d_state=2
     )
-    ref = {"key": "k", "step": 4}
+    ref = {"key": "k", "step": 4, "bytes": 9}
     table.go_back(job.id, 0, ref, job.state)
     assert table.get(job.id).checkpoint == ref
     claim = table.claim(job.id, "w", 60, 3)

@@ -36,6 +36,10 @@ DOINGS = {
     "write": lambda w, n: w.work(n, commit=False),
     "checkpoint": lambda w, n: w.work(n, checkpoint=True),
     "finish": lambda w, n: w.work(n, finish=True),
+    "commit": lambda w, n: w.work(n, checkpoint=n % 2 == 0, tidy=False),
+    "tidy": lambda w, n: w.tidy(n),
+    "open": lambda w, n: w.open(n),
+    "read": lambda w, n: w.read(),
     "silence": lambda w, n: w.silence(),
     "cancel": lambda w, n: w.cancel(n),
     "delete": lambda w, n: w.delete(n),
@@ -84,8 +88,11 @@ def play(made: World, doings: list[tuple[str, int]], meanwhile: list[tuple[str, 
 
 def end_everything(made: World) -> None:
     """All jobs end, all writers have gone, and the collector comes by until nothing is due."""
+    made.read()
     for n in range(len(made.jobs)):
         made.cancel(n)
+    while made.held_up:
+        made.tidy(0)
     for _ in range(3):
         made.collect()
         made.wait(9)

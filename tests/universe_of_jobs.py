@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -96,6 +96,8 @@ class World:
         self.jobs: list[str] = []
         self.states: list[str] = []
         self.holders: list[Holder] = []
+        self.held_up: list[tuple[Holder, dict[str, Any] | None, bool]] = []
+        self.readers: list[tuple[Job, int]] = []
 
     # --- what users do
 
@@ -164,8 +166,11 @@ class World:
             writer.rewind(start)
             self.holders.append(Holder(job, writer, start, job.checkpoint))
 
-    def work(self, which: int, *, commit: bool = True, checkpoint: bool = False, finish: bool = False) -> None:
-        """Steps, and their commit; of a zombie too, who writes and is then refused."""
+    def work(
+        self, which: int, *, commit: bool = True, checkpoint: bool = False, finish: bool = False, tidy: bool = True
+    ) -> None:
+        """Steps, and their commit; of a zombie too, who writes and is then refused. Without `tidy` it is held up before
+        it removes what the commit has replaced."""
         if not self.holders:
             return
         held = self.holders[which % len(self.holders)]
@@ -188,12 +193,22 @@ class World:
         except Fenced:
             self.holders.remove(held)
             return
+        self.holders.remove(held)
+        self.held_up.append((held, saved, finish))
+        if tidy:
+            self.tidy(len(self.held_up) - 1)
+
+    def tidy(self, which: int) -> None:
+        """One that was held up after its commit goes on; somebody else may have the job by now."""
+        if not self.held_up:
+            return
+        held, saved, finished = self.held_up.pop(which % len(self.held_up))
         self.store.delete(held.writer.superseded())
         if saved:
             held.kept = saved
             self.store.delete(stale_checkpoints(self.store, held.job.id, saved))
-        if finish:
-            self.holders.remove(held)
+        if not finished:
+            self.holders.append(held)
 
     def silence(self) -> None:
         """All leases run out; those who held them do not know it yet."""
@@ -205,6 +220,31 @@ class World:
 
     def collect(self) -> Collected:
         return self.collector.collect(now=self.now)
+
+    # --- readers
+
+    def open(self, which: int) -> None:
+        """Somebody looks at a row, and will read its frames later."""
+        if self.jobs:
+            job = self.table.get(self.jobs[which % len(self.jobs)])
+            if not job.gone(self.now):
+                self.readers.append((job, len(FrameReader(self.store, job).steps("psi"))))
+
+    def read(self) -> None:
+        """What was seen then can be read now, however the objects were replaced since, or it is said to be gone."""
+        for job, seen in self.readers:
+            now = self.table.get(job.id)
+            reader = FrameReader(self.store, job, lambda found=now: self._as_of_now(found))
+            try:
+                assert Writing.check(None, reader, growing=True) >= seen  # type: ignore[arg-type]
+            except Problem as problem:
+                assert problem.status == 410 and now.gone(self.now), problem.detail
+        self.readers = []
+
+    def _as_of_now(self, job: Job) -> Any:
+        """Readers ask the clock of the machine, which is not this world's."""
+        now = self.now
+        return replace(job, deleted_at=now) if job.gone(now) else job
 
     # --- what must be true
 
