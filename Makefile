@@ -41,7 +41,7 @@ up: setup ## API, broker, workers and Flower on this machine, until Ctrl-C
 bench: setup ## the engine's numbers beside an eager baseline of the same run
 	$(BIN)/python -m benchmarks.engine --quick
 
-CHAOS_FAULTS ?= 50
+CHAOS_FAULTS ?= 60
 chaos: setup ## faults by the hundred against both databases and both stores; the tables of docs/reliability.md
 	mkdir -p benchmarks/results/chaos
 	CHAOS_FAULTS=$(CHAOS_FAULTS) CHAOS_REPORTS=benchmarks/results/chaos $(BIN)/python -m pytest -q tests/chaos

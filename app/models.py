@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, Json
 
 from app.parameters import Parameters
-from leym.spec import LIMITS
+from leym.laws.bundle import NAME
+from leym.spec import JOB_ID, LAW_NAME, LIMITS
 
 Standing = Literal["exact", "passed", "failed", "unverified"]
 Verdict = Literal["pass", "fail", "inconclusive"]
 State = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 WAIT_S = 60  # of a long poll; proxies cut requests that are silent for longer
 PAGE = 200  # jobs of one page
+EVENT_ID = r"^[0-9]{0,20}$"  # a step; nothing, when none was seen yet
 
 
 class Body(BaseModel):
@@ -214,6 +216,33 @@ class QueueBody(Body):
     buckets: list[dict[str, Any]] = Field(description="backlog per law, precision and grid")
 
 
+class FrameEvent(Body):
+    step: int
+    fields: list[str]
+    observables: dict[str, float | None]
+
+
+class StateEvent(Body):
+    id: str
+    state: State
+    step: int
+    steps: int
+    error: dict[str, Any] | None
+
+
+class EndEvent(Body):
+    state: State
+    step: int
+
+
+class JobEvent(BaseModel):
+    """One event of a job's stream."""
+
+    event: Literal["frame", "state", "end"]
+    id: str = Field("", pattern=r"^[0-9]*$", description="of a frame: its step; other events have none")
+    data: Json[FrameEvent | StateEvent | EndEvent]
+
+
 class HealthBody(Body):
     status: str
 
@@ -280,6 +309,14 @@ class SharedFieldPath(Parameters):
     field: str = Field(max_length=64)
 
 
+class NewLawPath(Parameters):
+    name: str = Field(pattern=NAME)
+
+
+class KeptLawPath(Parameters):
+    name: str = Field(pattern=LAW_NAME, description="name or name@digest")
+
+
 class FidelityPath(LawPath):
     precision: Literal["nf4", "int8", "bf16"]
 
@@ -311,13 +348,13 @@ class WaitQuery(Query):
 
 class PageQuery(Query):
     limit: int = Field(50, ge=1, le=PAGE)
-    cursor: str | None = Field(None, max_length=200, description="`next` of the page before")
+    cursor: str | None = Field(None, pattern=JOB_ID, description="`next` of the page before")
 
 
 class JobsQuery(PageQuery):
     state: State | None = None
     law: str | None = Field(None, max_length=130, description="name, or name@digest")
-    tag: str | None = Field(None, max_length=330, description="key:value or key=value")
+    tag: str | None = Field(None, max_length=330, pattern="[:=]", description="key:value or key=value")
     sweep: str | None = Field(None, max_length=64)
 
 
@@ -341,11 +378,11 @@ class ObservablesQuery(Selection):
 
 
 class EventsQuery(Query):
-    last_event_id: str | None = Field(None, max_length=20, description="like the header: resume after this step")
+    last_event_id: str | None = Field(None, pattern=EVENT_ID, description="like the header: resume after this step")
 
 
 class EventsHeader(Parameters):
-    last_event_id: str | None = Field(None, max_length=20, alias="Last-Event-ID")
+    last_event_id: str | None = Field(None, pattern=EVENT_ID, alias="Last-Event-ID")
 
 
 class TableQuery(PageQuery):

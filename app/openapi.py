@@ -11,7 +11,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint, Response, send_from_directory
 from flask_openapi import APIBlueprint, Info, MediaType, OpenAPI, RequestBody, Tag
@@ -24,6 +24,7 @@ from leym import __version__
 
 OPENAPI_VERSION = "3.1.1"
 JSON, PROBLEM, OCTETS = "application/json", "application/problem+json", "application/octet-stream"
+EVENTS = "text/event-stream"
 
 ABOUT = """Runs Ley M universes as jobs: submit a law, a grid and a number of steps; get frames, observables, pictures
 and live events. A frame's id is its step in every transport. Every error is an RFC 9457 problem whose `errors` name
@@ -31,8 +32,9 @@ the key, the value and the bound."""
 
 SCHEMAS = "#/components/schemas/{model}"
 
-_described: dict[str, type[BaseModel]] = {}  # the schemas of `media`, which flask-openapi does not see
+_described: dict[str, tuple[type[BaseModel], Literal["serialization", "validation"]]] = {}  # by pydantic alone
 _OF_EVERY_ROUTE = (400, 401, 403, 405, 429, 500, 503)
+_OF_THE_SERVER = (414, 431)  # gunicorn's own, before any route is looked for
 
 
 def make_app(name: str) -> OpenAPI:
@@ -75,16 +77,23 @@ def answers(ok: dict[int, type[BaseModel] | dict[str, Any] | str], *problems: in
     for status in sorted({*problems, *_OF_EVERY_ROUTE, 422}):
         schema = {"$ref": SCHEMAS.format(model=ProblemBody.__name__)}
         found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {PROBLEM: {"schema": schema}}}
+    for status in _OF_THE_SERVER:
+        schema = {"type": "string"}
+        found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {"text/html": {"schema": schema}}}
     return found
 
 
 def media(description: str, *types: str, schema: type[BaseModel] | None = None, **headers: str) -> dict[str, Any]:
-    """A body of one of `types`. JSON has the given schema, the others are bytes or text. `headers`: name=meaning."""
+    """A body of one of `types`. JSON, or each event of a stream, has the given schema; the others are bytes or text.
+    `headers`: name=meaning."""
     content: dict[str, Any] = {}
     for kind in types:
         if kind == JSON and schema:
             content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
-            _described[schema.__name__] = schema
+            _described[schema.__name__] = schema, "serialization"  # flask-openapi does not see it
+        elif kind == EVENTS and schema:
+            content[kind] = {"itemSchema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
+            exact(schema)
         elif kind.startswith("text/"):
             content[kind] = {"schema": {"type": "string"}}
         else:
@@ -98,12 +107,26 @@ def media(description: str, *types: str, schema: type[BaseModel] | None = None, 
     )
 
 
-def raw_body(api: APIBlueprint, path: str, *kinds: str, description: str, method: str = "post") -> None:
-    """Describe that a route takes bytes of one of `kinds`, which no model validates."""
+def leads_to(*operations: str, **parameters: str) -> dict[str, dict[str, Any]]:
+    """OpenAPI links: what of an answer is a parameter of which operations, e.g. id="$response.body#/id"."""
+    return {operation: {"operationId": operation, "parameters": parameters} for operation in operations}
+
+
+def exact(model: type[BaseModel]) -> None:
+    """Describe a body as pydantic does, with keywords that flask-openapi does not know (`propertyNames`)."""
+    _described[model.__name__] = model, "validation"
+
+
+def raw_body(
+    api: APIBlueprint, path: str, kinds: dict[str, dict[str, Any]], description: str, method: str = "post"
+) -> None:
+    """Describe that a route takes one of `kinds` (media type: schema, {} for bytes), which no model validates."""
     template = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
     operation = getattr(api.paths[template], method)
     operation.requestBody = RequestBody(
-        description=description, content={kind: MediaType() for kind in kinds}, required=True
+        description=description,
+        content={kind: MediaType(**({"schema": schema} if schema else {})) for kind, schema in kinds.items()},
+        required=True,
     )
 
 
@@ -111,21 +134,31 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     """With the schemas of `media`, and docstrings as they were written."""
     document["security"] = [{"token": []}, {}]  # without, on a service that has no tokens
     schemas = document["components"]["schemas"]
-    for name, model in _described.items():
-        schema = model.model_json_schema(mode="serialization", ref_template=SCHEMAS)
+    for name, (model, mode) in _described.items():
+        schema = model.model_json_schema(mode=mode, ref_template=SCHEMAS)
         for inner, definition in schema.pop("$defs", {}).items():
             schemas.setdefault(inner, definition)
-        schemas.setdefault(name, schema)
+        schemas[name] = schema
     for path in document["paths"].values():
         for operation in path.values():
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = without_null(parameter["schema"])
     return document
 
 
-def json_body(model: type[BaseModel], description: str, **headers: str) -> dict[str, Any]:
-    """A JSON body with headers worth describing."""
-    return media(description, JSON, schema=model, **headers)
+def without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Of a parameter: it is left out, and never null, which a query or a header cannot say."""
+    kept = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    return {k: v for k, v in schema.items() if k != "anyOf"} | kept[0] if len(kept) == 1 else schema
+
+
+def json_body(
+    model: type[BaseModel], description: str, links: dict[str, dict[str, Any]] | None = None, **headers: str
+) -> dict[str, Any]:
+    """A JSON body with links or headers worth describing."""
+    return media(description, JSON, schema=model, **headers) | ({"links": links} if links else {})
 
 
 START = """

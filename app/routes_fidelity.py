@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, request, url_for
 
 from app.models import FidelityList, FidelityPath, FormatQuery, IdempotencyHeader, JobBody, LawPath
-from app.openapi import answers, json_body, media, router
+from app.openapi import answers, exact, json_body, media, router
 from app.services import services
 from app.submission import accept_fidelity, take_in
 from app.views import job_body, json_answer, verdict_body
@@ -19,6 +19,7 @@ from leym.precision.fidelity.verdicts import CHEAPEST_FIRST, read_verdict
 from leym.problems import Problem
 
 api = router("fidelity", "Whether a law in few bits is still the law")
+exact(FidelityRequest)
 
 ACCEPTED = json_body(JobBody, "The judgement was taken in as a job", Location="the job's path")
 WHOLE = media("The whole verdict", "application/json", "text/html")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.downloads import TYPES, answer, csv_text, file_answer, scratch, steps_header, write_npy, write_npz
 from app.lookup import reader_of
 from app.models import FieldList, FieldPath, FramesQuery, IdPath, ObservablesQuery
-from app.openapi import JSON, answers, media, router
+from app.openapi import JSON, answers, json_body, leads_to, media, router
 from app.services import services
 from app.views import json_answer
 from leym.frames import pictures
@@ -29,11 +29,16 @@ FRAMES = media(
     X_Frames="how many these are",
     Content_Disposition="a name for the file",
 )
+FIELDS = json_body(
+    FieldList,
+    "The fields",
+    leads_to("get_frames", id="$request.path.id", field="$response.body#/items/0/name"),
+)
 ANSWERS = answers({200: FRAMES}, 404, 410)
 NUMBERS = media("The numbers, one column per observable beside `step`", JSON, "text/csv", TYPES["npz"])
 
 
-@api.get("/v1/jobs/<id>/frames", responses=answers({200: FieldList}, 404, 410))
+@api.get("/v1/jobs/<id>/frames", responses=answers({200: FIELDS}, 404, 410))
 def list_fields(path: IdPath) -> Response:
     """List the recorded fields."""
     _, reader = reader_of(services(), path.id)

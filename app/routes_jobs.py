@@ -9,7 +9,7 @@ from flask import Response, url_for
 from app import shutdown
 from app.lookup import find_job
 from app.models import IdempotencyHeader, IdPath, JobBody, JobPage, JobsQuery, WaitQuery
-from app.openapi import answers, json_body, router
+from app.openapi import answers, exact, json_body, leads_to, router
 from app.services import Services, services
 from app.submission import accept, take_in
 from app.views import job_body, json_answer
@@ -19,10 +19,15 @@ from leym.problems import invalid
 from leym.spec import JobSpec
 
 api = router("jobs", "Universes to run")
+exact(JobSpec)
 
 LOOK_S = 1.0  # a waiter looks by itself this often: a wake-up may be lost, and the process may be asked to end
 
-ACCEPTED = json_body(JobBody, "The job was taken in", Location="the job's path")
+OF_JOB = leads_to(
+    "get_job", "cancel_job", "delete_job", "list_fields", "get_observables", "stream_events", "share_job",
+    id="$response.body#/id",
+)  # fmt: skip
+ACCEPTED = json_body(JobBody, "The job was taken in", OF_JOB, Location="the job's path")
 
 
 @api.post("/v1/jobs", responses=answers({202: ACCEPTED}, 413, 415, 507))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from flask import Response, request, url_for
 
 from app.law_uploads import FORM, ZIP, receive
-from app.models import DigestQuery, LawBody, LawList, LawPath
-from app.openapi import answers, raw_body, router
+from app.models import DigestQuery, ImportFields, KeptLawPath, LawBody, LawList, LawPath, NewLawPath
+from app.openapi import answers, json_body, leads_to, raw_body, router, without_null
 from app.services import Services, services
 from app.views import json_answer, law_body
 from leym.jobs.records import JobState
 from leym.laws import library
-from leym.laws.bundle import NAME, Bundle
+from leym.laws.bundle import Bundle
 from leym.problems import Problem, conflict, invalid
-from leym.spec import LAW_NAME
 
 api = router("laws", "The physics that jobs run: learned networks, pinned by digest")
+
+OF_LAW = leads_to("get_law", "delete_law", "get_fidelity", name="$response.body#/name")
+NEW, OLD = json_body(LawBody, "It was added", OF_LAW), json_body(LawBody, "It was there", OF_LAW)
 
 _NEEDED = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
 
@@ -46,8 +47,8 @@ def get_law(path: LawPath) -> Response:
     return json_answer(_body(bundle, here.laws.find(bundle.name)))
 
 
-@api.put("/v1/laws/<name>", responses=answers({200: LawBody, 201: LawBody}, 409, 413, 415))
-def put_law(path: LawPath, query: DigestQuery) -> Response:
+@api.put("/v1/laws/<name>", responses=answers({200: OLD, 201: NEW}, 409, 413, 415))
+def put_law(path: NewLawPath, query: DigestQuery) -> Response:
     """Add a law, or a further version of it.
 
     The body is a bundle (a zip of manifest.json and weights.safetensors, or a form with the files `manifest` and
@@ -55,8 +56,6 @@ def put_law(path: LawPath, query: DigestQuery) -> Response:
     Versions never change: other content under the same name becomes another version, which the bare name means from
     then on. The same content again changes nothing else and answers 200.
     """
-    if not re.fullmatch(NAME, path.name):
-        raise invalid(f"name = {path.name[:80]!r}: it must match {NAME}", "/name")
     here = services()
     folder = _added(here)
     with library.scratch(folder) as work:
@@ -68,26 +67,32 @@ def put_law(path: LawPath, query: DigestQuery) -> Response:
     return json_answer(_body(bundle, here.laws.find(path.name)), 201 if new else 200, Location=location)
 
 
+_FILE = {"type": "string", "format": "binary"}
+_SAID = {name: without_null(schema) for name, schema in ImportFields.model_json_schema()["properties"].items()}
+_BUNDLE = {"manifest": _FILE, "weights": _FILE}
+_CHECKPOINT = {"checkpoint": _FILE, "config": _FILE} | _SAID
+_PARTS = {
+    "oneOf": [
+        {"type": "object", "properties": parts, "required": required, "additionalProperties": False}
+        for parts, required in ((_BUNDLE, ["manifest", "weights"]), (_CHECKPOINT, ["checkpoint"]))
+    ]
+}
 raw_body(
     api,
     "/v1/laws/<name>",
-    ZIP,
-    FORM,
+    {ZIP: {}, FORM: _PARTS},
+    "A bundle as a zip; or a form with the files `manifest` and `weights`; or a form with the file `checkpoint` and, "
+    "all optional, the file `config` and fields for what neither says",
     method="put",
-    description="A bundle as a zip; or a form with the files `manifest` and `weights`; or a form with the file "
-    "`checkpoint` and, all optional, the file `config` and the fields architecture, d_state, hidden_channels, form, "
-    "resize_antialias",
 )
 
 
 @api.delete("/v1/laws/<name>", responses=answers({204: "The law is removed"}, 403, 404, 409))
-def delete_law(path: LawPath) -> Response:
+def delete_law(path: KeptLawPath) -> Response:
     """Remove a law with all its versions, or one version by name@digest.
 
     Not while a job that has not ended needs it, and never a law that comes with the service.
     """
-    if not re.fullmatch(LAW_NAME, path.name):
-        raise invalid(f"name = {path.name[:80]!r}: it must match {LAW_NAME}", "/name")
     here = services()
     folder = _added(here)
     found = here.laws.find(path.name)

@@ -30,7 +30,7 @@ def upload_state() -> Response:
     return json_answer({"id": state, "shape": _shape(data)}, 201)
 
 
-raw_body(api, "/v1/states", OCTETS, description="An npy file")
+raw_body(api, "/v1/states", {OCTETS: {}}, "An npy file")
 
 
 def _shape(data: bytes) -> list[int]:

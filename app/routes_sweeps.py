@@ -18,7 +18,7 @@ from app.models import (
     SweepTable,
     TableQuery,
 )
-from app.openapi import JSON, answers, json_body, media, router
+from app.openapi import JSON, answers, exact, json_body, leads_to, media, router
 from app.services import Services, services
 from app.submission import accept_sweep
 from app.views import job_body, json_answer, sweep_body, sweep_row
@@ -26,8 +26,10 @@ from leym.jobs.records import Job, NewJob
 from leym.spec import LIMITS, SweepSpec
 
 api = router("sweeps", "Many jobs that differ in a few keys")
+exact(SweepSpec)
 
-ACCEPTED = json_body(SweepBody, "All jobs were taken in", Location="the sweep's path")
+OF_SWEEP = leads_to("get_sweep", "cancel_sweep", "list_sweep_jobs", "get_sweep_table", id="$response.body#/id")
+ACCEPTED = json_body(SweepBody, "All jobs were taken in", OF_SWEEP, Location="the sweep's path")
 TABLE = media("One row per job", JSON, "text/csv", schema=SweepTable)
 
 

@@ -10,12 +10,12 @@ import json
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from leym.catalog import FIELDS, OBSERVABLES
 
 LAW_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{8,64})?$"
-JOB_ID = r"^[0-9a-z]{26}$"
+JOB_ID = r"^[0-9a-hjkmnp-tv-z]{26}$"  # Crockford's base 32
 
 
 class LIMITS:
@@ -52,26 +52,36 @@ class Model(BaseModel):
         return data
 
 
-class ComplexNoise(Model):
+def _kind_required(schema: dict[str, Any]) -> None:
+    schema["required"] = ["kind", *schema.get("required", ())]
+
+
+class Start(Model):
+    """A start state. Its default `kind` is for Python; in JSON the kind says which start it is."""
+
+    model_config = ConfigDict(json_schema_extra=_kind_required)
+
+
+class ComplexNoise(Start):
     """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
 
     kind: Literal["complex_noise"] = "complex_noise"
     strength: float = Field(0.1, ge=0, le=LIMITS.strength)
 
 
-class RandomState(Model):
+class RandomState(Start):
     """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell."""
 
     kind: Literal["random"] = "random"
 
 
-class Zeros(Model):
+class Zeros(Start):
     """All cells zero: the law's biases start everything."""
 
     kind: Literal["zeros"] = "zeros"
 
 
-class FromJob(Model):
+class FromJob(Start):
     """The state of another job at a step where its `psi` was recorded, or at its last step."""
 
     kind: Literal["state"] = "state"
@@ -79,7 +89,7 @@ class FromJob(Model):
     step: int = Field(ge=0, le=LIMITS.steps)
 
 
-class Upload(Model):
+class Upload(Start):
     """A state uploaded to `POST /v1/states`, named by its digest."""
 
     kind: Literal["upload"] = "upload"
@@ -92,7 +102,7 @@ Initial = Annotated[ComplexNoise | RandomState | Zeros | FromJob | Upload, Field
 class Recording(Model):
     """One field, stored every `every` steps: frame i is step i * every, frame 0 the start state."""
 
-    field: str
+    field: str = Field(json_schema_extra={"enum": list(FIELDS)})
     every: int = Field(ge=1, le=LIMITS.steps)
     dtype: Literal["float16", "float32", "complex64"] | None = None
 
@@ -115,11 +125,18 @@ class Recording(Model):
         return self.dtype or FIELDS[self.field].dtypes[0]
 
 
+_SOME_OBSERVABLES: dict[str, Any] = {
+    "items": {"type": "string", "enum": list(OBSERVABLES)},
+    "minItems": 1,
+    "uniqueItems": True,
+}
+
+
 class Observe(Model):
     """Numbers per step, all of them on one schedule."""
 
     every: int = Field(ge=1, le=LIMITS.steps)
-    names: tuple[str, ...] = tuple(OBSERVABLES)
+    names: tuple[str, ...] = Field(tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
 
     @field_validator("names")
     @classmethod
@@ -152,8 +169,16 @@ def _few_and_short(tags: dict[str, str]) -> dict[str, str]:
     return tags
 
 
-Grid = Annotated[tuple[int, int], AfterValidator(_sides)]
-Tags = Annotated[dict[str, str], AfterValidator(_few_and_short)]
+# For the API's document; the functions above say in a refusal what these cannot.
+_SIDE = WithJsonSchema({"type": "integer", "minimum": LIMITS.side[0], "maximum": LIMITS.side[1]})
+_SHORT = {
+    "maxProperties": LIMITS.tags,
+    "propertyNames": {"minLength": 1, "maxLength": 64},
+    "additionalProperties": {"type": "string", "maxLength": 256},
+}
+Side = Annotated[int, _SIDE]
+Grid = Annotated[tuple[Side, Side], AfterValidator(_sides)]
+Tags = Annotated[dict[str, str], AfterValidator(_few_and_short), Field(json_schema_extra=_SHORT)]
 
 
 class JobSpec(Model):
@@ -240,7 +265,9 @@ class SweepSpec(Model):
     """A base JobSpec and, per key of it, the values to run: their product, or zipped."""
 
     base: dict[str, Any]
-    axes: dict[str, list[Any] | SeedRange] = Field(min_length=1)
+    axes: dict[str, list[Any] | SeedRange] = Field(
+        min_length=1, json_schema_extra={"propertyNames": {"pattern": rf"^({'|'.join(JobSpec.model_fields)})(\..+)?$"}}
+    )
     mode: Literal["product", "zip"] = "product"
 
     @model_validator(mode="after")
