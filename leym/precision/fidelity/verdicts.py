@@ -108,7 +108,7 @@ def from_json(text: str) -> Verdict:
         seeds = {name: tuple(ends) for name, ends in said["seeds"].items()}
         metrics = [_metric(row) for row in said["metrics"]]
         verdict = Verdict(**said | tuples | {"metrics": metrics, "seeds": seeds})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"no verdict: {error}") from error
     if verdict.verdict not in ("pass", "fail", "inconclusive"):
         raise ValueError(f"no verdict: {verdict.verdict!r}")
