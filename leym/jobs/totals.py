@@ -6,11 +6,12 @@ import secrets
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
+from functools import cache
 from itertools import accumulate
 from math import inf
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Update, bindparam, func, select, update
 
 from leym.jobs.quotas import stored_bytes
 from leym.jobs.records import JobState
@@ -23,9 +24,18 @@ _BUSY = (JobState.QUEUED, JobState.RUNNING)
 
 def count(connection: Connection, **growth: int) -> None:
     """Add to the totals; the last thing a transaction does but `observe`, so that it holds these rows shortly."""
-    values = {name: totals.c[name] + n for name, n in growth.items() if n}
-    if values:
-        connection.execute(update(totals).where(totals.c.shard == secrets.randbelow(SHARDS)).values(**values))
+    grown = {name: n for name, n in growth.items() if n}
+    if grown:
+        connection.execute(
+            _growth(tuple(grown)), {"of": secrets.randbelow(SHARDS)} | {f"+{n}": grown[n] for n in grown}
+        )
+
+
+@cache
+def _growth(names: tuple[str, ...]) -> Update:
+    """Made once: that takes longer than to execute it."""
+    values = {name: totals.c[name] + bindparam(f"+{name}", type_=totals.c[name].type) for name in names}
+    return update(totals).where(totals.c.shard == bindparam("of")).values(values)
 
 
 def observe(connection: Connection, ended: Iterable[tuple[float, float | None, float]]) -> None:
