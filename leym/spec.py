@@ -261,11 +261,14 @@ class SeedRange(Model):
     count: int = Field(ge=1, le=LIMITS.sweep_jobs)
 
 
+Values = Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]
+
+
 class SweepSpec(Model):
     """A base JobSpec and, per key of it, the values to run: their product, or zipped."""
 
     base: dict[str, Any]
-    axes: dict[str, list[Any] | SeedRange] = Field(
+    axes: dict[str, Values | SeedRange] = Field(
         min_length=1, json_schema_extra={"propertyNames": {"pattern": rf"^({'|'.join(JobSpec.model_fields)})(\..+)?$"}}
     )
     mode: Literal["product", "zip"] = "product"
