@@ -92,7 +92,7 @@ def media(description: str, *types: str, schema: type[BaseModel] | None = None, 
             content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
             _described[schema.__name__] = schema, "serialization"  # flask-openapi does not see it
         elif kind == EVENTS and schema:
-            content[kind] = {"itemSchema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
+            content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
             exact(schema)
         elif kind.startswith("text/"):
             content[kind] = {"schema": {"type": "string"}}

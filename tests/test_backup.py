@@ -24,7 +24,7 @@ from tests.databases import _initdb
 from tests.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
 from workers import backup, doctor
 
-STEPS = 1000
+STEPS = 2000  # the work of longer than a backup takes
 SPEC = {"law": "tiny", "grid": (8, 8), "record": {"psi": 50, "phase": 25}, "observe": 25, "precision": "fp32"}
 
 
@@ -163,7 +163,8 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     add_laws(data)
     up = start(data, LEYM_GC_S="0")
     ended = up.client.submit(steps=50, seed=1, **SPEC).wait(60)
-    jobs = [up.client.submit(steps=STEPS, seed=seed, **SPEC) for seed in range(2, 10)]  # a worker takes six
+    jobs = [up.client.submit(steps=STEPS, seed=seed, **SPEC) for seed in range(2, 8)]  # a worker takes six
+    jobs += [up.client.submit(steps=50, seed=seed, **SPEC) for seed in range(8, 10)]
     until(lambda: sum(len(references(up.table.get(job.id).checkpoint)) == 2 for job in jobs) > 1, what="checkpoints")
     done = leym(data, "backup", str(copy), "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["objects"] > 10, done.stderr

@@ -114,7 +114,7 @@ def test_the_command_line_judges_and_shows(own, tmp_path):
     assert (tmp_path / "report.html").read_text() == own.client.report("third", "int8")
     local = os.environ | {"LEYM_DATA": str(own.data), "LEYM_COMPILE": "0"}
     command = [sys.executable, "-m", "leym.cli", "fidelity", "run", "third", "--precision", "bf16", "--plan", "small"]
-    done = subprocess.run([*command, "--members", "8", "--steps", "150"], capture_output=True, text=True, env=local)
+    done = subprocess.run([*command, "--members", "4", "--steps", "150"], capture_output=True, text=True, env=local)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].endswith(own.client.verdict("third", "bf16")["verdict"])
 

@@ -110,9 +110,9 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing_and_changes_no_bit(service):
-    whole = service.client.submit(steps=3000, seed=6, **LONG).wait(120)
-    job = service.client.submit(steps=3000, seed=6, **LONG)
-    until(lambda: job.refresh().step > 600, what="some progress")
+    whole = service.client.submit(steps=1500, seed=6, **LONG).wait(120)
+    job = service.client.submit(steps=1500, seed=6, **LONG)
+    until(lambda: job.refresh().step > 300, what="some progress")
     for pid in service.worker_pids():
         os.kill(pid, signal.SIGKILL)
     job.wait(60)
@@ -257,8 +257,8 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
     idle = max(resident(pid) for pid in up.worker_pids())
     assert idle < 1000, "an idle worker"
     spec = {"grid": (16, 16), "record": {"psi": 100}, "precision": "nf4", "seed": 1}
-    whole = up.client.submit("tiny", steps=4000, **spec).wait(90)
-    job = up.client.submit("tiny", steps=4000, **spec)
+    whole = up.client.submit("tiny", steps=2000, **spec).wait(90)
+    job = up.client.submit("tiny", steps=2000, **spec)
     waiting = [up.client.submit("tiny", steps=100, **spec) for _ in range(8)]
     until(lambda: job.refresh().step > 200, what="some progress")
     assert up.stop() == 0, up.tail()

