@@ -86,9 +86,9 @@ class Batch:
         self.state[slot.index] = 0
         self.memory[slot.index] = 0
 
-    def step_(self) -> None:
-        """One step of every slot."""
-        self.law.step_(self.state, self.memory, self.gamma, self.seed, self.clock, self.good)
+    def step_(self, steps: int = 1) -> None:
+        """So many steps of every slot."""
+        self.law.advance(self.state, self.memory, self.gamma, self.seed, self.clock, self.good, steps)
 
     @torch.no_grad()
     def move(self, slot: Slot, other: Batch) -> None:
@@ -113,10 +113,10 @@ class Batch:
         """
         began = monotonic()
         keep = any(slot.run.needs_previous(slot.step + k) for slot in self.active)
-        for i in range(k):
-            if keep and i == k - 1:
-                self.previous.copy_(self.state)
-            self.step_()
+        if keep:
+            self.step_(k - 1)
+            self.previous.copy_(self.state)
+        self.step_(1 if keep else k)
         good = self.good.tolist()  # waits for the device
         broken = []
         for slot in self.active:

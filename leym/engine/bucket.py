@@ -80,6 +80,7 @@ class Bucket:
             "slots": self.rung * len(self.batches),
             "busy": self.busy,
             "compiled": self.law.compiled,
+            "kernel": self.law.kernel,
             "bytes_at_rest": self.law.bytes_at_rest,
             "bytes_awake": self.law.bytes_awake,
         }

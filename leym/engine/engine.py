@@ -222,6 +222,7 @@ class Engine:
             "precision": run.precision,
             "operands": str(bucket.law.operands).removeprefix("torch."),
             "compiled": bucket.law.compiled,
+            "kernel": bucket.law.kernel,
             "device": self.device.kind,
         }
         slot = batch.admit(run)

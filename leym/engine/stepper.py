@@ -1,9 +1,10 @@
-"""The compiled step: one law, one static batch shape, one graph.
+"""How a law steps on a device: fused, compiled or eagerly, always in place and K times per burst.
 
-    state, memory, good  <-  step(state, memory, gamma), good + finite        in place, K times per burst
+    state, memory, good  <-  step(state, memory, gamma), good + finite
 
-In place because a CUDA graph wants static addresses; one step per call because then a burst of any length runs the
-same kernels, and the bits of a universe cannot depend on how its steps were grouped.
+Compiled: one law, one static batch shape, one graph. In place because a CUDA graph wants static addresses; one step per
+call because then a burst of any length runs the same kernels, and the bits of a universe cannot depend on how its steps
+were grouped. Fused: per-cell laws on a CPU, a whole burst in one call (`leym.engine.cells`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 import torch._dynamo.config
 from torch import Tensor, nn
 
+from leym.engine.cells import FusedCells, NoCompiler
 from leym.engine.device import Device
 from leym.laws.bundle import Manifest
 from leym.laws.network import empty_network
@@ -30,7 +32,10 @@ _number = count()
 
 
 class AwakeLaw:
-    """A law resident on a device, its weights decoded once; one per bucket; `step_` is compiled at its first call."""
+    """A law resident on a device, its weights decoded once; one per bucket; a step is compiled at its first call.
+
+    kernel: "fused", "inductor" or "eager", which of them steps it.
+    """
 
     def __init__(self, law: SleepingLaw, device: Device, *, compile: bool, on_degraded: Callable[[str], None]):
         self.bundle, self.precision, self.device = law.bundle, law.precision, device
@@ -42,10 +47,25 @@ class AwakeLaw:
         self.network = (folded() if folded else network).requires_grad_(False)
         self.bytes_at_rest, self.bytes_awake = law.bytes_at_rest, sum(w.nbytes for w in weights.values())
         self.operands = operands
-        self.compiled = compile
-        self._eager = make_step_(self.network, law.bundle.manifest)
-        self.step_ = compile_step(self._eager, device) if compile else self._eager
         self._on_degraded = on_degraded
+        self._eager = make_step_(self.network, law.bundle.manifest)
+        self._fused = self._fuse() if compile else None
+        self.kernel = "fused" if self._fused else "inductor" if compile else "eager"
+        self._step_ = compile_step(self._eager, device) if self.kernel == "inductor" else self._eager
+
+    @property
+    def compiled(self) -> bool:
+        return self.kernel != "eager"
+
+    def advance(
+        self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int
+    ) -> None:
+        """So many steps in place, shapes as `make_step_` has them."""
+        if self._fused:
+            self._fused.advance(state, gamma, seed, clock, good, steps)
+            return
+        for _ in range(steps):
+            self._step_(state, memory, gamma, seed, clock, good)
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one universe's memory; (0,) for a law without."""
@@ -54,8 +74,27 @@ class AwakeLaw:
 
     def run_eagerly(self, reason: str) -> None:
         """Go on without a compiled step, and say so."""
+        self._step_, self.kernel = self._eager, "eager"
+        self._say_degraded(reason)
+
+    def _fuse(self) -> FusedCells | None:
+        """The fused kernel, where it serves: per-cell laws that are added, in float32 on a CPU."""
+        cells = getattr(self.network, "cells", None)
+        if (
+            not cells
+            or self.device.is_cuda
+            or self.operands != torch.float32
+            or self.bundle.manifest.form != "additive"
+        ):
+            return None
+        try:
+            return FusedCells(cells())
+        except NoCompiler as error:
+            self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
+            return None
+
+    def _say_degraded(self, reason: str) -> None:
         log.error("degraded: %s", reason)
-        self.step_, self.compiled = self._eager, False
         self._on_degraded(reason)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from leym.laws.blocks import Conv
+from leym.laws.cells import Cells, layers_of
 
 MAPS = 8  # identical neighbour sums per channel in a checkpoint
 
@@ -34,6 +35,11 @@ class DeepQCA(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.processing_net(self.conv_neighbors(x))
         return y
+
+    def cells(self) -> Cells:
+        channels = self.conv_neighbors.in_channels
+        filters = self.conv_neighbors.weight.unflatten(0, (channels, -1)).squeeze(2).transpose(0, 1)
+        return Cells(filters, False, layers_of(self.processing_net))
 
     def folded(self) -> DeepQCA:
         """The same function with one map per channel, or this network itself if its maps are not identical."""

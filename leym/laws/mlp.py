@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from leym.laws.blocks import Conv
+from leym.laws.cells import Cells, layers_of
 
 
 class MLP(nn.Module):
@@ -21,3 +22,6 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.net(x)
         return y
+
+    def cells(self) -> Cells:
+        return Cells(None, False, layers_of(self.net))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from leym.laws.blocks import Conv
+from leym.laws.cells import Cells, layers_of
 
 FILTERS = 4
 _IDENTITY = [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
@@ -48,3 +49,7 @@ class NCA(nn.Module):
         if uniform is not None:
             y = y.float() * (uniform < self.update_rate)
         return y
+
+    def cells(self) -> Cells:
+        filters = self.perceive.weight.unflatten(0, (-1, FILTERS)).squeeze(2).transpose(0, 1)
+        return Cells(filters, self.padding_mode == "circular", layers_of(self.net), self.update_rate)

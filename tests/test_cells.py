@@ -1,0 +1,160 @@
+"""The fused kernel of per-cell laws against the networks as torch computes them, and its bits against itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from leym.engine import cells
+from leym.engine.cells import FusedCells, NoCompiler
+from leym.engine.device import pick_device
+from leym.engine.stepper import AwakeLaw
+from leym.laws.deep_qca import DeepQCA
+from leym.laws.mlp import MLP
+from leym.laws.nca import NCA
+from leym.laws.network import load_weights
+from leym.physics.noise import uniform
+from leym.physics.step import step
+from leym.precision.policy import put_to_sleep
+from leym.spec import Recording
+from tests.laws import deviation, oracle, random_law
+from tests.test_engine import a_run, engines  # noqa: F401
+
+CLOCK = [0, 5, 2**33]
+SEED = [7, 2**63 - 1, 0]
+
+
+def nca(d: int, h: int, **options) -> NCA:
+    return NCA(d, h, **({"perception": "fixed", "padding": "zero", "update_rate": 1.0} | options))
+
+
+NETWORKS = {
+    "NCA": lambda: nca(8, 128),
+    "NCA, learned filters, periodic": lambda: nca(2, 20, perception="learned", padding="periodic"),
+    "NCA that draws": lambda: nca(3, 17, update_rate=0.5, padding="periodic"),
+    "MLP": lambda: MLP(8, 64),
+    "MLP, odd sizes": lambda: MLP(3, 7),
+    "DEEP_QCA": lambda: DeepQCA(2, 24),
+    "DEEP_QCA, folded": lambda: DeepQCA(8, 40).folded(),
+    "DEEP_QCA, many channels": lambda: DeepQCA(9, 33).folded(),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    torch.manual_seed(3)
+    made = NETWORKS[request.param]().requires_grad_(False)
+    for name, weight in made.named_parameters():
+        if "conv_neighbors" not in name and "perceive" not in name:
+            weight.normal_(0, 0.3)
+    return made
+
+
+def universes(channels: int, grid: tuple[int, int] = (10, 53)) -> torch.Tensor:
+    x = torch.randn(3, channels, *grid).contiguous(memory_format=torch.channels_last)
+    return x / x.square().sum(1, keepdim=True).sqrt()
+
+
+def copy(x: torch.Tensor) -> torch.Tensor:
+    return x.clone(memory_format=torch.channels_last)
+
+
+def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None):
+    """(state, clock, good) after these bursts of the universes `which`."""
+    which = [0, 1, 2] if which is None else which
+    state = copy(x[which])
+    clock, seed = torch.tensor(CLOCK)[which].clone(), torch.tensor(SEED)[which]
+    gamma, good = torch.tensor([0.0, 0.01, 0.2])[which].view(-1, 1, 1, 1), torch.zeros(len(which), dtype=torch.int64)
+    kernel = FusedCells(network.cells())
+    for steps in bursts:
+        kernel.advance(state, gamma, seed, clock, good, steps)
+    return state, clock, good
+
+
+def test_it_computes_what_the_network_says(network):
+    law = network.cells()
+    x = universes(law.layers[-1][0].shape[0])
+    expected, gamma = x, torch.tensor([0.0, 0.01, 0.2]).view(-1, 1, 1, 1)
+    for n in range(3):
+        draws = uniform(torch.tensor(SEED), torch.tensor(CLOCK) + n, (10, 53)) if law.rate < 1 else None
+        expected, _, finite = step(network, "additive", expected, gamma, None, draws)
+        assert finite.all()
+    state, clock, good = fused(network, x, [3])
+    assert (state - expected).abs().max() < 2e-5, "rounding alone, in three steps"
+    assert (x - expected).abs().max() > 0.1, "and the universes have moved"
+    assert clock.tolist() == [c + 3 for c in CLOCK] and good.tolist() == [3, 3, 3]
+
+
+def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network):
+    x = universes(network.cells().layers[-1][0].shape[0])
+    whole, *_ = fused(network, x, [7])
+    assert torch.equal(fused(network, x, [3, 0, 1, 3])[0], whole)
+    assert torch.equal(fused(network, x, [7], [2, 0])[0], whole[[2, 0]])
+    assert torch.equal(fused(network, x, [7], [1])[0], whole[1:2])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert torch.equal(fused(network, x, [7])[0], whole)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38])
+def test_a_state_that_is_not_finite_is_counted_and_stays_in_its_universe(network, bad):
+    x = universes(network.cells().layers[-1][0].shape[0])
+    whole, *_ = fused(network, x, [4])
+    x[1, 0, 4, 4] = bad
+    state, _, good = fused(network, x, [1, 3])
+    assert good[0] == good[2] == 4 > good[1]
+    assert torch.equal(state[[0, 2]], whole[[0, 2]])
+
+
+def test_elu_is_exact_to_rounding():
+    """Two layers that are nothing but y = elu(100 x), in a step that adds them to nothing."""
+    values = torch.cat([-torch.logspace(-10, 0, 500), torch.logspace(-10, 0, 500), torch.tensor([0.0, -0.0])])
+    x = (
+        torch.stack([values, 0.01 * torch.ones_like(values)])
+        .view(1, 2, 2, 501)
+        .contiguous(memory_format=torch.channels_last)
+    )
+    zero, one = torch.zeros(2), torch.eye(2)
+    law = cells.Cells(None, False, [(100 * one, zero), (one, zero)])
+    state, gamma, many = copy(x), torch.ones(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64)
+    FusedCells(law).advance(state, gamma, many, many.clone(), many.clone(), 1)  # gamma 1: phi = y
+    phi = torch.nn.functional.elu(100 * x.double())
+    expected = phi / phi.square().sum(1, keepdim=True).sqrt()
+    assert (state - expected).abs().max() < 3e-7
+
+
+@pytest.mark.parametrize("name", ["mlp", "deep_qca"])
+def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):  # noqa: F811
+    law = oracle(name, tmp_path)
+    record = (Recording(field="psi", every=1),)
+    run = a_run(law.bundle, steps=10, precision="fp32", initial=law.psi[0], record=record)
+    engine = engines(compile=True)
+    engine.submit(run)
+    psi = run.sink.wait().psi()
+    assert run.computed_by["kernel"] == "fused"
+    assert deviation(name, psi[1], law.psi[1]) < 1e-5 and deviation(name, psi[10], law.psi[10]) < 1e-3
+    assert np.array_equal(psi[0], law.psi[0])
+
+
+def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(cells, "_library", cells._library.__wrapped__)
+    with pytest.raises(NoCompiler, match="no-such-compiler"):
+        FusedCells(MLP(2, 8).requires_grad_(False).cells())
+    law, said, device = random_law(tmp_path / "law", "MLP"), [], pick_device("cpu")
+    asleep = put_to_sleep(law, load_weights(law), "fp32", device.operands)
+    awake = AwakeLaw(asleep, device, compile=True, on_degraded=said.append)
+    assert awake.kernel == "inductor"
+    assert len(said) == 1 and "no fused step: no-such-compiler" in said[0]
+
+
+def test_what_was_built_is_found_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "_folder", lambda: tmp_path / "kernels")
+    first = cells.built()
+    made = first.stat().st_mtime_ns
+    assert cells.built() == first and first.stat().st_mtime_ns == made
+    assert [path.name for path in first.parent.iterdir()] == [first.name], "nothing else is left"
