@@ -3,7 +3,10 @@ each process counts for itself, and says so in its log."""
 
 from __future__ import annotations
 
-from flask import Flask, g, request
+import time
+from math import ceil
+
+from flask import Flask, Response, g, request
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 
@@ -21,11 +24,17 @@ def register(app: Flask, settings: Settings) -> None:
         application_limits=[settings.rate],
         storage_uri=settings.redis_url or "memory://",
         strategy="moving-window",
-        headers_enabled=True,
         in_memory_fallback_enabled=True,
         key_prefix="leym-rate",
     )
     limiter.request_filter(lambda: request.endpoint is None or request.endpoint.startswith(OPEN))
+
+    @app.after_request
+    def come_again(response: Response) -> Response:
+        # only here: the limiter's own headers ask Redis once more for every answer
+        if response.status_code == 429 and "Retry-After" not in response.headers and limiter.current_limit:
+            response.headers["Retry-After"] = str(max(1, ceil(limiter.current_limit.reset_at - time.time())))
+        return response
 
 
 def _caller() -> str:

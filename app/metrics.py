@@ -137,6 +137,17 @@ class TableCollector:
         for worker in workers:
             degraded.add_metric([worker.name], len(worker.info.get("degraded", ())))
         yield degraded
+        roofline = GaugeMetricFamily(
+            "leym_worker_roofline_ratio",
+            "Of the FLOP/s of a matrix product, and of the bytes/s of a copy, measured when the worker started; what "
+            "it reached while it was busy.",
+            labels=["worker", "ceiling"],
+        )
+        for worker in workers:
+            for ceiling in ("compute", "memory"):
+                if (share := worker.info.get("roofline", {}).get(f"{ceiling}_share")) is not None:
+                    roofline.add_metric([worker.name, ceiling], share)
+        yield roofline
 
     def _latencies(self) -> Iterator[Metric]:
         found = self.services.table.latencies()

@@ -7,15 +7,14 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch.utils.flop_counter import FlopCounterMode
 
 from leym.engine.device import pick_device
+from leym.engine.roofline import calls_per_s, cost_of, matmul_flops
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
 from leym.laws.network import empty_network, load_weights
 from leym.physics.initial import initial_state
@@ -45,37 +44,17 @@ def make_law(name: str, folder: Path) -> Bundle:
     return read_bundle(folder / name)
 
 
-def rate(call: Callable[[], Any], *, seconds: float = 1.0, warm: int = 2) -> float:
-    """Calls per second: the best of three spells of `seconds / 3`, each of at least one call."""
-    for _ in range(warm):
-        call()
-    best = 0.0
-    for _ in range(3):
-        began, calls = perf_counter(), 0
-        while perf_counter() - began < seconds / 3 or not calls:
-            call()
-            calls += 1
-        _wait()
-        best = max(best, calls / (perf_counter() - began))
-    return best
-
-
-def gemm_peak(dtype: torch.dtype, n: int = 2048) -> float:
-    """FLOP/s of an n x n x n product on random data."""
-    device = pick_device().torch
-    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
-    return 2 * n**3 * rate(lambda: a @ b.T)
+def rate(call: Callable[[], Any], *, seconds: float = 1.0) -> float:
+    """Calls per second: the best of three spells."""
+    return calls_per_s(call, pick_device(), seconds)
 
 
 def flops_per_cell_step(law: Bundle) -> float:
-    """Of the network alone, in the form that the engine runs, counted by torch."""
+    """Of the network alone, in the form that the engine runs."""
     network = empty_network(law.manifest)
-    if folded := getattr(network, "folded", None):
-        network.load_state_dict(load_weights(law), strict=True, assign=True)
-        network = folded().to("meta")
-    with FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 2 * law.manifest.d_state, 64, 64, device="meta"))
-    return counter.get_total_flops() / 64**2
+    network.load_state_dict(load_weights(law), strict=True, assign=True)
+    folded = getattr(network, "folded", None)
+    return cost_of(folded() if folded else network, law.manifest, (64, 64)).flops
 
 
 def eager_loop(law: Bundle, grid: tuple[int, int]) -> Callable[[], None]:
@@ -109,7 +88,9 @@ class Machine:
 
     @classmethod
     def measure(cls) -> Machine:
-        return cls(pick_device().kind, gemm_peak(torch.bfloat16), gemm_peak(torch.float32))
+        device = pick_device()
+        bf16, fp32 = (matmul_flops(device, dtype, 1.0, n=2048) for dtype in (torch.bfloat16, torch.float32))
+        return cls(device.kind, bf16, fp32)
 
     @property
     def operand_gemm(self) -> float:
@@ -140,8 +121,3 @@ def _shown(value: Any) -> str:
         if isinstance(value, float)
         else str(value)
     )
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

@@ -12,55 +12,12 @@ import argparse
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event
-from time import perf_counter
-from typing import Any
 
 from benchmarks.common import LAWS, Machine, eager_loop, flops_per_cell_step, make_law, rate, table
+from leym.engine.bench import cell_steps_per_s
 from leym.engine.engine import Engine
-from leym.engine.run import Run
-from leym.laws.bundle import Bundle
-from leym.spec import ComplexNoise
 
 GRID = (64, 64)
-
-
-class Countdown:
-    """A sink that only says when its run is over."""
-
-    def __init__(self) -> None:
-        self.over = Event()
-
-    def ignore(self, *_: Any) -> None: ...
-
-    admitted = frames = progress = checkpoint = released = ignore
-
-    def finished(self, *_: Any) -> None:
-        self.over.set()
-
-    def failed(self, step: int, problem: Exception) -> None:
-        raise problem
-
-
-def engine_rate(engine: Engine, law: Bundle, precision: str, seconds: float) -> float:
-    """Cell-steps/s with every slot taken by a run of equal length and nothing recorded."""
-    engine.warm(law, precision, GRID)
-    best = 0.0
-    for _ in range(3):
-        steps = 8
-        while True:
-            sinks = [Countdown() for _ in range(engine.slots)]
-            began, before = perf_counter(), engine.info()["cell_steps"]
-            for i, sink in enumerate(sinks):
-                engine.submit(Run(f"{steps}-{i}", law, precision, GRID, steps, 0.01, i, ComplexNoise(), sink))
-            for sink in sinks:
-                sink.over.wait()
-            took = perf_counter() - began
-            if took > seconds / 3:
-                break
-            steps = int(steps * min(8, max(1.5, seconds / 3 / took * 1.2)))
-        best = max(best, (engine.info()["cell_steps"] - before) / took)
-    return best
 
 
 def main() -> None:
@@ -80,7 +37,7 @@ def main() -> None:
             flops = flops_per_cell_step(law)
             cells = GRID[0] * GRID[1]
             eager = cells * rate(eager_loop(law, GRID), seconds=seconds)
-            ours = engine_rate(engine, law, chosen.precision, 2 * seconds)
+            ours = cell_steps_per_s(engine, law, chosen.precision, GRID, 2 * seconds)
             results[name] = {
                 "cell_steps_per_s": ours,
                 "eager_cell_steps_per_s": eager,

@@ -30,10 +30,10 @@ from typing import Any
 import torch
 
 from benchmarks.common import LAWS, Machine, eager_loop, exponential_lengths, flops_per_cell_step, make_law, rate, table
-from benchmarks.engine import Countdown
 from leym.client import Client
 from leym.demo.service import service
 from leym.engine.batch import Batch
+from leym.engine.bench import Countdown
 from leym.engine.engine import Engine
 from leym.engine.run import Run
 from leym.laws.bundle import Bundle

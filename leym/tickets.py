@@ -120,11 +120,15 @@ def revoke(job_id: str) -> None:
     app.control.revoke(job_id, terminate=True)
 
 
-def waiting(redis_url: str, queue: str) -> int:
-    """Tickets that no worker has taken yet. Raises redis.exceptions.RedisError."""
+def waiting(redis_url: str, queue: str, above: int | None = None) -> int:
+    """Tickets that no worker has taken yet; with `above`, those that the transport serves before any of that priority.
+
+    Raises redis.exceptions.RedisError.
+    """
+    own = 10 if above is None else queue_priority(above)
+    steps = [step for step, after in zip(PRIORITY_STEPS, (*PRIORITY_STEPS[1:], 10), strict=True) if after <= own]
     with Redis.from_url(redis_url, socket_timeout=5, socket_connect_timeout=2) as redis:
-        names = [queue if step == 0 else f"{queue}:{step}" for step in PRIORITY_STEPS]
-        return sum(int(redis.llen(name)) for name in names)
+        return sum(int(redis.llen(queue if step == 0 else f"{queue}:{step}")) for step in steps)
 
 
 def answers(redis_url: str) -> bool:

@@ -133,6 +133,23 @@ def test_the_memory_of_a_law_survives_the_death_of_its_worker(service):
     assert job.as_dict()["epoch"] == 2 and np.array_equal(frames(job), frames(whole))
 
 
+def test_an_urgent_job_overtakes_on_a_full_worker(service):
+    quiet = service.client.submit(steps=1000, seed=31, **LONG).wait(120)
+    slots = service.client.workers()[0]["slots"]
+    low = [service.client.submit(steps=1000, seed=31 + i, priority=1, **LONG) for i in range(3 * slots)]
+    until(lambda: service.client.workers()[0]["busy"] == slots, what="every slot is taken")
+    urgent = service.client.submit("tiny", (16, 16), 50, {"psi": 10}, seed=1, priority=9).wait(60)
+    assert len(frames(urgent)) == 6
+    assert not any(job.refresh().done for job in low)
+    assert service.client.workers()[0]["info"]["swapped_out"] >= 1
+    [job, *others] = low
+    for other in others[slots - 1 :]:
+        other.cancel()
+    for other in low[:slots]:
+        other.wait(120)
+    assert np.array_equal(frames(job), frames(quiet))
+
+
 def test_cancel_frees_the_slot_and_keeps_the_frames(service):
     job = service.client.submit(steps=1_000_000, seed=7, **LONG)
     until(lambda: job.refresh().step > 50, what="some progress")

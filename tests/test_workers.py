@@ -27,6 +27,7 @@ from tests.conftest import until
 from workers import up
 from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
 from workers.broker import Broker
+from workers.credit import LOOK_AHEAD, Credit
 from workers.held import Place
 from workers.host import Cancelled, HandBack
 from workers.quarantine import LOOK_S, Quarantine
@@ -299,6 +300,24 @@ def test_the_embedded_broker_keeps_what_it_has_and_lets_nobody_in(valkey):
     with Redis(port=valkey.port) as stranger, pytest.raises(Exception, match=r"(?i)auth"):
         stranger.ping()
     assert (valkey.folder / "valkey.conf").stat().st_mode & 0o077 == 0
+
+
+def test_a_full_worker_has_credit_for_what_is_more_urgent_and_for_nothing_else(settings, table):
+    credit = Credit(settings)
+    full = [4] * (credit.least - 1) + [9]
+    tickets.send(submit(table, priority=4))
+    for held in ([], full[1:], full):
+        credit.look(held)
+        assert credit.now == credit.least
+    tickets.send(submit(table, priority=7))  # 4 to 6 share a sub-queue of the transport
+    credit.look(full)
+    assert credit.now == credit.least + 1
+    credit.look([*full, 7])  # it was fetched, or so it seems: one more may come
+    assert credit.now == credit.least + 2
+    credit.look([9] * settings.slots + [4] * LOOK_AHEAD)
+    assert credit.now == credit.least, "every slot is as urgent"
+    credit.look([4] * 100)
+    assert credit.now == credit.most
 
 
 def test_a_queued_job_costs_under_2_kB_and_urgent_ones_come_first(settings, table):

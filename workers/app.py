@@ -9,10 +9,9 @@ from celery.signals import task_revoked, worker_init
 
 from leym.settings import settings
 from leym.tickets import TASK, app, pool_options
+from workers.credit import LOOK_AHEAD
 
 log = logging.getLogger(__name__)
-
-LOOK_AHEAD = 2  # jobs held ready for the next free slot; more would ignore the priority of later ones
 
 app.conf.update(pool_options(settings().slots, LOOK_AHEAD))
 

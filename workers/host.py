@@ -24,6 +24,7 @@ from leym.problems import Problem
 from leym.settings import Settings
 from workers import prepare
 from workers.collector import Collector
+from workers.credit import Credit
 from workers.held import Held, Place
 from workers.judgement import Judgement
 from workers.quarantine import Quarantine
@@ -32,6 +33,7 @@ from workers.sink import JobSink
 
 log = logging.getLogger(__name__)
 
+INFO = ("slot_steps", "lane_steps", "busy_s", "swapped_out", "roofline", "degraded")  # of the engine, for a heartbeat
 FATAL = 70  # exit code after the engine thread died: a broken device context stays broken
 
 
@@ -62,6 +64,7 @@ class Host:
         self.table, self.store, self.events, self.laws, self.engine = table, store, events, laws, engine
         self._draining = threading.Event()
         self.quarantine = Quarantine()
+        self.credit = Credit(settings)
         self.reaper = Reaper(table, events, settings, name)
         self.collector = Collector(table, store, settings)
         self._held: dict[str, Held] = {}
@@ -90,6 +93,7 @@ class Host:
     def start(self) -> None:
         """Returns when jobs can be served: laws named in LEYM_WARM are loaded and compiled by then."""
         self._heart.start()
+        self.engine.measure_ceilings()
         for law, precision, grid in prepare.buckets_to_warm(self.settings.warm, self.laws):
             self.engine.warm(law, precision, grid)
         self.engine.start()
@@ -220,6 +224,9 @@ class Host:
         while not self._stopped.wait(min(self.settings.heartbeat_s, renew_s)):
             try:
                 self._report()
+                with self._lock:
+                    held = [one.job.priority for one in self._held.values()]
+                self.credit.look(held)
                 if time.monotonic() - renewed >= renew_s - 0.5:
                     renewed = time.monotonic()
                     self._renew()
@@ -256,7 +263,7 @@ class Host:
                 cell_steps_per_s=info["cell_steps"] / busy_s if busy_s else 0.0,
                 idle_since=time.time() - info["idle_s"] if info["idle_s"] and not self._held else None,
                 started_at=self._started_at,
-                info={key: info[key] for key in ("slot_steps", "lane_steps", "busy_s", "degraded")},
+                info={key: info[key] for key in INFO},
             )
         )
 

@@ -2,7 +2,8 @@
 
 Celery sees an ordinary task per job: its own start, end, acknowledgement and revocation. Behind that, all jobs share
 one engine thread: a pool thread only waits until its job has left its slot. The pool's size is the fetch credit, so
-the worker takes a ticket when there is room for its job and leaves it to others when there is none.
+the worker takes a ticket when there is room for its job and leaves it to others when there is none. A full one has
+credit for one more when a ticket waits that is more urgent than what it holds: the engine swaps another out for it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
@@ -63,12 +65,13 @@ class SlotPool(TaskPool):
         self.tickets: dict[str, Ticket] = {}
         self.lock = threading.Lock()
         self.host = self.app.host = Host.open(settings(), getattr(self.app, "worker_name", "worker"), self.announce)
+        self.executor = ThreadPoolExecutor(self.host.credit.most)
         self.host.start()
 
     @property
     def num_processes(self) -> int:
         """The fetch credit (`worker_disable_prefetch`): none while draining."""
-        return 0 if self.host.draining() else int(self.limit)
+        return 0 if self.host.draining() else self.host.credit.now
 
     def on_apply(
         self,

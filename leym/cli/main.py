@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from leym import __version__
-from leym.cli import data, fidelity, jobs, laws, sweeps
+from leym.cli import data, fidelity, jobs, laws, sweeps, verify
 from leym.cli.become import PASS_ON, become
 from leym.client import Client
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 jobs.register(app)
 data.register(app)
+verify.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(fidelity.app, name="fidelity")
@@ -72,6 +73,12 @@ def doctor(context: typer.Context) -> None:
 def backup(context: typer.Context) -> None:
     """Copy the service whose data is on this machine, also while it runs; has a --help of its own."""
     become("workers.backup", context.args)
+
+
+@app.command(context_settings=PASS_ON, add_help_option=False)
+def bench(context: typer.Context) -> None:
+    """How fast this machine runs a law, beside what the machine can do; has a --help of its own."""
+    become("leym.engine.bench", context.args)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

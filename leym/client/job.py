@@ -156,6 +156,12 @@ class Job:
         """
         return results.download(self._http, self._path, field, Path(path), format, options)
 
+    @property
+    def segments(self) -> list[dict[str, Any]]:
+        """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
+        group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json")
+        return list(group["attributes"].get("segments", []))
+
     def _field_names(self) -> list[str]:
         return [recording["field"] for recording in self.spec.get("record", [])]
 

@@ -22,13 +22,15 @@ from leym.physics.step import to_complex, to_real
 
 @dataclass
 class Slot:
-    """A seat in a batch. `step`: where its universe is; `joined`: where it was when it took the seat."""
+    """A seat in a batch. step: where its universe is; joined: where it was when it took the seat; level: how urgent it
+    was then (`leym.engine.schedule`)."""
 
     index: int
     run: Run
     step: int
     joined: int
     checkpointed: float
+    level: int = 0
     reported: float = 0.0
 
 
@@ -54,7 +56,7 @@ class Batch:
                 torch._dynamo.mark_static_address(tensor)
         self.slots: list[Slot | None] = [None] * rung
         self.step_s = 0.0  # seconds per step, a running mean
-        self.used_s = 0.0  # device time taken, for fairness among batches
+        self.charged_s = 0.0  # device time taken over the share of it that is its due
 
     @property
     def active(self) -> list[Slot]:
@@ -65,7 +67,7 @@ class Batch:
         return self.slots.count(None)
 
     @torch.no_grad()
-    def admit(self, run: Run) -> Slot:
+    def admit(self, run: Run, level: int = 0) -> Slot:
         """Seat a run in a free slot, at its checkpoint or at its start."""
         index = self.slots.index(None)
         step = run.start.step if run.start else 0
@@ -78,7 +80,7 @@ class Batch:
         self.seed[index], self.clock[index] = run.seed, step
         self.gamma[index] = run.gamma
         self.good[index] = 0
-        slot = self.slots[index] = Slot(index, run, step, step, checkpointed=monotonic())
+        slot = self.slots[index] = Slot(index, run, step, step, checkpointed=monotonic(), level=level)
         return slot
 
     def leave(self, slot: Slot) -> None:
@@ -127,7 +129,6 @@ class Batch:
                 broken.append(slot)
         took = monotonic() - began
         self.step_s = took / k if not self.step_s else 0.8 * self.step_s + 0.2 * took / k
-        self.used_s += took
         return broken
 
     @torch.no_grad()

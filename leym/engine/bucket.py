@@ -8,6 +8,7 @@ import torch
 
 from leym.engine.batch import Batch
 from leym.engine.device import Device
+from leym.engine.roofline import cost_of
 from leym.engine.run import BucketKey
 from leym.engine.stepper import AwakeLaw
 from leym.laws.bundle import Bundle
@@ -37,6 +38,7 @@ class Bucket:
         self.key, self.law = key, law
         self.rung = rung_for(key.grid, slots, law.device.torch.type)
         self.batches: list[Batch] = []
+        self.cost = cost_of(law.network, law.bundle.manifest, key.grid, self.rung)
 
     @property
     def busy(self) -> int:
@@ -54,7 +56,7 @@ class Bucket:
             self.law.run_eagerly(f"{self.law.bundle.ref} {self.key.precision}: no compiled step: {error}")
             batch.advance(1)
         batch.advance(2)
-        batch.step_s = batch.used_s = 0.0
+        batch.step_s = 0.0
 
     def roomiest(self) -> Batch:
         """A batch with a free slot: the fullest of them, so that few batches run; a new one when all are full."""

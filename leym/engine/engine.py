@@ -10,42 +10,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
-from threading import Condition, Lock, Thread
+from threading import Condition, Thread
 from time import monotonic
 from typing import Any
-
-import torch
 
 from leym.engine.batch import Batch, Slot
 from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.courier import Courier
 from leym.engine.device import pick_device
+from leym.engine.roofline import Ceilings
 from leym.engine.run import BucketKey, Run
+from leym.engine.schedule import Line, makes_room, next_batch, share
+from leym.engine.totals import Totals
+from leym.engine.warming import Warming
 from leym.laws.bundle import Bundle
 from leym.problems import Problem
 
 log = logging.getLogger(__name__)
 RESIDENT = 16  # buckets kept ready on the device
 REPORT_S = 0.5  # progress of a run is told this often
-
-
-@dataclass
-class Totals:
-    """What the engine has done since it started.
-
-    Lane_steps counts empty slots too, so occupancy = slot_steps / lane_steps.
-    """
-
-    cell_steps: int = 0
-    slot_steps: int = 0
-    lane_steps: int = 0
-    busy_s: float = 0.0
-    started: float = field(default_factory=monotonic)
-    idle_since: float | None = field(default_factory=monotonic)
 
 
 class Engine:
@@ -68,15 +52,13 @@ class Engine:
         self.totals = Totals()
         self.draining = False
         self._on_fatal = on_fatal
-        self._waiting: list[tuple[int, int, Run]] = []  # (-priority, arrival, run)
+        self._waiting = Line()
         self._parked: list[Run] = []
         self._cancelled: set[str] = set()
-        self._arrival = count()
         self._changed = Condition()
         self._stopping = False
         self._courier = Courier(4, self._sink_broke)
-        self._warming: dict[BucketKey, Future[Bucket]] = {}
-        self._one_at_a_time = Lock()  # compilations
+        self._warming = Warming(self.shelf, slots, self._wake)
         self._thread = Thread(target=self._main, name="engine", daemon=True)
 
     # --- called from any thread
@@ -84,17 +66,20 @@ class Engine:
     def start(self) -> None:
         self._thread.start()
 
+    def measure_ceilings(self) -> None:
+        """So that `info` can say which share of the device the engine uses; before `start`, takes half a second."""
+        self.totals.ceilings = Ceilings.measure(self.device)
+
     def warm(self, law: Bundle, precision: str, grid: tuple[int, int]) -> None:
         """Load and compile a bucket before its first run; blocks until it is ready."""
         key = BucketKey(law.digest, precision, grid)
-        bucket = self._bucket_future(key, law).result()
+        bucket = self._warming.bucket(key, law).result()
         with self._changed:
             self.buckets.setdefault(key, bucket)
 
     def submit(self, run: Run) -> None:
         with self._changed:
-            self._waiting.append((-run.priority, next(self._arrival), run))
-            self._waiting.sort(key=lambda entry: entry[:2])
+            self._waiting.add(run)
             self._changed.notify_all()
 
     def cancel(self, run_id: str) -> None:
@@ -130,18 +115,12 @@ class Engine:
         """A snapshot for heartbeats and metrics."""
         with self._changed:
             buckets = [bucket.info() for bucket in self.buckets.values()]
-            totals, waiting = self.totals, len(self._waiting) + len(self._parked)
-            return {
+            return self.totals.info() | {
                 "device": self.device.kind,
                 "slots": self.slots,
                 "busy": sum(bucket["busy"] for bucket in buckets),
-                "waiting": waiting,
+                "waiting": len(self._waiting) + len(self._parked),
                 "buckets": buckets,
-                "cell_steps": totals.cell_steps,
-                "slot_steps": totals.slot_steps,
-                "lane_steps": totals.lane_steps,
-                "busy_s": totals.busy_s,
-                "idle_s": 0.0 if totals.idle_since is None else monotonic() - totals.idle_since,
                 "draining": self.draining,
                 "degraded": self.shelf.degraded,
             }
@@ -155,10 +134,9 @@ class Engine:
                     self._evict_cancelled()
                     self._unpark()
                     self._admit()
-                    batch = self._choose()
+                    batch = next_batch(self._batches())
                     if batch is None:
-                        if self.totals.idle_since is None:
-                            self.totals.idle_since = monotonic()
+                        self.totals.idle()
                         self._changed.wait(timeout=0.1 if self._warming or self._parked else None)
                         continue
                     self.totals.idle_since = None
@@ -179,7 +157,7 @@ class Engine:
                 for slot in batch.active:
                     if slot.run.id in self._cancelled:
                         batch.leave(slot)
-        self._waiting = [entry for entry in self._waiting if entry[2].id not in self._cancelled]
+        self._waiting.drop(self._cancelled)
         self._parked = [run for run in self._parked if run.id not in self._cancelled]
         for run_id in self._cancelled:
             self._courier.drop(run_id)
@@ -188,34 +166,44 @@ class Engine:
     def _unpark(self) -> None:
         for run in [run for run in self._parked if not self._courier.behind(run.id)]:
             self._parked.remove(run)
-            self._waiting.insert(0, (-run.priority, -1, run))
+            self._waiting.add(run)
 
     def _admit(self) -> None:
         """Seat waiting runs, the most urgent first, in buckets that are warm; start warming the others."""
-        free = self.slots - sum(bucket.busy for bucket in self.buckets.values())
-        for entry in list(self._waiting):
-            run = entry[2]
-            future = self._bucket_future(run.bucket, run.law)
+        free, now = self.slots - sum(bucket.busy for bucket in self.buckets.values()), monotonic()
+        for entry in self._waiting.ordered(now):
+            run = entry.run
+            future = self._warming.bucket(run.bucket, run.law)
             if not future.done():
                 continue
             if error := future.exception():
                 self._waiting.remove(entry)
-                del self._warming[run.bucket]
+                self._warming.forget(run.bucket)
                 self._fail(run, 0, f"the law could not be made ready: {error}")
                 continue
             if free == 0:
-                return
+                if not (found := makes_room(self._batches(), run)):
+                    return
+                self._swap_out(*found)
+                free += 1
             self._waiting.remove(entry)
             bucket = self.buckets.pop(run.bucket, future.result())
             self.buckets[run.bucket] = bucket  # last in the order of use
-            self._seat(run, bucket)
+            self._seat(run, bucket, entry.level(now))
             self._retire()
             free -= 1
 
-    def _seat(self, run: Run, bucket: Bucket) -> None:
+    def _swap_out(self, batch: Batch, slot: Slot) -> None:
+        """Its universe goes on later, bit for bit, from where it is now."""
+        slot.run.start = batch.checkpoint(slot)
+        batch.leave(slot)
+        self._waiting.add(slot.run)
+        self.totals.swapped_out += 1
+
+    def _seat(self, run: Run, bucket: Bucket, level: int) -> None:
         batch = bucket.roomiest()
         if not batch.active:  # a batch that comes back to work starts level with the others
-            batch.used_s = min((b.used_s for b in self._batches() if b.active), default=0.0)
+            batch.charged_s = min((b.charged_s for b in self._batches() if b.active), default=0.0)
         fresh = run.start is None
         run.computed_by = {
             "rung": bucket.rung,
@@ -225,22 +213,17 @@ class Engine:
             "kernel": bucket.law.kernel,
             "device": self.device.kind,
         }
-        slot = batch.admit(run)
+        slot = batch.admit(run, level)
         self._post(run, run.sink.admitted)
         if fresh:
             self._record(batch, slot)
 
-    def _choose(self) -> Batch | None:
-        """The batch with work that has had the least of the device."""
-        return min((b for b in self._batches() if b.active), key=lambda b: b.used_s, default=None)
-
     def _burst(self, batch: Batch) -> None:
-        began = monotonic()
+        began, due = monotonic(), share(batch)
         k, members = batch.burst_length(self.burst_s), len(batch.active)
         broken = batch.advance(k)
-        self.totals.cell_steps += k * members * batch.grid[0] * batch.grid[1]
-        self.totals.slot_steps += k * members
-        self.totals.lane_steps += k * batch.rung
+        batch.charged_s += (monotonic() - began) / due
+        self.totals.count(batch, k, members, self.buckets[batch.key].cost)
         for slot in broken:
             self._leave(batch, slot)
             self._fail(slot.run, slot.step, f"the state is not finite from step {slot.step + 1} on")
@@ -290,9 +273,11 @@ class Engine:
                 self._post(slot.run, partial(slot.run.sink.checkpoint, saved.step, saved.arrays))
                 self._post(slot.run, slot.run.sink.released)
                 batch.leave(slot)
-        for run in [entry[2] for entry in self._waiting] + self._parked:
+        for run in [*self._waiting, *self._parked]:
+            if run.computed_by and run.start:  # it had a slot here
+                self._post(run, partial(run.sink.checkpoint, run.start.step, run.start.arrays))
             self._post(run, run.sink.released)
-        self._waiting, self._parked = [], []
+        self._waiting, self._parked = Line(), []
 
     def _post(self, run: Run, deliver: Callable[[], None]) -> None:
         self._courier.post(run.id, deliver)
@@ -300,32 +285,16 @@ class Engine:
     def _batches(self) -> list[Batch]:
         return [batch for bucket in self.buckets.values() for batch in bucket.batches]
 
-    def _bucket_future(self, key: BucketKey, law: Bundle) -> Future[Bucket]:
-        with self._changed:
-            if key not in self._warming:
-                future = self._warming[key] = Future()
-                # a daemon, so that a worker told to stop need not wait for a compiler
-                Thread(target=self._make_bucket, args=(key, law, future), name="warmer", daemon=True).start()
-            return self._warming[key]
-
-    def _make_bucket(self, key: BucketKey, law: Bundle, future: Future[Bucket]) -> None:
-        try:
-            with self._one_at_a_time, torch.no_grad():
-                bucket = Bucket(key, self.shelf.awake(law, key.precision), self.slots)
-                bucket.warm()
-        except Exception as error:
-            log.exception("bucket %s could not be made ready", key)
-            future.set_exception(error)
-        else:
-            future.set_result(bucket)
-        with self._changed:
-            self._changed.notify_all()
-
     def _retire(self) -> None:
         """Let go of the longest idle buckets: their states and weights leave the device."""
         idle = [key for key, bucket in self.buckets.items() if not bucket.busy]
         for key in idle[: max(0, len(self.buckets) - RESIDENT)]:
-            del self.buckets[key], self._warming[key]
+            del self.buckets[key]
+            self._warming.forget(key)
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _sink_broke(self, run_id: str, error: BaseException) -> None:
         self.cancel(run_id)

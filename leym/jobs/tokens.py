@@ -15,6 +15,8 @@ from leym.jobs.rows import Base
 from leym.jobs.schema import tokens
 from leym.problems import invalid, not_found
 
+_ANY = select(tokens.c.id).limit(1)  # asked by every request without a token
+
 
 @dataclass(frozen=True)
 class Token:
@@ -75,7 +77,7 @@ class Tokens(Base):
     def has_tokens(self) -> bool:
         """Whether there ever was one: a service is open only before that."""
         with self.db.read() as connection:
-            return connection.execute(select(tokens.c.id).limit(1)).first() is not None
+            return connection.execute(_ANY).first() is not None
 
     def list_tokens(self) -> list[Token]:
         """All, the oldest first, revoked ones too."""

@@ -1,0 +1,58 @@
+"""verify: run a job again and hold the results against each other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from leym.cli.jobs import Json
+from leym.cli.output import FAILED, exits, note, write_json, write_table
+from leym.client import Client
+from leym.client.verify import compare
+
+
+def verify(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(metavar="ID", help="a job that succeeded")],
+    timeout: Annotated[float | None, typer.Option(help="seconds for the second run; then exit code 1")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="do not delete the second job")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a job again and compare every bit of what both recorded; exit code 1 when any differs.
+
+    The same rung, kernel and kind of device give the same bits; what computed either run is shown.
+    """
+    client: Client = context.obj
+    with exits(as_json):
+        first = client.job(id).check()
+        if not first.done:
+            raise ValueError(f"job {id} is {first.state}; only a job that has succeeded can be verified")
+        if not (first.spec.get("record") or first.spec.get("observe")):
+            raise ValueError(f"job {id} recorded nothing: there is nothing to compare")
+        exact = {"law": first.law, "precision": first.as_dict()["precision"], "tags": {"verifies": id}}
+        second = client.submit(**{key: value for key, value in first.spec.items() if value is not None} | exact)
+        try:
+            found = compare(first, second.wait(timeout))
+            by: dict[str, list[dict[str, Any]]] = {"first": first.segments, "second": second.segments}
+        finally:
+            if not keep:
+                second.refresh().cancel()
+                second.delete()
+    identical = all(one.identical for one in found)
+    if as_json:
+        shown = [vars(one) | {"identical": one.identical} for one in found]
+        write_json({"job": id, "again": second.id, "identical": identical, "arrays": shown, "computed_by": by})
+    else:
+        columns = ("name", "frames", "identical", "differs from step", "largest difference", "sha256")
+        rows = [(c.name, c.frames, c.identical, c.differs_from, c.largest, c.digests[0][:16]) for c in found]
+        write_table(columns, rows)
+        for run, segments in by.items():
+            for segment in segments:
+                note(f"{run}: " + ", ".join(f"{key} {value}" for key, value in segment.items()))
+    if not identical:
+        raise typer.Exit(FAILED)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(verify)

@@ -1,0 +1,130 @@
+"""How fast this machine runs a law, and how far that is from what the machine can do.
+
+    leym bench [LAW] [--precision nf4] [--grid 64 64] [--slots 8] [--seconds 6] [--json]
+
+Every slot is taken by a run of equal length and nothing is recorded. The ceilings are measured before and after, and
+the higher counts: a figure is no better for a moment in which the machine was busy with something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from threading import Event
+from time import perf_counter
+from typing import Any
+
+from leym.engine.engine import Engine
+from leym.engine.roofline import Ceilings
+from leym.engine.run import BucketKey, Run
+from leym.laws.bundle import Bundle
+from leym.laws.registry import default_registry, resolve_precision
+from leym.problems import Problem
+from leym.spec import ComplexNoise
+
+
+class Countdown:
+    """A sink that only says when its run is over."""
+
+    def __init__(self) -> None:
+        self.over = Event()
+        self.problem: Problem | None = None
+
+    def ignore(self, *_: Any) -> None: ...
+
+    admitted = frames = progress = checkpoint = released = ignore
+
+    def finished(self, *_: Any) -> None:
+        self.over.set()
+
+    def failed(self, step: int, problem: Problem) -> None:
+        self.problem = problem
+        self.over.set()
+
+
+def cell_steps_per_s(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int], seconds: float) -> float:
+    """The best of three spells of `seconds / 3` with every slot taken. Raises Problem when a universe diverges."""
+    engine.warm(law, precision, grid)
+    best, steps = 0.0, 8
+    for _ in range(3):
+        while True:
+            sinks = [Countdown() for _ in range(engine.slots)]
+            began, before = perf_counter(), engine.info()["cell_steps"]
+            for i, sink in enumerate(sinks):
+                engine.submit(Run(f"{steps}-{i}", law, precision, grid, steps, 0.01, i, ComplexNoise(), sink))
+            for sink in sinks:
+                sink.over.wait()
+                if sink.problem:
+                    raise sink.problem
+            took = perf_counter() - began
+            if took > seconds / 3:
+                break
+            steps = int(steps * min(8, max(1.5, seconds / 3 / took * 1.2)))
+        best = max(best, (engine.info()["cell_steps"] - before) / took)
+    return best
+
+
+def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> dict[str, Any]:
+    """Cell-steps/s of a law on this machine, beside the ceilings measured around it."""
+    engine = Engine(slots)
+    engine.start()
+    try:
+        before = Ceilings.measure(engine.device)
+        rate = cell_steps_per_s(engine, law, precision, grid, seconds)
+        ceilings = before.higher(Ceilings.measure(engine.device))
+        bucket = engine.buckets[BucketKey(law.digest, precision, grid)]
+    finally:
+        engine.stop()
+    flops, moved = rate * bucket.cost.flops, rate * bucket.cost.bytes
+    return {
+        "law": law.ref,
+        "precision": precision,
+        "grid": list(grid),
+        "slots": slots,
+        "rung": bucket.rung,
+        "kernel": bucket.law.kernel,
+        "device": engine.device.kind,
+        "cell_steps_per_s": rate,
+        "gflops": flops / 1e9,
+        "gbytes_per_s": moved / 1e9,
+        "compute_share": flops / ceilings.of(bucket.law.operands),
+        "memory_share": moved / ceilings.bytes_per_s,
+        "ceilings": ceilings.as_dict(),
+        "degraded": engine.shelf.degraded,
+    }
+
+
+def show(found: dict[str, Any]) -> None:
+    height, width = found["grid"]
+    ceilings = found["ceilings"]
+    print(f"{found['law'][:40]} {found['precision']}, {height}x{width}, {found['slots']} slots, rung {found['rung']}")
+    print(f"{found['device']}; kernel: {found['kernel']}")
+    print(f"{found['cell_steps_per_s']:>16,.0f} cell-steps/s")
+    print(f"{found['gflops']:>16,.1f} GFLOP/s  {found['compute_share']:6.1%} of a matrix product's")
+    print(f"{found['gbytes_per_s']:>16,.2f} GB/s     {found['memory_share']:6.1%} of a copy's, of bytes that must move")
+    print("ceilings: " + ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in ceilings.items()))
+    for reason in found["degraded"]:
+        print(f"degraded: {reason}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="leym bench", description="How fast this machine runs a law.")
+    options.add_argument("law", nargs="?", default="aurora", help="name or name@digest [aurora]")
+    options.add_argument("--precision", choices=("nf4", "int8", "bf16", "fp32", "auto"), default="nf4")
+    options.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
+    options.add_argument("--slots", type=int, default=8)
+    options.add_argument("--seconds", type=float, default=6.0)
+    options.add_argument("--json", action="store_true")
+    chosen = options.parse_args()
+    try:
+        law = default_registry().resolve(chosen.law)
+        precision = resolve_precision(law, chosen.precision)
+        found = bench(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
+    except Problem as problem:
+        sys.exit(f"leym: {problem.detail}")
+    print(json.dumps(found)) if chosen.json else show(found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Buckets made ready beside the engine thread: laws decoded and compiled, one at a time, while others step."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import Lock, Thread
+
+import torch
+
+from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.run import BucketKey
+from leym.laws.bundle import Bundle
+
+log = logging.getLogger(__name__)
+
+
+class Warming:
+    """`on_ready` is called, from another thread, when any bucket is ready or cannot be made so."""
+
+    def __init__(self, shelf: LawShelf, slots: int, on_ready: Callable[[], None]):
+        self._shelf, self._slots, self._on_ready = shelf, slots, on_ready
+        self._futures: dict[BucketKey, Future[Bucket]] = {}
+        self._lock, self._one_at_a_time = Lock(), Lock()
+
+    def bucket(self, key: BucketKey, law: Bundle) -> Future[Bucket]:
+        """The bucket, made at the first call."""
+        with self._lock:
+            if key not in self._futures:
+                future = self._futures[key] = Future()
+                # a daemon, so that a worker told to stop need not wait for a compiler
+                Thread(target=self._make, args=(key, law, future), name="warmer", daemon=True).start()
+            return self._futures[key]
+
+    def forget(self, key: BucketKey) -> None:
+        with self._lock:
+            del self._futures[key]
+
+    def __bool__(self) -> bool:
+        """Whether any is under way."""
+        return any(not future.done() for future in self._futures.copy().values())
+
+    def _make(self, key: BucketKey, law: Bundle, future: Future[Bucket]) -> None:
+        try:
+            with self._one_at_a_time, torch.no_grad():
+                bucket = Bucket(key, self._shelf.awake(law, key.precision), self._slots)
+                bucket.warm()
+        except Exception as error:
+            log.exception("bucket %s could not be made ready", key)
+            future.set_exception(error)
+        else:
+            future.set_result(bucket)
+        self._on_ready()
