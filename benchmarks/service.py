@@ -99,7 +99,7 @@ class Bench:
                 batches[lane // bucket.rung].admit(next(runs))
             for _ in range(max(group)):
                 for batch in batches:
-                    batch.step_()
+                    batch.step_(1)
             for batch in batches:
                 for slot in batch.active:
                     batch.checkpoint(slot)

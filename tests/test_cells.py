@@ -8,6 +8,7 @@ import torch
 
 from leym.engine import cells
 from leym.engine.cells import FusedCells, NoCompiler
+from leym.engine.compiled import CompiledSteps
 from leym.engine.device import pick_device
 from leym.engine.stepper import AwakeLaw
 from leym.laws.deep_qca import DeepQCA
@@ -147,7 +148,7 @@ def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path,
         FusedCells(MLP(2, 8).requires_grad_(False).cells())
     law, said, device = random_law(tmp_path / "law", "MLP"), [], pick_device("cpu")
     asleep = put_to_sleep(law, load_weights(law), "fp32", device.operands)
-    awake = AwakeLaw(asleep, device, compile=True, on_degraded=said.append)
+    awake = AwakeLaw(asleep, device, compiled=CompiledSteps(), on_degraded=said.append)
     assert awake.kernel == "inductor"
     assert len(said) == 1 and "no fused step: no-such-compiler" in said[0]
 

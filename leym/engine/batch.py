@@ -51,9 +51,7 @@ class Batch:
         self.gamma = torch.zeros(rung, 1, 1, 1, device=device)
         self.memory = torch.zeros((rung, *law.memory_shape(key.grid)), device=device)
         self.seed, self.clock, self.good = (torch.zeros(rung, dtype=torch.int64, device=device) for _ in range(3))
-        if law.device.is_cuda:
-            for tensor in (self.state, self.memory, self.gamma, self.seed, self.clock, self.good):
-                torch._dynamo.mark_static_address(tensor)
+        self.step_ = law.bursts(*self._stepped)  # so many steps of every slot
         self.slots: list[Slot | None] = [None] * rung
         self.step_s = 0.0  # seconds per step, a running mean
         self.charged_s = 0.0  # device time taken over the share of it that is its due
@@ -88,9 +86,14 @@ class Batch:
         self.state[slot.index] = 0
         self.memory[slot.index] = 0
 
-    def step_(self, steps: int = 1) -> None:
-        """So many steps of every slot."""
-        self.law.advance(self.state, self.memory, self.gamma, self.seed, self.clock, self.good, steps)
+    @property
+    def _stepped(self) -> tuple[torch.Tensor, ...]:
+        return self.state, self.memory, self.gamma, self.seed, self.clock, self.good
+
+    @torch.no_grad()
+    def warm(self) -> None:
+        """Make the step ready for this shape; changes what is in the batch."""
+        self.law.warm(*self._stepped)
 
     @torch.no_grad()
     def move(self, slot: Slot, other: Batch) -> None:

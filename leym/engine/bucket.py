@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from leym.engine.batch import Batch
+from leym.engine.bursts import capture_of
+from leym.engine.compiled import CompiledSteps
 from leym.engine.device import Device
 from leym.engine.roofline import cost_of
 from leym.engine.run import BucketKey
@@ -51,11 +53,12 @@ class Bucket:
         """
         batch = self._new_batch()
         try:
-            batch.advance(1)
+            batch.warm()
         except torch._inductor.exc.InductorError as error:
             self.law.run_eagerly(f"{self.law.bundle.ref} {self.key.precision}: no compiled step: {error}")
-            batch.advance(1)
-        batch.advance(2)
+            self.batches.remove(batch)
+            batch = self._new_batch()
+        batch.advance(1)
         batch.step_s = 0.0
 
     def roomiest(self) -> Batch:
@@ -100,16 +103,24 @@ class LawShelf:
     """Laws awake on the device, by digest and precision: decoded once, shared by their buckets."""
 
     def __init__(self, device: Device, *, compile: bool):
-        self.device, self.compile = device, compile
+        self.device = device
+        self._compiled = CompiledSteps() if compile else None
+        self._capture = capture_of(device) if compile else None
         self._asleep: dict[tuple[str, str], SleepingLaw] = {}
         self.degraded: list[str] = []
 
     def awake(self, bundle: Bundle, precision: str) -> AwakeLaw:
-        """The law ready to step. Each bucket gets a compiled step of its own; the encoded weights are shared."""
+        """The law ready to step. Each bucket has weights of its own; encoded ones and compiled steps are shared."""
         key = (bundle.digest, precision)
         if key not in self._asleep:
             self._asleep[key] = put_to_sleep(bundle, load_weights(bundle), precision, self.device.operands)
         self._asleep[key] = self._asleep.pop(key)  # last in the order of use
         for old in list(self._asleep)[: max(0, len(self._asleep) - KEPT)]:
             del self._asleep[old]
-        return AwakeLaw(self._asleep[key], self.device, compile=self.compile, on_degraded=self.degraded.append)
+        return AwakeLaw(
+            self._asleep[key],
+            self.device,
+            compiled=self._compiled,
+            capture=self._capture,
+            on_degraded=self.degraded.append,
+        )

@@ -68,7 +68,7 @@ def layers_of(law: SleepingLaw, weights: dict[str, torch.Tensor], operands: torc
 
 def memory_of(law: SleepingLaw, device: Device, grid: tuple[int, int], slots: int) -> Memory:
     """Of a bucket with all `slots` taken. On CUDA a step is run to measure its activations."""
-    awake = AwakeLaw(law, device, compile=False, on_degraded=lambda _: None)
+    awake = AwakeLaw(law, device, on_degraded=lambda _: None)
     rung = rung_for(grid, slots, device.torch.type)
     batch = Batch(awake, BucketKey(law.bundle.digest, law.precision, grid), rung)
     each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.memory))
@@ -83,11 +83,11 @@ def memory_of(law: SleepingLaw, device: Device, grid: tuple[int, int], slots: in
 
 @torch.no_grad()
 def _activations(batch: Batch) -> int:
-    batch.step_()  # the first one allocates what libraries keep
+    batch.step_(1)  # the first one allocates what libraries keep
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    batch.step_()
+    batch.step_(1)
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before
 

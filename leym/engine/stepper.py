@@ -2,70 +2,71 @@
 
     state, memory, good  <-  step(state, memory, gamma), good + finite
 
-Compiled: one law, one static batch shape, one graph. In place because a CUDA graph wants static addresses; one step per
-call because then a burst of any length runs the same kernels, and the bits of a universe cannot depend on how its steps
-were grouped. Fused: per-cell laws on a CPU, a whole burst in one call (`leym.engine.cells`).
+Compiled: one static batch shape, one graph, shared by all laws of a kind (`compiled.py`); on CUDA replayed in graphs
+of many steps (`bursts.py`). Fused: per-cell laws on a CPU, a whole burst in one call (`cells.py`).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from itertools import count
+from functools import partial
 
 import torch
-import torch._dynamo.config
-from torch import Tensor, nn
+from torch import Tensor
 
+from leym.engine.bursts import Bursts, Capture
 from leym.engine.cells import FusedCells, NoCompiler
+from leym.engine.compiled import CompiledSteps, Step, make_step_
 from leym.engine.device import Device
-from leym.laws.bundle import Manifest
 from leym.laws.network import empty_network
-from leym.physics.noise import uniform
-from leym.physics.step import step
 from leym.precision.policy import SleepingLaw
 
 log = logging.getLogger(__name__)
-Step = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
-
-_number = count()
 
 
 class AwakeLaw:
-    """A law resident on a device, its weights decoded once; one per bucket; a step is compiled at its first call.
+    """A law resident on a device, its weights decoded once; one per bucket.
 
-    kernel: "fused", "inductor" or "eager", which of them steps it.
+    kernel: "fused", "inductor" or "eager", which of them steps it. compiled: None to step eagerly. capture: of the
+    device (`leym.engine.bursts`).
     """
 
-    def __init__(self, law: SleepingLaw, device: Device, *, compile: bool, on_degraded: Callable[[str], None]):
+    def __init__(
+        self,
+        law: SleepingLaw,
+        device: Device,
+        *,
+        compiled: CompiledSteps | None = None,
+        capture: Capture | None = None,
+        on_degraded: Callable[[str], None],
+    ):
         self.bundle, self.precision, self.device = law.bundle, law.precision, device
-        operands = torch.float32 if law.precision == "fp32" else device.operands
-        weights = {key: value.to(device.torch) for key, value in law.wake(operands).items()}
+        self.operands = torch.float32 if law.precision == "fp32" else device.operands
+        weights = {key: value.to(device.torch) for key, value in law.wake(self.operands).items()}
         network = empty_network(law.bundle.manifest)
         network.load_state_dict(weights, strict=True, assign=True)
         folded = getattr(network, "folded", None)  # the same function in a form that is quicker
         self.network = (folded() if folded else network).requires_grad_(False)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the states are
         self.bytes_at_rest, self.bytes_awake = law.bytes_at_rest, sum(w.nbytes for w in weights.values())
-        self.operands = operands
-        self._on_degraded = on_degraded
-        self._eager = make_step_(self.network, law.bundle.manifest)
-        self._fused = self._fuse() if compile else None
-        self.kernel = "fused" if self._fused else "inductor" if compile else "eager"
-        self._step_ = compile_step(self._eager, device) if self.kernel == "inductor" else self._eager
+        self._on_degraded, self._compiled, self._capture = on_degraded, compiled, capture
+        self._fused = self._fuse() if compiled else None
+        self.kernel = "fused" if self._fused else "inductor" if compiled else "eager"
+        self._step_: Step | None = None if self.kernel == "inductor" else make_step_(law.bundle.manifest)
 
     @property
     def compiled(self) -> bool:
         return self.kernel != "eager"
 
-    def advance(
-        self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int
-    ) -> None:
-        """So many steps in place, shapes as `make_step_` has them."""
+    def bursts(
+        self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
+    ) -> Callable[[int], None]:
+        """A call that makes so many steps of these tensors, in place, shapes as `make_step_` has them."""
         if self._fused:
-            self._fused.advance(state, gamma, seed, clock, good, steps)
-            return
-        for _ in range(steps):
-            self._step_(state, memory, gamma, seed, clock, good)
+            return partial(self._fused.advance, state, gamma, seed, clock, good)
+        step = partial(self._step, state, memory, gamma, seed, clock, good)
+        return Bursts(step, self._capture if self.compiled else None).advance
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one universe's memory; (0,) for a law without."""
@@ -74,8 +75,21 @@ class AwakeLaw:
 
     def run_eagerly(self, reason: str) -> None:
         """Go on without a compiled step, and say so."""
-        self._step_, self.kernel = self._eager, "eager"
+        self._step_, self.kernel = make_step_(self.bundle.manifest), "eager"
         self._say_degraded(reason)
+
+    def warm(self, state: Tensor, *others: Tensor) -> None:
+        """Compile, and let libraries make their choices: a capture must meet nothing for the first time."""
+        if not self._fused:
+            for _ in range(3):
+                self._step(state, *others)
+
+    def _step(self, state: Tensor, *others: Tensor) -> None:
+        if self._step_ is None:
+            assert self._compiled is not None
+            manifest, shape = self.bundle.manifest, tuple(state.shape)
+            self._step_ = self._compiled.step(manifest, self.network, self.operands, shape)
+        self._step_(self.network, state, *others)
 
     def _fuse(self) -> FusedCells | None:
         """The fused kernel, where it serves: per-cell laws that are added, in float32 on a CPU."""
@@ -96,35 +110,3 @@ class AwakeLaw:
     def _say_degraded(self, reason: str) -> None:
         log.error("degraded: %s", reason)
         self._on_degraded(reason)
-
-
-def make_step_(network: nn.Module, manifest: Manifest) -> Step:
-    has_memory, stochastic, form = manifest.kind.memory, manifest.stochastic, manifest.form
-
-    def step_(state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor) -> None:
-        """One step in place: state float32 [B, 2d, H, W], memory float32 [B, …] ([B, 0] for a law without), and int64
-        [B] each: clock (steps since the beginning), good (steps that stayed finite). gamma float32 [B, 1, 1, 1], seed
-        int64 [B].
-        """
-        draws = uniform(seed, clock, (state.shape[2], state.shape[3])) if stochastic else None
-        after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws)
-        state.copy_(after)
-        if remembered is not None:
-            memory.copy_(remembered)
-        clock.add_(1)
-        good.add_(finite)
-
-    # Dynamo keeps what it compiled, and counts recompilations, per code object: every bucket gets one of its own.
-    step_.__code__ = step_.__code__.replace(co_name=f"step_{next(_number)}")
-
-    return step_
-
-
-def compile_step(step_: Step, device: Device) -> Step:
-    """One graph without a break, or an error.
-
-    On CUDA it is replayed as a CUDA graph; on a CPU the weights are folded in and prepacked.
-    """
-    if device.is_cuda:
-        return torch.compile(step_, fullgraph=True, dynamic=False, mode="reduce-overhead")
-    return torch.compile(step_, fullgraph=True, dynamic=False, options={"freezing": True})

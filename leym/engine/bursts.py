@@ -1,0 +1,71 @@
+"""Bursts: many steps of one batch in few calls.
+
+On CUDA a burst is replayed from CUDA graphs, one per length of LENGTHS, captured once per batch, whose tensors never
+move. Captured here and not by torch.compile: its graphs belong to the thread that made them (pytorch issue 123177),
+and ours are made in one thread and replayed in another.
+
+    k steps  =  n_32 graphs of 32 + n_8 of 8 + n_1 of 1
+
+All lengths launch the same kernels, so the bits of a universe cannot depend on how its steps were grouped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from leym.engine.device import Device
+
+LENGTHS = (32, 8, 1)  # the largest is captured first: the others fit into its memory
+
+Call = Callable[[], None]
+Capture = Callable[[Call], Call]  # record what is launched, run nothing; the answer launches it all again
+
+
+class Bursts:
+    """step: one step of a batch in place. capture: how a device records calls; None: they are made one by one."""
+
+    def __init__(self, step: Call, capture: Capture | None):
+        self._step, self._capture = step, capture
+        self._replays: dict[int, Call] = {}
+
+    def advance(self, steps: int) -> None:
+        if self._capture is None:
+            for _ in range(steps):
+                self._step()
+            return
+        if not self._replays:
+            self._replays = {length: self._capture(self._steps(length)) for length in LENGTHS}
+        for length in LENGTHS:
+            times, steps = divmod(steps, length)
+            for _ in range(times):
+                self._replays[length]()
+
+    def _steps(self, length: int) -> Call:
+        def steps() -> None:
+            for _ in range(length):
+                self._step()
+
+        return steps
+
+
+class CudaGraphs:
+    """Captures on a stream of its own, into one pool for all graphs of a device: they never run at the same time."""
+
+    def __init__(self, device: Device):
+        self._device = device.torch
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(self._device)
+
+    def __call__(self, call: Call) -> Call:
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: the engine thread goes on stepping other batches while a new bucket is warmed
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
+            call()
+        return graph.replay
+
+
+def capture_of(device: Device) -> Capture | None:
+    """How this device records calls; None where there is nothing to gain."""
+    return CudaGraphs(device) if device.is_cuda else None

@@ -1,0 +1,75 @@
+"""Compiled steps, shared by laws: what is compiled depends on architecture and shapes, never on the weights.
+
+So a new law of a known kind and shape compiles nothing. The price is nil here: weights that are inputs instead of
+constants cost no speed that a benchmark shows (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leym.laws.bundle import Manifest
+from leym.physics.noise import uniform
+from leym.physics.step import step
+
+Step = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
+
+KEPT = 64  # compiled steps; a bucket holds on to its own anyway
+
+_number = count()
+
+
+def make_step_(manifest: Manifest) -> Step:
+    """One step of a batch, in place, by any network of the manifest's kind."""
+    has_memory, stochastic, form = manifest.kind.memory, manifest.stochastic, manifest.form
+
+    def step_(
+        network: nn.Module, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
+    ) -> None:
+        """state float32 [B, 2d, H, W], memory float32 [B, …] ([B, 0] for a law without), and int64 [B] each: clock
+        (steps since the beginning), good (steps that stayed finite). gamma float32 [B, 1, 1, 1], seed int64 [B].
+        """
+        draws = uniform(seed, clock, (state.shape[2], state.shape[3])) if stochastic else None
+        after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws)
+        state.copy_(after)
+        if remembered is not None:
+            memory.copy_(remembered)
+        clock.add_(1)
+        good.add_(finite)
+
+    # Dynamo keeps what it compiled, and counts recompilations, per code object: every step gets one of its own.
+    step_.__code__ = step_.__code__.replace(co_name=f"step_{next(_number)}")
+
+    return step_
+
+
+def compile_step(step_: Step) -> Step:
+    """One graph without a break, or an error at the first call. Static shapes: a bucket has one."""
+    return torch.compile(step_, fullgraph=True, dynamic=False)
+
+
+class CompiledSteps:
+    """Of one device. For any threads."""
+
+    def __init__(self) -> None:
+        self._steps: dict[tuple[Any, ...], Step] = {}
+        self._lock = Lock()
+
+    def step(self, manifest: Manifest, network: nn.Module, operands: torch.dtype, shape: tuple[int, ...]) -> Step:
+        """The step of laws like this one, for states of this shape [B, 2d, H, W]; compiled at its first call."""
+        choices = tuple(sorted(manifest.choices.items()))
+        # a folded network is of another form than one that could not be folded
+        weights = tuple((name, tuple(p.shape), p.dtype) for name, p in network.named_parameters())
+        key = (manifest.architecture, manifest.form, choices, weights, operands, shape)
+        with self._lock:
+            found = self._steps.pop(key, None) or compile_step(make_step_(manifest))
+            self._steps[key] = found  # last in the order of use
+            for old in list(self._steps)[: max(0, len(self._steps) - KEPT)]:
+                del self._steps[old]
+        return found

@@ -1,0 +1,121 @@
+"""Bursts replayed from captures, and compiled steps shared by laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from leym.engine import bucket
+from leym.engine.bursts import LENGTHS, Bursts
+from leym.spec import Recording
+from tests.laws import random_law
+from tests.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
+
+EACH, SELDOM = ((Recording(field="psi", every=n),) for n in (1, 20))
+
+
+class Graphs:
+    """As a device captures: what is called is written down and happens only when it is replayed."""
+
+    def __init__(self):
+        self.captured: list[int] = []
+        self.replayed: list[int] = []
+        self.capturing = False
+
+    def __call__(self, call):
+        recorded: list = []
+        self.recording = recorded
+        self.capturing = True
+        call()
+        self.capturing = False
+        self.captured.append(len(recorded))
+
+        def replay():
+            self.replayed.append(len(recorded))
+            for step in recorded:
+                step()
+
+        return replay
+
+    def step(self, step):
+        return lambda: self.recording.append(step) if self.capturing else step()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7, 8, 31, 32, 77, 100])
+def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
+    graphs, done = Graphs(), []
+    bursts = Bursts(graphs.step(lambda: done.append(1)), graphs)
+    bursts.advance(steps)
+    bursts.advance(steps)
+    assert len(done) == 2 * steps
+    assert graphs.captured == list(LENGTHS), "each length once, the largest first"
+    assert len(graphs.replayed) == 2 * (steps // 32 + steps % 32 // 8 + steps % 8)
+
+
+def test_without_captures_steps_are_called_one_by_one():
+    done = []
+    Bursts(lambda: done.append(1), None).advance(5)
+    assert len(done) == 5
+
+
+@pytest.mark.parametrize("architecture", ["UNET", "UNET_CONVLSTM", "NCA"])
+def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture, engines, tmp_path, monkeypatch):  # noqa: F811
+    """Batches keep their tensors: a replay steps what is in them at its time, through joins, moves and departures."""
+    law = random_law(tmp_path / "law", architecture, **(KINDS[architecture] | {"form": "diagonal"}))
+    graphs = Graphs()
+    found = []
+    for capture in (None, graphs):
+        engine = engines(slots=2)
+        engine.shelf._capture = capture
+        if capture:
+            awake = engine.shelf.awake
+
+            def awaken(*arguments, awake=awake):
+                law = awake(*arguments)
+                law.kernel = "inductor"  # what is captured is a compiled step; here it may be any
+                law._step = lambda *tensors, step=law._step: graphs.step(lambda: step(*tensors))()
+                return law
+
+            monkeypatch.setattr(engine.shelf, "awake", awaken)
+        runs = [a_run(law, id=str(i), seed=i, steps=50 + 13 * i, record=SELDOM) for i in range(4)]
+        for run in runs:
+            engine.submit(run)
+        found.append([run.sink.wait().psi() for run in runs])
+    assert set(graphs.replayed) == {8, 1} and not set(graphs.captured) - set(LENGTHS)
+    for without, captured in zip(*found, strict=True):
+        assert np.array_equal(without, captured)
+
+
+def test_a_new_law_of_a_known_kind_and_shape_compiles_nothing(engines, tmp_path):  # noqa: F811
+    engine = engines(slots=2, compile=True)
+    laws = [random_law(tmp_path / f"law{i}", "MLP", form="diagonal", seed=i) for i in range(3)]
+    assert len({law.digest for law in laws}) == 3
+    compiled = []
+    for law in laws:
+        engine.warm(law, "nf4", (16, 16))
+        compiled.append(counters["stats"]["unique_graphs"])
+    assert compiled[0] == compiled[1] == compiled[2]
+    engine.warm(laws[0], "nf4", (8, 8))
+    assert counters["stats"]["unique_graphs"] == compiled[0] + 1, "what compiles is counted"
+    alone = engines(slots=2)
+    for law in laws:
+        runs = [a_run(law, id=law.digest, steps=9, record=EACH) for _ in range(2)]
+        engine.submit(runs[0])
+        alone.submit(runs[1])
+        mine, eager = (run.sink.wait().psi() for run in runs)
+        np.testing.assert_allclose(mine[1], eager[1], atol=1e-4)
+        assert np.abs(mine[-1] - mine[0]).max() > 1e-3
+    assert not np.array_equal(*(run_of(engine, law) for law in laws[:2])), "each with its own weights"
+
+
+def run_of(engine, law):
+    run = a_run(law, id="again", steps=9, record=EACH)
+    engine.submit(run)
+    return run.sink.wait().psi()
+
+
+def test_only_compiled_laws_on_a_device_that_captures_are_captured(tmp_path):
+    shelf = bucket.LawShelf(bucket.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
+    assert shelf._capture is None
