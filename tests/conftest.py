@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from leym.client import Client
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.laws import FORMS, oracle, random_law
 
+if not torch.cuda.is_available():  # before anybody imports Triton: kernels for CUDA run in its interpreter
+    os.environ["TRITON_INTERPRET"] = "1"
 ROOT = Path(__file__).parents[1]
 pytest_plugins = ["tests.databases", "tests.buckets", "tests.guarded"]
 

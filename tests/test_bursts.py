@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -30,23 +32,23 @@ class Graphs:
         self.capturing = True
         call()
         self.capturing = False
-        self.captured.append(len(recorded))
+        [(launch, steps)] = recorded
+        self.captured.append(steps)
 
         def replay():
-            self.replayed.append(len(recorded))
-            for step in recorded:
-                step()
+            self.replayed.append(steps)
+            launch(steps)
 
         return replay
 
-    def step(self, step):
-        return lambda: self.recording.append(step) if self.capturing else step()
+    def launch(self, launch):
+        return lambda steps: self.recording.append((launch, steps)) if self.capturing else launch(steps)
 
 
 @pytest.mark.parametrize("steps", [0, 1, 7, 8, 31, 32, 77, 100])
 def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
     graphs, done = Graphs(), []
-    bursts = Bursts(graphs.step(lambda: done.append(1)), graphs)
+    bursts = Bursts(graphs.launch(lambda steps: done.extend([1] * steps)), graphs)
     bursts.advance(steps)
     bursts.advance(steps)
     assert len(done) == 2 * steps
@@ -54,10 +56,10 @@ def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
     assert len(graphs.replayed) == 2 * (steps // 32 + steps % 32 // 8 + steps % 8)
 
 
-def test_without_captures_steps_are_called_one_by_one():
+def test_without_captures_a_burst_is_one_launch():
     done = []
-    Bursts(lambda: done.append(1), None).advance(5)
-    assert len(done) == 5
+    Bursts(done.append, None).advance(5)
+    assert done == [5]
 
 
 @pytest.mark.parametrize("architecture", ["UNET", "UNET_CONVLSTM", "NCA"])
@@ -75,7 +77,7 @@ def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture
             def awaken(*arguments, awake=awake):
                 law = awake(*arguments)
                 law.kernel = "inductor"  # what is captured is a compiled step; here it may be any
-                law._step = lambda *tensors, step=law._step: graphs.step(lambda: step(*tensors))()
+                law._launch = lambda *given, launch=law._launch: graphs.launch(partial(launch, *given[:-1]))(given[-1])
                 return law
 
             monkeypatch.setattr(engine.shelf, "awake", awaken)

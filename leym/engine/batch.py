@@ -87,7 +87,7 @@ class Batch:
         self.memory[slot.index] = 0
 
     @property
-    def _stepped(self) -> tuple[torch.Tensor, ...]:
+    def _stepped(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         return self.state, self.memory, self.gamma, self.seed, self.clock, self.good
 
     @torch.no_grad()

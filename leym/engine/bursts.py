@@ -12,6 +12,7 @@ All lengths launch the same kernels, so the bits of a universe cannot depend on 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -24,30 +25,22 @@ Capture = Callable[[Call], Call]  # record what is launched, run nothing; the an
 
 
 class Bursts:
-    """step: one step of a batch in place. capture: how a device records calls; None: they are made one by one."""
+    """launch: so many steps of a batch, in place. capture: how a device records what is launched; None: it does not."""
 
-    def __init__(self, step: Call, capture: Capture | None):
-        self._step, self._capture = step, capture
+    def __init__(self, launch: Callable[[int], None], capture: Capture | None):
+        self._launch, self._capture = launch, capture
         self._replays: dict[int, Call] = {}
 
     def advance(self, steps: int) -> None:
         if self._capture is None:
-            for _ in range(steps):
-                self._step()
+            self._launch(steps)
             return
         if not self._replays:
-            self._replays = {length: self._capture(self._steps(length)) for length in LENGTHS}
+            self._replays = {length: self._capture(partial(self._launch, length)) for length in LENGTHS}
         for length in LENGTHS:
             times, steps = divmod(steps, length)
             for _ in range(times):
                 self._replays[length]()
-
-    def _steps(self, length: int) -> Call:
-        def steps() -> None:
-            for _ in range(length):
-                self._step()
-
-        return steps
 
 
 class CudaGraphs:

@@ -3,7 +3,8 @@
     state, memory, good  <-  step(state, memory, gamma), good + finite
 
 Compiled: one static batch shape, one graph, shared by all laws of a kind (`compiled.py`); on CUDA replayed in graphs
-of many steps (`bursts.py`). Fused: per-cell laws on a CPU, a whole burst in one call (`cells.py`).
+of many steps (`bursts.py`). Fused: per-cell laws, on a CPU a whole burst in one call (`cells.py`), on CUDA a kernel per
+step (`cells_triton.py`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,10 +21,17 @@ from leym.engine.bursts import Bursts, Capture
 from leym.engine.cells import FusedCells, NoCompiler
 from leym.engine.compiled import CompiledSteps, Step, make_step_
 from leym.engine.device import Device
+from leym.laws.cells import Cells
 from leym.laws.network import empty_network
 from leym.precision.policy import SleepingLaw
 
 log = logging.getLogger(__name__)
+
+
+class Fused(Protocol):
+    """A kernel of many steps, on one device."""
+
+    def advance(self, state: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int) -> None: ...
 
 
 class AwakeLaw:
@@ -63,10 +72,8 @@ class AwakeLaw:
         self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
     ) -> Callable[[int], None]:
         """A call that makes so many steps of these tensors, in place, shapes as `make_step_` has them."""
-        if self._fused:
-            return partial(self._fused.advance, state, gamma, seed, clock, good)
-        step = partial(self._step, state, memory, gamma, seed, clock, good)
-        return Bursts(step, self._capture if self.compiled else None).advance
+        launch = partial(self._launch, state, memory, gamma, seed, clock, good)
+        return Bursts(launch, self._capture if self.compiled else None).advance
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one universe's memory; (0,) for a law without."""
@@ -78,34 +85,47 @@ class AwakeLaw:
         self._step_, self.kernel = make_step_(self.bundle.manifest), "eager"
         self._say_degraded(reason)
 
-    def warm(self, state: Tensor, *others: Tensor) -> None:
+    def warm(self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor) -> None:
         """Compile, and let libraries make their choices: a capture must meet nothing for the first time."""
-        if not self._fused:
-            for _ in range(3):
-                self._step(state, *others)
+        for _ in range(3):
+            self._launch(state, memory, gamma, seed, clock, good, 1)
 
-    def _step(self, state: Tensor, *others: Tensor) -> None:
+    def _launch(
+        self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int
+    ) -> None:
+        if self._fused:
+            self._fused.advance(state, gamma, seed, clock, good, steps)
+            return
         if self._step_ is None:
             assert self._compiled is not None
             manifest, shape = self.bundle.manifest, tuple(state.shape)
             self._step_ = self._compiled.step(manifest, self.network, self.operands, shape)
-        self._step_(self.network, state, *others)
+        for _ in range(steps):
+            self._step_(self.network, state, memory, gamma, seed, clock, good)
 
-    def _fuse(self) -> FusedCells | None:
-        """The fused kernel, where it serves: per-cell laws that are added, in float32 on a CPU."""
+    def _fuse(self) -> Fused | None:
+        """The fused kernel, where it serves: per-cell laws that are added, on CUDA or in float32 on a CPU."""
         cells = getattr(self.network, "cells", None)
-        if (
-            not cells
-            or self.device.is_cuda
-            or self.operands != torch.float32
-            or self.bundle.manifest.form != "additive"
-        ):
+        if not cells or self.bundle.manifest.form != "additive":
+            return None
+        if self.device.is_cuda:
+            return self._fuse_on_cuda(cells())
+        if self.operands != torch.float32:
             return None
         try:
             return FusedCells(cells())
         except NoCompiler as error:
             self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
             return None
+
+    def _fuse_on_cuda(self, cells: Cells) -> Fused | None:
+        try:
+            from leym.engine.cells_triton import FILTERS, TritonCells
+        except ImportError as error:
+            self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
+            return None
+        filters = 0 if cells.filters is None else cells.filters.shape[0]
+        return TritonCells(cells, self.operands) if filters in FILTERS else None
 
     def _say_degraded(self, reason: str) -> None:
         log.error("degraded: %s", reason)
