@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -121,3 +124,12 @@ def run_of(engine, law):
 def test_only_compiled_laws_on_a_device_that_captures_are_captured(tmp_path):
     shelf = bucket.LawShelf(bucket.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
     assert shelf._capture is None
+
+
+def test_the_check_for_a_gpu_runs_without_one(tmp_path):
+    out = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks.gpu_check", "--dry-run", "--only", "weights", "memory"]
+    done = subprocess.run([*command, "--out", out], capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(out.read_text())
+    assert found["dry_run"] and len(found["weights"]) == 16 and all(found["weights"].values())

@@ -1,0 +1,253 @@
+"""Everything that waits for a GPU, in one run: is it right, how fast is it, and what does it take.
+
+    python -m benchmarks.gpu_check [--dry-run] [--seconds 1.0] [--out FILE.json]
+
+Needs torch, Triton, numpy, safetensors and pydantic, neither a broker nor a database. `--dry-run` plays the same
+sections small, on whatever device there is: it shows that the script runs, and its figures mean nothing. A section that
+fails is written down with its error, and the others go on.
+
+    ceilings      FLOP/s of a matrix product per dtype, bytes/s of a copy
+    weights       decoded weights on the device against those on the CPU: equal bits
+    steps         the device's step against float32 on the CPU, per law and kernel
+    captures      bursts of any grouping, captured and not: equal bits; graphs counted
+    kernels       per-cell laws: the fused kernel against torch.compile
+    table         law x grid x rung: cell-steps/s, share of the ceilings, over the eager float32 batch-1 loop
+    bursts        K = 1, 8, 32 steps per graph, and no graph
+    memory        peak per precision
+    rungs         which rungs give the same bits, per precision
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from benchmarks.common import LAWS, eager_loop, make_law, rate
+from leym.engine import bursts
+from leym.engine.batch import Batch
+from leym.engine.bucket import LawShelf
+from leym.engine.device import Device, pick_device
+from leym.engine.roofline import Ceilings, calls_per_s, cost_of, matmul_flops
+from leym.engine.run import BucketKey, Run
+from leym.engine.stepper import AwakeLaw
+from leym.laws.bundle import Bundle
+from leym.spec import ComplexNoise
+from tests.recording_sink import RecordingSink
+
+FULL = {"grids": (64, 128, 256, 512), "rungs": (1, 8, 32, 128), "cells": 2**21}
+SMALL = {"grids": (16,), "rungs": (1, 2), "cells": 2**12}
+PRECISIONS = ("nf4", "int8", "bf16", "fp32")
+PER_CELL = ("nca", "deep_qca", "mlp")
+CPU = Device(torch.device("cpu"), torch.float32, "cpu")
+
+
+class Check:
+    """The sections share a device, laws and sizes."""
+
+    def __init__(self, folder: Path, *, dry: bool, seconds: float):
+        self.device, self.sizes, self.seconds = pick_device(), SMALL if dry else FULL, seconds
+        self.laws = {name: make_law(name, folder) for name in LAWS}
+        self.small = self.sizes["grids"][0]
+
+    def awake(self, name: str, precision: str, *, fused: bool = True, device: Device | None = None) -> AwakeLaw:
+        law = LawShelf(device or self.device, compile=True).awake(self.laws[name], precision)
+        if not fused and law.kernel == "fused":
+            law._fused, law._step_, law.kernel = None, None, "inductor"
+        return law
+
+    def batch(self, law: AwakeLaw, side: int, rung: int, *, warm: bool = True) -> Batch:
+        """Warm, and full of universes."""
+        batch = Batch(law, BucketKey(law.bundle.digest, law.precision, (side, side)), rung)
+        if warm:
+            batch.warm()
+        for i in range(rung):
+            batch.admit(a_run(law.bundle, law.precision, side, seed=i))
+        return batch
+
+    def speed(self, batch: Batch, steps: int = 32) -> float:
+        """Cell-steps/s."""
+        bursts_per_s = calls_per_s(lambda: batch.step_(steps), self.device, self.seconds)
+        return bursts_per_s * steps * batch.rung * batch.grid[0] * batch.grid[1]
+
+    # --- sections
+
+    def ceilings(self) -> dict[str, Any]:
+        found = Ceilings.measure(self.device, self.seconds).as_dict()
+        dtypes = (torch.bfloat16, torch.float16, torch.float32)
+        return found | {str(d): matmul_flops(self.device, d, self.seconds) / 1e9 for d in dtypes}
+
+    def weights(self) -> dict[str, bool]:
+        """The same dtype on both sides: what is compared is decoding, not the choice of operands."""
+        there = Device(self.device.torch, torch.bfloat16, self.device.name)
+        here = Device(CPU.torch, torch.bfloat16, "cpu")
+        found = {}
+        for name, law in self.laws.items():
+            for precision in PRECISIONS:
+                pair = [LawShelf(d, compile=False).awake(law, precision).network.state_dict() for d in (there, here)]
+                found[f"{name} {precision}"] = all(torch.equal(pair[0][key].cpu(), pair[1][key]) for key in pair[1])
+        return found
+
+    def steps(self) -> dict[str, float]:
+        """Largest difference of one step to the eager float32 step of the CPU, from the same state."""
+        found = {}
+        for name in self.laws:
+            reference = self.batch(LawShelf(CPU, compile=False).awake(self.laws[name], "fp32"), self.small, 2)
+            reference.step_(1)
+            for precision in ("fp32", "bf16"):
+                for fused in (True, False) if name in PER_CELL else (False,):
+                    batch = self.batch(self.awake(name, precision, fused=fused), self.small, 2)
+                    batch.step_(1)
+                    key = f"{name} {precision} {batch.law.kernel}"
+                    found[key] = (batch.state.cpu() - reference.state).abs().max().item()
+        return found
+
+    def captures(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in self.laws:
+            law = self.awake(name, "nf4")
+            digests = set()
+            for grouping in ((77,), (1,) * 77, (32, 32, 13), (40, 37)):
+                batch = self.batch(law, self.small, 2)
+                for steps in grouping:
+                    batch.step_(steps)
+                digests.add(digest(batch.state))
+            law._capture = None
+            batch = self.batch(law, self.small, 2)
+            batch.step_(77)
+            digests.add(digest(batch.state))
+            found[name] = {"kernel": law.kernel, "equal": len(digests) == 1}
+        return found | {"graphs per batch": len(bursts.LENGTHS) if self.device.is_cuda else 0}
+
+    def kernels(self) -> dict[str, Any]:
+        found = {}
+        for name in PER_CELL:
+            for side in self.sizes["grids"][:3]:
+                rung = self.rung(side)
+                speeds = {
+                    fused: self.speed(self.batch(self.awake(name, "bf16", fused=fused), side, rung))
+                    for fused in (True, False)
+                }
+                found[f"{name} {side}x{side} x{rung}"] = {
+                    "fused": speeds[True],
+                    "torch.compile": speeds[False],
+                    "ratio": speeds[True] / speeds[False],
+                }
+        return found
+
+    def table(self) -> list[dict[str, Any]]:
+        ceilings, rows = Ceilings.measure(self.device, self.seconds), []
+        for name, bundle in self.laws.items():
+            eager = {}
+            for side in self.sizes["grids"]:
+                eager[side] = rate(eager_loop(bundle, (side, side)), seconds=self.seconds) * side * side
+            for side, rung in self.shapes():
+                law = self.awake(name, "nf4")
+                speed = self.speed(self.batch(law, side, rung))
+                cost = cost_of(law.network, bundle.manifest, (side, side), rung)
+                row = {"law": name, "grid": side, "rung": rung, "kernel": law.kernel, "cell_steps_per_s": speed}
+                row |= {"vs_eager": speed / eager[side], "compute": speed * cost.flops / ceilings.of(law.operands)}
+                rows.append(row | {"memory": speed * cost.bytes / ceilings.bytes_per_s})
+                print(json.dumps(row), file=sys.stderr, flush=True)
+        return rows
+
+    def bursts(self) -> dict[str, float]:
+        found, kept = {}, bursts.LENGTHS
+        for name in ("unet_unitary", "nca"):
+            for k in (1, 8, 32):
+                bursts.LENGTHS = (k,) if k == 1 else (k, 1)
+                law = self.awake(name, "nf4")
+                found[f"{name} K={k}"] = self.speed(self.batch(law, self.small, self.rung(self.small)))
+            bursts.LENGTHS = kept
+            law = self.awake(name, "nf4")
+            law._capture = None
+            found[f"{name} no graph"] = self.speed(self.batch(law, self.small, self.rung(self.small)))
+        return found
+
+    def memory(self) -> dict[str, Any]:
+        if not self.device.is_cuda:
+            return {"not measured": "no CUDA"}
+        found = {}
+        for name in self.laws:
+            for precision in PRECISIONS:
+                torch.cuda.empty_cache()
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+                law = self.awake(name, precision)
+                self.batch(law, 128, 8).step_(41)
+                torch.cuda.synchronize()
+                found[f"{name} {precision}"] = {
+                    "peak": torch.cuda.max_memory_allocated() - before,
+                    "at_rest": law.bytes_at_rest,
+                    "awake": law.bytes_awake,
+                }
+        return found
+
+    def rungs(self) -> dict[str, list[list[int]]]:
+        """Rungs that give the same bits stand together."""
+        found = {}
+        for name in self.laws:
+            for precision in ("nf4", "fp32"):
+                groups: dict[str, list[int]] = {}
+                for rung in self.sizes["rungs"]:
+                    batch = self.batch(self.awake(name, precision), self.small, rung)
+                    batch.step_(20)
+                    groups.setdefault(digest(batch.state[0]), []).append(rung)
+                found[f"{name} {precision}"] = list(groups.values())
+        return found
+
+    def rung(self, side: int) -> int:
+        return max(1, self.sizes["cells"] // side**2 // 4)
+
+    def shapes(self) -> Iterator[tuple[int, int]]:
+        for side in self.sizes["grids"]:
+            for rung in self.sizes["rungs"]:
+                if side * side * rung <= self.sizes["cells"]:
+                    yield side, rung
+
+
+def a_run(law: Bundle, precision: str, side: int, seed: int) -> Run:
+    return Run(str(seed), law, precision, (side, side), 10**9, 0.01, seed, ComplexNoise(), RecordingSink())
+
+
+def digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()
+
+
+SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "bursts", "memory", "rungs", "table")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--dry-run", action="store_true")
+    options.add_argument("--seconds", type=float, default=1.0, help="per figure")
+    options.add_argument("--only", nargs="*", choices=SECTIONS, default=SECTIONS)
+    options.add_argument("--out", type=Path)
+    chosen = options.parse_args()
+    seconds = 0.01 if chosen.dry_run else chosen.seconds
+    failed = False
+    with TemporaryDirectory() as folder, torch.no_grad():
+        check = Check(Path(folder), dry=chosen.dry_run, seconds=seconds)
+        found: dict[str, Any] = {"device": check.device.kind, "dry_run": chosen.dry_run}
+        for name in chosen.only:
+            try:
+                found[name] = getattr(check, name)()
+            except Exception as error:  # noqa: BLE001 -- the lease is short: the other sections are worth having
+                failed = True
+                found[name] = {"error": repr(error), "where": traceback.format_exc()}
+            print(json.dumps({name: found[name]}), flush=True)
+            if chosen.out:
+                chosen.out.write_text(json.dumps(found, indent=1) + "\n")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
