@@ -44,6 +44,7 @@ READY_S = 180.0
 API_GRACE_S, FLOWER_GRACE_S, BROKER_GRACE_S = 20.0, 5.0, 10.0
 RESTART_S = 1.0  # a server that ended by itself is started again after this
 FLOWER_PORT = 5555
+FLOWER_KEEPS = "--max-tasks=10000"  # 6 kB each; by itself it keeps ten times as many
 
 
 class Supervisor:
@@ -63,6 +64,8 @@ class Supervisor:
             self.env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(data / "cache" / "inductor"))
             # torch's threads wait for each other by spinning, some ms by default, and stall where others want the cores
             self.env.setdefault("GOMP_SPINCOUNT", "10000")
+            # or glibc keeps an arena per thread, each with holes of its own: memory grows for as long as jobs come
+            self.env.setdefault("MALLOC_ARENA_MAX", "2")
             if self.options.slots:
                 self.env["LEYM_SLOTS"] = str(self.options.slots)
             if not self.env.get("LEYM_REDIS_URL"):
@@ -128,7 +131,7 @@ class Supervisor:
         port = FLOWER_PORT if _is_free(FLOWER_PORT) else free_port()
         command = [
             *(sys.executable, "-m", "celery", "--quiet", "--app=leym.tickets:app", "flower"),
-            *("--address=127.0.0.1", f"--port={port}", "--logging=warning"),
+            *("--address=127.0.0.1", f"--port={port}", "--logging=warning", FLOWER_KEEPS),
         ]
         env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # on loopback, like the API
         self._serve("flower", lambda: processes.start("flower", command, env))
