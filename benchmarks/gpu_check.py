@@ -34,6 +34,7 @@ import torch
 from benchmarks.common import LAWS, eager_loop, make_law, rate
 from leym.engine import bursts
 from leym.engine.batch import Batch
+from leym.engine.bench import Countdown
 from leym.engine.bucket import LawShelf
 from leym.engine.device import Device, pick_device
 from leym.engine.roofline import Ceilings, calls_per_s, cost_of, matmul_flops
@@ -41,7 +42,6 @@ from leym.engine.run import BucketKey, Run
 from leym.engine.stepper import AwakeLaw
 from leym.laws.bundle import Bundle
 from leym.spec import ComplexNoise
-from tests.recording_sink import RecordingSink
 
 FULL = {"grids": (64, 128, 256, 512), "rungs": (1, 8, 32, 128), "cells": 2**21}
 SMALL = {"grids": (16,), "rungs": (1, 2), "cells": 2**12}
@@ -215,7 +215,7 @@ class Check:
 
 
 def a_run(law: Bundle, precision: str, side: int, seed: int) -> Run:
-    return Run(str(seed), law, precision, (side, side), 10**9, 0.01, seed, ComplexNoise(), RecordingSink())
+    return Run(str(seed), law, precision, (side, side), 10**9, 0.01, seed, ComplexNoise(), Countdown())
 
 
 def digest(tensor: torch.Tensor) -> str:

@@ -77,4 +77,4 @@ def test_the_tool_is_pinned_and_ci_runs_it_after_the_tests():
     assert any(line.startswith("pip-audit==") for line in lines)
     assert all(re.fullmatch(r"[a-z0-9.-]+==[0-9][a-z0-9.]*", line) for line in lines)
     steps = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
-    assert steps == ["make test", "make audit AUDIT_ARGS=--in-ci"]
+    assert steps[-2:] == ["make test", "make audit AUDIT_ARGS=--in-ci"]
