@@ -34,14 +34,8 @@ class Events:
     """
 
     def __init__(self, redis_url: str | None):
-        # a read that blocks for BLOCK_MS must not look like a dead server
-        self._redis: Any = (
-            Redis.from_url(
-                redis_url, decode_responses=True, socket_timeout=BLOCK_MS / 1000 + 5, socket_connect_timeout=2
-            )
-            if redis_url
-            else None
-        )
+        self._url = redis_url
+        self._redis: Any = _connect(redis_url) if redis_url else None
         self._heard = 0  # wake-ups so far
         self._last: OrderedDict[str, int] = OrderedDict()  # job -> its last wake-up
         self._changed = threading.Condition()
@@ -79,12 +73,16 @@ class Events:
             return str(self._latest(job_id)) if woken and not self._closed.is_set() else cursor
 
     def close(self) -> None:
-        """Give back the connections; waiters return."""
+        """Give back the connections; waiters return. The listener's own is closed by itself, within BLOCK_MS.
+
+        Never one that another thread reads from: over TLS it would go on reading from the number of the closed socket,
+        which by then may be a file of somebody else.
+        """
         with self._changed:
             self._closed.set()
             self._changed.notify_all()
         if self._redis is not None:
-            self._redis.close()
+            self._redis.connection_pool.disconnect(inuse_connections=False)
 
     def _latest(self, job_id: str | None) -> int:
         return self._heard if job_id is None else self._last.get(job_id, 0)
@@ -100,20 +98,23 @@ class Events:
         self._started.wait(2.0)
 
     def _read(self) -> None:
+        assert self._url is not None
+        with _connect(self._url) as redis:
+            self._read_from(redis)
+
+    def _read_from(self, redis: Any) -> None:
         at = ""
         while not self._closed.is_set():
             try:
                 if not at:
-                    newest = self._redis.xrevrange(STREAM, count=1)
+                    newest = redis.xrevrange(STREAM, count=1)
                     at = newest[0][0] if newest else "0-0"
                 self._listening = True
                 self._started.set()
-                for _, entries in self._redis.xread({STREAM: at}, block=BLOCK_MS) or ():
+                for _, entries in redis.xread({STREAM: at}, block=BLOCK_MS) or ():
                     at = entries[-1][0]
                     self._hear([fields["job"] for _, fields in entries])
-            except (RedisError, OSError, ValueError) as error:  # ValueError: closed in the middle of a read
-                if self._closed.is_set():
-                    return
+            except (RedisError, OSError) as error:
                 self._listening = False
                 self._started.set()
                 log.warning("no wake-ups from Redis (%s); trying again", error)
@@ -128,3 +129,8 @@ class Events:
             while len(self._last) > REMEMBERED:
                 self._last.popitem(last=False)
             self._changed.notify_all()
+
+
+def _connect(url: str) -> Redis:
+    """A read that blocks for BLOCK_MS must not look like a dead server."""
+    return Redis.from_url(url, decode_responses=True, socket_timeout=BLOCK_MS / 1000 + 5, socket_connect_timeout=2)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -82,3 +84,18 @@ def test_wake_ups_and_counts_go_over_it(url):
 def test_without_tls_in_the_address_there_is_none():
     assert tls_of("") is None and tls_of("redis://:x@127.0.0.1:1/0?ssl_ca_certs=x") is None
     assert tls_of("rediss://h") == {"ssl_cert_reqs": "required"}
+
+
+def test_a_listener_that_is_closed_reads_nothing_of_others(url, tmp_path):
+    """OpenSSL reads from a number: were the socket closed under it, it would take bytes of the next file opened."""
+    file = tmp_path / "file"
+    file.write_bytes(b"0123456789" * 1000)
+    for _ in range(30):
+        events = Events(url)
+        events.cursor("a")
+        events.close()
+        opened = [file.open("rb", buffering=0) for _ in range(8)]
+        time.sleep(0.01)
+        assert [one.read(10) for one in opened] == [b"0123456789"] * 8
+        for one in opened:
+            one.close()

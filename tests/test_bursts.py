@@ -72,7 +72,7 @@ def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture
     graphs = Graphs()
     found = []
     for capture in (None, graphs):
-        engine = engines(slots=2)
+        engine = engines(slots=2, burst_s=60.0)  # no burst ends before its event on a slow machine
         engine.shelf._capture = capture
         if capture:
             awake = engine.shelf.awake

@@ -134,9 +134,9 @@ def test_resume_from_any_checkpoint_gives_the_same_bits(architecture, engines, t
 
 
 def test_drain_checkpoints_running_and_releases_waiting_runs_and_they_go_on_elsewhere(engines, law):
-    expected = alone(engines, law, steps=900, record=(Recording(field="psi", every=300),))
+    expected = alone(engines, law, steps=400, record=(Recording(field="psi", every=100),))
     engine = engines(slots=1)
-    running = a_run(law, id="running", steps=900, record=(Recording(field="psi", every=300),))
+    running = a_run(law, id="running", steps=400, record=(Recording(field="psi", every=100),))
     waiting = a_run(law, id="waiting")
     engine.submit(running)
     assert running.sink.began.wait(60)
@@ -144,8 +144,8 @@ def test_drain_checkpoints_running_and_releases_waiting_runs_and_they_go_on_else
     engine.drain()
     assert running.sink.calls == ["admitted", "released"] and waiting.sink.calls == ["released"]
     ((step, arrays),) = running.sink.checkpoints.items()
-    assert 0 <= step < 900
-    rest = a_run(law, steps=900, record=(Recording(field="psi", every=300),), start=Checkpoint(step, arrays))
+    assert 0 <= step < 400
+    rest = a_run(law, steps=400, record=(Recording(field="psi", every=100),), start=Checkpoint(step, arrays))
     engines().submit(rest)
     frames = running.sink.fields | rest.sink.wait().fields
     assert np.array_equal(np.stack([frames[s]["psi"] for s in sorted(frames)]), expected)

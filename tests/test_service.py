@@ -141,7 +141,7 @@ def test_an_urgent_job_overtakes_on_a_full_worker(service):
     urgent = service.client.submit("tiny", (16, 16), 50, {"psi": 10}, seed=1, priority=9).wait(60)
     assert len(frames(urgent)) == 6
     assert not any(job.refresh().done for job in low)
-    assert service.client.workers()[0]["info"]["swapped_out"] >= 1
+    until(lambda: service.client.workers()[0]["info"]["swapped_out"], what="it says that it has swapped one out")
     [job, *others] = low
     for other in others[slots - 1 :]:
         other.cancel()

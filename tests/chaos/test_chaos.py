@@ -11,7 +11,7 @@ import pytest
 from tests.chaos.house import House
 from tests.chaos.storm import play, schedule
 
-FAULTS = int(os.environ.get("CHAOS_FAULTS", "4"))
+FAULTS = int(os.environ.get("CHAOS_FAULTS", "3"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 REPORTS = os.environ.get("CHAOS_REPORTS")  # a folder
 
