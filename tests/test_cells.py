@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from leym.engine import cells
-from leym.engine.cells import FusedCells, NoCompiler
+from leym.engine import cells, stepper
+from leym.engine.cells import FusedCells, NoCompiler, multiplies
 from leym.engine.compiled import CompiledSteps
-from leym.engine.device import pick_device
+from leym.engine.device import Device, pick_device
 from leym.engine.stepper import AwakeLaw
 from leym.laws.deep_qca import DeepQCA
 from leym.laws.mlp import MLP
@@ -61,16 +61,23 @@ def copy(x: torch.Tensor) -> torch.Tensor:
     return x.clone(memory_format=torch.channels_last)
 
 
-def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None):
+def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
     """(state, clock, good) after these bursts of the universes `which`."""
     which = [0, 1, 2] if which is None else which
     state = copy(x[which])
     clock, seed = torch.tensor(CLOCK)[which].clone(), torch.tensor(SEED)[which]
     gamma, good = torch.tensor([0.0, 0.01, 0.2])[which].view(-1, 1, 1, 1), torch.zeros(len(which), dtype=torch.int64)
-    kernel = FusedCells(network.cells())
+    kernel = FusedCells(network.cells(), operands)
     for steps in bursts:
         kernel.advance(state, gamma, seed, clock, good, steps)
     return state, clock, good
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def operands(request):
+    if not multiplies(request.param):
+        pytest.skip("this CPU has no products of bfloat16")
+    return request.param
 
 
 def test_it_computes_what_the_network_says(network):
@@ -87,26 +94,60 @@ def test_it_computes_what_the_network_says(network):
     assert clock.tolist() == [c + 3 for c in CLOCK] and good.tolist() == [3, 3, 3]
 
 
-def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network):
+def in_bfloat16(network, x: torch.Tensor) -> torch.Tensor:
+    """What the layers say when weights and what they take are rounded to bfloat16, and nothing else is: float64."""
+    law, seen = network.cells(), x.double()
+    if law.filters is not None:
+        near = torch.nn.functional.pad(seen, (1, 1, 1, 1), mode="circular" if law.periodic else "constant")
+        kernels = law.filters.double().transpose(0, 1).flatten(0, 1).unsqueeze(1)
+        seen = torch.nn.functional.conv2d(near, kernels, groups=x.shape[1])
+    for i, (weight, bias) in enumerate(law.layers):
+        if i:
+            seen = torch.nn.functional.elu(seen)
+        rounded = [part.bfloat16().double() for part in (seen.float(), weight)]
+        seen = torch.einsum("bchw,oc->bohw", *rounded) + bias.double().view(-1, 1, 1)
+    return seen
+
+
+def test_with_bfloat16_operands_only_products_are_rounded(network):
+    if not multiplies(torch.bfloat16):
+        pytest.skip("this CPU has no products of bfloat16")
+    law = network.cells()
+    x = universes(law.layers[-1][0].shape[0])
+    y = in_bfloat16(network, x)
+    if law.rate < 1:
+        y = y * (uniform(torch.tensor(SEED), torch.tensor(CLOCK), (10, 53)) < law.rate)
+    gamma = torch.tensor([0.0, 0.01, 0.2]).view(-1, 1, 1, 1)
+    phi = x + y - gamma * x
+    expected = phi / (phi.square().sum(1, keepdim=True).sqrt() + 1e-9)
+    state, _, good = fused(network, x, [1], operands=torch.bfloat16)
+    error = (state - expected).abs()
+    assert good.tolist() == [1, 1, 1]
+    # where float32 and float64 round to different bfloat16 neighbours, one product is off by 2^-8 of itself
+    assert error.mean() < 2e-5 and error.max() < 2e-2
+    assert (fused(network, x, [1])[0] - state).abs().mean() > 5 * error.mean(), "and float32 is another thing"
+
+
+def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network, operands):
     x = universes(network.cells().layers[-1][0].shape[0])
-    whole, *_ = fused(network, x, [7])
-    assert torch.equal(fused(network, x, [3, 0, 1, 3])[0], whole)
-    assert torch.equal(fused(network, x, [7], [2, 0])[0], whole[[2, 0]])
-    assert torch.equal(fused(network, x, [7], [1])[0], whole[1:2])
+    whole, *_ = fused(network, x, [7], operands=operands)
+    assert torch.equal(fused(network, x, [3, 0, 1, 3], operands=operands)[0], whole)
+    assert torch.equal(fused(network, x, [7], [2, 0], operands)[0], whole[[2, 0]])
+    assert torch.equal(fused(network, x, [7], [1], operands)[0], whole[1:2])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert torch.equal(fused(network, x, [7])[0], whole)
+        assert torch.equal(fused(network, x, [7], operands=operands)[0], whole)
     finally:
         torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38])
-def test_a_state_that_is_not_finite_is_counted_and_stays_in_its_universe(network, bad):
+def test_a_state_that_is_not_finite_is_counted_and_stays_in_its_universe(network, operands, bad):
     x = universes(network.cells().layers[-1][0].shape[0])
-    whole, *_ = fused(network, x, [4])
+    whole, *_ = fused(network, x, [4], operands=operands)
     x[1, 0, 4, 4] = bad
-    state, _, good = fused(network, x, [1, 3])
+    state, _, good = fused(network, x, [1, 3], operands=operands)
     assert good[0] == good[2] == 4 > good[1]
     assert torch.equal(state[[0, 2]], whole[[0, 2]])
 
@@ -126,6 +167,20 @@ def test_elu_is_exact_to_rounding():
     phi = torch.nn.functional.elu(100 * x.double())
     expected = phi / phi.square().sum(1, keepdim=True).sqrt()
     assert (state - expected).abs().max() < 3e-7
+
+
+def test_a_law_is_fused_in_the_dtype_of_its_device_unless_that_has_a_matrix_unit(tmp_path, monkeypatch):
+    law = random_law(tmp_path / "law", "MLP")
+    device = Device(torch.device("cpu"), torch.bfloat16, "stand-in")
+
+    def kernel(precision: str = "nf4") -> str:
+        asleep = put_to_sleep(law, load_weights(law), precision, device.operands)
+        return AwakeLaw(asleep, device, compiled=CompiledSteps(), on_degraded=pytest.fail).kernel
+
+    monkeypatch.setattr(stepper, "cpu_has_matrix_unit", lambda: False)
+    assert kernel() == ("fused" if multiplies(torch.bfloat16) else "inductor") and kernel("fp32") == "fused"
+    monkeypatch.setattr(stepper, "cpu_has_matrix_unit", lambda: True)
+    assert kernel() == "inductor" and kernel("fp32") == "fused"
 
 
 @pytest.mark.parametrize("name", ["mlp", "deep_qca"])

@@ -8,6 +8,9 @@
 //
 // Each number is one chain of multiply-adds in the order of its inputs, whatever the strip, the thread or the batch: a
 // universe has the same bits among any number of others.
+//
+// BF16: weights and what layers take are bfloat16, two neighbours to a word, summed in float32; state, perception,
+// update and norm stay float32.
 
 #include <algorithm>
 #include <cmath>
@@ -16,12 +19,16 @@
 #include <vector>
 
 #include <omp.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 
 namespace {
 
 constexpr int LANES = 16;  // floats of a vector; the compiler splits it where the machine has shorter ones
 constexpr int STRIP = 48;  // cells that go through all layers together: with 128 hidden channels 24 KiB
-typedef float Vec __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef float Vec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+typedef float Word __attribute__((may_alias));  // a float, or two bfloat16
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
 
 inline Vec load(const float* at) { return *reinterpret_cast<const Vec*>(at); }
@@ -62,40 +69,67 @@ inline float uniform(int64_t seed, int64_t clock, int64_t cell) {
     return (c0 >> 8) * 0x1p-24f;
 }
 
-// out[m][0..16 V) = bias + sum_k in[m][k] weight[k][0..16 V) for M cells.
-template <int M, int V, bool ELU>
-void tile(const float* in, int in_width, const float* weight, const float* bias, int width, float* out, int out_width) {
+template <bool BF16>
+inline Vec multiply_add(Vec sum, Word in, Vec weight) {
+#ifdef __AVX512BF16__
+    if constexpr (BF16) return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)all(in), (__m512bh)weight);
+#endif
+    return sum + in * weight;
+}
+
+// 16 numbers from the i-th on, of a row that layers take.
+template <bool BF16>
+inline void keep(Word* row, int64_t i, Vec value) {
+#ifdef __AVX512BF16__
+    if constexpr (BF16) {
+        const __m256bh rounded = _mm512_cvtneps_pbh((__m512)value);
+        std::memcpy((char*)row + 2 * i, &rounded, sizeof rounded);
+        return;
+    }
+#endif
+    store(row + i, value);
+}
+
+// out[m][0..16 V) = bias + sum_k in[m][k] weight[k][0..16 V) for M cells, of which the in has so many words.
+template <bool BF16, int M, int V, bool LAST>
+void tile(const Word* in, int words, const Word* weight, const float* bias, int width, Word* out, int64_t at) {
     Vec sums[M][V];
     for (int m = 0; m < M; ++m)
         for (int v = 0; v < V; ++v) sums[m][v] = load(bias + v * LANES);
-    for (int k = 0; k < in_width; ++k) {
+    for (int k = 0; k < words; ++k) {
         Vec w[V];
         for (int v = 0; v < V; ++v) w[v] = load(weight + (int64_t)k * width + v * LANES);
         for (int m = 0; m < M; ++m)
-            for (int v = 0; v < V; ++v) sums[m][v] += in[m * in_width + k] * w[v];
+            for (int v = 0; v < V; ++v) sums[m][v] = multiply_add<BF16>(sums[m][v], in[m * words + k], w[v]);
     }
     for (int m = 0; m < M; ++m)
-        for (int v = 0; v < V; ++v) store(out + m * out_width + v * LANES, ELU ? elu(sums[m][v]) : sums[m][v]);
+        for (int v = 0; v < V; ++v) {
+            const int64_t i = at + m * width + v * LANES;
+            if (LAST) store(out + i, sums[m][v]);
+            else keep<BF16>(out, i, elu(sums[m][v]));
+        }
 }
 
-// A layer for a strip: in [STRIP][in_width], weight [in_width][width], width a multiple of LANES.
-template <bool ELU>
-void layer(const float* in, int in_width, const float* weight, const float* bias, int width, float* out) {
+// A layer for a strip: in [STRIP][in_width], weight [in_width][width], widths multiples of LANES. In bfloat16 the weight
+// is [in_width / 2][width][2].
+template <bool BF16, bool LAST>
+void layer(const Word* in, int in_width, const Word* weight, const float* bias, int width, Word* out) {
+    const int words = BF16 ? in_width / 2 : in_width;
     int at = 0;
     for (; at + 4 * LANES <= width; at += 4 * LANES)
         for (int m = 0; m < STRIP; m += 6)
-            tile<6, 4, ELU>(in + m * in_width, in_width, weight + at, bias + at, width, out + m * width + at, width);
+            tile<BF16, 6, 4, LAST>(in + m * words, words, weight + at, bias + at, width, out, m * width + at);
     for (; at < width; at += LANES)
         for (int m = 0; m < STRIP; m += 12)
-            tile<12, 1, ELU>(in + m * in_width, in_width, weight + at, bias + at, width, out + m * width + at, width);
+            tile<BF16, 12, 1, LAST>(in + m * words, words, weight + at, bias + at, width, out, m * width + at);
 }
 
 struct Law {
-    int32_t channels, filters, layers, periodic;  // filters 0: no neighbourhood
+    int32_t channels, filters, layers, periodic, bf16;  // filters 0: no neighbourhood
     float rate;                                   // of cells that move in a step; 1: all, and nothing is drawn
     const int32_t* widths;                        // [layers + 1], all multiples of LANES
     const float* stencil;                         // [filters][9][padded channels]
-    const float* const* weights;                  // [layers] of [widths[l]][widths[l + 1]]
+    const Word* const* weights;                   // [layers] of [widths[l]][widths[l + 1]]
     const float* const* biases;                   // [layers] of [widths[l + 1]]
 };
 
@@ -128,12 +162,13 @@ void copy_row(const Law& law, const Universe& u, int y, float* row) {
     }
 }
 
-void perceive(const Law& law, float* const rows[3], int x, int cells, float* out) {
+template <bool BF16>
+void perceive(const Law& law, float* const rows[3], int x, int cells, Word* out) {
     const int wide = padded(law.channels), width = law.widths[0];
     for (int m = 0; m < cells; ++m)
         for (int c = 0; c < wide; c += LANES) {
             if (!law.filters) {
-                store(out + m * width + c, load(rows[1] + (x + m + 1) * wide + c));
+                keep<BF16>(out, m * width + c, load(rows[1] + (x + m + 1) * wide + c));
                 continue;
             }
             Vec near[9];
@@ -141,7 +176,7 @@ void perceive(const Law& law, float* const rows[3], int x, int cells, float* out
             for (int f = 0; f < law.filters; ++f) {
                 Vec sum = {};
                 for (int t = 0; t < 9; ++t) sum += near[t] * load(law.stencil + (f * 9 + t) * wide + c);
-                store(out + m * width + f * wide + c, sum);
+                keep<BF16>(out, m * width + f * wide + c, sum);
             }
         }
 }
@@ -167,6 +202,7 @@ bool finish(const Law& law, const Universe& u, const float* cells, const float* 
 }
 
 // Rows first .. last of a universe, one step. Returns whether all of their cells are finite.
+template <bool BF16>
 bool step_rows(const Law& law, const Universe& u, int first, int last, Room& room) {
     const int wide = padded(law.channels), L = law.layers;
     const int64_t row = (int64_t)wide * (u.width + 2);
@@ -183,9 +219,9 @@ bool step_rows(const Law& law, const Universe& u, int first, int last, Room& roo
         for (int x = 0; x < u.width; x += STRIP) {
             const int cells = std::min(STRIP, u.width - x);
             float *in = room.in.data(), *out = room.out.data();
-            perceive(law, rows, x, cells, in);
+            perceive<BF16>(law, rows, x, cells, in);
             for (int l = 0; l < L; ++l, std::swap(in, out)) {
-                const auto one = l + 1 < L ? layer<true> : layer<false>;
+                const auto one = l + 1 < L ? layer<BF16, false> : layer<BF16, true>;
                 one(in, law.widths[l], law.weights[l], law.biases[l], law.widths[l + 1], out);
             }
             finite &= finish(law, u, rows[1] + (x + 1) * wide, in, (int64_t)y * u.width + x, cells);
@@ -197,6 +233,15 @@ bool step_rows(const Law& law, const Universe& u, int first, int last, Room& roo
 
 }  // namespace
 
+// Whether this machine has the instructions for laws in bfloat16.
+extern "C" int leym_cells_bf16() {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 // `steps` steps in place. state, scratch: float32 [batch][height][width][channels]; gamma: float32 [batch]; seed, clock,
 // good: int64 [batch]. clock grows by one per step, good by one per step whose state is finite.
 extern "C" void leym_cells(const Law* law, float* state, float* scratch, const float* gamma, const int64_t* seed,
@@ -205,6 +250,7 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
     const int bands = std::clamp(4 * threads / batch, 1, height);  // of rows per universe, so that all threads have some
     std::vector<int> finite((size_t)steps * batch, 1);
     float* sides[2] = {state, scratch};
+    const auto step_band = law->bf16 ? step_rows<true> : step_rows<false>;
     #pragma omp parallel num_threads(threads)
     {
         Room room;
@@ -214,7 +260,7 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
                 const int b = task / bands, band = task % bands;
                 const Universe u = {sides[step % 2] + b * size, sides[1 - step % 2] + b * size, height, width,
                                     gamma[b], seed[b], clock[b] + step};
-                if (!step_rows(*law, u, height * band / bands, height * (band + 1) / bands, room)) {
+                if (!step_band(*law, u, height * band / bands, height * (band + 1) / bands, room)) {
                     #pragma omp atomic write
                     finite[(size_t)step * batch + b] = 0;
                 }

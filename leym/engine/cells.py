@@ -1,6 +1,7 @@
 """The fused steps of per-cell laws on a CPU: `cells.cpp`, built by the machine's own compiler, called once per burst.
 
-In float32. Where a device multiplies in 16 bits the compiled step stays.
+In float32, or with bfloat16 operands where a core multiplies these by itself. Where a matrix unit does (AMX) the
+compiled step stays: oneDNN uses that unit, and this kernel does not.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class _Law(Structure):
         ("filters", c_int32),
         ("layers", c_int32),
         ("periodic", c_int32),
+        ("bf16", c_int32),
         ("rate", c_float),
         ("widths", c_void_p),
         ("stencil", c_void_p),
@@ -49,8 +51,8 @@ class _Law(Structure):
 class FusedCells:
     """A per-cell law whose weights are laid out for the kernel. For one thread."""
 
-    def __init__(self, law: Cells):
-        """Raises NoCompiler."""
+    def __init__(self, law: Cells, operands: torch.dtype = torch.float32):
+        """operands: float32, or bfloat16 where `multiplies` says so. Raises NoCompiler."""
         self._library = _library()
         channels = law.layers[-1][0].shape[0]
         filters = 0 if law.filters is None else law.filters.shape[0]
@@ -59,8 +61,11 @@ class FusedCells:
             weight = weight.float()
             if i == 0:  # the kernel has the channels of a filter together, each lot padded
                 weight = _padded(weight.unflatten(1, (channels, -1)).transpose(1, 2), 2).flatten(1)
-            matrices.append(_padded(_padded(weight, 1), 0).T.contiguous())
-            widths.append(matrices[-1].shape[1])
+            matrix = _padded(_padded(weight, 1), 0).T
+            widths.append(matrix.shape[1])
+            if operands == torch.bfloat16:  # the weights of two neighbouring inputs beside each other
+                matrix = matrix.unflatten(0, (-1, 2)).transpose(1, 2).to(operands)
+            matrices.append(matrix.contiguous())
         biases = [_padded(bias.float(), 0) for _, bias in law.layers]
         stencil = torch.zeros(0)
         if law.filters is not None:
@@ -70,7 +75,7 @@ class FusedCells:
         pointers = c_void_p * len(law.layers)
         self._weights, self._biases = pointers(*at[2 : 2 + len(matrices)]), pointers(*at[2 + len(matrices) :])
         self._law = _Law(
-            *(channels, filters, len(law.layers), law.periodic, law.rate, at[0], at[1]),
+            *(channels, filters, len(law.layers), law.periodic, operands == torch.bfloat16, law.rate, at[0], at[1]),
             *(ctypes.cast(found, c_void_p) for found in (self._weights, self._biases)),
         )
         self._scratch = torch.zeros(0)
@@ -84,6 +89,11 @@ class FusedCells:
         tensors = (state, self._scratch, gamma, seed, clock, good)
         sizes = (batch, height, width, steps, torch.get_num_threads())
         self._library.leym_cells(self._law, *(t.data_ptr() for t in tensors), *sizes)
+
+
+def multiplies(operands: torch.dtype) -> bool:
+    """Whether the kernel has products of this dtype on this machine. Raises NoCompiler."""
+    return operands == torch.float32 or (operands == torch.bfloat16 and bool(_library().leym_cells_bf16()))
 
 
 def _up(n: int) -> int:

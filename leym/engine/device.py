@@ -48,9 +48,16 @@ def _cpu_multiplies_bf16_faster() -> bool:
 
     Intel's vdpbf16ps without AMX runs at half the fp32 rate (docs/benchmarks.md).
     """
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    amd = "amd" in _cpu_name().lower()
-    return bool(has.get("amx_bf16") or (has.get("avx512_bf16") and amd))
+    return cpu_has_matrix_unit() or (_cpu_can("avx512_bf16") and "amd" in _cpu_name().lower())
+
+
+def cpu_has_matrix_unit() -> bool:
+    """AMX: products of bfloat16 that no kernel but oneDNN's uses here."""
+    return _cpu_can("amx_bf16")
+
+
+def _cpu_can(name: str) -> bool:
+    return bool(torch.cpu.get_capabilities().get(name)) if hasattr(torch.cpu, "get_capabilities") else False
 
 
 def _cpu_name() -> str:
