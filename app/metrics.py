@@ -132,7 +132,7 @@ class TableCollector:
             speed.add_metric([worker.name], worker.cell_steps_per_s)
         yield speed
         degraded = GaugeMetricFamily(
-            "leym_worker_degraded", "Laws that a worker runs without a compiled step.", labels=["worker"]
+            "leym_worker_degraded", "What a worker has said it does worse than it should.", labels=["worker"]
         )
         for worker in workers:
             degraded.add_metric([worker.name], len(worker.info.get("degraded", ())))
@@ -148,6 +148,15 @@ class TableCollector:
                 if (share := worker.info.get("roofline", {}).get(f"{ceiling}_share")) is not None:
                     roofline.add_metric([worker.name, ceiling], share)
         yield roofline
+        idle = GaugeMetricFamily(
+            "leym_worker_engine_idle_ratio",
+            "Of the time with universes in slots: the share in which none was stepped.",
+            labels=["worker"],
+        )
+        for worker in workers:
+            if (share := worker.info.get("idle_share")) is not None:
+                idle.add_metric([worker.name], share)
+        yield idle
 
     def _latencies(self) -> Iterator[Metric]:
         found = self.services.table.latencies()

@@ -75,7 +75,7 @@ class Check:
 
     def speed(self, batch: Batch, steps: int = 32) -> float:
         """Cell-steps/s."""
-        bursts_per_s = calls_per_s(lambda: batch.step_(steps), self.device, self.seconds)
+        bursts_per_s = calls_per_s(lambda: batch.bursts.advance(steps), self.device, self.seconds)
         return bursts_per_s * steps * batch.rung * batch.grid[0] * batch.grid[1]
 
     # --- sections
@@ -101,11 +101,11 @@ class Check:
         found = {}
         for name in self.laws:
             reference = self.batch(LawShelf(CPU, compile=False).awake(self.laws[name], "fp32"), self.small, 2)
-            reference.step_(1)
+            reference.bursts.advance(1)
             for precision in ("fp32", "bf16"):
                 for fused in (True, False) if name in PER_CELL else (False,):
                     batch = self.batch(self.awake(name, precision, fused=fused), self.small, 2)
-                    batch.step_(1)
+                    batch.bursts.advance(1)
                     key = f"{name} {precision} {batch.law.kernel}"
                     found[key] = (batch.state.cpu() - reference.state).abs().max().item()
         return found
@@ -118,11 +118,11 @@ class Check:
             for grouping in ((77,), (1,) * 77, (32, 32, 13), (40, 37)):
                 batch = self.batch(law, self.small, 2)
                 for steps in grouping:
-                    batch.step_(steps)
+                    batch.bursts.advance(steps)
                 digests.add(digest(batch.state))
             law._capture = None
             batch = self.batch(law, self.small, 2)
-            batch.step_(77)
+            batch.bursts.advance(77)
             digests.add(digest(batch.state))
             found[name] = {"kernel": law.kernel, "equal": len(digests) == 1}
         return found | {"graphs per batch": len(bursts.LENGTHS) if self.device.is_cuda else 0}
@@ -182,7 +182,7 @@ class Check:
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
                 law = self.awake(name, precision)
-                self.batch(law, 128, 8).step_(41)
+                self.batch(law, 128, 8).bursts.advance(41)
                 torch.cuda.synchronize()
                 found[f"{name} {precision}"] = {
                     "peak": torch.cuda.max_memory_allocated() - before,
@@ -199,7 +199,7 @@ class Check:
                 groups: dict[str, list[int]] = {}
                 for rung in self.sizes["rungs"]:
                     batch = self.batch(self.awake(name, precision), self.small, rung)
-                    batch.step_(20)
+                    batch.bursts.advance(20)
                     groups.setdefault(digest(batch.state[0]), []).append(rung)
                 found[f"{name} {precision}"] = list(groups.values())
         return found

@@ -99,10 +99,10 @@ class Bench:
                 batches[lane // bucket.rung].admit(next(runs))
             for _ in range(max(group)):
                 for batch in batches:
-                    batch.step_(1)
+                    batch.bursts.advance(1)
             for batch in batches:
                 for slot in batch.active:
-                    batch.checkpoint(slot)
+                    batch.checkpoint(slot, engine.stream)
                     batch.leave(slot)
         took = perf_counter() - began
         done, offered = sum(lengths), sum(max(group) * self.slots for group in groups)

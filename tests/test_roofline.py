@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from time import sleep
 
 import pytest
 import torch
@@ -62,6 +63,27 @@ def test_an_engine_says_which_share_of_its_ceilings_it_reached(engines, tmp_path
     ceiling = 2e6 if engine.buckets[run.bucket].law.operands != torch.float32 else 1e6
     assert found["compute_share"] == pytest.approx(found["gflops"] * 1e9 / ceiling)
     assert found["memory_share"] == pytest.approx(found["gbytes_per_s"] * 1e9 / 5e5)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engines, tmp_path, monkeypatch):  # noqa: F811
+    engine = engines(slots=2, ahead=ahead)
+    post, dawdled = engine._courier.post, []
+
+    def dawdling(*arguments):
+        dawdled.append(0.02)
+        sleep(0.02)
+        post(*arguments)
+
+    monkeypatch.setattr(engine._courier, "post", dawdling)
+    run = a_run(random_law(tmp_path / "law", "MLP"), steps=40)
+    engine.submit(run)
+    run.sink.wait()
+    engine.stop()
+    info = engine.info()
+    seated = 2  # that it has a slot, and its first frame, are told before there is work
+    assert info["busy_s"] - info["stepping_s"] >= sum(dawdled[seated:]) > 0.1 and info["stepping_s"] > 0
+    assert info["idle_share"] == pytest.approx(1 - info["stepping_s"] / info["busy_s"])
 
 
 def test_bench_prints_what_was_reached_beside_what_was_measured():

@@ -33,7 +33,7 @@ from workers.sink import JobSink
 
 log = logging.getLogger(__name__)
 
-INFO = ("slot_steps", "lane_steps", "busy_s", "swapped_out", "roofline", "degraded")  # of the engine, for a heartbeat
+INFO = ("slot_steps", "lane_steps", "busy_s", "swapped_out", "roofline", "idle_share", "degraded")  # of the engine, for a heartbeat
 FATAL = 70  # exit code after the engine thread died: a broken device context stays broken
 
 

@@ -6,9 +6,9 @@ Empty slots are stepped too and thrown away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from leym.engine.run import BucketKey, Checkpoint, Run
 from leym.engine.stepper import AwakeLaw
-from leym.physics.fields import Frame
+from leym.engine.stream import Stream
 from leym.physics.step import to_complex, to_real
 
 
 @dataclass
 class Slot:
-    """A seat in a batch. step: where its universe is; joined: where it was when it took the seat; level: how urgent it
-    was then (`leym.engine.schedule`)."""
+    """A seat in a batch. step: where its universe is, once the device has done what it was given; joined: where it was
+    when it took the seat; level: how urgent it was then (`leym.engine.schedule`); over: nothing more is told of it."""
 
     index: int
     run: Run
@@ -32,6 +32,7 @@ class Slot:
     checkpointed: float
     level: int = 0
     reported: float = 0.0
+    over: bool = False
 
 
 class Batch:
@@ -42,6 +43,7 @@ class Batch:
     """
 
     def __init__(self, law: AwakeLaw, key: BucketKey, rung: int):
+        """Raises torch.OutOfMemoryError."""
         self.law, self.key, self.grid, self.rung = law, key, key.grid, rung
         shape = (rung, 2 * law.bundle.manifest.d_state, *key.grid)
         device = law.device.torch
@@ -51,7 +53,7 @@ class Batch:
         self.gamma = torch.zeros(rung, 1, 1, 1, device=device)
         self.memory = torch.zeros((rung, *law.memory_shape(key.grid)), device=device)
         self.seed, self.clock, self.good = (torch.zeros(rung, dtype=torch.int64, device=device) for _ in range(3))
-        self.step_ = law.bursts(*self._stepped)  # so many steps of every slot
+        self.bursts = law.bursts(*self._stepped)
         self.slots: list[Slot | None] = [None] * rung
         self.step_s = 0.0  # seconds per step, a running mean
         self.charged_s = 0.0  # device time taken over the share of it that is its due
@@ -92,8 +94,9 @@ class Batch:
 
     @torch.no_grad()
     def warm(self) -> None:
-        """Make the step ready for this shape; changes what is in the batch."""
+        """Make the step ready for this shape; changes what is in the batch. Raises torch.OutOfMemoryError."""
         self.law.warm(*self._stepped)
+        self.bursts.capture()
 
     @torch.no_grad()
     def move(self, slot: Slot, other: Batch) -> None:
@@ -111,44 +114,32 @@ class Batch:
         return min(until_event, max(1, int(burst_s / self.step_s))) if self.step_s else 1
 
     @torch.no_grad()
-    def advance(self, k: int) -> list[Slot]:
-        """k steps of every slot. Returns those whose state turned non-finite, set back to their last good step.
+    def advance(self, k: int) -> None:
+        """k steps of every slot, whose states are finite or not: `good` counts.
 
         The state before the last step is kept where a recording compares with it.
         """
-        began = monotonic()
         keep = any(slot.run.needs_previous(slot.step + k) for slot in self.active)
         if keep:
-            self.step_(k - 1)
+            self.bursts.advance(k - 1)
             self.previous.copy_(self.state)
-        self.step_(1 if keep else k)
-        good = self.good.tolist()  # waits for the device
-        broken = []
+        self.bursts.advance(1 if keep else k)
         for slot in self.active:
             slot.step += k
-            bad = slot.step - slot.joined - good[slot.index]
-            if bad:
-                slot.step -= bad
-                broken.append(slot)
-        took = monotonic() - began
-        self.step_s = took / k if not self.step_s else 0.8 * self.step_s + 0.2 * took / k
-        return broken
+
+    def took(self, k: int, seconds: float) -> None:
+        """The device needed so long for k steps."""
+        self.step_s = seconds / k if not self.step_s else 0.8 * self.step_s + 0.2 * seconds / k
 
     @torch.no_grad()
-    def record(self, slot: Slot) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
-        """The fields and observables that the slot's run records at its present step, on the host."""
-        recordings, names = slot.run.due(slot.step)
-        i = slot.index
-        frame = Frame(self.state[i], self.previous[i] if slot.step else None, self.origin[i])
-        fields = {r.field: frame.field(r.field).to(getattr(torch, r.stored_dtype)).cpu().numpy() for r in recordings}
-        return fields, {name: frame.observable(name) for name in names}
-
-    @torch.no_grad()
-    def checkpoint(self, slot: Slot) -> Checkpoint:
-        arrays = {"psi": to_complex(self.state[slot.index : slot.index + 1])[0].cpu().numpy()}
+    def checkpoint(self, slot: Slot, stream: Stream) -> Callable[[], Checkpoint]:
+        """The slot's state as it is once the device has come here."""
+        i, step = slot.index, slot.step
+        tensors = [to_complex(self.state[i : i + 1])[0]]
         if self.memory.numel():
-            arrays["memory"] = self.memory[slot.index].cpu().numpy().copy()
-        return Checkpoint(slot.step, arrays)
+            tensors.append(self.memory[i].clone())
+        arrays = stream.fetch(tensors)
+        return lambda: Checkpoint(step, dict(zip(("psi", "memory"), arrays(), strict=False)))
 
     def _on_device(self, psi: NDArray[np.complex64]) -> torch.Tensor:
         return to_real(torch.from_numpy(np.array(psi, np.complex64))[None])[0].to(self.law.device.torch)

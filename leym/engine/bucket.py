@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from leym.engine.stepper import AwakeLaw
 from leym.laws.bundle import Bundle
 from leym.laws.network import load_weights
 from leym.precision.policy import SleepingLaw, put_to_sleep
+
+log = logging.getLogger(__name__)
 
 # Cells that one call of the step should have, so that the device is busy and little is wasted on empty slots.
 CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}
@@ -36,10 +39,10 @@ def rung_for(grid: tuple[int, int], slots: int, device_type: str) -> int:
 class Bucket:
     """The batches of one bucket. They grow with the runs and shrink by compaction; all have the same rung."""
 
-    def __init__(self, key: BucketKey, law: AwakeLaw, slots: int):
-        self.key, self.law = key, law
-        self.rung = rung_for(key.grid, slots, law.device.torch.type)
+    def __init__(self, key: BucketKey, law: AwakeLaw, rung: int):
+        self.key, self.law, self.rung = key, law, rung
         self.batches: list[Batch] = []
+        self.full = False  # there was no memory for one batch more
         self.cost = cost_of(law.network, law.bundle.manifest, key.grid, self.rung)
 
     @property
@@ -49,22 +52,35 @@ class Bucket:
     def warm(self) -> None:
         """Compile the step for this shape.
 
-        Without a compiler the law runs eagerly, which is said in the log, in info and in results.
+        Without a compiler the law runs eagerly, which is said in the log, in info and in results. Raises
+        torch.OutOfMemoryError.
         """
-        batch = self._new_batch()
+        batch = Batch(self.law, self.key, self.rung)
         try:
             batch.warm()
         except torch._inductor.exc.InductorError as error:
             self.law.run_eagerly(f"{self.law.bundle.ref} {self.key.precision}: no compiled step: {error}")
-            self.batches.remove(batch)
-            batch = self._new_batch()
+            batch = Batch(self.law, self.key, self.rung)
         batch.advance(1)
-        batch.step_s = 0.0
+        self.batches.append(batch)
 
-    def roomiest(self) -> Batch:
-        """A batch with a free slot: the fullest of them, so that few batches run; a new one when all are full."""
+    def roomiest(self) -> Batch | None:
+        """A batch with a free slot: the fullest of them, so that few batches run; a new one when all are full, or None
+        when there is no memory for it."""
         open_batches = [batch for batch in self.batches if batch.free]
-        return min(open_batches, key=lambda batch: batch.free) if open_batches else self._new_batch()
+        if open_batches:
+            return min(open_batches, key=lambda batch: batch.free)
+        if self.full:
+            return None
+        try:
+            batch = Batch(self.law, self.key, self.rung)
+            batch.bursts.capture()
+        except torch.OutOfMemoryError as error:
+            log.warning("%s: %d batches are as many as fit: %s", self.law.bundle.ref, len(self.batches), error)
+            self.full = True
+            return None
+        self.batches.append(batch)
+        return batch
 
     def compact(self) -> None:
         """Empty the least full batch into the others when its runs fit there: fewer calls for the same universes."""
@@ -83,17 +99,13 @@ class Bucket:
             "grid": list(self.key.grid),
             "rung": self.rung,
             "slots": self.rung * len(self.batches),
+            "full": self.full,
             "busy": self.busy,
             "compiled": self.law.compiled,
             "kernel": self.law.kernel,
             "bytes_at_rest": self.law.bytes_at_rest,
             "bytes_awake": self.law.bytes_awake,
         }
-
-    def _new_batch(self) -> Batch:
-        batch = Batch(self.law, self.key, self.rung)
-        self.batches.append(batch)
-        return batch
 
 
 KEPT = 32  # encoded laws at hand; a bucket holds on to its own anyway

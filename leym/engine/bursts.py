@@ -35,12 +35,16 @@ class Bursts:
         if self._capture is None:
             self._launch(steps)
             return
-        if not self._replays:
-            self._replays = {length: self._capture(partial(self._launch, length)) for length in LENGTHS}
+        self.capture()
         for length in LENGTHS:
             times, steps = divmod(steps, length)
             for _ in range(times):
                 self._replays[length]()
+
+    def capture(self) -> None:
+        """Once, where the device captures; needs all the memory that a burst needs. Raises torch.OutOfMemoryError."""
+        if self._capture and not self._replays:
+            self._replays = {length: self._capture(partial(self._launch, length)) for length in LENGTHS}
 
 
 class CudaGraphs:

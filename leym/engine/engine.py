@@ -15,13 +15,17 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import Any
 
+import torch
+
 from leym.engine.batch import Batch, Slot
 from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.courier import Courier
 from leym.engine.device import pick_device
+from leym.engine.flight import Flights
 from leym.engine.roofline import Ceilings
 from leym.engine.run import BucketKey, Run
-from leym.engine.schedule import Line, makes_room, next_batch, share
+from leym.engine.schedule import Line, makes_room, next_batch
+from leym.engine.stream import Stream
 from leym.engine.totals import Totals
 from leym.engine.warming import Warming
 from leym.laws.bundle import Bundle
@@ -29,11 +33,11 @@ from leym.problems import Problem
 
 log = logging.getLogger(__name__)
 RESIDENT = 16  # buckets kept ready on the device
-REPORT_S = 0.5  # progress of a run is told this often
 
 
 class Engine:
-    """Runs universes on one device. `slots`: how many at once; `on_fatal` is called if the engine thread dies."""
+    """Runs universes on one device. `slots`: how many at once; `ahead`: give the device a burst before the results of
+    the one before are told (None: where it works by itself); `on_fatal` is called if the engine thread dies."""
 
     def __init__(
         self,
@@ -43,10 +47,12 @@ class Engine:
         compile: bool = True,
         checkpoint_s: float = 10.0,
         burst_s: float = 0.05,
+        ahead: bool | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
     ):
         self.slots, self.checkpoint_s, self.burst_s = slots, checkpoint_s, burst_s
         self.device = pick_device(device)
+        self.stream = Stream(self.device)
         self.shelf = LawShelf(self.device, compile=compile)
         self.buckets: dict[BucketKey, Bucket] = {}
         self.totals = Totals()
@@ -58,7 +64,9 @@ class Engine:
         self._changed = Condition()
         self._stopping = False
         self._courier = Courier(4, self._sink_broke)
-        self._warming = Warming(self.shelf, slots, self._wake)
+        ahead = self.device.is_cuda if ahead is None else ahead
+        self._flights = Flights(self.stream, self._courier, self.totals, self, ahead=ahead)
+        self._warming = Warming(self.shelf, slots, self._wake, self._free_idle)
         self._thread = Thread(target=self._main, name="engine", daemon=True)
 
     # --- called from any thread
@@ -129,18 +137,25 @@ class Engine:
 
     def _main(self) -> None:
         try:
+            began = None  # this round with work, or None after one without
             while not self._stopping:
                 with self._changed:
                     self._evict_cancelled()
                     self._unpark()
                     self._admit()
                     batch = next_batch(self._batches())
-                    if batch is None:
+                    if batch is None and not self._flights:
                         self.totals.idle()
                         self._changed.wait(timeout=0.1 if self._warming or self._parked else None)
+                        began = None
                         continue
                     self.totals.idle_since = None
-                self._burst(batch)
+                began = began or monotonic()
+                self._burst(batch) if batch else self._flights.land()
+                now = monotonic()
+                self.totals.busy_s += now - began
+                began = now
+            self._flights.land()
             if self.draining:
                 self._release_all()
         except BaseException as error:
@@ -152,16 +167,21 @@ class Engine:
     def _evict_cancelled(self) -> None:
         if not self._cancelled:
             return
-        for bucket in self.buckets.values():
-            for batch in bucket.batches:
-                for slot in batch.active:
-                    if slot.run.id in self._cancelled:
-                        batch.leave(slot)
-        self._waiting.drop(self._cancelled)
-        self._parked = [run for run in self._parked if run.id not in self._cancelled]
+        self._flights.forget(self._cancelled)
+        self._take_out(self._cancelled)
         for run_id in self._cancelled:
             self._courier.drop(run_id)
         self._cancelled.clear()
+
+    def _take_out(self, run_ids: set[str]) -> None:
+        """Wherever these runs are."""
+        for batch in self._batches():
+            for slot in batch.active:
+                if slot.run.id in run_ids:
+                    slot.over = True
+                    batch.leave(slot)
+        self._waiting.drop(run_ids)
+        self._parked = [run for run in self._parked if run.id not in run_ids]
 
     def _unpark(self) -> None:
         for run in [run for run in self._parked if not self._courier.behind(run.id)]:
@@ -182,26 +202,31 @@ class Engine:
                 self._fail(run, 0, f"the law could not be made ready: {error}")
                 continue
             if free == 0:
-                if not (found := makes_room(self._batches(), run)):
+                if not makes_room(self._batches(), run):
                     return
-                self._swap_out(*found)
-                free += 1
-            self._waiting.remove(entry)
+                self._flights.land()  # so that who is swapped out has nothing under way
+                self._swap_out(run)
+                free = self.slots - sum(bucket.busy for bucket in self.buckets.values())
             bucket = self.buckets.pop(run.bucket, future.result())
             self.buckets[run.bucket] = bucket  # last in the order of use
-            self._seat(run, bucket, entry.level(now))
+            if not free or not (batch := bucket.roomiest()):
+                continue
+            self._waiting.remove(entry)
+            self._seat(run, bucket, batch, entry.level(now))
             self._retire()
             free -= 1
 
-    def _swap_out(self, batch: Batch, slot: Slot) -> None:
-        """Its universe goes on later, bit for bit, from where it is now."""
-        slot.run.start = batch.checkpoint(slot)
+    def _swap_out(self, run: Run) -> None:
+        """Somebody makes room for this run; that universe goes on later, bit for bit, from where it is now."""
+        if not (found := makes_room(self._batches(), run)):
+            return
+        batch, slot = found
+        slot.run.start = batch.checkpoint(slot, self.stream)()
         batch.leave(slot)
         self._waiting.add(slot.run)
         self.totals.swapped_out += 1
 
-    def _seat(self, run: Run, bucket: Bucket, level: int) -> None:
-        batch = bucket.roomiest()
+    def _seat(self, run: Run, bucket: Bucket, batch: Batch, level: int) -> None:
         if not batch.active:  # a batch that comes back to work starts level with the others
             batch.charged_s = min((b.charged_s for b in self._batches() if b.active), default=0.0)
         fresh = run.start is None
@@ -216,51 +241,59 @@ class Engine:
         slot = batch.admit(run, level)
         self._post(run, run.sink.admitted)
         if fresh:
-            self._record(batch, slot)
+            self._flights.record_start(batch, slot)
 
     def _burst(self, batch: Batch) -> None:
-        began, due = monotonic(), share(batch)
-        k, members = batch.burst_length(self.burst_s), len(batch.active)
-        broken = batch.advance(k)
-        batch.charged_s += (monotonic() - began) / due
-        self.totals.count(batch, k, members, self.buckets[batch.key].cost)
-        for slot in broken:
-            self._leave(batch, slot)
-            self._fail(slot.run, slot.step, f"the state is not finite from step {slot.step + 1} on")
-        for slot in batch.active:
-            self._after_burst(batch, slot)
-        self.buckets[batch.key].compact()
-        self.totals.busy_s += monotonic() - began
+        bucket = self.buckets[batch.key]
+        try:
+            self._flights.start(batch, batch.burst_length(self.burst_s), bucket.cost, self.checkpoint_s)
+        except torch.OutOfMemoryError as error:
+            self._out_of_memory(bucket, batch, error)
+        bucket.compact()
 
-    def _after_burst(self, batch: Batch, slot: Slot) -> None:
-        run, now = slot.run, monotonic()
-        self._record(batch, slot)
-        if slot.step >= run.steps:
-            last = batch.checkpoint(slot)
-            self._leave(batch, slot)
-            self._post(run, partial(run.sink.finished, last.step, last.arrays))
-        elif now - slot.checkpointed > self.checkpoint_s:
-            slot.checkpointed = now
-            saved = batch.checkpoint(slot)
-            self._post(run, partial(run.sink.checkpoint, saved.step, saved.arrays))
-        elif self._courier.behind(run.id):
-            run.start = batch.checkpoint(slot)
-            self._leave(batch, slot)
-            self._parked.append(run)
-        elif now - slot.reported > REPORT_S:
-            slot.reported = now
-            self._post(run, partial(run.sink.progress, slot.step))
+    def _out_of_memory(self, bucket: Bucket, lost: Batch, error: torch.OutOfMemoryError) -> None:
+        """Go on with smaller batches. The runs of this one are stepped again from where they were last saved."""
+        self._flights.land()
+        with self._changed:
+            runs = []
+            for batch in bucket.batches:
+                for slot in batch.active:
+                    run = slot.run
+                    run.start = (run.saved or run.start) if batch is lost else batch.checkpoint(slot, self.stream)()
+                    batch.leave(slot)
+                    runs.append(run)
+            del self.buckets[bucket.key]
+            self._warming.forget(bucket.key)
+            freed = self._free_idle()
+            if bucket.rung > 1 and not freed:
+                self._warming.step_down(bucket.key, bucket.rung)
+            for run in runs:
+                if bucket.rung > 1 or freed:
+                    self._waiting.add(run)
+                else:
+                    self._fail(run, max(0, run.recorded), f"{self.device.name} has no memory for one universe: {error}")
 
-    def _record(self, batch: Batch, slot: Slot) -> None:
-        recordings, names = slot.run.due(slot.step)
-        if recordings or names:
-            fields, observables = batch.record(slot)
-            nbytes = sum(array.nbytes for array in fields.values())
-            self._courier.post(slot.run.id, partial(slot.run.sink.frames, slot.step, fields, observables), nbytes)
+    # --- what becomes of slots (`leym.engine.flight.Owner`)
 
-    def _leave(self, batch: Batch, slot: Slot) -> None:
+    def leave(self, batch: Batch, slot: Slot) -> None:
         with self._changed:
             batch.leave(slot)
+
+    def broke(self, slot: Slot, good: int) -> None:
+        with self._changed:
+            self._take_out({slot.run.id})
+        self._fail(slot.run, good, f"the state is not finite from step {good + 1} on")
+
+    def behind(self, slot: Slot) -> None:
+        """Others may have the slot until the sink has taken what is there."""
+        self._flights.land()
+        for batch in self._batches():
+            if any(slot is found for found in batch.active):
+                slot.run.start = batch.checkpoint(slot, self.stream)()
+                self.leave(batch, slot)
+                self._parked.append(slot.run)
+
+    # --- words to sinks
 
     def _fail(self, run: Run, step: int, detail: str) -> None:
         problem = Problem(500, "The run failed", f"job {run.id}: {detail}")
@@ -269,7 +302,7 @@ class Engine:
     def _release_all(self) -> None:
         for batch in self._batches():
             for slot in batch.active:
-                saved = batch.checkpoint(slot)
+                saved = batch.checkpoint(slot, self.stream)()
                 self._post(slot.run, partial(slot.run.sink.checkpoint, saved.step, saved.arrays))
                 self._post(slot.run, slot.run.sink.released)
                 batch.leave(slot)
@@ -287,10 +320,23 @@ class Engine:
 
     def _retire(self) -> None:
         """Let go of the longest idle buckets: their states and weights leave the device."""
-        idle = [key for key, bucket in self.buckets.items() if not bucket.busy]
-        for key in idle[: max(0, len(self.buckets) - RESIDENT)]:
+        self._forget_idle(len(self.buckets) - RESIDENT)
+
+    def _free_idle(self) -> bool:
+        """Whether there was any idle bucket to let go of."""
+        with self._changed:
+            return self._forget_idle(len(self.buckets))
+
+    def _forget_idle(self, most: int) -> bool:
+        idle = [key for key, bucket in self.buckets.items() if not bucket.busy][: max(0, most)]
+        for key in idle:
             del self.buckets[key]
             self._warming.forget(key)
+        if idle:
+            self.stream.free()
+            for bucket in self.buckets.values():
+                bucket.full = False
+        return bool(idle)
 
     def _wake(self) -> None:
         with self._changed:

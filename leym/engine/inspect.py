@@ -83,11 +83,11 @@ def memory_of(law: SleepingLaw, device: Device, grid: tuple[int, int], slots: in
 
 @torch.no_grad()
 def _activations(batch: Batch) -> int:
-    batch.step_(1)  # the first one allocates what libraries keep
+    batch.bursts.advance(1)  # the first one allocates what libraries keep
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    batch.step_(1)
+    batch.bursts.advance(1)
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before
 

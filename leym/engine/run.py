@@ -77,6 +77,8 @@ class Run:
     start: Checkpoint | None = None
     priority: int = 4
     computed_by: dict[str, Any] = field(default_factory=dict, repr=False)  # the engine's, from its slot on
+    recorded: int = -1  # the engine's: the last step told of, for what is stepped twice is told once
+    saved: Checkpoint | None = field(default=None, repr=False)  # the engine's: the last one told of
     _origin: NDArray[np.complex64] | None = field(default=None, repr=False)
 
     @property

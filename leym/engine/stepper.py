@@ -68,12 +68,10 @@ class AwakeLaw:
     def compiled(self) -> bool:
         return self.kernel != "eager"
 
-    def bursts(
-        self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
-    ) -> Callable[[int], None]:
-        """A call that makes so many steps of these tensors, in place, shapes as `make_step_` has them."""
+    def bursts(self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor) -> Bursts:
+        """Steps of these tensors, in place, shapes as `make_step_` has them."""
         launch = partial(self._launch, state, memory, gamma, seed, clock, good)
-        return Bursts(launch, self._capture if self.compiled else None).advance
+        return Bursts(launch, self._capture if self.compiled else None)
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one universe's memory; (0,) for a law without."""

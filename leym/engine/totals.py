@@ -13,7 +13,8 @@ from leym.engine.roofline import Ceilings, Cost
 @dataclass
 class Totals:
     """lane_steps counts empty slots too, so occupancy = slot_steps / lane_steps. flops, bytes: of the universes' steps
-    (`leym.engine.roofline`); ceiling_s: seconds that these FLOP would take at the ceiling of their operand dtype.
+    (`leym.engine.roofline`); ceiling_s: seconds that these FLOP would take at the ceiling of their operand dtype;
+    busy_s: seconds with universes in slots; stepping_s: those in which the device stepped them.
     """
 
     ceilings: Ceilings | None = None
@@ -22,14 +23,16 @@ class Totals:
     lane_steps: int = 0
     swapped_out: int = 0
     busy_s: float = 0.0
+    stepping_s: float = 0.0
     flops: float = 0.0
     bytes: float = 0.0
     ceiling_s: float = 0.0
     started: float = field(default_factory=monotonic)
     idle_since: float | None = field(default_factory=monotonic)
 
-    def count(self, batch: Batch, k: int, members: int, cost: Cost) -> None:
-        """k steps of a batch with so many universes in it."""
+    def count(self, batch: Batch, k: int, members: int, cost: Cost, seconds: float) -> None:
+        """k steps of a batch with so many universes in it, which took the device so long."""
+        self.stepping_s += seconds
         cell_steps = k * members * batch.grid[0] * batch.grid[1]
         self.cell_steps += cell_steps
         self.slot_steps += k * members
@@ -44,9 +47,10 @@ class Totals:
             self.idle_since = monotonic()
 
     def info(self) -> dict[str, Any]:
-        names = ("cell_steps", "slot_steps", "lane_steps", "swapped_out", "busy_s")
+        names = ("cell_steps", "slot_steps", "lane_steps", "swapped_out", "busy_s", "stepping_s")
         idle_s = 0.0 if self.idle_since is None else monotonic() - self.idle_since
-        return {name: getattr(self, name) for name in names} | {"idle_s": idle_s, "roofline": self.roofline()}
+        found = {name: getattr(self, name) for name in names} | {"idle_s": idle_s, "roofline": self.roofline()}
+        return found | {"idle_share": max(0.0, 1 - self.stepping_s / self.busy_s) if self.busy_s else 0.0}
 
     def roofline(self) -> dict[str, float]:
         """While the engine was busy: FLOP/s and bytes/s, and their shares of the ceilings if these were measured."""

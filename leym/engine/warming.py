@@ -9,7 +9,7 @@ from threading import Lock, Thread
 
 import torch
 
-from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.bucket import Bucket, LawShelf, rung_for
 from leym.engine.run import BucketKey
 from leym.laws.bundle import Bundle
 
@@ -17,11 +17,15 @@ log = logging.getLogger(__name__)
 
 
 class Warming:
-    """`on_ready` is called, from another thread, when any bucket is ready or cannot be made so."""
+    """`on_ready` is called, from another thread, when any bucket is ready or cannot be made so; `make_room` when there
+    is no memory, and says whether it freed any."""
 
-    def __init__(self, shelf: LawShelf, slots: int, on_ready: Callable[[], None]):
-        self._shelf, self._slots, self._on_ready = shelf, slots, on_ready
+    def __init__(
+        self, shelf: LawShelf, slots: int, on_ready: Callable[[], None], make_room: Callable[[], bool] = lambda: False
+    ):
+        self._shelf, self._slots, self._on_ready, self._make_room = shelf, slots, on_ready, make_room
         self._futures: dict[BucketKey, Future[Bucket]] = {}
+        self._rungs: dict[BucketKey, int] = {}
         self._lock, self._one_at_a_time = Lock(), Lock()
 
     def bucket(self, key: BucketKey, law: Bundle) -> Future[Bucket]:
@@ -44,11 +48,31 @@ class Warming:
     def _make(self, key: BucketKey, law: Bundle, future: Future[Bucket]) -> None:
         try:
             with self._one_at_a_time, torch.no_grad():
-                bucket = Bucket(key, self._shelf.awake(law, key.precision), self._slots)
-                bucket.warm()
+                bucket = self._made(key, law)
         except Exception as error:
             log.exception("bucket %s could not be made ready", key)
             future.set_exception(error)
         else:
             future.set_result(bucket)
         self._on_ready()
+
+    def step_down(self, key: BucketKey, rung: int) -> None:
+        """The bucket is made anew when it is next wanted, with batches of fewer than `rung` slots."""
+        reason = f"{key.precision} {key.grid[0]}x{key.grid[1]}: no memory for batches of {rung}; now of {rung // 2}"
+        log.error("degraded: %s", reason)
+        self._shelf.degraded.append(reason)
+        self._rungs[key] = rung // 2
+
+    def _made(self, key: BucketKey, law: Bundle) -> Bucket:
+        while True:
+            rung = self._rungs.get(key) or rung_for(key.grid, self._slots, self._shelf.device.torch.type)
+            try:
+                bucket = Bucket(key, self._shelf.awake(law, key.precision), rung)
+                bucket.warm()
+                return bucket
+            except torch.OutOfMemoryError:
+                if self._make_room():
+                    continue
+                if rung == 1:
+                    raise
+                self.step_down(key, rung)
