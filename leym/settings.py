@@ -61,11 +61,21 @@ class Settings(BaseSettings):
     )
     rate: str = Field("", description="requests of one caller, e.g. `100/second;5000/hour`; empty: no bound")
     queue: str = Field("leym", description="name of the Celery queue")
+    rungs: str = Field(
+        "", description="slots per batch as measured by `leym bench --rungs`; empty: rungs.json in the data folder"
+    )
+    ship_compiled: bool = Field(
+        False, description="1: workers of a kind share what they have compiled through the store, which is code"
+    )
     warm: str = Field("", description="buckets ready before a worker is: law/precision/HxW, separated by commas")
 
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite:///{self.data.absolute() / 'jobs.sqlite'}"
+
+    @property
+    def ladder(self) -> Path:
+        return Path(self.rungs) if self.rungs else self.data.absolute() / "rungs.json"
 
     @property
     def store(self) -> str:

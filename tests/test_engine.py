@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from leym.engine.bucket import rung_for
 from leym.engine.compiled import compile_step, make_step_
 from leym.engine.engine import Engine
+from leym.engine.ladder import rung_for
 from leym.engine.run import Checkpoint, Run
 from leym.spec import ComplexNoise, Observe, Recording
 from tests.laws import FORMS, deviation, oracle, random_law

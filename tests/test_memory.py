@@ -78,7 +78,7 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
 
 
 def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("leym.engine.warming.rung_for", lambda *_: 2)
+    monkeypatch.setattr("leym.engine.ladder.rung_for", lambda *_: 2)
     make, made = Batch.__init__, []
 
     def one_only(self, *arguments):

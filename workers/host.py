@@ -22,18 +22,28 @@ from leym.jobs.table import JobTable, open_table
 from leym.laws.registry import Registry, default_registry, registry_of
 from leym.problems import Problem
 from leym.settings import Settings
-from workers import prepare
+from workers import prepare, shipping
 from workers.collector import Collector
 from workers.credit import Credit
 from workers.held import Held, Place
 from workers.judgement import Judgement
 from workers.quarantine import Quarantine
+from workers.readiness import make_ready
 from workers.reaper import Reaper
+from workers.shipping import Shipping
 from workers.sink import JobSink
 
 log = logging.getLogger(__name__)
 
-INFO = ("slot_steps", "lane_steps", "busy_s", "swapped_out", "roofline", "idle_share", "degraded")  # of the engine, for a heartbeat
+INFO = (
+    "slot_steps",
+    "lane_steps",
+    "busy_s",
+    "swapped_out",
+    "roofline",
+    "idle_share",
+    "degraded",
+)  # of the engine, for a heartbeat
 FATAL = 70  # exit code after the engine thread died: a broken device context stays broken
 
 
@@ -67,6 +77,8 @@ class Host:
         self.credit = Credit(settings)
         self.reaper = Reaper(table, events, settings, name)
         self.collector = Collector(table, store, settings)
+        compiled = shipping.folder() if settings.ship_compiled else None
+        self.shipping = Shipping(store, compiled, shipping.kind(engine.device.kind)) if compiled else None
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._started_at = time.time()
@@ -77,7 +89,11 @@ class Host:
     @classmethod
     def open(cls, settings: Settings, name: str, announce: Callable[[str], None]) -> Host:
         engine = Engine(
-            settings.slots, compile=settings.compile, checkpoint_s=settings.checkpoint_s, on_fatal=_end_the_process
+            settings.slots,
+            compile=settings.compile,
+            checkpoint_s=settings.checkpoint_s,
+            rungs=settings.ladder,
+            on_fatal=_end_the_process,
         )
         return cls(
             settings,
@@ -91,11 +107,10 @@ class Host:
         )
 
     def start(self) -> None:
-        """Returns when jobs can be served: laws named in LEYM_WARM are loaded and compiled by then."""
+        """Returns when jobs can be served: laws named in LEYM_WARM are loaded and compiled by then, and those in use
+        unless that takes long."""
         self._heart.start()
-        self.engine.measure_ceilings()
-        for law, precision, grid in prepare.buckets_to_warm(self.settings.warm, self.laws):
-            self.engine.warm(law, precision, grid)
+        make_ready(self.engine, self.settings, self.table, self.laws, self.shipping)
         self.engine.start()
         self.reaper.start()
         self.collector.start()
@@ -170,6 +185,8 @@ class Host:
             sink.released()
         self.reaper.stop()
         self.collector.stop()
+        if self.shipping:
+            self.shipping.stop()
         self._stopped.set()
         if self._heart.is_alive():
             self._heart.join()

@@ -15,8 +15,7 @@ from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.frames.writer import FrameWriter
-from leym.laws.bundle import Bundle
-from leym.laws.registry import Registry, resolve_precision
+from leym.laws.registry import Registry
 from leym.problems import Problem
 from leym.spec import FromJob, JobSpec, Upload
 from workers.sink import JobSink
@@ -89,17 +88,3 @@ def _stored_state(sink: JobSink, initial: FromJob | Upload) -> NDArray[np.comple
         raise Problem(422, "No such state", detail, errors=[{"pointer": "/initial/step", "detail": detail}])
     state: NDArray[Any] = frames[0]
     return state
-
-
-def buckets_to_warm(wanted: str, laws: Registry) -> list[tuple[Bundle, str, tuple[int, int]]]:
-    """Of LEYM_WARM: `law/precision/HxW`, separated by commas. Raises Problem 422."""
-    found = []
-    for entry in filter(None, (part.strip() for part in wanted.split(","))):
-        try:
-            law, precision, grid = entry.split("/")
-            height, width = map(int, grid.split("x"))
-        except ValueError as error:
-            raise Problem(422, "Invalid setting", f"LEYM_WARM = {entry!r}: expected law/precision/HxW") from error
-        bundle = laws.resolve(law)
-        found.append((bundle, resolve_precision(bundle, precision), (height, width)))
-    return found

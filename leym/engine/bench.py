@@ -1,6 +1,7 @@
 """How fast this machine runs a law, and how far that is from what the machine can do.
 
     leym bench [LAW] [--precision nf4] [--grid 64 64] [--slots 8] [--seconds 6] [--json]
+    leym bench [LAW] --rungs [--keep]              batches of which size; --keep: workers go by it from now on
 
 Every slot is taken by a run of equal length and nothing is recorded. The ceilings are measured before and after, and
 the higher counts: a figure is no better for a moment in which the machine was busy with something else.
@@ -11,16 +12,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from threading import Event
 from time import perf_counter
 from typing import Any
 
+from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.device import pick_device
 from leym.engine.engine import Engine
-from leym.engine.roofline import Ceilings
+from leym.engine.ladder import Ladder, choose
+from leym.engine.roofline import Ceilings, calls_per_s
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle
 from leym.laws.registry import default_registry, resolve_precision
 from leym.problems import Problem
+from leym.settings import settings
 from leym.spec import ComplexNoise
 
 
@@ -95,6 +101,31 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
     }
 
 
+def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> dict[int, float]:
+    """Cell-steps/s of a full batch by its rung, each the best of three rounds over all of them."""
+    device = pick_device()
+    shelf = LawShelf(device, compile=True)
+    key = BucketKey(law.digest, precision, grid)
+    best = {2**i: 0.0 for i in range(slots.bit_length())}
+    buckets = {rung: Bucket(key, shelf.awake(law, precision), rung) for rung in best}
+    for bucket in buckets.values():
+        bucket.warm()
+        for i in range(bucket.rung):
+            bucket.batches[0].admit(Run(str(i), law, precision, grid, 10**9, 0.01, i, ComplexNoise(), Countdown()))
+    each = seconds / len(best) / 3
+    for _ in range(3):
+        for rung, bucket in buckets.items():
+            bursts_per_s = calls_per_s(partial(bucket.batches[0].bursts.advance, 8), device, each)
+            best[rung] = max(best[rung], bursts_per_s * 8 * rung * grid[0] * grid[1])
+    return best
+
+
+def show_rungs(speeds: dict[int, float], chosen: int) -> None:
+    print(f"{'rung':>6} {'cell-steps/s':>16}")
+    for rung, speed in speeds.items():
+        print(f"{rung:>6} {speed:>16,.0f}{'  chosen' if rung == chosen else ''}")
+
+
 def show(found: dict[str, Any]) -> None:
     height, width = found["grid"]
     ceilings = found["ceilings"]
@@ -116,10 +147,19 @@ def main() -> None:
     options.add_argument("--slots", type=int, default=8)
     options.add_argument("--seconds", type=float, default=6.0)
     options.add_argument("--json", action="store_true")
+    options.add_argument("--rungs", action="store_true", help="measure full batches of 1, 2, 4, ... slots")
+    options.add_argument("--keep", action="store_true", help="with --rungs: workers of this kind go by what was found")
     chosen = options.parse_args()
     try:
         law = default_registry().resolve(chosen.law)
         precision = resolve_precision(law, chosen.precision)
+        if chosen.rungs:
+            speeds = rungs(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
+            rung = choose(speeds)
+            print(json.dumps({"rung": rung, "cell_steps_per_s": speeds})) if chosen.json else show_rungs(speeds, rung)
+            if chosen.keep:
+                Ladder(pick_device(), settings().ladder).keep(law.manifest, precision, tuple(chosen.grid), rung)
+            return
         found = bench(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
     except Problem as problem:
         sys.exit(f"leym: {problem.detail}")

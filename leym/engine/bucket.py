@@ -20,21 +20,6 @@ from leym.precision.policy import SleepingLaw, put_to_sleep
 
 log = logging.getLogger(__name__)
 
-# Cells that one call of the step should have, so that the device is busy and little is wasted on empty slots.
-CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}
-
-
-def rung_for(grid: tuple[int, int], slots: int, device_type: str) -> int:
-    """Slots per batch.
-
-    The power of two that fills a call, at most `slots`. One rung per bucket, because bits depend on it.
-    """
-    cells = CELLS_PER_CALL.get(device_type, CELLS_PER_CALL["cpu"])
-    rung = 1
-    while rung * 2 <= slots and rung * 2 * grid[0] * grid[1] <= cells:
-        rung *= 2
-    return rung
-
 
 class Bucket:
     """The batches of one bucket. They grow with the runs and shrink by compaction; all have the same rung."""

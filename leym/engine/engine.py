@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from threading import Condition, Thread
 from time import monotonic
 from typing import Any
@@ -22,6 +23,7 @@ from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.courier import Courier
 from leym.engine.device import pick_device
 from leym.engine.flight import Flights
+from leym.engine.ladder import Ladder
 from leym.engine.roofline import Ceilings
 from leym.engine.run import BucketKey, Run
 from leym.engine.schedule import Line, makes_room, next_batch
@@ -37,7 +39,8 @@ RESIDENT = 16  # buckets kept ready on the device
 
 class Engine:
     """Runs universes on one device. `slots`: how many at once; `ahead`: give the device a burst before the results of
-    the one before are told (None: where it works by itself); `on_fatal` is called if the engine thread dies."""
+    the one before are told (None: where it works by itself); `rungs`: the ladder's file; `on_fatal` is called if the
+    engine thread dies."""
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Engine:
         checkpoint_s: float = 10.0,
         burst_s: float = 0.05,
         ahead: bool | None = None,
+        rungs: Path | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
     ):
         self.slots, self.checkpoint_s, self.burst_s = slots, checkpoint_s, burst_s
@@ -66,7 +70,7 @@ class Engine:
         self._courier = Courier(4, self._sink_broke)
         ahead = self.device.is_cuda if ahead is None else ahead
         self._flights = Flights(self.stream, self._courier, self.totals, self, ahead=ahead)
-        self._warming = Warming(self.shelf, slots, self._wake, self._free_idle)
+        self._warming = Warming(self.shelf, Ladder(self.device, rungs), slots, self._wake, self._free_idle)
         self._thread = Thread(target=self._main, name="engine", daemon=True)
 
     # --- called from any thread
@@ -78,10 +82,11 @@ class Engine:
         """So that `info` can say which share of the device the engine uses; before `start`, takes half a second."""
         self.totals.ceilings = Ceilings.measure(self.device)
 
-    def warm(self, law: Bundle, precision: str, grid: tuple[int, int]) -> None:
-        """Load and compile a bucket before its first run; blocks until it is ready."""
+    def warm(self, law: Bundle, precision: str, grid: tuple[int, int], wait_s: float | None = None) -> None:
+        """Load and compile a bucket before its first run; blocks until it is ready, or, going on behind, TimeoutError
+        is raised."""
         key = BucketKey(law.digest, precision, grid)
-        bucket = self._warming.bucket(key, law).result()
+        bucket = self._warming.bucket(key, law).result(wait_s)
         with self._changed:
             self.buckets.setdefault(key, bucket)
 

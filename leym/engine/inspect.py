@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from leym.engine.batch import Batch
-from leym.engine.bucket import rung_for
 from leym.engine.courier import LIMIT
 from leym.engine.device import Device, pick_device
+from leym.engine.ladder import Ladder
 from leym.engine.run import BucketKey
 from leym.engine.stepper import AwakeLaw
 from leym.laws.bundle import Bundle
@@ -26,6 +26,7 @@ from leym.laws.network import load_weights
 from leym.laws.registry import default_registry, resolve_precision
 from leym.precision.policy import SleepingLaw, put_to_sleep
 from leym.problems import Problem
+from leym.settings import settings
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def layers_of(law: SleepingLaw, weights: dict[str, torch.Tensor], operands: torc
 def memory_of(law: SleepingLaw, device: Device, grid: tuple[int, int], slots: int) -> Memory:
     """Of a bucket with all `slots` taken. On CUDA a step is run to measure its activations."""
     awake = AwakeLaw(law, device, on_degraded=lambda _: None)
-    rung = rung_for(grid, slots, device.torch.type)
+    rung = Ladder(device, settings().ladder).rung(law.bundle.manifest, law.precision, grid, slots)
     batch = Batch(awake, BucketKey(law.bundle.digest, law.precision, grid), rung)
     each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.memory))
     return Memory(

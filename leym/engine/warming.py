@@ -9,7 +9,8 @@ from threading import Lock, Thread
 
 import torch
 
-from leym.engine.bucket import Bucket, LawShelf, rung_for
+from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.ladder import Ladder
 from leym.engine.run import BucketKey
 from leym.laws.bundle import Bundle
 
@@ -21,9 +22,15 @@ class Warming:
     is no memory, and says whether it freed any."""
 
     def __init__(
-        self, shelf: LawShelf, slots: int, on_ready: Callable[[], None], make_room: Callable[[], bool] = lambda: False
+        self,
+        shelf: LawShelf,
+        ladder: Ladder,
+        slots: int,
+        on_ready: Callable[[], None],
+        make_room: Callable[[], bool] = lambda: False,
     ):
-        self._shelf, self._slots, self._on_ready, self._make_room = shelf, slots, on_ready, make_room
+        self._shelf, self._ladder, self._slots = shelf, ladder, slots
+        self._on_ready, self._make_room = on_ready, make_room
         self._futures: dict[BucketKey, Future[Bucket]] = {}
         self._rungs: dict[BucketKey, int] = {}
         self._lock, self._one_at_a_time = Lock(), Lock()
@@ -65,7 +72,7 @@ class Warming:
 
     def _made(self, key: BucketKey, law: Bundle) -> Bucket:
         while True:
-            rung = self._rungs.get(key) or rung_for(key.grid, self._slots, self._shelf.device.torch.type)
+            rung = self._rungs.get(key) or self._ladder.rung(law.manifest, key.precision, key.grid, self._slots)
             try:
                 bucket = Bucket(key, self._shelf.awake(law, key.precision), rung)
                 bucket.warm()
