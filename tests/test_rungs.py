@@ -10,6 +10,8 @@ import sys
 import pytest
 import torch
 
+from leym.engine.bench import rungs
+from leym.engine.bursts import Bursts
 from leym.engine.device import Device
 from leym.engine.ladder import Ladder, choose
 from leym.problems import Problem
@@ -53,11 +55,27 @@ def test_an_engine_goes_by_it(engines, tmp_path):  # noqa: F811
     law = random_law(tmp_path / "law", "MLP")
     engine = engines(slots=8)
     Ladder(engine.device, tmp_path / "rungs.json").keep(law.manifest, "nf4", (16, 16), 2)
-    for rungs, expected in ((None, 8), (tmp_path / "rungs.json", 2)):
-        engine, run = engines(slots=8, rungs=rungs), a_run(law, steps=3)
+    for file, expected in ((None, 8), (tmp_path / "rungs.json", 2)):
+        engine, run = engines(slots=8, rungs=file), a_run(law, steps=3)
         engine.submit(run)
         run.sink.wait()
         assert engine.attributes(run)["rung"] == expected
+
+
+def test_which_rungs_give_equal_bits_is_measured(tmp_path, monkeypatch):
+    law = random_law(tmp_path / "law", "MLP")
+    found = rungs(law, "fp32", (8, 8), 4, 0.05)
+    assert [one.bits for one in found] == ["A", "A", "A"], "the fused kernel does not know its batch"
+    advance = Bursts.advance
+
+    def by_the_batch(self, steps):
+        advance(self, steps)
+        state = self._launch.args[0]
+        if len(state) == 2:
+            state[0, 0, 0, 0] += 2**-20
+
+    monkeypatch.setattr(Bursts, "advance", by_the_batch)
+    assert [one.bits for one in rungs(law, "fp32", (8, 8), 4, 0.05)] == ["A", "B", "A"]
 
 
 def test_it_is_measured_and_kept_by_the_command(tmp_path):
@@ -67,7 +85,9 @@ def test_it_is_measured_and_kept_by_the_command(tmp_path):
     done = subprocess.run([*command, *sizes], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert list(found["cell_steps_per_s"]) == ["1", "2", "4"] and min(found["cell_steps_per_s"].values()) > 0
+    rows = found["rungs"]
+    assert [one["slots"] for one in rows] == [1, 2, 4] and min(one["cell_steps_per_s"] for one in rows) > 0
+    assert rows[0]["bits"] == "A"
     [[name, rung]] = [
         pair for kind in json.loads((tmp_path / "rungs.json").read_text()).values() for pair in kind.items()
     ]

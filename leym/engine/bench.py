@@ -12,10 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict, dataclass
 from functools import partial
+from hashlib import sha256
+from string import ascii_uppercase
 from threading import Event
 from time import perf_counter
 from typing import Any
+
+import torch
 
 from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.device import pick_device
@@ -28,6 +33,8 @@ from leym.laws.registry import default_registry, resolve_precision
 from leym.problems import Problem
 from leym.settings import settings
 from leym.spec import ComplexNoise
+
+BITS_AFTER = 50  # steps
 
 
 class Countdown:
@@ -101,29 +108,46 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
     }
 
 
-def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> dict[int, float]:
-    """Cell-steps/s of a full batch by its rung, each the best of three rounds over all of them."""
+@dataclass
+class Rung:
+    """Full batches of so many slots. bits: of one universe after BITS_AFTER steps in such a batch; equal letters, equal
+    bits."""
+
+    slots: int
+    bits: str
+    cell_steps_per_s: float = 0.0
+
+
+@torch.no_grad()
+def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> list[Rung]:
+    """Every power of two up to `slots`; speeds are the best of three rounds over all of them."""
     device = pick_device()
-    shelf = LawShelf(device, compile=True)
-    key = BucketKey(law.digest, precision, grid)
-    best = {2**i: 0.0 for i in range(slots.bit_length())}
-    buckets = {rung: Bucket(key, shelf.awake(law, precision), rung) for rung in best}
-    for bucket in buckets.values():
+    shelf, key = LawShelf(device, compile=True), BucketKey(law.digest, precision, grid)
+    batches, letters, found = [], dict[bytes, str](), []
+    for rung in (2**i for i in range(slots.bit_length())):
+        bucket = Bucket(key, shelf.awake(law, precision), rung)
         bucket.warm()
-        for i in range(bucket.rung):
-            bucket.batches[0].admit(Run(str(i), law, precision, grid, 10**9, 0.01, i, ComplexNoise(), Countdown()))
-    each = seconds / len(best) / 3
+        [batch] = bucket.batches
+        for i in range(rung):
+            batch.admit(Run(str(i), law, precision, grid, 10**9, 0.01, i, ComplexNoise(), Countdown()))
+        batch.bursts.advance(BITS_AFTER)
+        digest = sha256(batch.state[0].contiguous().cpu().numpy().tobytes()).digest()
+        letters.setdefault(digest, ascii_uppercase[len(letters)])
+        batches.append(batch)
+        found.append(Rung(rung, letters[digest]))
     for _ in range(3):
-        for rung, bucket in buckets.items():
-            bursts_per_s = calls_per_s(partial(bucket.batches[0].bursts.advance, 8), device, each)
-            best[rung] = max(best[rung], bursts_per_s * 8 * rung * grid[0] * grid[1])
-    return best
+        for one, batch in zip(found, batches, strict=True):
+            bursts_per_s = calls_per_s(partial(batch.bursts.advance, 8), device, seconds / len(found) / 3)
+            one.cell_steps_per_s = max(one.cell_steps_per_s, bursts_per_s * 8 * one.slots * grid[0] * grid[1])
+    return found
 
 
-def show_rungs(speeds: dict[int, float], chosen: int) -> None:
-    print(f"{'rung':>6} {'cell-steps/s':>16}")
-    for rung, speed in speeds.items():
-        print(f"{rung:>6} {speed:>16,.0f}{'  chosen' if rung == chosen else ''}")
+def show_rungs(found: list[Rung], chosen: int) -> None:
+    print(f"{'rung':>6} {'cell-steps/s':>16}  bits")
+    for one in found:
+        print(
+            f"{one.slots:>6} {one.cell_steps_per_s:>16,.0f}  {one.bits}{'     chosen' if one.slots == chosen else ''}"
+        )
 
 
 def show(found: dict[str, Any]) -> None:
@@ -154,9 +178,12 @@ def main() -> None:
         law = default_registry().resolve(chosen.law)
         precision = resolve_precision(law, chosen.precision)
         if chosen.rungs:
-            speeds = rungs(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
-            rung = choose(speeds)
-            print(json.dumps({"rung": rung, "cell_steps_per_s": speeds})) if chosen.json else show_rungs(speeds, rung)
+            rows = rungs(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
+            rung = choose({one.slots: one.cell_steps_per_s for one in rows})
+            if chosen.json:
+                print(json.dumps({"rung": rung, "rungs": [asdict(one) for one in rows]}))
+            else:
+                show_rungs(rows, rung)
             if chosen.keep:
                 Ladder(pick_device(), settings().ladder).keep(law.manifest, precision, tuple(chosen.grid), rung)
             return
