@@ -91,6 +91,7 @@ class Engine:
             self.buckets.setdefault(key, bucket)
 
     def submit(self, run: Run) -> None:
+        run.origin  # noqa: B018 -- drawn here, so that the engine thread need not
         with self._changed:
             self._waiting.add(run)
             self._changed.notify_all()
