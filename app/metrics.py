@@ -148,6 +148,13 @@ class TableCollector:
                 if (share := worker.info.get("roofline", {}).get(f"{ceiling}_share")) is not None:
                     roofline.add_metric([worker.name, ceiling], share)
         yield roofline
+        ready = GaugeMetricFamily(
+            "leym_worker_ready_seconds", "From the start of the worker's process until it served.", labels=["worker"]
+        )
+        for worker in workers:
+            if seconds := worker.info.get("ready_s"):
+                ready.add_metric([worker.name], seconds)
+        yield ready
         idle = GaugeMetricFamily(
             "leym_worker_engine_idle_ratio",
             "Of the time with universes in slots: the share in which none was stepped.",

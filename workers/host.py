@@ -27,6 +27,7 @@ from workers.collector import Collector
 from workers.credit import Credit
 from workers.held import Held, Place
 from workers.judgement import Judgement
+from workers.processes import age_s
 from workers.quarantine import Quarantine
 from workers.readiness import make_ready
 from workers.reaper import Reaper
@@ -82,7 +83,7 @@ class Host:
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._started_at = time.time()
-        self._state = "starting"
+        self._state, self._ready_s = "starting", 0.0
         self._stopped = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heart", daemon=True)
 
@@ -114,7 +115,8 @@ class Host:
         self.engine.start()
         self.reaper.start()
         self.collector.start()
-        self._state = "ready"
+        self._state, self._ready_s = "ready", age_s()
+        log.info("ready after %.1f s", self._ready_s)
         self._report()
 
     def draining(self) -> bool:
@@ -280,7 +282,7 @@ class Host:
                 cell_steps_per_s=info["cell_steps"] / busy_s if busy_s else 0.0,
                 idle_since=time.time() - info["idle_s"] if info["idle_s"] and not self._held else None,
                 started_at=self._started_at,
-                info={key: info[key] for key in INFO},
+                info={key: info[key] for key in INFO} | {"ready_s": round(self._ready_s, 2)},
             )
         )
 

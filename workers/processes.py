@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 HOME = Path(__file__).parents[1]  # gunicorn and Celery look for `app` and `workers` in the current folder first
+_IMPORTED = time.time()
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
@@ -71,3 +73,12 @@ def _end_with_parent() -> None:
     """Also when the supervisor is killed. Linux only; elsewhere leases and the next start clean up."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def age_s() -> float:
+    """Seconds since this process began; where the system does not say, since it came to this module."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return time.time() - _IMPORTED
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,66 @@
+"""Every law on every grid at every batch: cell-steps/s of full batches, and their share of the machine.
+
+    python -m benchmarks.grids [--quick] [--json] [--precision nf4]
+
+The step alone, in bursts, nothing recorded; the best of three rounds over all batches of a law and grid, so that a
+moment in which the machine was busy hits none of them alone. Beside it the eager float32 loop at batch 1 on the grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.common import LAWS, Machine, eager_loop, make_law, rate, table
+from leym.engine.bench import rungs
+from leym.engine.device import pick_device
+from leym.engine.roofline import cost_of
+from leym.laws.bundle import Bundle
+from leym.laws.network import empty_network, load_weights
+
+SIDES, BATCHES = (64, 128, 256, 512), (1, 2, 4, 8)
+MOST_CELLS = 512 * 512 * 4
+
+
+def of_law(
+    law: Bundle, precision: str, sides: tuple[int, ...], seconds: float, machine: Machine
+) -> list[dict[str, Any]]:
+    network = empty_network(law.manifest)
+    network.load_state_dict(load_weights(law), strict=True, assign=True)
+    folded = getattr(network, "folded", None)
+    network = folded() if folded else network
+    rows = []
+    for side in sides:
+        grid, slots = (side, side), min(BATCHES[-1], MOST_CELLS // side**2)
+        eager = side**2 * rate(eager_loop(law, grid), seconds=seconds)
+        for found in rungs(law, precision, grid, slots, seconds * slots.bit_length()):
+            speed, flops = found.cell_steps_per_s, cost_of(network, law.manifest, grid, found.slots).flops
+            row = {"law": law.name, "grid": side, "batch": found.slots, "cell_steps_per_s": speed}
+            row |= {"vs_eager": speed / eager, "gemm_share": speed * flops / machine.bf16_gemm}
+            rows.append(row | {"operand_gemm_share": speed * flops / machine.operand_gemm, "bits": found.bits})
+    return rows
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="64x64 and 128x128, half a second each")
+    options.add_argument("--json", action="store_true")
+    options.add_argument("--precision", default="nf4")
+    chosen = options.parse_args()
+    sides, seconds = (SIDES[:2], 0.5) if chosen.quick else (SIDES, 1.5)
+    machine, rows = Machine.measure(), []
+    with TemporaryDirectory() as folder:
+        for name in LAWS:
+            rows += of_law(make_law(name, Path(folder)), chosen.precision, sides, seconds, machine)
+    if chosen.json:
+        print(json.dumps({"rows": rows, "machine": machine.as_dict()}))
+        return
+    print(f"{machine.as_dict()}\n{chosen.precision}, {pick_device().kind}\n")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
