@@ -38,8 +38,10 @@ audit: ## known vulnerabilities in the pinned dependencies; needs a network
 up: setup ## API, broker, workers and Flower on this machine, until Ctrl-C
 	$(BIN)/leym up
 
-bench: setup ## the engine's numbers beside an eager baseline of the same run
-	$(BIN)/python -m benchmarks.engine --quick
+BENCH_ARGS ?= --quick
+bench: setup ## engine, laws by grids, service, LitServe and JAX beside it, cold starts; BENCH_ARGS= for the long form
+	$(BIN)/python -m pip install -qq '.[bench]' --constraint constraints.txt || echo "without LitServe and JAX: their arms say so" >&2
+	$(BIN)/python -m benchmarks.everything $(BENCH_ARGS)
 
 CHAOS_FAULTS ?= 60
 chaos: setup ## faults by the hundred against both databases and both stores; the tables of docs/reliability.md
