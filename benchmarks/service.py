@@ -106,7 +106,7 @@ class Bench:
                     batch.leave(slot)
         took = perf_counter() - began
         done, offered = sum(lengths), sum(max(group) * self.slots for group in groups)
-        return {"cell_steps_per_s": done * GRID[0] * GRID[1] / took, "occupancy": done / offered}
+        return {"cell_steps_per_s": done * GRID[0] * GRID[1] / took, "occupancy": done / offered, "idle": 0.0}
 
     def continuous(self, lengths: list[int], record: tuple[Recording, ...] = ()) -> dict[str, float]:
         engine = self.engine(self.slots)
@@ -127,12 +127,11 @@ class Bench:
             engine.cancel(run.id)
         while engine.info()["busy"]:
             sleep(0.02)
-        done, offered = (after[key] - before[key] for key in ("slot_steps", "lane_steps"))
-        return {"cell_steps_per_s": (after["cell_steps"] - before["cell_steps"]) / took, "occupancy": done / offered}
+        return {"cell_steps_per_s": (after["cell_steps"] - before["cell_steps"]) / took} | shares(before, after)
 
     def eager(self, seconds: float) -> dict[str, float]:
         steps_per_s = rate(eager_loop(self.law, GRID), seconds=seconds)
-        return {"cell_steps_per_s": GRID[0] * GRID[1] * steps_per_s, "occupancy": 1.0}
+        return {"cell_steps_per_s": GRID[0] * GRID[1] * steps_per_s, "occupancy": 1.0, "idle": 0.0}
 
     def service(self, lengths: list[int]) -> dict[str, float]:
         os.environ["LEYM_SLOTS"] = str(self.slots)
@@ -151,8 +150,8 @@ class Bench:
             seen = last["updated_at"]
             last = self._heartbeat(client, lambda w, seen=seen: w["updated_at"] != seen)
         took = _seconds(last["updated_at"]) - _seconds(first["updated_at"])
-        done, offered = (last["info"][key] - first["info"][key] for key in ("slot_steps", "lane_steps"))
-        return {"cell_steps_per_s": (last["cell_steps"] - first["cell_steps"]) / took, "occupancy": done / offered}
+        rate = (last["cell_steps"] - first["cell_steps"]) / took
+        return {"cell_steps_per_s": rate} | shares(first["info"], last["info"])
 
     def _heartbeat(self, client: Client, wanted: Any) -> dict[str, Any]:
         while True:
@@ -160,6 +159,14 @@ class Bench:
                 if wanted(worker):
                     return dict(worker)
             sleep(0.1)
+
+
+def shares(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
+    """occupancy: steps of jobs over steps of slots; idle: of the engine's busy time, in which nothing was stepped."""
+    done, offered, busy, stepping = (
+        after[key] - before[key] for key in ("slot_steps", "lane_steps", "busy_s", "stepping_s")
+    )
+    return {"occupancy": done / offered, "idle": 1 - stepping / busy}
 
 
 def best(measure: Callable[[], dict[str, float]], spells: int) -> dict[str, float]:
