@@ -15,6 +15,8 @@ fails is written down with its error, and the others go on.
     bursts        K = 1, 8, 32 steps per graph, and no graph
     memory        peak per precision
     rungs         which rungs give the same bits, per precision
+    overlap       the engine with a frame every 10 steps, ahead and not: cell-steps/s, idle share, equal frames
+    full          the engine with next to no memory: what it stepped down to, and that every universe came to its end
 """
 
 from __future__ import annotations
@@ -37,17 +39,30 @@ from leym.engine.batch import Batch
 from leym.engine.bench import Countdown
 from leym.engine.bucket import LawShelf
 from leym.engine.device import Device, pick_device
+from leym.engine.engine import Engine
 from leym.engine.roofline import Ceilings, calls_per_s, cost_of, matmul_flops
 from leym.engine.run import BucketKey, Run
 from leym.engine.stepper import AwakeLaw
 from leym.laws.bundle import Bundle
-from leym.spec import ComplexNoise
+from leym.spec import ComplexNoise, Recording
 
 FULL = {"grids": (64, 128, 256, 512), "rungs": (1, 8, 32, 128), "cells": 2**21}
 SMALL = {"grids": (16,), "rungs": (1, 2), "cells": 2**12}
 PRECISIONS = ("nf4", "int8", "bf16", "fp32")
 PER_CELL = ("nca", "deep_qca", "mlp")
 CPU = Device(torch.device("cpu"), torch.float32, "cpu")
+
+
+class Frames(Countdown):
+    """Keeps one digest of all frames."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.digest = hashlib.sha256()
+
+    def frames(self, step: int, fields: dict[str, Any], observables: Any) -> None:
+        for array in fields.values():
+            self.digest.update(array.tobytes())
 
 
 class Check:
@@ -204,6 +219,53 @@ class Check:
                 found[f"{name} {precision}"] = list(groups.values())
         return found
 
+    def overlap(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        slots = 2 * self.rung(self.small)
+        steps = 10 * max(2, int(self.seconds * 50))
+        for name in ("unet_unitary", "nca"):
+            digests = []
+            for ahead in (False, True):
+                engine = Engine(slots, ahead=ahead)
+                engine.start()
+                engine.warm(self.laws[name], "nf4", (self.small, self.small))
+                sinks = self.evolve(engine, name, self.small, slots, steps)
+                engine.stop()
+                info = engine.info()
+                digests.append([sink.digest.hexdigest() for sink in sinks])
+                speed = info["cell_steps"] / info["busy_s"]
+                found[f"{name} {'ahead' if ahead else 'at once'}"] = {
+                    "cell_steps_per_s": speed,
+                    "idle_share": info["idle_share"],
+                }
+            found[f"{name} equal frames"] = digests[0] == digests[1]
+        return found
+
+    def full(self) -> dict[str, Any]:
+        if not self.device.is_cuda:
+            return {"not measured": "no CUDA"}
+        torch.cuda.empty_cache()
+        torch.cuda.set_per_process_memory_fraction(0.01)
+        try:
+            engine = Engine(64)
+            engine.start()
+            sinks = self.evolve(engine, "unet_unitary", 256, 64, 40)
+            engine.stop()
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        problems = [sink.problem.detail for sink in sinks if sink.problem]
+        return {"problems": problems[:1], "buckets": engine.info()["buckets"], "degraded": engine.info()["degraded"]}
+
+    def evolve(self, engine: Engine, name: str, side: int, n: int, steps: int) -> list[Frames]:
+        record = (Recording(field="phase", every=10),)
+        sinks = [Frames() for _ in range(n)]
+        for i, sink in enumerate(sinks):
+            start = ComplexNoise()
+            engine.submit(Run(str(i), self.laws[name], "nf4", (side, side), steps, 0.01, i, start, sink, record))
+        for sink in sinks:
+            sink.over.wait()
+        return sinks
+
     def rung(self, side: int) -> int:
         return max(1, self.sizes["cells"] // side**2 // 4)
 
@@ -222,7 +284,8 @@ def digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "bursts", "memory", "rungs", "table")
+SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "bursts", "memory", "rungs", "overlap", "full")
+SECTIONS += ("table",)  # the longest is the last
 
 
 def main() -> None:
