@@ -50,7 +50,7 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     options.add_argument("--precision", default="nf4")
     chosen = options.parse_args()
-    sides, seconds = (SIDES[:2], 0.5) if chosen.quick else (SIDES, 1.5)
+    sides, seconds = (SIDES[:2], 0.5) if chosen.quick else (SIDES, 1.0)
     machine, rows = Machine.measure(), []
     with TemporaryDirectory() as folder:
         for name in LAWS:
