@@ -41,7 +41,8 @@ def in_its_own_process(law: Bundle, grid: tuple[int, int], batch: int, seconds: 
     command = [sys.executable, "-m", "benchmarks.jax_arm", "--law", str(law.path), *sizes]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        return {"error": done.stderr.strip().splitlines()[-1]}
+        said = done.stderr.strip() or f"ended with {done.returncode}"  # what is killed says nothing
+        return {"error": said.splitlines()[-1]}
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 

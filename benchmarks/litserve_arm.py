@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from tempfile import TemporaryFile
 from time import perf_counter, sleep
 from typing import Any
 
@@ -31,9 +31,11 @@ def server(kind: str, law: Bundle, precision: str, grid: tuple[int, int], slots:
     port = free_port()
     sizes = ["--grid", *map(str, grid), "--slots", str(slots), "--port", str(port), "--kernel", kernel]
     command = [sys.executable, "-m", "benchmarks.litserve_server", kind, "--law", str(law.path)]
-    with Path(law.path, "litserve.log").open("w+") as log:
+    # as `leym up` has it for its workers, or the arms differ in more than the serving
+    env = {"GOMP_SPINCOUNT": "10000", "MALLOC_ARENA_MAX": "2"} | os.environ
+    with TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [*command, "--precision", precision, *sizes], stdout=log, stderr=log, start_new_session=True
+            [*command, "--precision", precision, *sizes], stdout=log, stderr=log, env=env, start_new_session=True
         )
         try:
             end = perf_counter() + READY_S
