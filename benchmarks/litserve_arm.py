@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
 from time import perf_counter, sleep
 from typing import Any
@@ -46,7 +46,8 @@ def server(kind: str, law: Bundle, precision: str, grid: tuple[int, int], slots:
                 sleep(0.2)
             yield f"http://127.0.0.1:{port}"
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # its workers are of its session
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # its workers are of its session
             process.wait()
 
 
