@@ -40,6 +40,7 @@ INFO = (
     "slot_steps",
     "lane_steps",
     "busy_s",
+    "stepping_s",
     "swapped_out",
     "roofline",
     "idle_share",
