@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 
+from leym.engine.device import pick_device
 from leym.engine.quantize import main as quantize_main
 from leym.engine.quantize import quantize
 from leym.laws.bundle import MANIFEST, read_bundle
@@ -89,7 +90,9 @@ def test_quantize_makes_a_version_that_nobody_has_judged(data):
     assert kept.ref == found["kept"] != law.ref and cheapest_passing(kept, data=data) == "fp32"
     layers = {x["key"]: x for x in found["layers"]}
     assert [layers[f"net.{k}"]["format"] for k in ("0.weight", "2.weight", "0.bias")] == ["int8", "fp32", "bf16"]
-    assert 0 < layers["net.0.weight"]["error"] < 0.02 and layers["net.2.weight"]["error"] == 0
+    assert 0 < layers["net.0.weight"]["error"] < 0.02
+    in_fp32 = pick_device().operands == torch.float32  # else what is kept whole is rounded when it is woken
+    assert layers["net.2.weight"]["error"] == 0 if in_fp32 else 0 < layers["net.2.weight"]["error"] < 2**-8
     asleep = put_to_sleep(kept, load_weights(kept), "nf4", torch.float32)
     assert asleep.bytes_at_rest == sum(x["bytes_at_rest"] for x in found["layers"])
     assert quantize(law, "nf4", ["net.0.=int8", "head=fp32", "vector=bf16"], data)["kept"] == kept.ref
