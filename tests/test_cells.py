@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 
-from leym.engine import cells, stepper
+from leym.engine import cells
 from leym.engine.cells import FusedCells, NoCompiler, multiplies
 from leym.engine.compiled import CompiledSteps
 from leym.engine.device import Device, pick_device
@@ -73,11 +75,21 @@ def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None =
     return state, clock, good
 
 
-@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def operands(request):
-    if not multiplies(request.param):
+def without_matrix_unit(monkeypatch):
+    """The kernel as a CPU has it that multiplies bfloat16 by vectors alone."""
+    monkeypatch.setattr(cells, "FLAGS", (*cells.FLAGS, "-mno-amx-tile", "-mno-amx-bf16"))
+    monkeypatch.setattr(cells, "_library", cache(cells._library.__wrapped__))
+
+
+@pytest.fixture(params=["float32", "bfloat16", "bfloat16 without a matrix unit"])
+def operands(request, monkeypatch):
+    name, _, without = request.param.partition(" ")
+    dtype = getattr(torch, name)
+    if without:
+        without_matrix_unit(monkeypatch)
+    if not multiplies(dtype):
         pytest.skip("this CPU has no products of bfloat16")
-    return request.param
+    return dtype
 
 
 def test_it_computes_what_the_network_says(network):
@@ -109,9 +121,9 @@ def in_bfloat16(network, x: torch.Tensor) -> torch.Tensor:
     return seen
 
 
-def test_with_bfloat16_operands_only_products_are_rounded(network):
-    if not multiplies(torch.bfloat16):
-        pytest.skip("this CPU has no products of bfloat16")
+def test_with_bfloat16_operands_only_products_are_rounded(network, operands):
+    if operands == torch.float32:
+        pytest.skip("nothing is rounded")
     law = network.cells()
     x = universes(law.layers[-1][0].shape[0])
     y = in_bfloat16(network, x)
@@ -169,18 +181,28 @@ def test_elu_is_exact_to_rounding():
     assert (state - expected).abs().max() < 3e-7
 
 
-def test_a_law_is_fused_in_the_dtype_of_its_device_unless_that_has_a_matrix_unit(tmp_path, monkeypatch):
+def test_a_law_is_fused_in_the_dtype_of_its_device(tmp_path):
     law = random_law(tmp_path / "law", "MLP")
     device = Device(torch.device("cpu"), torch.bfloat16, "stand-in")
 
-    def kernel(precision: str = "nf4") -> str:
+    def kernel(precision: str) -> str:
         asleep = put_to_sleep(law, load_weights(law), precision, device.operands)
         return AwakeLaw(asleep, device, compiled=CompiledSteps(), on_degraded=pytest.fail).kernel
 
-    monkeypatch.setattr(stepper, "cpu_has_matrix_unit", lambda: False)
-    assert kernel() == ("fused" if multiplies(torch.bfloat16) else "inductor") and kernel("fp32") == "fused"
-    monkeypatch.setattr(stepper, "cpu_has_matrix_unit", lambda: True)
-    assert kernel() == "inductor" and kernel("fp32") == "fused"
+    assert kernel("nf4") == ("fused" if multiplies(torch.bfloat16) else "inductor") and kernel("fp32") == "fused"
+
+
+def test_products_of_others_are_what_they_were_after_a_burst(operands):
+    """oneDNN multiplies in the same threads and sets up their matrix units for itself."""
+    torch.manual_seed(0)
+    x, conv = torch.randn(2, 32, 40, 40).bfloat16(), torch.nn.Conv2d(32, 48, 3).bfloat16().requires_grad_(False)
+    a, b = torch.randn(2, 300, 300).bfloat16()
+    law = MLP(8, 64).requires_grad_(False)
+    before = conv(x), a @ b, fused(law, universes(16), [2], operands=operands)[0]
+    again = [(conv(x), fused(law, universes(16), [2], operands=operands)[0], a @ b, conv(x)) for _ in range(3)]
+    for first, state, product, second in again:
+        assert torch.equal(first, before[0]) and torch.equal(second, before[0]) and torch.equal(product, before[1])
+        assert state.shape == before[2].shape and state.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["mlp", "deep_qca"])

@@ -22,12 +22,19 @@
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
+#ifdef __AMX_BF16__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
 constexpr int LANES = 16;  // floats of a vector; the compiler splits it where the machine has shorter ones
 constexpr int STRIP = 48;  // cells that go through all layers together: with 128 hidden channels 24 KiB
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
+typedef float Vec8 __attribute__((vector_size(32)));
+typedef float Vec4 __attribute__((vector_size(16)));
+typedef float Vec2 __attribute__((vector_size(8)));
 typedef float Word __attribute__((may_alias));  // a float, or two bfloat16
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -36,25 +43,28 @@ inline void store(float* at, Vec value) { *reinterpret_cast<Vec*>(at) = value; }
 inline Vec all(float value) { return value - Vec{}; }
 inline int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
 
-inline float total(Vec x) {
-    for (int half = LANES / 2; half; half /= 2)
-        for (int i = 0; i < half; ++i) x[i] += x[i + half];
-    return x[0];
+template <typename Half, typename Whole>
+inline Half folded(Whole x) {
+    Half halves[2];
+    std::memcpy(halves, &x, sizeof x);
+    return halves[0] + halves[1];
 }
+inline float total(Vec x) { return folded<float>(folded<Vec2>(folded<Vec4>(folded<Vec8>(x)))); }
 
-// x above 0, exp(x) - 1 below: 2^n exp(r) with |r| <= ln(2) / 2, exp(r) - 1 a polynomial of degree 6.
+// x above 0, exp(x) - 1 below: 2^n 2^f - 1 with |f| <= 1/2 and 2^f - 1 a polynomial, whose error is below the rounding
+// that follows.
+template <bool BF16>
 inline Vec elu(Vec x) {
     const Vec low = x < all(-87.0f) ? all(-87.0f) : x;
-    const Vec shift = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    const Vec n = (low * 1.44269504f + shift) - shift;
-    const Vec r = (low - n * 0.693359375f) + n * 2.12194440e-4f;
-    Vec p = r * 1.3888889e-3f + 8.3333333e-3f;
-    p = p * r + 4.1666667e-2f;
-    p = p * r + 1.6666667e-1f;
-    p = p * r + 0.5f;
-    p = p * r * r + r;
-    const Vec scale = (Vec)((__builtin_convertvector(n, Ints) + 127) << 23);
-    return x <= all(0.0f) ? p * scale + (scale - 1.0f) : x;  // what is no number stays none
+    const Vec shift = all(12582912.0f + 127.0f);  // 1.5 * 2^23: adding it rounds to an integer; 127: the exponent of 1
+    const Vec n = low * 1.44269504f + shift;
+    const Vec f = low * 1.44269504f - (n - shift);
+    Vec p = f * 9.6181291e-3f + 5.5504109e-2f;
+    if (!BF16) p = (f * 1.5403530e-4f + 1.3333558e-3f) * f * f + p;
+    p = p * f + 2.4022651e-1f;
+    p = p * f + 6.9314718e-1f;
+    const Vec scale = (Vec)((Ints)n << 23);
+    return x <= all(0.0f) ? p * f * scale + (scale - 1.0f) : x;  // what is no number stays none
 }
 
 // The first word of Philox4x32-10 (leym/physics/noise.py) as a number in [0, 1).
@@ -106,31 +116,77 @@ void tile(const Word* in, int words, const Word* weight, const float* bias, int 
         for (int v = 0; v < V; ++v) {
             const int64_t i = at + m * width + v * LANES;
             if (LAST) store(out + i, sums[m][v]);
-            else keep<BF16>(out, i, elu(sums[m][v]));
+            else keep<BF16>(out, i, elu<BF16>(sums[m][v]));
         }
 }
 
-// A layer for a strip: in [STRIP][in_width], weight [in_width][width], widths multiples of LANES. In bfloat16 the weight
-// is [in_width / 2][width][2].
+#ifdef __AMX_BF16__
+// The same for 16 cells by the matrix unit. Its tiles: 0 to 3 sums, 4 what goes in, 5 and 6 weights.
+template <int V, bool LAST>
+void unit_tile(const Word* in, int words, const Word* weight, const float* bias, int width, Word* out, int64_t at) {
+    alignas(64) float sums[16 * V * LANES];
+    _tile_loadd(0, bias, 0);
+    if constexpr (V == 4) {
+        _tile_loadd(1, bias + 16, 0);
+        _tile_loadd(2, bias + 32, 0);
+        _tile_loadd(3, bias + 48, 0);
+    }
+    for (int k = 0; k < words; k += 16, weight += 16 * width) {
+        _tile_loadd(4, in + k, 4 * words);
+        _tile_loadd(5, weight, 4 * width);
+        _tile_dpbf16ps(0, 4, 5);
+        if constexpr (V == 4) {
+            _tile_loadd(6, weight + 16, 4 * width);
+            _tile_dpbf16ps(1, 4, 6);
+            _tile_loadd(5, weight + 32, 4 * width);
+            _tile_dpbf16ps(2, 4, 5);
+            _tile_loadd(6, weight + 48, 4 * width);
+            _tile_dpbf16ps(3, 4, 6);
+        }
+    }
+    _tile_stored(0, sums, 64 * V);
+    if constexpr (V == 4) {
+        _tile_stored(1, sums + 16, 64 * V);
+        _tile_stored(2, sums + 32, 64 * V);
+        _tile_stored(3, sums + 48, 64 * V);
+    }
+    for (int m = 0; m < 16; ++m)
+        for (int v = 0; v < V; ++v) {
+            const Vec sum = load(sums + (m * V + v) * LANES);
+            const int64_t i = at + m * width + v * LANES;
+            if (LAST) store(out + i, sum);
+            else keep<true>(out, i, elu<true>(sum));
+        }
+}
+#endif
+
+// A layer for so many cells: in [cells][in_width], weight [in_width][width], widths multiples of LANES. In bfloat16 the
+// weight is [in_width / 2][width][2] and in_width a multiple of 2 LANES. Cells up to the end of a tile are written too.
 template <bool BF16, bool LAST>
-void layer(const Word* in, int in_width, const Word* weight, const float* bias, int width, Word* out) {
+void layer(const Word* in, int cells, int in_width, const Word* weight, const float* bias, int width, Word* out) {
     const int words = BF16 ? in_width / 2 : in_width;
+    const auto columns = [&](auto step, int at, int at_once) {
+        for (int m = 0; m < cells; m += at_once)
+            step(in + m * words, words, weight + at, bias + at, width, out, (int64_t)m * width + at);
+    };
     int at = 0;
-    for (; at + 4 * LANES <= width; at += 4 * LANES)
-        for (int m = 0; m < STRIP; m += 6)
-            tile<BF16, 6, 4, LAST>(in + m * words, words, weight + at, bias + at, width, out, m * width + at);
-    for (; at < width; at += LANES)
-        for (int m = 0; m < STRIP; m += 12)
-            tile<BF16, 12, 1, LAST>(in + m * words, words, weight + at, bias + at, width, out, m * width + at);
+#ifdef __AMX_BF16__
+    if constexpr (BF16) {
+        for (; at + 4 * LANES <= width; at += 4 * LANES) columns(unit_tile<4, LAST>, at, 16);
+        for (; at < width; at += LANES) columns(unit_tile<1, LAST>, at, 16);
+    }
+#endif
+    for (; at + 4 * LANES <= width; at += 4 * LANES) columns(tile<BF16, 6, 4, LAST>, at, 6);
+    for (; at < width; at += LANES) columns(tile<BF16, 12, 1, LAST>, at, 12);
 }
 
 struct Law {
     int32_t channels, filters, layers, periodic, bf16;  // filters 0: no neighbourhood
-    float rate;                                   // of cells that move in a step; 1: all, and nothing is drawn
-    const int32_t* widths;                        // [layers + 1], all multiples of LANES
-    const float* stencil;                         // [filters][9][padded channels]
-    const Word* const* weights;                   // [layers] of [widths[l]][widths[l + 1]]
-    const float* const* biases;                   // [layers] of [widths[l + 1]]
+    float rate;                                         // of cells that move in a step; 1: all, and nothing is drawn
+    const int32_t* widths;                              // [layers + 1], all multiples of LANES
+    const float* stencil;                               // [filters][9][padded channels]
+    const Word* const* weights;                         // [layers] of [widths[l]][widths[l + 1]]
+    const float* const* biases;                         // [layers] of [widths[l + 1]]
 };
 
 struct Universe {
@@ -141,8 +197,32 @@ struct Universe {
     int64_t seed, clock;
 };
 
-struct Room {  // what a thread works in
-    std::vector<float> rows, in, out;
+#ifdef __AMX_BF16__
+// The matrix unit of a thread, set up with tiles as `unit_tile` has them and let go at the end, as oneDNN does too.
+struct MatrixUnit {
+    const bool used;
+
+    explicit MatrixUnit(bool use) : used(use) {
+        struct alignas(64) {
+            uint8_t palette = 1, start = 0, reserved[14] = {};
+            uint16_t row_bytes[16] = {};
+            uint8_t rows[16] = {};
+        } shapes;
+        for (int t = 0; t < 7; ++t) shapes.row_bytes[t] = 64, shapes.rows[t] = 16;
+        if (used) _tile_loadconfig(&shapes);
+    }
+    ~MatrixUnit() {
+        if (used) _tile_release();
+    }
+};
+#endif
+
+struct alignas(64) Line {
+    float at[LANES];
+};
+
+struct Room {  // what a thread works in; a load that straddles two cache lines costs two
+    std::vector<Line> rows, in, out;
 };
 
 // A row of the grid with a cell of halo on each side, channels padded by zeros.
@@ -153,7 +233,8 @@ void copy_row(const Law& law, const Universe& u, int y, float* row) {
         return;
     }
     const float* from = u.now + (int64_t)((y + u.height) % u.height) * u.width * c;
-    for (int x = 0; x < u.width; ++x) std::memcpy(row + (x + 1) * wide, from + x * c, sizeof(float) * c);
+    if (c == wide) std::memcpy(row + wide, from, sizeof(float) * c * u.width);
+    else for (int x = 0; x < u.width; ++x) std::memcpy(row + (x + 1) * wide, from + x * c, sizeof(float) * c);
     const float* ends[2] = {from + (u.width - 1) * c, from};
     for (int side = 0; side < 2; ++side) {
         float* halo = row + side * (u.width + 1) * wide;
@@ -165,20 +246,22 @@ void copy_row(const Law& law, const Universe& u, int y, float* row) {
 template <bool BF16>
 void perceive(const Law& law, float* const rows[3], int x, int cells, Word* out) {
     const int wide = padded(law.channels), width = law.widths[0];
-    for (int m = 0; m < cells; ++m)
-        for (int c = 0; c < wide; c += LANES) {
-            if (!law.filters) {
-                keep<BF16>(out, m * width + c, load(rows[1] + (x + m + 1) * wide + c));
-                continue;
-            }
-            Vec near[9];
-            for (int t = 0; t < 9; ++t) near[t] = load(rows[t / 3] + (x + m + t % 3) * wide + c);
-            for (int f = 0; f < law.filters; ++f) {
+    for (int c = std::max(law.filters, 1) * wide; c < width; c += LANES)
+        for (int m = 0; m < cells; ++m) keep<BF16>(out, m * width + c, Vec{});
+    for (int c = 0; c < wide; c += LANES) {
+        const float* near[3];
+        for (int y = 0; y < 3; ++y) near[y] = rows[y] + x * wide + c;
+        for (int m = 0; m < cells && !law.filters; ++m) keep<BF16>(out, m * width + c, load(near[1] + (m + 1) * wide));
+        for (int f = 0; f < law.filters; ++f) {
+            Vec w[9];
+            for (int t = 0; t < 9; ++t) w[t] = load(law.stencil + (f * 9 + t) * wide + c);
+            for (int m = 0; m < cells; ++m) {
                 Vec sum = {};
-                for (int t = 0; t < 9; ++t) sum += near[t] * load(law.stencil + (f * 9 + t) * wide + c);
+                for (int t = 0; t < 9; ++t) sum += load(near[t / 3] + (m + t % 3) * wide) * w[t];
                 keep<BF16>(out, m * width + f * wide + c, sum);
             }
         }
+    }
 }
 
 // The update and the norm of a strip. Returns whether its cells are finite.
@@ -195,7 +278,9 @@ bool finish(const Law& law, const Universe& u, const float* cells, const float* 
         finite &= std::isfinite(norm);
         for (int i = 0; i < wide; i += LANES) {
             const Vec after = phi(i) / all(norm + 1e-9f);
-            std::memcpy(u.next + (first + m) * c + i, &after, sizeof(float) * std::min(LANES, c - i));
+            float* to = u.next + (first + m) * c + i;
+            if (c - i >= LANES) store(to, after);
+            else std::memcpy(to, &after, sizeof(float) * (c - i));
         }
     }
     return finite;
@@ -205,12 +290,12 @@ bool finish(const Law& law, const Universe& u, const float* cells, const float* 
 template <bool BF16>
 bool step_rows(const Law& law, const Universe& u, int first, int last, Room& room) {
     const int wide = padded(law.channels), L = law.layers;
-    const int64_t row = (int64_t)wide * (u.width + 2);
-    const int64_t widest = *std::max_element(law.widths, law.widths + L + 1);
+    const int64_t row = (int64_t)wide / LANES * (u.width + 2);
+    const int64_t widest = *std::max_element(law.widths, law.widths + L + 1) / LANES;
     room.rows.resize(3 * row);
     room.in.resize(STRIP * widest);
     room.out.resize(STRIP * widest);
-    float* rows[3] = {room.rows.data(), room.rows.data() + row, room.rows.data() + 2 * row};
+    float* rows[3] = {room.rows[0].at, room.rows[row].at, room.rows[2 * row].at};
     copy_row(law, u, first - 1, rows[0]);
     copy_row(law, u, first, rows[1]);
     bool finite = true;
@@ -218,11 +303,11 @@ bool step_rows(const Law& law, const Universe& u, int first, int last, Room& roo
         copy_row(law, u, y + 1, rows[2]);
         for (int x = 0; x < u.width; x += STRIP) {
             const int cells = std::min(STRIP, u.width - x);
-            float *in = room.in.data(), *out = room.out.data();
+            float *in = room.in[0].at, *out = room.out[0].at;
             perceive<BF16>(law, rows, x, cells, in);
             for (int l = 0; l < L; ++l, std::swap(in, out)) {
                 const auto one = l + 1 < L ? layer<BF16, false> : layer<BF16, true>;
-                one(in, law.widths[l], law.weights[l], law.biases[l], law.widths[l + 1], out);
+                one(in, cells, law.widths[l], law.weights[l], law.biases[l], law.widths[l + 1], out);
             }
             finite &= finish(law, u, rows[1] + (x + 1) * wide, in, (int64_t)y * u.width + x, cells);
         }
@@ -233,9 +318,12 @@ bool step_rows(const Law& law, const Universe& u, int first, int last, Room& roo
 
 }  // namespace
 
-// Whether this machine has the instructions for laws in bfloat16.
+// Whether this process may use the instructions for laws in bfloat16; to be asked before the first of them.
 extern "C" int leym_cells_bf16() {
-#ifdef __AVX512BF16__
+#ifdef __AMX_BF16__
+    constexpr int REQUEST = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, for all threads of the process
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#elif defined(__AVX512BF16__)
     return 1;
 #else
     return 0;
@@ -254,6 +342,9 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
     #pragma omp parallel num_threads(threads)
     {
         Room room;
+#ifdef __AMX_BF16__
+        const MatrixUnit unit(law->bf16);
+#endif
         for (int step = 0; step < steps; ++step) {
             #pragma omp for schedule(dynamic, 1)
             for (int task = 0; task < batch * bands; ++task) {

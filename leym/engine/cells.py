@@ -1,7 +1,6 @@
 """The fused steps of per-cell laws on a CPU: `cells.cpp`, built by the machine's own compiler, called once per burst.
 
-In float32, or with bfloat16 operands where a core multiplies these by itself. Where a matrix unit does (AMX) the
-compiled step stays: oneDNN uses that unit, and this kernel does not.
+In float32, or with bfloat16 operands: by the matrix unit (AMX) where the CPU has one, else by its vector instructions.
 """
 
 from __future__ import annotations
@@ -53,20 +52,23 @@ class FusedCells:
 
     def __init__(self, law: Cells, operands: torch.dtype = torch.float32):
         """operands: float32, or bfloat16 where `multiplies` says so. Raises NoCompiler."""
+        assert multiplies(operands)
         self._library = _library()
         channels = law.layers[-1][0].shape[0]
         filters = 0 if law.filters is None else law.filters.shape[0]
-        widths, matrices = [_up(channels) * max(filters, 1)], []
+        to = 2 * LANES if operands == torch.bfloat16 else LANES  # what a layer takes is padded to a multiple
+        widths, matrices = [_up(_up(channels) * max(filters, 1), to)], []
         for i, (weight, _) in enumerate(law.layers):
             weight = weight.float()
             if i == 0:  # the kernel has the channels of a filter together, each lot padded
                 weight = _padded(weight.unflatten(1, (channels, -1)).transpose(1, 2), 2).flatten(1)
-            matrix = _padded(_padded(weight, 1), 0).T
+            last = i + 1 == len(law.layers)
+            matrix = _padded(_padded(weight, 1, to), 0, LANES if last else to).T
             widths.append(matrix.shape[1])
             if operands == torch.bfloat16:  # the weights of two neighbouring inputs beside each other
                 matrix = matrix.unflatten(0, (-1, 2)).transpose(1, 2).to(operands)
             matrices.append(matrix.contiguous())
-        biases = [_padded(bias.float(), 0) for _, bias in law.layers]
+        biases = [_padded(bias.float(), 0, width) for (_, bias), width in zip(law.layers, widths[1:], strict=True)]
         stencil = torch.zeros(0)
         if law.filters is not None:
             stencil = _padded(law.filters.float().flatten(2).transpose(1, 2), 2)
@@ -96,14 +98,14 @@ def multiplies(operands: torch.dtype) -> bool:
     return operands == torch.float32 or (operands == torch.bfloat16 and bool(_library().leym_cells_bf16()))
 
 
-def _up(n: int) -> int:
-    return -(-n // LANES) * LANES
+def _up(n: int, to: int = LANES) -> int:
+    return -(-n // to) * to
 
 
-def _padded(tensor: Tensor, dim: int) -> Tensor:
-    """With zeros at the end of `dim`, up to a multiple of LANES."""
+def _padded(tensor: Tensor, dim: int, to: int = LANES) -> Tensor:
+    """With zeros at the end of `dim`, up to a multiple of `to`."""
     more = list(tensor.shape)
-    more[dim] = _up(tensor.shape[dim]) - tensor.shape[dim]
+    more[dim] = _up(tensor.shape[dim], to) - tensor.shape[dim]
     return torch.cat([tensor, tensor.new_zeros(more)], dim)
 
 

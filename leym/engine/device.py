@@ -48,12 +48,7 @@ def _cpu_multiplies_bf16_faster() -> bool:
 
     Intel's vdpbf16ps without AMX runs at half the fp32 rate (docs/benchmarks.md).
     """
-    return cpu_has_matrix_unit() or (_cpu_can("avx512_bf16") and "amd" in _cpu_name().lower())
-
-
-def cpu_has_matrix_unit() -> bool:
-    """AMX: products of bfloat16 that no kernel but oneDNN's uses here."""
-    return _cpu_can("amx_bf16")
+    return _cpu_can("amx_bf16") or (_cpu_can("avx512_bf16") and "amd" in _cpu_name().lower())
 
 
 def _cpu_can(name: str) -> bool:

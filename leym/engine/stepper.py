@@ -20,7 +20,7 @@ from torch import Tensor
 from leym.engine.bursts import Bursts, Capture
 from leym.engine.cells import FusedCells, NoCompiler, multiplies
 from leym.engine.compiled import CompiledSteps, Step, make_step_
-from leym.engine.device import Device, cpu_has_matrix_unit
+from leym.engine.device import Device
 from leym.laws.cells import Cells
 from leym.laws.network import empty_network
 from leym.precision.policy import SleepingLaw
@@ -102,14 +102,12 @@ class AwakeLaw:
             self._step_(self.network, state, memory, gamma, seed, clock, good)
 
     def _fuse(self) -> Fused | None:
-        """The fused kernel, where it serves: per-cell laws that are added, and on a CPU without a matrix unit."""
+        """The fused kernel, where it serves: per-cell laws that are added, in a dtype that it multiplies in."""
         cells = getattr(self.network, "cells", None)
         if not cells or self.bundle.manifest.form != "additive":
             return None
         if self.device.is_cuda:
             return self._fuse_on_cuda(cells())
-        if self.operands != torch.float32 and cpu_has_matrix_unit():
-            return None
         try:
             return FusedCells(cells(), self.operands) if multiplies(self.operands) else None
         except NoCompiler as error:
