@@ -29,7 +29,14 @@
 
 namespace {
 
-constexpr int LANES = 16;  // floats of a vector; the compiler splits it where the machine has shorter ones
+#ifdef __AVX512F__
+constexpr int LANES = 16;  // floats of a vector of the machine; a longer one would live in memory, not in registers
+constexpr int TILE = 4;    // vectors of sums per cell: with 6 cells as many as there are registers for
+#else
+constexpr int LANES = 8;
+constexpr int TILE = 2;
+#endif
+constexpr int PAD = 16;    // channels are padded to a multiple, on every machine
 constexpr int STRIP = 48;  // cells that go through all layers together: with 128 hidden channels 24 KiB
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
 typedef float Vec8 __attribute__((vector_size(32)));
@@ -41,7 +48,7 @@ typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
 inline Vec load(const float* at) { return *reinterpret_cast<const Vec*>(at); }
 inline void store(float* at, Vec value) { *reinterpret_cast<Vec*>(at) = value; }
 inline Vec all(float value) { return value - Vec{}; }
-inline int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
+inline int padded(int n) { return (n + PAD - 1) / PAD * PAD; }
 
 template <typename Half, typename Whole>
 inline Half folded(Whole x) {
@@ -49,7 +56,11 @@ inline Half folded(Whole x) {
     std::memcpy(halves, &x, sizeof x);
     return halves[0] + halves[1];
 }
-inline float total(Vec x) { return folded<float>(folded<Vec2>(folded<Vec4>(folded<Vec8>(x)))); }
+inline Vec8 in_eight(Vec x) {
+    if constexpr (LANES == 16) return folded<Vec8>(x);
+    else return x;
+}
+inline float total(Vec x) { return folded<float>(folded<Vec2>(folded<Vec4>(in_eight(x)))); }
 
 // x above 0, exp(x) - 1 below: 2^n 2^f - 1 with |f| <= 1/2 and 2^f - 1 a polynomial, whose error is below the rounding
 // that follows.
@@ -87,7 +98,7 @@ inline Vec multiply_add(Vec sum, Word in, Vec weight) {
     return sum + in * weight;
 }
 
-// 16 numbers from the i-th on, of a row that layers take.
+// LANES numbers from the i-th on, of a row that layers take.
 template <bool BF16>
 inline void keep(Word* row, int64_t i, Vec value) {
 #ifdef __AVX512BF16__
@@ -100,7 +111,7 @@ inline void keep(Word* row, int64_t i, Vec value) {
     store(row + i, value);
 }
 
-// out[m][0..16 V) = bias + sum_k in[m][k] weight[k][0..16 V) for M cells, of which the in has so many words.
+// out[m][0..LANES V) = bias + sum_k in[m][k] weight[k][0..LANES V) for M cells, of which the in has so many words.
 template <bool BF16, int M, int V, bool LAST>
 void tile(const Word* in, int words, const Word* weight, const float* bias, int width, Word* out, int64_t at) {
     Vec sums[M][V];
@@ -160,8 +171,8 @@ void unit_tile(const Word* in, int words, const Word* weight, const float* bias,
 }
 #endif
 
-// A layer for so many cells: in [cells][in_width], weight [in_width][width], widths multiples of LANES. In bfloat16 the
-// weight is [in_width / 2][width][2] and in_width a multiple of 2 LANES. Cells up to the end of a tile are written too.
+// A layer for so many cells: in [cells][in_width], weight [in_width][width], widths multiples of PAD. In bfloat16 the
+// weight is [in_width / 2][width][2] and in_width a multiple of 2 PAD. Cells up to the end of a tile are written too.
 template <bool BF16, bool LAST>
 void layer(const Word* in, int cells, int in_width, const Word* weight, const float* bias, int width, Word* out) {
     const int words = BF16 ? in_width / 2 : in_width;
@@ -176,14 +187,14 @@ void layer(const Word* in, int cells, int in_width, const Word* weight, const fl
         for (; at < width; at += LANES) columns(unit_tile<1, LAST>, at, 16);
     }
 #endif
-    for (; at + 4 * LANES <= width; at += 4 * LANES) columns(tile<BF16, 6, 4, LAST>, at, 6);
+    for (; at + TILE * LANES <= width; at += TILE * LANES) columns(tile<BF16, 6, TILE, LAST>, at, 6);
     for (; at < width; at += LANES) columns(tile<BF16, 12, 1, LAST>, at, 12);
 }
 
 struct Law {
     int32_t channels, filters, layers, periodic, bf16;  // filters 0: no neighbourhood
     float rate;                                         // of cells that move in a step; 1: all, and nothing is drawn
-    const int32_t* widths;                              // [layers + 1], all multiples of LANES
+    const int32_t* widths;                              // [layers + 1], all multiples of PAD
     const float* stencil;                               // [filters][9][padded channels]
     const Word* const* weights;                         // [layers] of [widths[l]][widths[l + 1]]
     const float* const* biases;                         // [layers] of [widths[l + 1]]
@@ -218,7 +229,7 @@ struct MatrixUnit {
 #endif
 
 struct alignas(64) Line {
-    float at[LANES];
+    float at[PAD];
 };
 
 struct Room {  // what a thread works in; a load that straddles two cache lines costs two
@@ -276,7 +287,7 @@ bool finish(const Law& law, const Universe& u, const float* cells, const float* 
         for (int i = 0; i < wide; i += LANES) squares += phi(i) * phi(i);
         const float norm = std::sqrt(total(squares));
         finite &= std::isfinite(norm);
-        for (int i = 0; i < wide; i += LANES) {
+        for (int i = 0; i < c; i += LANES) {
             const Vec after = phi(i) / all(norm + 1e-9f);
             float* to = u.next + (first + m) * c + i;
             if (c - i >= LANES) store(to, after);
@@ -290,8 +301,8 @@ bool finish(const Law& law, const Universe& u, const float* cells, const float* 
 template <bool BF16>
 bool step_rows(const Law& law, const Universe& u, int first, int last, Room& room) {
     const int wide = padded(law.channels), L = law.layers;
-    const int64_t row = (int64_t)wide / LANES * (u.width + 2);
-    const int64_t widest = *std::max_element(law.widths, law.widths + L + 1) / LANES;
+    const int64_t row = (int64_t)wide / PAD * (u.width + 2);
+    const int64_t widest = *std::max_element(law.widths, law.widths + L + 1) / PAD;
     room.rows.resize(3 * row);
     room.in.resize(STRIP * widest);
     room.out.resize(STRIP * widest);

@@ -23,7 +23,7 @@ from leym.laws.cells import Cells
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
-LANES = 16  # of `cells.cpp`: channels are padded to a multiple
+PAD = 16  # of `cells.cpp`: channels are padded to a multiple
 
 
 class NoCompiler(OSError):
@@ -56,14 +56,14 @@ class FusedCells:
         self._library = _library()
         channels = law.layers[-1][0].shape[0]
         filters = 0 if law.filters is None else law.filters.shape[0]
-        to = 2 * LANES if operands == torch.bfloat16 else LANES  # what a layer takes is padded to a multiple
+        to = 2 * PAD if operands == torch.bfloat16 else PAD  # what a layer takes is padded to a multiple
         widths, matrices = [_up(_up(channels) * max(filters, 1), to)], []
         for i, (weight, _) in enumerate(law.layers):
             weight = weight.float()
             if i == 0:  # the kernel has the channels of a filter together, each lot padded
                 weight = _padded(weight.unflatten(1, (channels, -1)).transpose(1, 2), 2).flatten(1)
             last = i + 1 == len(law.layers)
-            matrix = _padded(_padded(weight, 1, to), 0, LANES if last else to).T
+            matrix = _padded(_padded(weight, 1, to), 0, PAD if last else to).T
             widths.append(matrix.shape[1])
             if operands == torch.bfloat16:  # the weights of two neighbouring inputs beside each other
                 matrix = matrix.unflatten(0, (-1, 2)).transpose(1, 2).to(operands)
@@ -98,11 +98,11 @@ def multiplies(operands: torch.dtype) -> bool:
     return operands == torch.float32 or (operands == torch.bfloat16 and bool(_library().leym_cells_bf16()))
 
 
-def _up(n: int, to: int = LANES) -> int:
+def _up(n: int, to: int = PAD) -> int:
     return -(-n // to) * to
 
 
-def _padded(tensor: Tensor, dim: int, to: int = LANES) -> Tensor:
+def _padded(tensor: Tensor, dim: int, to: int = PAD) -> Tensor:
     """With zeros at the end of `dim`, up to a multiple of `to`."""
     more = list(tensor.shape)
     more[dim] = _up(tensor.shape[dim], to) - tensor.shape[dim]
