@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from leym.engine.device import pick_device
-from leym.engine.roofline import calls_per_s, cost_of, matmul_flops
+from leym.engine.roofline import Cost, calls_per_s, copied_bytes, cost_of, matmul_flops
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
 from leym.laws.network import empty_network, load_weights
 from leym.physics.initial import initial_state
@@ -49,12 +49,12 @@ def rate(call: Callable[[], Any], *, seconds: float = 1.0) -> float:
     return calls_per_s(call, pick_device(), seconds)
 
 
-def flops_per_cell_step(law: Bundle) -> float:
-    """Of the network alone, in the form that the engine runs."""
+def cost_per_cell_step(law: Bundle, grid: tuple[int, int] = (64, 64), rung: int = 1) -> Cost:
+    """In the form that the engine runs."""
     network = empty_network(law.manifest)
     network.load_state_dict(load_weights(law), strict=True, assign=True)
     folded = getattr(network, "folded", None)
-    return cost_of(folded() if folded else network, law.manifest, (64, 64)).flops
+    return cost_of(folded() if folded else network, law.manifest, grid, rung)
 
 
 def eager_loop(law: Bundle, grid: tuple[int, int]) -> Callable[[], None]:
@@ -80,22 +80,29 @@ def exponential_lengths(n: int, mean: int, every: int, seed: int = 0) -> list[in
 
 @dataclass(frozen=True)
 class Machine:
-    """The hardware and the ceilings measured on it in this run."""
+    """The hardware and the ceilings measured on it in this run: FLOP/s of products, bytes/s of a copy."""
 
     device: str
     bf16_gemm: float
     fp32_gemm: float
+    copy: float
 
     @classmethod
     def measure(cls) -> Machine:
         device = pick_device()
         bf16, fp32 = (matmul_flops(device, dtype, 1.0, n=2048) for dtype in (torch.bfloat16, torch.float32))
-        return cls(device.kind, bf16, fp32)
+        return cls(device.kind, bf16, fp32, copied_bytes(device, 1.0))
 
     @property
     def operand_gemm(self) -> float:
         """The peak of the dtype that quantised laws are multiplied in here."""
         return self.bf16_gemm if pick_device().operands == torch.bfloat16 else self.fp32_gemm
+
+    def roofline(self, cell_steps_per_s: float, cost: Cost) -> dict[str, float]:
+        """What that is in FLOP/s of the network and in bytes/s that must move, and which shares of the ceilings."""
+        flops, moved = cell_steps_per_s * cost.flops, cell_steps_per_s * cost.bytes
+        shares = {"gemm_share": flops / self.bf16_gemm, "operand_gemm_share": flops / self.operand_gemm}
+        return {"gflops": flops / 1e9, **shares, "gbytes_per_s": moved / 1e9, "copy_share": moved / self.copy}
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -103,6 +110,7 @@ class Machine:
             "python": platform.python_version(),
             "bf16_gemm_gflops": round(self.bf16_gemm / 1e9, 1),
             "fp32_gemm_gflops": round(self.fp32_gemm / 1e9, 1),
+            "copy_gbytes_per_s": round(self.copy / 1e9, 1),
         }
 
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.engine [--quick] [--json]
 
-Per law: cell-steps/s of a full bucket in NF4, the ratio to the eager fp32 batch-1 loop, and achieved FLOP/s over the
-GEMM peak, all of one run.
+Per law: cell-steps/s of a full bucket in NF4, the ratio to the eager fp32 batch-1 loop, and achieved FLOP/s and bytes/s
+beside those of a matrix product and a copy, all of one run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.common import LAWS, Machine, eager_loop, flops_per_cell_step, make_law, rate, table
+from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, make_law, rate, table
 from leym.engine.bench import cell_steps_per_s
 from leym.engine.engine import Engine
 
@@ -34,18 +34,11 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         for name in LAWS:
             law = make_law(name, Path(folder))
-            flops = flops_per_cell_step(law)
             cells = GRID[0] * GRID[1]
             eager = cells * rate(eager_loop(law, GRID), seconds=seconds)
             ours = cell_steps_per_s(engine, law, chosen.precision, GRID, 2 * seconds)
-            results[name] = {
-                "cell_steps_per_s": ours,
-                "eager_cell_steps_per_s": eager,
-                "vs_eager": ours / eager,
-                "gflops": ours * flops / 1e9,
-                "gemm_share": ours * flops / machine.bf16_gemm,
-                "operand_gemm_share": ours * flops / machine.operand_gemm,
-            }
+            figures = {"cell_steps_per_s": ours, "eager_cell_steps_per_s": eager, "vs_eager": ours / eager}
+            results[name] = figures | machine.roofline(ours, cost_per_cell_step(law, GRID))
     engine.stop()
     if chosen.json:
         print(json.dumps(results | {"machine": machine.as_dict()}))

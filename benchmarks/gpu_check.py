@@ -2,15 +2,16 @@
 
     python -m benchmarks.gpu_check [--dry-run] [--seconds 1.0] [--out FILE.json]
 
-Needs torch, Triton, numpy, safetensors and pydantic, neither a broker nor a database. `--dry-run` plays the same
-sections small, on whatever device there is: it shows that the script runs, and its figures mean nothing. A section that
-fails is written down with its error, and the others go on.
+Needs torch, Triton, numpy, safetensors, pydantic and bitsandbytes, neither a broker nor a database. `--dry-run` plays
+the same sections small, on whatever device there is: it shows that the script runs, and its figures mean nothing. A
+section that fails is written down with its error, and the others go on.
 
     ceilings      FLOP/s of a matrix product per dtype, bytes/s of a copy
     weights       decoded weights on the device against those on the CPU: equal bits
     steps         the device's step against float32 on the CPU, per law and kernel
     captures      bursts of any grouping, captured and not: equal bits; graphs counted
     kernels       per-cell laws: the fused kernel against torch.compile
+    blocks        the fused kernel with other numbers of cells and warps per program: cell-steps/s, and equal bits
     table         law x grid x rung: cell-steps/s, share of the ceilings, over the eager float32 batch-1 loop
     bursts        K = 1, 8, 32 steps per graph, and no graph
     memory        peak per precision
@@ -158,6 +159,24 @@ class Check:
                 }
         return found
 
+    def blocks(self) -> dict[str, Any]:
+        if not self.device.is_cuda:
+            return {"not measured": "no CUDA"}
+        from leym.engine.cells_triton import TritonCells
+
+        found: dict[str, Any] = {}
+        for name in PER_CELL:
+            law, digests = self.awake(name, "nf4"), set()
+            for block in (32, 64, 128, 256):
+                for warps in (4, 8):
+                    law._fused = TritonCells(law.network.cells(), law.operands, block=block, warps=warps)
+                    batch = self.batch(law, 128, self.rung(128))
+                    batch.bursts.advance(20)
+                    digests.add(digest(batch.state[0]))
+                    found[f"{name} {block} cells, {warps} warps"] = self.speed(batch)
+            found[f"{name} equal bits"] = len(digests) == 1
+        return found
+
     def table(self) -> list[dict[str, Any]]:
         ceilings, rows = Ceilings.measure(self.device, self.seconds), []
         for name, bundle in self.laws.items():
@@ -284,8 +303,8 @@ def digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "bursts", "memory", "rungs", "overlap", "full")
-SECTIONS += ("table",)  # the longest is the last
+SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "blocks", "bursts", "memory", "rungs")
+SECTIONS += ("overlap", "full", "table")  # the longest is the last
 
 
 def main() -> None:

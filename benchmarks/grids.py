@@ -14,12 +14,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.common import LAWS, Machine, eager_loop, make_law, rate, table
+from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, make_law, rate, table
 from leym.engine.bench import rungs
 from leym.engine.device import pick_device
-from leym.engine.roofline import cost_of
 from leym.laws.bundle import Bundle
-from leym.laws.network import empty_network, load_weights
 
 SIDES, BATCHES = (64, 128, 256, 512), (1, 2, 4, 8)
 MOST_CELLS = 512 * 512 * 4
@@ -28,19 +26,14 @@ MOST_CELLS = 512 * 512 * 4
 def of_law(
     law: Bundle, precision: str, sides: tuple[int, ...], seconds: float, machine: Machine
 ) -> list[dict[str, Any]]:
-    network = empty_network(law.manifest)
-    network.load_state_dict(load_weights(law), strict=True, assign=True)
-    folded = getattr(network, "folded", None)
-    network = folded() if folded else network
     rows = []
     for side in sides:
         grid, slots = (side, side), min(BATCHES[-1], MOST_CELLS // side**2)
         eager = side**2 * rate(eager_loop(law, grid), seconds=seconds)
         for found in rungs(law, precision, grid, slots, seconds * slots.bit_length()):
-            speed, flops = found.cell_steps_per_s, cost_of(network, law.manifest, grid, found.slots).flops
+            speed, cost = found.cell_steps_per_s, cost_per_cell_step(law, grid, found.slots)
             row = {"law": law.name, "grid": side, "batch": found.slots, "cell_steps_per_s": speed}
-            row |= {"vs_eager": speed / eager, "gemm_share": speed * flops / machine.bf16_gemm}
-            rows.append(row | {"operand_gemm_share": speed * flops / machine.operand_gemm, "bits": found.bits})
+            rows.append(row | {"vs_eager": speed / eager} | machine.roofline(speed, cost) | {"bits": found.bits})
     return rows
 
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import LAWS, Machine, eager_loop, exponential_lengths, make_law, rate, table
+from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, exponential_lengths, make_law, rate, table
 from benchmarks.jax_arm import in_its_own_process
 from benchmarks.litserve_arm import Arrivals, litserve_arm, summary
 from benchmarks.load_http import Connection, events
@@ -130,6 +130,10 @@ def main() -> None:
         found = {"serving": serving(law, chosen.precision, chosen.slots, jobs, mean)}
         if chosen.law == "nca":
             found["stepping"] = stepping(law, 1.5 if chosen.quick else 6.0)
+        cost = cost_per_cell_step(law)
+    for row in (row for rows in found.values() for row in rows):
+        if isinstance(speed := row.get("cell_steps_per_s"), float):
+            row |= machine.roofline(speed, cost)
     if chosen.json:
         print(json.dumps(found | {"law": chosen.law, "machine": machine.as_dict()}))
         return

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import LAWS, Machine, eager_loop, exponential_lengths, flops_per_cell_step, make_law, rate, table
+from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, exponential_lengths, make_law, rate, table
 from leym.client import Client
 from leym.demo.service import service
 from leym.engine.batch import Batch
@@ -191,20 +191,17 @@ def main() -> None:
     machine = Machine.measure()
     with TemporaryDirectory() as folder:
         law = make_law(chosen.law, Path(folder))
-        flops = flops_per_cell_step(law)
+        cost = cost_per_cell_step(law, GRID)
         jobs, mean, spells = (3 * chosen.slots, 10, 1) if chosen.quick else (12 * chosen.slots, 16, 2)
         bench = Bench(law, chosen.precision, chosen.slots, jobs, mean)
         record = (Recording(field=FIELD, every=EVERY),)
         rows: list[dict[str, Any]] = []
 
         def add(arm: str, lengths: str, figures: dict[str, float]) -> None:
-            achieved = figures["cell_steps_per_s"] * flops
-            eager = rows[0]["cell_steps_per_s"] if rows else figures["cell_steps_per_s"]
-            rows.append(
-                {"arm": arm, "lengths": lengths, **figures}
-                | {"vs_eager": figures["cell_steps_per_s"] / eager, "gemm_share": achieved / machine.bf16_gemm}
-                | {"operand_gemm_share": achieved / machine.operand_gemm}
-            )
+            speed = figures["cell_steps_per_s"]
+            row = {"arm": arm, "lengths": lengths, **figures}
+            row |= {"vs_eager": speed / (rows[0]["cell_steps_per_s"] if rows else speed)}
+            rows.append(row | machine.roofline(speed, cost))
 
         add("eager", "-", bench.eager(2 if chosen.quick else 10))
         for kind, lengths in bench.lengths.items():

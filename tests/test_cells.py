@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
 from functools import cache
 
 import numpy as np
@@ -12,6 +14,7 @@ from leym.engine import cells
 from leym.engine.cells import FusedCells, NoCompiler, multiplies
 from leym.engine.compiled import CompiledSteps
 from leym.engine.device import Device, pick_device
+from leym.engine.lanes import Lanes
 from leym.engine.stepper import AwakeLaw
 from leym.laws.deep_qca import DeepQCA
 from leym.laws.mlp import MLP
@@ -63,36 +66,51 @@ def copy(x: torch.Tensor) -> torch.Tensor:
     return x.clone(memory_format=torch.channels_last)
 
 
+def lanes_of(x: torch.Tensor, which: list[int]) -> Lanes:
+    """These universes, with a seed, a clock and a gamma of their own each."""
+    which_of = [torch.tensor(values)[which].clone() for values in ([0.0, 0.01, 0.2], SEED, CLOCK, [0] * 3, [1] * 3)]
+    gamma, *numbers = which_of
+    return Lanes(copy(x[which]), torch.zeros(len(which), 0), gamma.view(-1, 1, 1, 1), *numbers)
+
+
 def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
     """(state, clock, good) after these bursts of the universes `which`."""
-    which = [0, 1, 2] if which is None else which
-    state = copy(x[which])
-    clock, seed = torch.tensor(CLOCK)[which].clone(), torch.tensor(SEED)[which]
-    gamma, good = torch.tensor([0.0, 0.01, 0.2])[which].view(-1, 1, 1, 1), torch.zeros(len(which), dtype=torch.int64)
+    lanes = lanes_of(x, [0, 1, 2] if which is None else which)
     kernel = FusedCells(network.cells(), operands)
     for steps in bursts:
-        kernel.advance(state, gamma, seed, clock, good, steps)
-    return state, clock, good
+        kernel.advance(lanes, steps)
+    return lanes.state, lanes.clock, lanes.good
 
 
-def without_matrix_unit(monkeypatch):
-    """The kernel as a CPU has it that multiplies bfloat16 by vectors alone."""
-    monkeypatch.setattr(cells, "FLAGS", (*cells.FLAGS, "-mno-amx-tile", "-mno-amx-bf16"))
-    monkeypatch.setattr(cells, "_library", cache(cells._library.__wrapped__))
+# the kernel as a lesser CPU has it: vectors of eight, or products of bfloat16 by vectors alone
+LESSER = {"short vectors": ["-mno-avx512f"], "no matrix unit": ["-mno-amx-tile", "-mno-amx-bf16"]}
 
 
-@pytest.fixture(params=["float32", "bfloat16", "bfloat16 without a matrix unit"])
+@pytest.fixture(params=["float32", "float32, short vectors", "bfloat16", "bfloat16, no matrix unit"])
 def operands(request, monkeypatch):
-    name, _, without = request.param.partition(" ")
+    name, _, lesser = request.param.partition(", ")
     dtype = getattr(torch, name)
-    if without:
-        without_matrix_unit(monkeypatch)
+    if lesser:
+        if platform.machine() != "x86_64":
+            pytest.skip("such CPUs are x86-64")
+        monkeypatch.setattr(cells, "FLAGS", (*cells.FLAGS, *LESSER[lesser]))
+        monkeypatch.setattr(cells, "_library", cache(cells._library.__wrapped__))
     if not multiplies(dtype):
         pytest.skip("this CPU has no products of bfloat16")
     return dtype
 
 
-def test_it_computes_what_the_network_says(network):
+@pytest.mark.parametrize("cpu", ["x86-64", "haswell", "skylake-avx512", "cooperlake", "sapphirerapids"])
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of x86-64 CPUs")
+def test_the_source_is_taken_for_every_kind_of_cpu(cpu):
+    """Most of them are another machine than this one."""
+    flags = [f"-march={cpu}" if flag == "-march=native" else flag for flag in cells.FLAGS]
+    subprocess.run(["g++", *flags, "-fsyntax-only", cells.SOURCE], check=True)
+
+
+def test_it_computes_what_the_network_says(network, operands):
+    if operands != torch.float32:
+        pytest.skip("products are rounded")
     law = network.cells()
     x = universes(law.layers[-1][0].shape[0])
     expected, gamma = x, torch.tensor([0.0, 0.01, 0.2]).view(-1, 1, 1, 1)
@@ -154,6 +172,18 @@ def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network, operands)
         torch.set_num_threads(threads)
 
 
+def test_a_lane_without_a_universe_is_passed_over_and_changes_no_bit(network, operands):
+    x = universes(network.cells().layers[-1][0].shape[0])
+    whole, *_ = fused(network, x, [7], operands=operands)
+    lanes = lanes_of(x, [0, 1, 2])
+    lanes.taken[1] = 0
+    kernel = FusedCells(network.cells(), operands)
+    for steps in (3, 0, 4):
+        kernel.advance(lanes, steps)
+    assert torch.equal(lanes.state[[0, 2]], whole[[0, 2]]) and torch.equal(lanes.state[1], x[1])
+    assert (lanes.clock - torch.tensor(CLOCK)).tolist() == lanes.good.tolist() == [7, 0, 7]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38])
 def test_a_state_that_is_not_finite_is_counted_and_stays_in_its_universe(network, operands, bad):
     x = universes(network.cells().layers[-1][0].shape[0])
@@ -172,13 +202,14 @@ def test_elu_is_exact_to_rounding():
         .view(1, 2, 2, 501)
         .contiguous(memory_format=torch.channels_last)
     )
-    zero, one = torch.zeros(2), torch.eye(2)
-    law = cells.Cells(None, False, [(100 * one, zero), (one, zero)])
-    state, gamma, many = copy(x), torch.ones(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64)
-    FusedCells(law).advance(state, gamma, many, many.clone(), many.clone(), 1)  # gamma 1: phi = y
+    zero, same = torch.zeros(2), torch.eye(2)
+    law = cells.Cells(None, False, [(100 * same, zero), (same, zero)])
+    one = torch.ones(1, dtype=torch.int64)
+    lanes = Lanes(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
+    FusedCells(law).advance(lanes, 1)  # gamma 1: phi = y
     phi = torch.nn.functional.elu(100 * x.double())
     expected = phi / phi.square().sum(1, keepdim=True).sqrt()
-    assert (state - expected).abs().max() < 3e-7
+    assert (lanes.state - expected).abs().max() < 3e-7
 
 
 def test_a_law_is_fused_in_the_dtype_of_its_device(tmp_path):

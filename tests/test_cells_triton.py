@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tests.test_cells import CLOCK, NETWORKS, SEED, copy, fused, network, universes  # noqa: F401 -- `network`
+from leym.engine.lanes import Lanes
+from tests.test_cells import CLOCK, NETWORKS, fused, lanes_of, network, universes  # noqa: F401 -- `network`
 
 kernel = pytest.importorskip("leym.engine.cells_triton", reason="Triton is not installed", exc_type=ImportError)
 GRID = (6, 13)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest chooses the interpreter where there is no CUDA
 
 
-def interpreted(network, x, bursts, operands=torch.float32):  # noqa: F811
-    state, clock, seed = copy(x).to(DEVICE), torch.tensor(CLOCK).to(DEVICE), torch.tensor(SEED).to(DEVICE)
-    gamma = torch.tensor([0.0, 0.01, 0.2]).view(-1, 1, 1, 1).to(DEVICE)
-    good = torch.zeros(3, dtype=torch.int64, device=DEVICE)
-    law = kernel.TritonCells(network.to(DEVICE).cells(), operands)
+def interpreted(network, x, bursts, operands=torch.float32, empty=(), **sizes):  # noqa: F811
+    lanes = Lanes(*(tensor.to(DEVICE) for tensor in lanes_of(x, [0, 1, 2])))
+    lanes.taken[list(empty)] = 0
+    law = kernel.TritonCells(network.to(DEVICE).cells(), operands, **sizes)
     for steps in bursts:
-        law.advance(state, gamma, seed, clock, good, steps)
+        law.advance(lanes, steps)
     network.cpu()
-    return state.cpu(), clock.cpu(), good.cpu()
+    return lanes.state.cpu(), lanes.clock.cpu(), lanes.good.cpu()
 
 
 def supported(network) -> bool:  # noqa: F811
@@ -54,6 +54,8 @@ def test_bits_do_not_depend_on_bursts_and_a_broken_universe_harms_no_other():
     x = universes(network.cells().layers[-1][0].shape[0], GRID)
     whole, *_ = interpreted(network, x, [3])
     assert torch.equal(interpreted(network, x, [1, 2])[0], whole)
+    assert (interpreted(network, x, [3], block=32, warps=8)[0] - whole).abs().max() < 1e-5, "rounding alone"
+    assert torch.equal(interpreted(network, x, [3], empty=[1])[0][[0, 2]], whole[[0, 2]]), "nor on who is there"
     x[1, 0, 4, 4] = float("nan")
     state, _, good = interpreted(network, x, [3])
     assert good.tolist() == [3, 0, 3] and torch.equal(state[[0, 2]], whole[[0, 2]])

@@ -58,7 +58,12 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
         if self.rung > 2 and self.active:
             calls.append(k)
             if len(calls) > 9:
-                for tensor in (self.state, self.origin, self.clock, self.good):  # nothing of it can be trusted
+                for tensor in (
+                    self.state,
+                    self.origin,
+                    self.lanes.clock,
+                    self.lanes.good,
+                ):  # nothing of it can be trusted
                     tensor.zero_()
                 out_of_memory()
         if where == "advance":

@@ -70,7 +70,7 @@ def test_which_rungs_give_equal_bits_is_measured(tmp_path, monkeypatch):
 
     def by_the_batch(self, steps):
         advance(self, steps)
-        state = self._launch.args[0]
+        state = self._launch.args[0].state
         if len(state) == 2:
             state[0, 0, 0, 0] += 2**-20
 

@@ -51,7 +51,7 @@ def test_who_has_waited_long_enough_goes_before_anybody_new(law):
 
 
 def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobody_a_bit(engines, law, monkeypatch):  # noqa: F811
-    expected = {seed: alone(engines, law, steps=1000, seed=seed, record=SLOW) for seed in (1, 2)}
+    expected = {seed: alone(engines, law, slots=2, steps=1000, seed=seed, record=SLOW) for seed in (1, 2)}
     engine = engines(slots=2)
     engine.warm(law, "nf4", (16, 16))
     low = [a_run(law, id=f"low-{seed}", steps=1000, seed=seed, record=SLOW, priority=2) for seed in (1, 2)]
@@ -68,7 +68,7 @@ def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobod
     monkeypatch.setattr(engine, "_burst", counted)
     urgent = a_run(law, id="urgent", steps=30, priority=3)
     engine.submit(urgent)
-    assert np.array_equal(urgent.sink.wait().psi(), alone(engines, law, steps=30))
+    assert np.array_equal(urgent.sink.wait().psi(), alone(engines, law, slots=2, steps=30))
     assert bursts.index(1) <= 2
     assert not any(run.sink.over.is_set() for run in low)
     assert engine.info()["swapped_out"] == 1
@@ -90,7 +90,7 @@ def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law
     rest = a_run(law, steps=step + 5, start=Checkpoint(step, arrays), record=())
     whole = a_run(law, steps=step + 5, record=())
     for run in (rest, whole):
-        engines().submit(run)
+        engines(slots=1).submit(run)
     assert np.array_equal(rest.sink.wait().last, whole.sink.wait().last)
 
 

@@ -1,7 +1,7 @@
 """A batch: the slots of one bucket that step together, at one static shape (the rung).
 
 A universe's bits depend on the rung and on nothing else in the batch: not on its slot, nor on who sits in the others.
-Empty slots are stepped too and thrown away.
+Empty slots are passed over by the fused kernels; a compiled step steps them too, and what comes of it is thrown away.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from leym.engine.lanes import Lanes
 from leym.engine.run import BucketKey, Checkpoint, Run
 from leym.engine.stepper import AwakeLaw
 from leym.engine.stream import Stream
@@ -36,27 +37,23 @@ class Slot:
 
 
 class Batch:
-    """`rung` slots on the device.
-
-    state, previous, origin: float32 [rung, 2d, H, W]; memory: float32 [rung, …], empty for most laws; gamma
-    [rung, 1, 1, 1]; seed, clock, good: int64 [rung].
-    """
+    """`rung` slots on the device: their lanes, and float32 [rung, 2d, H, W] each the states before the last step
+    (`previous`) and at the beginning (`origin`)."""
 
     def __init__(self, law: AwakeLaw, key: BucketKey, rung: int):
         """Raises torch.OutOfMemoryError."""
         self.law, self.key, self.grid, self.rung = law, key, key.grid, rung
-        shape = (rung, 2 * law.bundle.manifest.d_state, *key.grid)
-        device = law.device.torch
-        self.state, self.previous, self.origin = (
-            torch.zeros(shape, device=device).to(memory_format=torch.channels_last) for _ in range(3)
-        )
-        self.gamma = torch.zeros(rung, 1, 1, 1, device=device)
-        self.memory = torch.zeros((rung, *law.memory_shape(key.grid)), device=device)
-        self.seed, self.clock, self.good = (torch.zeros(rung, dtype=torch.int64, device=device) for _ in range(3))
-        self.bursts = law.bursts(*self._stepped)
+        channels, device = 2 * law.bundle.manifest.d_state, law.device.torch
+        self.lanes = Lanes.empty(rung, channels, key.grid, law.memory_shape(key.grid), device)
+        self.previous, self.origin = torch.zeros_like(self.state), torch.zeros_like(self.state)
+        self.bursts = law.bursts(self.lanes)
         self.slots: list[Slot | None] = [None] * rung
         self.step_s = 0.0  # seconds per step, a running mean
         self.charged_s = 0.0  # device time taken over the share of it that is its due
+
+    @property
+    def state(self) -> torch.Tensor:
+        return self.lanes.state
 
     @property
     def active(self) -> list[Slot]:
@@ -72,38 +69,35 @@ class Batch:
         index = self.slots.index(None)
         step = run.start.step if run.start else 0
         psi = run.start.arrays["psi"] if run.start else run.origin
-        self.state[index] = self._on_device(psi)
+        lanes = self.lanes
+        lanes.state[index] = self._on_device(psi)
         self.origin[index] = self._on_device(run.origin)
-        self.memory[index] = 0
-        if run.start and self.memory.numel():
-            self.memory[index] = torch.from_numpy(np.array(run.start.arrays["memory"]))
-        self.seed[index], self.clock[index] = run.seed, step
-        self.gamma[index] = run.gamma
-        self.good[index] = 0
+        lanes.memory[index] = 0
+        if run.start and lanes.memory.numel():
+            lanes.memory[index] = torch.from_numpy(np.array(run.start.arrays["memory"]))
+        lanes.seed[index], lanes.clock[index] = run.seed, step
+        lanes.gamma[index] = run.gamma
+        lanes.good[index], lanes.taken[index] = 0, 1
         slot = self.slots[index] = Slot(index, run, step, step, checkpointed=monotonic(), level=level)
         return slot
 
     def leave(self, slot: Slot) -> None:
         self.slots[slot.index] = None
-        self.state[slot.index] = 0
-        self.memory[slot.index] = 0
-
-    @property
-    def _stepped(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        return self.state, self.memory, self.gamma, self.seed, self.clock, self.good
+        for tensor in (self.lanes.state, self.lanes.memory, self.lanes.taken):
+            tensor[slot.index] = 0
 
     @torch.no_grad()
     def warm(self) -> None:
         """Make the step ready for this shape; changes what is in the batch. Raises torch.OutOfMemoryError."""
-        self.law.warm(*self._stepped)
+        self.law.warm(self.lanes)
         self.bursts.capture()
 
     @torch.no_grad()
     def move(self, slot: Slot, other: Batch) -> None:
         """Carry a universe, mid-run, to a free slot of another batch of the same bucket."""
         index = other.slots.index(None)
-        for name in ("state", "memory", "origin", "gamma", "seed", "clock", "good"):
-            getattr(other, name)[index] = getattr(self, name)[slot.index]
+        for here, there in zip((*self.lanes, self.origin), (*other.lanes, other.origin), strict=True):
+            there[index] = here[slot.index]
         self.leave(slot)
         slot.index = index
         other.slots[index] = slot
@@ -136,8 +130,8 @@ class Batch:
         """The slot's state as it is once the device has come here."""
         i, step = slot.index, slot.step
         tensors = [to_complex(self.state[i : i + 1])[0]]
-        if self.memory.numel():
-            tensors.append(self.memory[i].clone())
+        if self.lanes.memory.numel():
+            tensors.append(self.lanes.memory[i].clone())
         arrays = stream.fetch(tensors)
         return lambda: Checkpoint(step, dict(zip(("psi", "memory"), arrays(), strict=False)))
 

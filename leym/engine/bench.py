@@ -29,9 +29,7 @@ from leym.engine.ladder import Ladder, choose
 from leym.engine.roofline import Ceilings, calls_per_s
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle
-from leym.laws.registry import default_registry, resolve_precision
 from leym.problems import Problem
-from leym.settings import settings
 from leym.spec import ComplexNoise
 
 BITS_AFTER = 20  # steps
@@ -167,6 +165,10 @@ def show(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    # here, because benchmarks of the step alone run on a bare GPU box, which lacks what settings are read by
+    from leym.laws.registry import default_registry, resolve_precision
+    from leym.settings import settings
+
     options = argparse.ArgumentParser(prog="leym bench", description="How fast this machine runs a law.")
     options.add_argument("law", nargs="?", default="aurora", help="name or name@digest [aurora]")
     options.add_argument("--precision", choices=("nf4", "int8", "bf16", "fp32", "auto"), default="nf4")

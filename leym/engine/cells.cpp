@@ -39,9 +39,6 @@ constexpr int TILE = 2;
 constexpr int PAD = 16;    // channels are padded to a multiple, on every machine
 constexpr int STRIP = 48;  // cells that go through all layers together: with 128 hidden channels 24 KiB
 typedef float Vec __attribute__((vector_size(4 * LANES), aligned(2), may_alias));
-typedef float Vec8 __attribute__((vector_size(32)));
-typedef float Vec4 __attribute__((vector_size(16)));
-typedef float Vec2 __attribute__((vector_size(8)));
 typedef float Word __attribute__((may_alias));  // a float, or two bfloat16
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -50,17 +47,13 @@ inline void store(float* at, Vec value) { *reinterpret_cast<Vec*>(at) = value; }
 inline Vec all(float value) { return value - Vec{}; }
 inline int padded(int n) { return (n + PAD - 1) / PAD * PAD; }
 
-template <typename Half, typename Whole>
-inline Half folded(Whole x) {
-    Half halves[2];
-    std::memcpy(halves, &x, sizeof x);
-    return halves[0] + halves[1];
+inline float total(Vec x) {
+    float at[LANES];
+    store(at, x);
+    for (int half = LANES / 2; half; half /= 2)
+        for (int i = 0; i < half; ++i) at[i] += at[i + half];
+    return at[0];
 }
-inline Vec8 in_eight(Vec x) {
-    if constexpr (LANES == 16) return folded<Vec8>(x);
-    else return x;
-}
-inline float total(Vec x) { return folded<float>(folded<Vec2>(folded<Vec4>(in_eight(x)))); }
 
 // x above 0, exp(x) - 1 below: 2^n 2^f - 1 with |f| <= 1/2 and 2^f - 1 a polynomial, whose error is below the rounding
 // that follows.
@@ -341,13 +334,20 @@ extern "C" int leym_cells_bf16() {
 #endif
 }
 
-// `steps` steps in place. state, scratch: float32 [batch][height][width][channels]; gamma: float32 [batch]; seed, clock,
-// good: int64 [batch]. clock grows by one per step, good by one per step whose state is finite.
+// `steps` steps in place of the universes whose lanes are taken. state, scratch: float32 [batch][height][width][channels];
+// gamma: float32 [batch]; seed, clock, good, taken: int64 [batch]. clock grows by one per step, good by one per step whose
+// state is finite.
 extern "C" void leym_cells(const Law* law, float* state, float* scratch, const float* gamma, const int64_t* seed,
-                           int64_t* clock, int64_t* good, int batch, int height, int width, int steps, int threads) {
+                           int64_t* clock, int64_t* good, const int64_t* taken, int batch, int height, int width,
+                           int steps, int threads) {
     const int64_t size = (int64_t)height * width * law->channels;
-    const int bands = std::clamp(4 * threads / batch, 1, height);  // of rows per universe, so that all threads have some
-    std::vector<int> finite((size_t)steps * batch, 1);
+    std::vector<int> lanes;
+    for (int b = 0; b < batch; ++b)
+        if (taken[b]) lanes.push_back(b);
+    const int universes = lanes.size();
+    if (!universes) return;
+    const int bands = std::clamp(4 * threads / universes, 1, height);  // of rows of each, so that all threads have some
+    std::vector<int> finite((size_t)steps * universes, 1);
     float* sides[2] = {state, scratch};
     const auto step_band = law->bf16 ? step_rows<true> : step_rows<false>;
     #pragma omp parallel num_threads(threads)
@@ -358,20 +358,21 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
 #endif
         for (int step = 0; step < steps; ++step) {
             #pragma omp for schedule(dynamic, 1)
-            for (int task = 0; task < batch * bands; ++task) {
-                const int b = task / bands, band = task % bands;
+            for (int task = 0; task < universes * bands; ++task) {
+                const int i = task / bands, band = task % bands, b = lanes[i];
                 const Universe u = {sides[step % 2] + b * size, sides[1 - step % 2] + b * size, height, width,
                                     gamma[b], seed[b], clock[b] + step};
                 if (!step_band(*law, u, height * band / bands, height * (band + 1) / bands, room)) {
                     #pragma omp atomic write
-                    finite[(size_t)step * batch + b] = 0;
+                    finite[(size_t)step * universes + i] = 0;
                 }
             }
         }
     }
-    if (steps % 2) std::memcpy(state, scratch, sizeof(float) * size * batch);
-    for (int b = 0; b < batch; ++b) {
+    for (int i = 0; i < universes; ++i) {
+        const int b = lanes[i];
+        if (steps % 2) std::memcpy(state + b * size, scratch + b * size, sizeof(float) * size);
         clock[b] += steps;
-        for (int step = 0; step < steps; ++step) good[b] += finite[(size_t)step * batch + b];
+        for (int step = 0; step < steps; ++step) good[b] += finite[(size_t)step * universes + i];
     }
 }

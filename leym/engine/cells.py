@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from leym.engine.lanes import Lanes
 from leym.laws.cells import Cells
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -82,13 +83,13 @@ class FusedCells:
         )
         self._scratch = torch.zeros(0)
 
-    def advance(self, state: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int) -> None:
-        """In place: state float32 [B, C, H, W] in channels_last, gamma float32 [B, 1, 1, 1], the others int64 [B]."""
-        batch, channels, height, width = state.shape
-        assert channels == self._law.channels and state.is_contiguous(memory_format=torch.channels_last)
-        if self._scratch.shape != state.shape:
-            self._scratch = torch.empty_like(state)
-        tensors = (state, self._scratch, gamma, seed, clock, good)
+    def advance(self, lanes: Lanes, steps: int) -> None:
+        """In place. Lanes that are not taken stay as they are."""
+        batch, channels, height, width = lanes.state.shape
+        assert channels == self._law.channels and lanes.state.is_contiguous(memory_format=torch.channels_last)
+        if self._scratch.shape != lanes.state.shape:
+            self._scratch = torch.empty_like(lanes.state)
+        tensors = (lanes.state, self._scratch, lanes.gamma, lanes.seed, lanes.clock, lanes.good, lanes.taken)
         sizes = (batch, height, width, steps, torch.get_num_threads())
         self._library.leym_cells(self._law, *(t.data_ptr() for t in tensors), *sizes)
 
@@ -112,7 +113,7 @@ def _padded(tensor: Tensor, dim: int, to: int = PAD) -> Tensor:
 @cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(built()))
-    library.leym_cells.argtypes = [POINTER(_Law), *[c_void_p] * 6, *[c_int] * 5]
+    library.leym_cells.argtypes = [POINTER(_Law), *[c_void_p] * 7, *[c_int] * 5]
     library.leym_cells.restype = None
     return library
 

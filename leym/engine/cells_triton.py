@@ -17,9 +17,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from leym.engine.lanes import Lanes
 from leym.laws.cells import Cells
 
-BLOCK = 64  # cells of a program
+BLOCK, WARPS = 64, 4  # cells of a program, and by how many warps; benchmarks.gpu_check tries others
 LEAST = 16  # sides of a matrix product in Triton; smaller ones are padded with zeros
 FILTERS = (0, 1, 4)  # what the kernel is written for: none, one sum (DEEP_QCA folded), four filters (NCA)
 
@@ -55,11 +56,13 @@ def _near(
 
 @triton.jit(do_not_specialize=["n"])  # or the steps of a burst would be several kernels
 def _step(
-    now, after, finite, gamma, seed, clock, stencil, weights, biases, n, H, W, rate,
+    now, after, finite, gamma, seed, clock, taken, stencil, weights, biases, n, H, W, rate,
     C: tl.constexpr, WIDE: tl.constexpr, HIDDEN: tl.constexpr, F: tl.constexpr, LAYERS: tl.constexpr,
     WRAP: tl.constexpr, DRAWS: tl.constexpr, OPERANDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(1)
+    if tl.load(taken + b) == 0:
+        return
     cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     y, x = cell // W, cell % W
     channel = tl.arange(0, WIDE)
@@ -115,13 +118,14 @@ def _step(
 class TritonCells:
     """A per-cell law whose weights are laid out for the kernel, on their device. Weights in `operands`."""
 
-    def __init__(self, law: Cells, operands: torch.dtype):
+    def __init__(self, law: Cells, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
         """Raises ValueError for a law that the kernel is not written for."""
         self.channels, first = law.layers[-1][0].shape[0], law.layers[0][0]
         self.filters = 0 if law.filters is None else law.filters.shape[0]
         hidden = {weight.shape[0] for weight, _ in law.layers[:-1]}
         if self.filters not in FILTERS or len(hidden) != 1:
             raise ValueError(f"{self.filters} filters, hidden widths {sorted(hidden)}: no fused kernel")
+        self.block, self.warps = block, warps
         self.layers, self.rate, self.periodic = len(law.layers), law.rate, law.periodic
         self.wide, self.hidden = (max(LEAST, triton.next_power_of_2(n)) for n in (self.channels, *hidden))
         self.operands = getattr(tl, str(operands).removeprefix("torch."))
@@ -137,27 +141,29 @@ class TritonCells:
             stencil = _padded(law.filters.float().flatten(2).transpose(1, 2), 9, self.wide).contiguous()
         self._stencil = stencil
 
-    def advance(self, state: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int) -> None:
-        """In place: state float32 [B, C, H, W] in channels_last, gamma float32 [B, 1, 1, 1], the others int64 [B].
+    def advance(self, lanes: Lanes, steps: int) -> None:
+        """In place. Lanes that are not taken stay as they are, or hold what means nothing.
 
         Every call launches the same kernels for the same `steps`, so that it can be captured.
         """
+        state = lanes.state
         batch, channels, height, width = state.shape
         assert channels == self.channels and state.is_contiguous(memory_format=torch.channels_last)
         other = torch.empty_like(state)
         finite = torch.ones(steps, batch, dtype=torch.int32, device=state.device)
-        sides, grid = (state, other), (triton.cdiv(height * width, BLOCK), batch)
+        sides, grid = (state, other), (triton.cdiv(height * width, self.block), batch)
         for n in range(steps):
             _step[grid](
-                sides[n % 2], sides[1 - n % 2], finite[n], gamma, seed, clock,
+                sides[n % 2], sides[1 - n % 2], finite[n], lanes.gamma, lanes.seed, lanes.clock, lanes.taken,
                 self._stencil, self._weights, self._biases, n, height, width, self.rate,
                 C=channels, WIDE=self.wide, HIDDEN=self.hidden, F=self.filters, LAYERS=self.layers,
-                WRAP=self.periodic, DRAWS=self.rate < 1, OPERANDS=self.operands, BLOCK=BLOCK,
+                WRAP=self.periodic, DRAWS=self.rate < 1, OPERANDS=self.operands, BLOCK=self.block,
+                num_warps=self.warps,
             )  # fmt: skip
         if steps % 2:
             state.copy_(other)
-        clock += steps
-        good += finite.sum(0)
+        lanes.clock.add_(steps)
+        lanes.good.add_(finite.sum(0))
 
 
 def _padded(x: Tensor, rows: int, columns: int) -> Tensor:

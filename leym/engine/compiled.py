@@ -32,9 +32,7 @@ def make_step_(manifest: Manifest) -> Step:
     def step_(
         network: nn.Module, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
     ) -> None:
-        """state float32 [B, 2d, H, W], memory float32 [B, …] ([B, 0] for a law without), and int64 [B] each: clock
-        (steps since the beginning), good (steps that stayed finite). gamma float32 [B, 1, 1, 1], seed int64 [B].
-        """
+        """The tensors of `leym.engine.lanes`, taken or not."""
         draws = uniform(seed, clock, (state.shape[2], state.shape[3])) if stochastic else None
         after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws)
         state.copy_(after)

@@ -88,7 +88,7 @@ class Flights:
         began = self._stream.moment()
         batch.advance(k)
         stepped = self._stream.moment()
-        good = self._stream.fetch([batch.good.clone()])
+        good = self._stream.fetch([batch.lanes.good.clone()])
         members = [(slot, slot.index, slot.step) for slot in batch.active]
         flight = Flight(batch, cost, k, due, k * batch.step_s, began, stepped, good, members)
         batch.charged_s += flight.expected_s / due

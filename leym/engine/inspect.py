@@ -72,7 +72,7 @@ def memory_of(law: SleepingLaw, device: Device, grid: tuple[int, int], slots: in
     awake = AwakeLaw(law, device, on_degraded=lambda _: None)
     rung = Ladder(device, settings().ladder).rung(law.bundle.manifest, law.precision, grid, slots)
     batch = Batch(awake, BucketKey(law.bundle.digest, law.precision, grid), rung)
-    each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.memory))
+    each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.lanes.memory))
     return Memory(
         weights_at_rest=law.bytes_at_rest,
         weights_awake=awake.bytes_awake,

@@ -39,10 +39,7 @@ class Ceilings:
         """Takes about `seconds` per ceiling, on whatever else the machine is doing."""
         fp32 = matmul_flops(device, torch.float32, seconds)
         operands = fp32 if device.operands == torch.float32 else matmul_flops(device, device.operands, seconds)
-        source = torch.ones(COPIED // 4, device=device.torch)
-        target = torch.empty_like(source)
-        copies = calls_per_s(lambda: target.copy_(source), device, seconds)
-        return cls(operands, fp32, 2 * COPIED * copies)
+        return cls(operands, fp32, copied_bytes(device, seconds))
 
     def higher(self, other: Ceilings) -> Ceilings:
         return Ceilings(*(max(pair) for pair in zip(astuple(self), astuple(other), strict=True)))
@@ -63,6 +60,13 @@ def matmul_flops(device: Device, dtype: torch.dtype, seconds: float, n: int | No
     n = n or (8192 if device.is_cuda else 1536)
     a, b = (torch.randn(n, n, device=device.torch).to(dtype) for _ in range(2))
     return 2 * n**3 * calls_per_s(lambda: a @ b.T, device, seconds)
+
+
+def copied_bytes(device: Device, seconds: float) -> float:
+    """Bytes/s, read and written, of a copy."""
+    source = torch.ones(COPIED // 4, device=device.torch)
+    target = torch.empty_like(source)
+    return 2 * COPIED * calls_per_s(lambda: target.copy_(source), device, seconds)
 
 
 def calls_per_s(call: Callable[[], Any], device: Device, seconds: float, warm: int = 2) -> float:

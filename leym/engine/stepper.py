@@ -15,12 +15,12 @@ from functools import partial
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from leym.engine.bursts import Bursts, Capture
 from leym.engine.cells import FusedCells, NoCompiler, multiplies
 from leym.engine.compiled import CompiledSteps, Step, make_step_
 from leym.engine.device import Device
+from leym.engine.lanes import Lanes
 from leym.laws.cells import Cells
 from leym.laws.network import empty_network
 from leym.precision.policy import SleepingLaw
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 class Fused(Protocol):
     """A kernel of many steps, on one device."""
 
-    def advance(self, state: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int) -> None: ...
+    def advance(self, lanes: Lanes, steps: int) -> None: ...
 
 
 class AwakeLaw:
@@ -68,10 +68,9 @@ class AwakeLaw:
     def compiled(self) -> bool:
         return self.kernel != "eager"
 
-    def bursts(self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor) -> Bursts:
-        """Steps of these tensors, in place, shapes as `make_step_` has them."""
-        launch = partial(self._launch, state, memory, gamma, seed, clock, good)
-        return Bursts(launch, self._capture if self.compiled else None)
+    def bursts(self, lanes: Lanes) -> Bursts:
+        """Steps of these, in place."""
+        return Bursts(partial(self._launch, lanes), self._capture if self.compiled else None)
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one universe's memory; (0,) for a law without."""
@@ -83,23 +82,21 @@ class AwakeLaw:
         self._step_, self.kernel = make_step_(self.bundle.manifest), "eager"
         self._say_degraded(reason)
 
-    def warm(self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor) -> None:
+    def warm(self, lanes: Lanes) -> None:
         """Compile, and let libraries make their choices: a capture must meet nothing for the first time."""
         for _ in range(3):
-            self._launch(state, memory, gamma, seed, clock, good, 1)
+            self._launch(lanes, 1)
 
-    def _launch(
-        self, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor, steps: int
-    ) -> None:
+    def _launch(self, lanes: Lanes, steps: int) -> None:
         if self._fused:
-            self._fused.advance(state, gamma, seed, clock, good, steps)
+            self._fused.advance(lanes, steps)
             return
         if self._step_ is None:
             assert self._compiled is not None
-            manifest, shape = self.bundle.manifest, tuple(state.shape)
+            manifest, shape = self.bundle.manifest, tuple(lanes.state.shape)
             self._step_ = self._compiled.step(manifest, self.network, self.operands, shape)
         for _ in range(steps):
-            self._step_(self.network, state, memory, gamma, seed, clock, good)
+            self._step_(self.network, *lanes[:-1])
 
     def _fuse(self) -> Fused | None:
         """The fused kernel, where it serves: per-cell laws that are added, in a dtype that it multiplies in."""
