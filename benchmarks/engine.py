@@ -2,8 +2,8 @@
 
     python -m benchmarks.engine [--quick] [--json]
 
-Per law: cell-steps/s of a full bucket in NF4, the ratio to the eager fp32 batch-1 loop, and achieved FLOP/s and bytes/s
-beside those of a matrix product and a copy, all of one run.
+Per law: cell-steps/s of a full bucket in NF4, its ratio to the eager fp32 batch-1 loop and that of one job in an else
+empty bucket, and achieved FLOP/s and bytes/s beside those of a matrix product and a copy, all of one run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main() -> None:
             cells = GRID[0] * GRID[1]
             eager = cells * rate(eager_loop(law, GRID), seconds=seconds)
             ours = cell_steps_per_s(engine, law, chosen.precision, GRID, 2 * seconds)
+            alone = cell_steps_per_s(engine, law, chosen.precision, GRID, seconds, runs=1)
             figures = {"cell_steps_per_s": ours, "eager_cell_steps_per_s": eager, "vs_eager": ours / eager}
+            figures |= {"one_job_vs_eager": alone / eager}
             results[name] = figures | machine.roofline(ours, cost_per_cell_step(law, GRID))
     engine.stop()
     if chosen.json:

@@ -38,6 +38,15 @@ SETTINGS = {
 }
 
 
+@pytest.fixture
+def threads_of_the_service() -> Iterator[None]:
+    """For an engine that is held against a service's bits, which may depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(int(SETTINGS["OMP_NUM_THREADS"]))
+    yield
+    torch.set_num_threads(before)
+
+
 class Service:
     """One `leym up`."""
 

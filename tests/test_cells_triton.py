@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from leym.engine.lanes import Lanes
-from tests.test_cells import CLOCK, NETWORKS, fused, lanes_of, network, universes  # noqa: F401 -- `network`
+from leym.laws.deep_qca import DeepQCA
+from leym.laws.mlp import MLP
+from tests.test_cells import CLOCK, NETWORKS, fused, lanes_of, nca, network, universes  # noqa: F401 -- `network`
 
 kernel = pytest.importorskip("leym.engine.cells_triton", reason="Triton is not installed", exc_type=ImportError)
 GRID = (6, 13)
@@ -59,3 +67,26 @@ def test_bits_do_not_depend_on_bursts_and_a_broken_universe_harms_no_other():
     x[1, 0, 4, 4] = float("nan")
     state, _, good = interpreted(network, x, [3])
     assert good.tolist() == [3, 0, 3] and torch.equal(state[[0, 2]], whole[[0, 2]])
+
+
+def test_it_serves_what_a_gpu_has_room_for():
+    def served(network, operands=torch.bfloat16) -> bool:  # noqa: F811
+        return kernel.serves(network.cells(), operands)
+
+    assert served(MLP(8, 128)) and served(DeepQCA(8, 128).folded()) and served(nca(8, 256))
+    assert not served(MLP(8, 128), torch.float32), "spills"
+    assert not served(MLP(8, 130)), "a matrix of 256 x 256 is more than the shared memory of an L4"
+    assert not served(nca(40, 64)) and not served(DeepQCA(9, 33)), "too wide; eight filters"
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="Triton brings the assembler for x86-64 alone")
+def test_it_compiles_for_the_gpus_of_production(tmp_path):
+    """To machine code, which needs no GPU: with tensor cores, within shared memory and registers."""
+    env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-m", "tests.triton_targets"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert len(rows) == 6, "three laws on two cards"
+    for row in rows:
+        assert row["products"] == [{"L4": "mma.sync", "H100": "wgmma.mma_async"}[row["card"]]]
+        assert row["shared_bytes"] <= 99 * 1024 and row["spilled_bytes"] == 0, row

@@ -39,6 +39,7 @@ def own(tmp_path_factory):
     assert running.stop() == 0, running.tail()
 
 
+@pytest.mark.usefixtures("threads_of_the_service")
 def test_a_judgement_is_a_job_and_its_numbers_are_those_of_the_library(own):
     with pytest.raises(ProblemError) as missing:
         own.client.verdict("first", "int8")
@@ -63,7 +64,7 @@ def test_a_judgement_is_a_job_and_its_numbers_are_those_of_the_library(own):
     kept = read_verdict(law, "int8", data=own.data)
     assert record["verdict"] == kept.verdict == alone.verdict
     for ensemble, metrics in from_json(alone.to_json()).samples.items():
-        for name, sample in metrics.items():  # the metrics' own sums depend on the number of threads
+        for name, sample in metrics.items():
             assert kept.samples[ensemble][name] == pytest.approx(sample, rel=1e-2, abs=1e-3), name
     assert record["observables"]["activity_effect"] == pytest.approx(kept.metric("activity").effect)
 

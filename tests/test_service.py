@@ -54,6 +54,7 @@ def test_a_running_service_meets_the_oracle(name, service, tmp_path):
         assert deviation(name, found[step], law.psi[step]) < bound, f"step {step}"
 
 
+@pytest.mark.usefixtures("threads_of_the_service")
 def test_a_service_gives_the_bits_of_the_engine_alone_and_among_batch_mates(service):
     from leym.engine.engine import Engine
     from leym.engine.run import Run

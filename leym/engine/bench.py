@@ -55,13 +55,18 @@ class Countdown:
         self.over.set()
 
 
-def cell_steps_per_s(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int], seconds: float) -> float:
-    """The best of three spells of `seconds / 3` with every slot taken. Raises Problem when a universe diverges."""
+def cell_steps_per_s(
+    engine: Engine, law: Bundle, precision: str, grid: tuple[int, int], seconds: float, runs: int | None = None
+) -> float:
+    """The best of three spells of `seconds / 3` with so many runs, or every slot taken.
+
+    Raises Problem when a universe diverges.
+    """
     engine.warm(law, precision, grid)
     best, steps = 0.0, 8
     for _ in range(3):
         while True:
-            sinks = [Countdown() for _ in range(engine.slots)]
+            sinks = [Countdown() for _ in range(runs or engine.slots)]
             began, before = perf_counter(), engine.info()["cell_steps"]
             for i, sink in enumerate(sinks):
                 engine.submit(Run(f"{steps}-{i}", law, precision, grid, steps, 0.01, i, ComplexNoise(), sink))

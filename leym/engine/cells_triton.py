@@ -23,6 +23,7 @@ from leym.laws.cells import Cells
 BLOCK, WARPS = 64, 4  # cells of a program, and by how many warps; benchmarks.gpu_check tries others
 LEAST = 16  # sides of a matrix product in Triton; smaller ones are padded with zeros
 FILTERS = (0, 1, 4)  # what the kernel is written for: none, one sum (DEEP_QCA folded), four filters (NCA)
+WIDE_MOST, HIDDEN_MOST, HIDDEN_MOST_OF_TWO_LAYERS = 64, 128, 256  # beyond, an L4 has no room (tests/triton_targets.py)
 
 
 @triton.jit
@@ -41,9 +42,7 @@ def _matrix(at, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def _near(
-    universe, y, x, dy: tl.constexpr, dx: tl.constexpr, H, W, channel, shown, C: tl.constexpr, WRAP: tl.constexpr
-):
+def _near(universe, y, x, dy, dx, H, W, channel, shown, C: tl.constexpr, WRAP: tl.constexpr):
     """The neighbours at (dy, dx) of a block of cells: [BLOCK, WIDE]; zero beyond the edge, or wrapped around it."""
     y, x = y + dy, x + dx
     if WRAP:
@@ -75,7 +74,7 @@ def _step(
     else:
         p0 = tl.zeros([BLOCK, WIDE], tl.float32)
         p1, p2, p3 = p0, p0, p0
-        for t in tl.static_range(9):
+        for t in range(9):  # not unrolled, or all nine fill the registers
             near = _near(universe, y, x, t // 3 - 1, t % 3 - 1, H, W, channel, shown, C, WRAP)
             at = stencil + t * WIDE + channel
             p0 += near * tl.load(at)[None, :]
@@ -115,19 +114,28 @@ def _step(
     tl.atomic_min(finite + b, whole)
 
 
+def serves(law: Cells, operands: torch.dtype) -> bool:
+    """Whether the kernel is written for the law, and keeps it in the registers and the shared memory of a GPU. Float32
+    is multiplied without tensor cores, and spills: torch.compile does better."""
+    hidden, wide = {_side(weight.shape[0]) for weight, _ in law.layers[:-1]}, _side(law.layers[-1][0].shape[0])
+    most = HIDDEN_MOST_OF_TWO_LAYERS if len(law.layers) == 2 else HIDDEN_MOST
+    written = _filters(law) in FILTERS and len(hidden) == 1
+    return written and operands.itemsize == 2 and wide <= WIDE_MOST and max(hidden) <= most
+
+
 class TritonCells:
     """A per-cell law whose weights are laid out for the kernel, on their device. Weights in `operands`."""
 
     def __init__(self, law: Cells, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
         """Raises ValueError for a law that the kernel is not written for."""
         self.channels, first = law.layers[-1][0].shape[0], law.layers[0][0]
-        self.filters = 0 if law.filters is None else law.filters.shape[0]
+        self.filters = _filters(law)
         hidden = {weight.shape[0] for weight, _ in law.layers[:-1]}
         if self.filters not in FILTERS or len(hidden) != 1:
             raise ValueError(f"{self.filters} filters, hidden widths {sorted(hidden)}: no fused kernel")
         self.block, self.warps = block, warps
         self.layers, self.rate, self.periodic = len(law.layers), law.rate, law.periodic
-        self.wide, self.hidden = (max(LEAST, triton.next_power_of_2(n)) for n in (self.channels, *hidden))
+        self.wide, self.hidden = (_side(n) for n in (self.channels, *hidden))
         self.operands = getattr(tl, str(operands).removeprefix("torch."))
         lots = first.float().unflatten(1, (self.channels, -1)).permute(2, 1, 0)  # [filter, channel, hidden]
         matrices = [_padded(lots, self.wide, self.hidden).flatten(0, 1)]
@@ -164,6 +172,15 @@ class TritonCells:
             state.copy_(other)
         lanes.clock.add_(steps)
         lanes.good.add_(finite.sum(0))
+
+
+def _filters(law: Cells) -> int:
+    return 0 if law.filters is None else law.filters.shape[0]
+
+
+def _side(n: int) -> int:
+    """Of a matrix in the kernel that has n rows or columns."""
+    return max(LEAST, triton.next_power_of_2(n))
 
 
 def _padded(x: Tensor, rows: int, columns: int) -> Tensor:

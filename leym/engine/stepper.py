@@ -113,12 +113,11 @@ class AwakeLaw:
 
     def _fuse_on_cuda(self, cells: Cells) -> Fused | None:
         try:
-            from leym.engine.cells_triton import FILTERS, TritonCells
+            from leym.engine.cells_triton import TritonCells, serves
         except ImportError as error:
             self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
             return None
-        filters = 0 if cells.filters is None else cells.filters.shape[0]
-        return TritonCells(cells, self.operands) if filters in FILTERS else None
+        return TritonCells(cells, self.operands) if serves(cells, self.operands) else None
 
     def _say_degraded(self, reason: str) -> None:
         log.error("degraded: %s", reason)
