@@ -12,7 +12,7 @@ import torch
 
 from leym.engine.bench import rungs
 from leym.engine.bursts import Bursts
-from leym.engine.device import Device
+from leym.engine.device import Device, pick_device
 from leym.engine.ladder import Ladder, choose
 from leym.problems import Problem
 from tests.laws import random_law
@@ -60,6 +60,12 @@ def test_an_engine_goes_by_it(engines, tmp_path):  # noqa: F811
         engine.submit(run)
         run.sink.wait()
         assert engine.attributes(run)["rung"] == expected
+
+
+def test_cpus_of_one_name_with_other_instructions_are_of_another_kind(monkeypatch):
+    kind = pick_device("cpu").kind
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "MORE")
+    assert pick_device("cpu").kind != kind and "MORE" in pick_device("cpu").kind
 
 
 def test_which_rungs_give_equal_bits_is_measured(tmp_path, monkeypatch):

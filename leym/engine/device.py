@@ -56,10 +56,16 @@ def _cpu_can(name: str) -> bool:
 
 
 def _cpu_name() -> str:
+    """Vendor, name, family and model, and instructions: in virtual machines several generations have one name."""
+    instructions = [torch.backends.cpu.get_cpu_capability(), *filter(_cpu_can, ("avx512_bf16", "amx_bf16"))]
+    return f"{_cpu_model()} {'+'.join(instructions)}"
+
+
+def _cpu_model() -> str:
     try:
         with open("/proc/cpuinfo") as file:
             facts = dict(line.split(":", 1) for line in file.read().split("\n\n")[0].splitlines() if ":" in line)
         named = {key.strip(): value.strip() for key, value in facts.items()}
-        return f"{named['vendor_id']} {named['model name']}"
+        return f"{named['vendor_id']} {named['model name']} {named['cpu family']}/{named['model']}"
     except (OSError, KeyError):
         return platform.processor() or platform.machine()
