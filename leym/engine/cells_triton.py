@@ -116,7 +116,7 @@ def _step(
 
 def serves(law: Cells, operands: torch.dtype) -> bool:
     """Whether the kernel is written for the law, and keeps it in the registers and the shared memory of a GPU. Float32
-    is multiplied without tensor cores, and spills: torch.compile does better."""
+    is multiplied without tensor cores, and spills: left to torch.compile."""
     hidden, wide = {_side(weight.shape[0]) for weight, _ in law.layers[:-1]}, _side(law.layers[-1][0].shape[0])
     most = HIDDEN_MOST_OF_TWO_LAYERS if len(law.layers) == 2 else HIDDEN_MOST
     written = _filters(law) in FILTERS and len(hidden) == 1
