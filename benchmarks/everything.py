@@ -50,6 +50,7 @@ def plot_grids(rows: list[dict[str, Any]], file: Path) -> None:
             axis.plot([row["batch"] for row in of_grid], speeds, marker="o", label=f"{side}²")
         axis.set(title=law, xscale="log", xlabel="batch", ylim=(0, None))
         axis.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+        axis.minorticks_off()
     axes[0].set_ylabel("M cell-steps/s")
     axes[-1].legend(title="grid", frameon=False)
     figure.tight_layout()
