@@ -22,7 +22,8 @@
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
-#ifdef __AMX_BF16__
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#define MATRIX_UNIT  // its use below is written for vectors of 16 beside it
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -124,7 +125,7 @@ void tile(const Word* in, int words, const Word* weight, const float* bias, int 
         }
 }
 
-#ifdef __AMX_BF16__
+#ifdef MATRIX_UNIT
 // The same for 16 cells by the matrix unit. Its tiles: 0 to 3 sums, 4 what goes in, 5 and 6 weights.
 template <int V, bool LAST>
 void unit_tile(const Word* in, int words, const Word* weight, const float* bias, int width, Word* out, int64_t at) {
@@ -174,7 +175,7 @@ void layer(const Word* in, int cells, int in_width, const Word* weight, const fl
             step(in + m * words, words, weight + at, bias + at, width, out, (int64_t)m * width + at);
     };
     int at = 0;
-#ifdef __AMX_BF16__
+#ifdef MATRIX_UNIT
     if constexpr (BF16) {
         for (; at + 4 * LANES <= width; at += 4 * LANES) columns(unit_tile<4, LAST>, at, 16);
         for (; at < width; at += LANES) columns(unit_tile<1, LAST>, at, 16);
@@ -201,7 +202,7 @@ struct Universe {
     int64_t seed, clock;
 };
 
-#ifdef __AMX_BF16__
+#ifdef MATRIX_UNIT
 // The matrix unit of a thread, set up with tiles as `unit_tile` has them and let go at the end, as oneDNN does too.
 struct MatrixUnit {
     const bool used;
@@ -324,7 +325,7 @@ bool step_rows(const Law& law, const Universe& u, int first, int last, Room& roo
 
 // Whether this process may use the instructions for laws in bfloat16; to be asked before the first of them.
 extern "C" int leym_cells_bf16() {
-#ifdef __AMX_BF16__
+#ifdef MATRIX_UNIT
     constexpr int REQUEST = 0x1023, TILE_DATA = 18;  // ARCH_REQ_XCOMP_PERM, for all threads of the process
     return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
 #elif defined(__AVX512BF16__)
@@ -353,7 +354,7 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
     #pragma omp parallel num_threads(threads)
     {
         Room room;
-#ifdef __AMX_BF16__
+#ifdef MATRIX_UNIT
         const MatrixUnit unit(law->bf16);
 #endif
         for (int step = 0; step < steps; ++step) {
