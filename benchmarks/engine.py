@@ -13,9 +13,10 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, make_law, rate, table
+from benchmarks.common import LAWS, Machine, eager_loop, make_law, rate, table
 from leym.engine.bench import cell_steps_per_s
 from leym.engine.engine import Engine
+from leym.engine.run import BucketKey
 
 GRID = (64, 64)
 
@@ -40,7 +41,8 @@ def main() -> None:
             alone = cell_steps_per_s(engine, law, chosen.precision, GRID, seconds, runs=1)
             figures = {"cell_steps_per_s": ours, "eager_cell_steps_per_s": eager, "vs_eager": ours / eager}
             figures |= {"one_job_vs_eager": alone / eager}
-            results[name] = figures | machine.roofline(ours, cost_per_cell_step(law, GRID))
+            bucket = engine.buckets[BucketKey(law.digest, chosen.precision, GRID)]
+            results[name] = figures | machine.roofline(ours, bucket.cost)
     engine.stop()
     if chosen.json:
         print(json.dumps(results | {"machine": machine.as_dict()}))

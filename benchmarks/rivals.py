@@ -37,7 +37,9 @@ from benchmarks.load_http import Connection, events
 from leym.client import Client
 from leym.demo.service import service
 from leym.engine.bench import cell_steps_per_s
+from leym.engine.device import pick_device
 from leym.engine.engine import Engine
+from leym.engine.ladder import rung_for
 from leym.laws.bundle import Bundle
 
 GRID = (64, 64)
@@ -130,10 +132,14 @@ def main() -> None:
         found = {"serving": serving(law, chosen.precision, chosen.slots, jobs, mean)}
         if chosen.law == "nca":
             found["stepping"] = stepping(law, 1.5 if chosen.quick else 6.0)
-        cost = cost_per_cell_step(law)
-    for row in (row for rows in found.values() for row in rows):
-        if isinstance(speed := row.get("cell_steps_per_s"), float):
-            row |= machine.roofline(speed, cost)
+        costs = {
+            "serving": cost_per_cell_step(law, GRID, rung_for(GRID, chosen.slots, pick_device().torch.type)),
+            "stepping": cost_per_cell_step(law, JAX_GRID, JAX_BATCH),
+        }
+    for section, rows in found.items():
+        for row in rows:
+            if isinstance(speed := row.get("cell_steps_per_s"), float):
+                row |= machine.roofline(speed, costs[section])
     if chosen.json:
         print(json.dumps(found | {"law": chosen.law, "machine": machine.as_dict()}))
         return

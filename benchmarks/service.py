@@ -60,6 +60,11 @@ class Bench:
             engine.warm(self.law, self.precision, GRID)
         return self._engines[slots]
 
+    @property
+    def rung(self) -> int:
+        [bucket] = self.engine(self.slots).buckets.values()
+        return bucket.rung
+
     def close(self) -> None:
         for engine in self._engines.values():
             engine.stop()
@@ -191,7 +196,6 @@ def main() -> None:
     machine = Machine.measure()
     with TemporaryDirectory() as folder:
         law = make_law(chosen.law, Path(folder))
-        cost = cost_per_cell_step(law, GRID)
         jobs, mean, spells = (3 * chosen.slots, 10, 1) if chosen.quick else (12 * chosen.slots, 16, 2)
         bench = Bench(law, chosen.precision, chosen.slots, jobs, mean)
         record = (Recording(field=FIELD, every=EVERY),)
@@ -201,7 +205,8 @@ def main() -> None:
             speed = figures["cell_steps_per_s"]
             row = {"arm": arm, "lengths": lengths, **figures}
             row |= {"vs_eager": speed / (rows[0]["cell_steps_per_s"] if rows else speed)}
-            rows.append(row | machine.roofline(speed, cost))
+            rung = 1 if arm in ("eager", "one_job") else bench.rung
+            rows.append(row | machine.roofline(speed, cost_per_cell_step(law, GRID, rung)))
 
         add("eager", "-", bench.eager(2 if chosen.quick else 10))
         for kind, lengths in bench.lengths.items():

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.common import make_law
+from benchmarks.common import Machine, cost_per_cell_step, make_law
 from benchmarks.jax_arm import in_its_own_process, weights_of
 from benchmarks.litserve_arm import litserve_arm, summary
 from benchmarks.rivals import poisson
 from benchmarks.service import shares
+from leym.engine.roofline import Cost
 from leym.laws.network import load_weights
 
 
@@ -34,6 +35,17 @@ def test_shares_are_of_what_came_between():
     before = {"slot_steps": 10, "lane_steps": 20, "busy_s": 5.0, "stepping_s": 1.0}
     after = {"slot_steps": 40, "lane_steps": 60, "busy_s": 9.0, "stepping_s": 4.0}
     assert shares(before, after) == {"occupancy": 0.75, "idle": 0.25}
+
+
+def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):
+    law = make_law("mlp", tmp_path)
+    small, large = (cost_per_cell_step(law, (64, 64), rung) for rung in (1, 8))
+    assert small.flops == large.flops == 2 * (16 * 128 + 128 * 128 + 128 * 16) and large.bytes < small.bytes
+    machine = Machine("stand-in", bf16_gemm=4e9, fp32_gemm=4e9, copy=2e9)
+    found = machine.roofline(1e5, Cost(flops=1e4, bytes=1e4))
+    assert found == {
+        "gflops": 1.0, "gemm_share": 0.25, "operand_gemm_share": 0.25, "gbytes_per_s": 1.0, "copy_share": 0.5
+    }  # fmt: skip
 
 
 def test_weights_for_jax_are_those_of_the_network(tmp_path):

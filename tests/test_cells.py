@@ -106,8 +106,10 @@ def operands(request, monkeypatch):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names of x86-64 CPUs")
 def test_the_source_is_taken_for_every_kind_of_cpu(cpu):
     """Most of them are another machine than this one."""
-    flags = [flag for flag in cells.FLAGS if flag != "-march=native"]
-    subprocess.run(["g++", *flags, *f"-march={cpu}".split(), "-fsyntax-only", cells.SOURCE], check=True)
+    flags = [*(flag for flag in cells.FLAGS if flag != "-march=native"), *f"-march={cpu}".split(), "-fsyntax-only"]
+    if subprocess.run(["g++", *flags, "-xc++", "/dev/null"], capture_output=True).returncode:
+        pytest.skip("this compiler knows no such CPU")
+    subprocess.run(["g++", *flags, cells.SOURCE], check=True)
 
 
 def test_it_computes_what_the_network_says(network, operands):
