@@ -16,6 +16,7 @@ def create_app(settings: Settings) -> Flask:
         limits,
         metrics,
         openapi,
+        origins,
         pressure,
         routes_events,
         routes_fidelity,
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> Flask:
     errors.register(app)
     metrics.register(app)
     headers.register(app)
+    origins.register(app, settings)
     identity.register(app)
     limits.register(app, settings)
     pressure.register(app, here.disk)

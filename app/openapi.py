@@ -33,7 +33,7 @@ the key, the value and the bound."""
 SCHEMAS = "#/components/schemas/{model}"
 
 _described: dict[str, tuple[type[BaseModel], Literal["serialization", "validation"]]] = {}  # by pydantic alone
-_OF_EVERY_ROUTE = (400, 401, 403, 405, 429, 500, 503)
+_OF_EVERY_ROUTE = (400, 401, 403, 405, 421, 429, 500, 503)
 _OF_THE_SERVER = (414, 431)  # gunicorn's own, before any route is looked for
 
 

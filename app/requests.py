@@ -17,8 +17,11 @@ class StrictRequest(Request):
     max_content_length = LIMITS.body_bytes
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """The body as a dict. Raises Problem 400 (no JSON), 413 (too long), 415 (says it is something else)."""
-        if self.mimetype not in ("application/json", "") and not self.mimetype.endswith("+json") and not force:
+        """The body as a dict. Raises Problem 400 (no JSON), 413 (too long), 415 (does not say that it is JSON).
+
+        A page of another site can send text of no type or of a form's types without asking first, and no JSON.
+        """
+        if self.mimetype != "application/json" and not self.mimetype.endswith("+json") and not force:
             detail = f"Content-Type = {self.mimetype!r}; application/json is taken here"
             raise Problem(415, "Unsupported media type", detail)
         found = getattr(self, "_strict_json", None)

@@ -12,7 +12,7 @@ from app.views import json_answer
 api = router("session", "The web page's session")
 
 
-@api.post("/v1/session", responses=answers({200: SessionBody}, 401))
+@api.post("/v1/session", responses=answers({200: SessionBody}, 401, 415))
 def begin_session(body: TokenBody) -> Response:
     """Begin a session: the cookie holds the token from now on."""
     caller = caller_of(body.token)

@@ -26,7 +26,7 @@ from app.views import json_answer, moment
 api = router("shared", "Links to results that need no token")
 
 
-@api.post("/v1/jobs/<id>/links", responses=answers({201: LinkBody}, 404, 410))
+@api.post("/v1/jobs/<id>/links", responses=answers({201: LinkBody}, 404, 410, 415))
 def share_job(path: IdPath, body: LinkRequest) -> Response:
     """Make a link to a job's results.
 
@@ -59,6 +59,3 @@ def _enter(link: str) -> str:
     job, project = verify(here.settings, link, time.time())
     g.services = here.of(project)
     return job
-
-
-api.after_request(routes_store.share)
