@@ -10,6 +10,7 @@ from leym.settings import Settings
 def create_app(settings: Settings) -> Flask:
     """The WSGI application. Opens (and, when it is new, creates) the job table and the frame store of `settings`."""
     from app import (
+        compression,
         errors,
         headers,
         identity,
@@ -18,6 +19,7 @@ def create_app(settings: Settings) -> Flask:
         openapi,
         origins,
         pressure,
+        requests,
         routes_events,
         routes_fidelity,
         routes_frames,
@@ -32,19 +34,20 @@ def create_app(settings: Settings) -> Flask:
         routes_store,
         routes_sweeps,
     )
-    from app.requests import StrictRequest
     from app.services import open_services
 
     app = openapi.make_app(__name__)
-    app.request_class = StrictRequest
+    app.request_class = requests.StrictRequest
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
     here = app.extensions["leym"] = open_services(settings)
+    compression.register(app)
     errors.register(app)
     metrics.register(app)
     headers.register(app)
     origins.register(app, settings)
     identity.register(app)
     limits.register(app, settings)
+    requests.register(app)
     pressure.register(app, here.disk)
     for routes in (
         routes_jobs,

@@ -33,8 +33,7 @@ the key, the value and the bound."""
 SCHEMAS = "#/components/schemas/{model}"
 
 _described: dict[str, tuple[type[BaseModel], Literal["serialization", "validation"]]] = {}  # by pydantic alone
-_OF_EVERY_ROUTE = (400, 401, 403, 405, 421, 429, 500, 503)
-_OF_THE_SERVER = (414, 431)  # gunicorn's own, before any route is looked for
+_OF_EVERY_ROUTE = (400, 401, 403, 405, 414, 421, 429, 431, 500, 503)
 
 
 def make_app(name: str) -> OpenAPI:
@@ -77,9 +76,6 @@ def answers(ok: dict[int, type[BaseModel] | dict[str, Any] | str], *problems: in
     for status in sorted({*problems, *_OF_EVERY_ROUTE, 422}):
         schema = {"$ref": SCHEMAS.format(model=ProblemBody.__name__)}
         found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {PROBLEM: {"schema": schema}}}
-    for status in _OF_THE_SERVER:
-        schema = {"type": "string"}
-        found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {"text/html": {"schema": schema}}}
     return found
 
 
