@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from leym.settings import Settings
 
@@ -39,6 +40,8 @@ def create_app(settings: Settings) -> Flask:
     app = openapi.make_app(__name__)
     app.request_class = requests.StrictRequest
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
+    if n := settings.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n, x_prefix=n)  # type: ignore[method-assign]
     here = app.extensions["leym"] = open_services(settings)
     compression.register(app)
     errors.register(app)

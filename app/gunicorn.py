@@ -45,10 +45,11 @@ def _guard(server: Any) -> None:
     from leym.jobs.table import JobTable
     from leym.settings import Settings
 
-    table = JobTable(Settings().database)
+    settings = Settings()
+    table = JobTable(settings.database)
     has_tokens = table.has_tokens()
     table.close()
-    if refusal := check_address(server.cfg.address, has_tokens):
+    if refusal := check_address(server.cfg.address, has_tokens, settings.proxies):
         server.log.error(refusal)
         raise HaltServer(refusal, CONFIG_ERROR)
     if not has_tokens:

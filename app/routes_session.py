@@ -17,7 +17,7 @@ def begin_session(body: TokenBody) -> Response:
     """Begin a session: the cookie holds the token from now on."""
     caller = caller_of(body.token)
     response = json_answer({"project": caller.project, "scopes": sorted(caller.scopes)})
-    response.set_cookie(COOKIE, body.token, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    response.set_cookie(COOKIE, body.token, httponly=True, samesite="Strict", secure=request.is_secure, path=_path())
     return response
 
 
@@ -25,5 +25,10 @@ def begin_session(body: TokenBody) -> Response:
 def end_session() -> Response:
     """End the session."""
     response = Response(status=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=request.is_secure, path=_path())
     return response
+
+
+def _path() -> str:
+    """Other services below other prefixes of the same site are not shown the token."""
+    return request.script_root or "/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flask import Response, g
+from flask import Response, g, request
 
 from app import routes_frames, routes_store
 from app.links import sign, verify
@@ -35,7 +35,7 @@ def share_job(path: IdPath, body: LinkRequest) -> Response:
     here = services()
     job = find_job(here, path.id)
     until = time.time() + body.ttl_s
-    at = f"/v1/shared/{sign(here.settings, job.id, job.project, until)}"
+    at = f"{request.script_root}/v1/shared/{sign(here.settings, job.id, job.project, until)}"
     return json_answer({"store": f"{at}/store.zarr", "frames": f"{at}/frames", "expires_at": moment(until)}, 201)
 
 

@@ -8,6 +8,7 @@ packages=(
     g++ python3-dev # torch.compile builds its CPU kernels with them
     chromium        # the tests of the web page
     postgresql      # the tests of the job table start a cluster of their own with it
+    nginx-light     # the tests of the service behind a proxy
 )
 
 missing=()

@@ -31,6 +31,12 @@ class Settings(BaseSettings):
         description="names that API and Flower answer to beside loopback names and addresses, separated by commas; "
         "`*`: any",
     )
+    proxies: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="reverse proxies in front of the API, one behind the other, whose X-Forwarded headers count",
+    )
     cors_origins: str = Field(
         "",
         description="origins of web pages that may use the API, e.g. `https://viewer.example`, separated by commas; "
