@@ -28,10 +28,8 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def refuse() -> None:
-        host = request.headers.get("Host")
-        if host is None:  # HTTP/1.0, which no browser speaks
-            return
-        if not knows_host(host, names):
+        host = request.headers.get("Host", "")
+        if host and not knows_host(host, names):  # HTTP/1.0, which no browser speaks, needs none
             detail = (
                 f"Host = {host[:80]!r}; this service answers to loopback names, to addresses and to the names in"
                 " LEYM_HOSTS"

@@ -51,10 +51,8 @@ def refusal_of(request: HTTPServerRequest) -> tuple[int, str] | None:
     Reading is refused as well: without a password Flower lets every page read its API. A link on another site may
     still be followed; a frame in its page may not, or users could be made to click in it.
     """
-    host = request.headers.get("Host")
-    if host is None:  # HTTP/1.0, which no browser speaks
-        return None
-    if not knows_host(host, settings().host_names):
+    host = request.headers.get("Host", "")
+    if host and not knows_host(host, settings().host_names):  # HTTP/1.0, which no browser speaks, needs none
         return 421, f"Host = {host[:80]!r}; Flower answers to loopback names, addresses and the names in LEYM_HOSTS"
     followed = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
     origin = request.headers.get("Origin")

@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -268,6 +269,30 @@ async function attack(name, url, options) {
 </script>"""
 
 
+@contextmanager
+def pages(folder: Path) -> Iterator[str]:
+    """A web site of the files in `folder`; its origin, which is none of the service's."""
+    site = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    try:
+        yield f"http://localhost:{site.server_address[1]}"
+    finally:
+        site.shutdown()
+        site.server_close()
+
+
+def in_chromium(url: str, profile: Path) -> str:
+    """The document at `url` as it stands once its scripts have nothing more to do."""
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [
+        "--ignore-certificate-errors",
+        f"--user-data-dir={profile}",
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+    ]
+    return subprocess.run([*command, url], capture_output=True, text=True, timeout=120, check=True).stdout
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
 def test_a_page_of_another_origin_does_nothing_in_a_real_browser(service, tmp_path: Path) -> None:
     spec = {"law": "tiny", "grid": [8, 8], "steps": 10, "tags": {"by": "evil"}}
@@ -280,19 +305,11 @@ def test_a_page_of_another_origin_does_nothing_in_a_real_browser(service, tmp_pa
         "WORKER": worker["name"],
         "SPEC": json.dumps(spec),
     }
-    page = tmp_path / "site" / "evil.html"
-    page.parent.mkdir()
-    page.write_text(re.sub("|".join(said), lambda found: said[found[0]], ATTACK))
-    site = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(page.parent)))
-    threading.Thread(target=site.serve_forever, daemon=True).start()
-    try:
-        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom"]
-        url = f"http://localhost:{site.server_address[1]}/evil.html"
-        dom = subprocess.run([*command, url], capture_output=True, text=True, timeout=120, check=True).stdout
-    finally:
-        site.shutdown()
-        site.server_close()
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "evil.html").write_text(re.sub("|".join(said), lambda found: said[found[0]], ATTACK))
+    with pages(site) as origin:
+        dom = in_chromium(f"{origin}/evil.html", tmp_path / "profile")
     assert "over" in dom, dom
     for name in ("read jobs", "read metrics", "read Flower"):
         assert f"{name}: TypeError" in dom, dom

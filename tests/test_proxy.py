@@ -29,19 +29,12 @@ from leym.settings import Settings
 from leym.spec import LIMITS
 from tests.conftest import Service, until
 from tests.test_api_support import SPEC, Pretender, opened
-from tests.test_page import CHROMIUM
+from tests.test_origins import CHROMIUM, in_chromium, pages
 from workers.broker import free_port
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = (ROOT / "deploy" / "nginx.conf").read_text()
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-CHROMIUM_OPTIONS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--ignore-certificate-errors",
-]
 
 MAIN = """
 daemon off;
@@ -64,13 +57,16 @@ http {{
 @dataclass
 class Site:
     """What nginx shows. `url`: of the service, without a slash at its end; `signed_in`: the same with a token in every
-    request, for a browser that has no hands to type one."""
+    request, for a browser that has no hands to type one; `viewer`: the origin of another site, of `viewer_files`, which
+    may use the API."""
 
     url: str
     signed_in: str
     token: str
     authority: Path
     data: Path
+    viewer: str
+    viewer_files: Path
 
     def open(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
         """The answer to a request for a path of the site, or for a URL. Raises urllib.error.HTTPError."""
@@ -90,14 +86,22 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, certificates) -> Iterator[Site]:
+def viewer(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("viewer")
+    with pages(folder) as origin:
+        yield origin, folder
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, certificates, viewer) -> Iterator[Site]:
     if NGINX is None:
         pytest.skip("no nginx: deploy/debian-packages.sh installs it")
     data, folder = tmp_path_factory.mktemp("behind"), tmp_path_factory.mktemp("nginx")
     table = JobTable(Settings(data=data).database)
     _, token = table.create_token("all", SCOPES)
     table.close()
-    service = Service(data, "--workers", "0", "--no-flower", LEYM_PROXIES="1", LEYM_HOSTS="leym.example.org").start()
+    settings = {"LEYM_PROXIES": "1", "LEYM_HOSTS": "leym.example.org", "LEYM_CORS_ORIGINS": viewer[0]}
+    service = Service(data, "--workers", "0", "--no-flower", **settings).start()
     ports = [free_port(), free_port()]
     known = "proxy_set_header Host $http_host;"
     token_added = EXAMPLE.replace(known, f'{known} proxy_set_header Authorization "Bearer {token}";')
@@ -112,9 +116,8 @@ def site(tmp_path_factory, certificates) -> Iterator[Site]:
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user, servers="\n".join(servers)))
     nginx = subprocess.Popen([NGINX, "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"])
-    found = Site(
-        f"https://127.0.0.1:{ports[0]}/leym", f"https://127.0.0.1:{ports[1]}/leym", token, certificates.authority, data
-    )
+    urls = [f"https://127.0.0.1:{port}/leym" for port in ports]
+    found = Site(*urls, token, certificates.authority, data, *viewer)
 
     def answers() -> bool:
         assert nginx.poll() is None, (folder / "error.log").read_text()
@@ -253,18 +256,6 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
     assert site.json(f"{shared['store']}/zarr.json", Authorization="")["attributes"]["job"] == job
 
 
-def in_chromium(url: str, profile: Path) -> str:
-    command = [
-        CHROMIUM,
-        *CHROMIUM_OPTIONS,
-        f"--user-data-dir={profile}",
-        "--virtual-time-budget=10000",
-        "--dump-dom",
-        url,
-    ]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
 def test_page_and_docs_work_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
     dom = in_chromium(f"{site.signed_in}/#{job}", tmp_path)
@@ -273,6 +264,46 @@ def test_page_and_docs_work_in_a_real_browser(site: Site, job: str, tmp_path: Pa
     assert re.search(rf'<img[^>]+src="{site.signed_in}/v1/jobs/{job}/frames/phase[^"]*"', dom)
     docs = in_chromium(f"{site.signed_in}/docs", tmp_path)
     assert "opblock" in docs and "/v1/jobs/{id}/cancel" in docs.replace("\u200b", "").replace("<wbr>", "")
+
+
+VIEWER = """<!doctype html><pre id="said"></pre><script>
+const said = {}, headers = {Authorization: "Bearer TOKEN"};
+(async () => {
+  const part = await fetch("API/v1/jobs/JOB/store.zarr/phase/c/0/0/0", {headers: {...headers, Range: "bytes=0-9"}});
+  said.part = [part.status, (await part.arrayBuffer()).byteLength, part.headers.get("Content-Range")];
+  const frames = await fetch("API/v1/jobs/JOB/frames/phase?format=npy", {headers});
+  said.frames = frames.headers.get("X-Frames");
+  const events = await fetch("API/v1/jobs/JOB/events", {headers: {...headers, "Last-Event-ID": "29"}});
+  said.events = (await events.text()).includes("event: end");
+  const sent = {"Content-Type": "application/json", "Idempotency-Key": "viewer"};
+  const made = await fetch("API/v1/jobs", {method: "POST", headers: {...headers, ...sent}, body: 'SPEC'});
+  said.made = [made.status, (made.headers.get("Location") || "").startsWith("/leym/v1/jobs/")];
+  said.missing = (await (await fetch("API/v1/jobs/none", {headers})).json()).status;
+  document.getElementById("said").textContent = JSON.stringify(said);
+})().catch((error) => { document.getElementById("said").textContent = `${error} after ${JSON.stringify(said)}`; });
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+def test_a_listed_page_of_another_site_uses_the_api_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
+    page = (
+        VIEWER.replace("TOKEN", site.token)
+        .replace("API", site.url)
+        .replace("JOB", job)
+        .replace("SPEC", json.dumps(SPEC))
+    )
+    (site.viewer_files / "viewer.html").write_text(page)
+    dom = in_chromium(f"{site.viewer}/viewer.html", tmp_path)
+    said = re.findall(r'<pre id="said">(.*?)</pre>', dom)[0]
+    with site.open(f"/leym/v1/jobs/{job}/store.zarr/phase/c/0/0/0") as whole:
+        size = len(whole.read())
+    assert json.loads(said) == {
+        "part": [206, 10, f"bytes 0-9/{size}"],
+        "frames": "11",
+        "events": True,
+        "made": [202, True],
+        "missing": 404,
+    }
 
 
 # --- whose headers count
