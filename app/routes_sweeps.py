@@ -65,7 +65,7 @@ def get_sweep(path: IdPath) -> Response:
     return json_answer(sweep_body(sweep, sweep.counts))
 
 
-@api.post("/v1/sweeps/<id>/cancel", responses=answers({200: SweepBody}, 404))
+@api.post("/v1/sweeps/<id>/cancel", responses=answers({200: SweepBody}, 404, 415))
 def cancel_sweep(path: IdPath) -> Response:
     """Cancel every job of it that has not ended."""
     here = services()

@@ -72,6 +72,8 @@ def test_a_wrong_key_is_refused_by_name_value_and_bound(
         (b"[" * 100_000, "application/json", 400, "nested"),
         (b"[]", "application/json", 422, "object"),
         (b"{}", "text/plain", 415, "text/plain"),
+        (b"{}", "application/x-www-form-urlencoded", 415, "application/x-www-form-urlencoded"),
+        (b"{}", "", 415, "application/json"),
         (b"{" + b" " * LIMITS.body_bytes + b"}", "application/json", 413, str(LIMITS.body_bytes)),
     ],
 )
@@ -88,6 +90,7 @@ def npy(array: np.ndarray) -> bytes:
 
 
 GOOD = np.ones((8, 12, 4), np.complex64)
+OCTETS = {"content_type": "application/octet-stream"}
 
 
 @pytest.mark.parametrize(
@@ -102,21 +105,21 @@ GOOD = np.ones((8, 12, 4), np.complex64)
     ],
 )
 def test_a_state_that_is_none_is_refused(api: Api, data: bytes, named: tuple[str, ...]) -> None:
-    refused(api.http.post("/v1/states", data=data), 422, *named)
+    refused(api.http.post("/v1/states", data=data, **OCTETS), 422, *named)
     assert list(api.store.list("states/")) == []
 
 
 def test_states_are_bounded_and_must_fit_the_job(api: Api) -> None:
     too_long = {"CONTENT_LENGTH": str(LIMITS.upload_bytes + 1)}
     refused(
-        api.http.post("/v1/states", data=b"x", environ_overrides=too_long),
+        api.http.post("/v1/states", data=b"x", **OCTETS, environ_overrides=too_long),
         413,
         str(LIMITS.upload_bytes + 1),
         str(LIMITS.upload_bytes),
     )
-    answer = api.http.post("/v1/states", data=npy(GOOD))
+    answer = api.http.post("/v1/states", data=npy(GOOD), **OCTETS)
     assert answer.status_code == 201 and answer.json["shape"] == [8, 12, 4]
-    assert api.http.post("/v1/states", data=npy(GOOD)).json == answer.json
+    assert api.http.post("/v1/states", data=npy(GOOD), **OCTETS).json == answer.json
     initial = {"kind": "upload", "id": answer.json["id"]}
     api.submit(initial=initial)
     wrong = api.http.post("/v1/jobs", json=SPEC | {"grid": [8, 8], "initial": initial})

@@ -171,10 +171,10 @@ def test_fields_while_the_job_grows(api: Api) -> None:
             assert np.load(io.BytesIO(answer.data))["step"].tolist() == steps[-1:]
 
 
-def test_the_store_is_served_to_other_sites_too(api: Api, job: str) -> None:
+def test_the_store_is_served_with_etags_and_ranges(api: Api, job: str) -> None:
     at = f"/v1/jobs/{job}/store.zarr"
     group = api.http.get(f"{at}/zarr.json")
-    assert group.status_code == 200 and group.headers["Access-Control-Allow-Origin"] == "*"
+    assert group.status_code == 200
     assert json.loads(group.data)["attributes"]["job"] == job
     assert api.http.get(f"{at}/zarr.json", headers={"If-None-Match": group.headers["ETag"]}).status_code == 304
     whole = api.http.get(f"{at}/phase/c/0/0/0")
@@ -183,11 +183,7 @@ def test_the_store_is_served_to_other_sites_too(api: Api, job: str) -> None:
     part = api.http.get(f"{at}/phase/c/0/0/0", headers={"Range": "bytes=5-14"})
     assert part.status_code == 206 and part.data == whole.data[5:15]
     assert api.http.get(f"{at}/phase/c/0/0/0", headers={"Range": "bytes=99999999-"}).status_code == 416
-    missing = api.http.get(f"{at}/phase/c/7/0/0")
-    assert missing.status_code == 404 and missing.headers["Access-Control-Allow-Origin"] == "*"
-    asked = api.http.options(f"{at}/zarr.json")
-    assert asked.status_code == 200 and "Range" in asked.headers["Access-Control-Allow-Headers"]
-    assert "Access-Control-Allow-Origin" not in api.http.get(f"/v1/jobs/{job}").headers
+    assert api.http.get(f"{at}/phase/c/7/0/0").status_code == 404
 
 
 @pytest.mark.parametrize(

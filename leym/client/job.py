@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urljoin
 
 import numpy as np
 
@@ -106,7 +107,7 @@ class Job:
     def share(self, ttl_s: int = 86400) -> dict[str, str]:
         """URLs that need no token, until they expire: `store` for xarray.open_zarr, `frames` before /FIELD?format=…"""
         made = self._http.json("POST", f"{self._path}/links", json={"ttl_s": ttl_s}, repeatable=True)
-        return made | {key: self._http.url + made[key] for key in ("store", "frames")}
+        return made | {key: urljoin(self._http.url, made[key]) for key in ("store", "frames")}
 
     def delete(self) -> None:
         """Remove its results. Only a job that has ended can be deleted."""
