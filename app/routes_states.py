@@ -12,21 +12,18 @@ from app.openapi import OCTETS, answers, raw_body, router
 from app.services import services
 from app.views import json_answer
 from leym.frames.states import put_state
-from leym.problems import Problem
 from leym.spec import LIMITS
 
 api = router("states", "Start states of your own")
 
 
-@api.post("/v1/states", responses=answers({201: StateBody}, 413, 415, 507))
+@api.post("/v1/states", responses=answers({201: StateBody}, 413, 507))
 def upload_state() -> Response:
     """Upload a start state.
 
     The body is an npy file, complex64 [H, W, d], all finite. Its id is its digest: the same file has the same id. It is
     kept for LEYM_STATE_TTL_S, and as long as a job that starts from it has not ended.
     """
-    if request.mimetype != OCTETS:
-        raise Problem(415, "Unsupported media type", f"Content-Type = {request.mimetype!r}; {OCTETS} is taken here")
     request.max_content_length = LIMITS.upload_bytes
     data = request.get_data(cache=False)
     state = put_state(services().store, data)

@@ -90,7 +90,6 @@ def npy(array: np.ndarray) -> bytes:
 
 
 GOOD = np.ones((8, 12, 4), np.complex64)
-OCTETS = {"content_type": "application/octet-stream"}
 
 
 @pytest.mark.parametrize(
@@ -105,21 +104,21 @@ OCTETS = {"content_type": "application/octet-stream"}
     ],
 )
 def test_a_state_that_is_none_is_refused(api: Api, data: bytes, named: tuple[str, ...]) -> None:
-    refused(api.http.post("/v1/states", data=data, **OCTETS), 422, *named)
+    refused(api.http.post("/v1/states", data=data), 422, *named)
     assert list(api.store.list("states/")) == []
 
 
 def test_states_are_bounded_and_must_fit_the_job(api: Api) -> None:
     too_long = {"CONTENT_LENGTH": str(LIMITS.upload_bytes + 1)}
     refused(
-        api.http.post("/v1/states", data=b"x", **OCTETS, environ_overrides=too_long),
+        api.http.post("/v1/states", data=b"x", environ_overrides=too_long),
         413,
         str(LIMITS.upload_bytes + 1),
         str(LIMITS.upload_bytes),
     )
-    answer = api.http.post("/v1/states", data=npy(GOOD), **OCTETS)
+    answer = api.http.post("/v1/states", data=npy(GOOD))
     assert answer.status_code == 201 and answer.json["shape"] == [8, 12, 4]
-    assert api.http.post("/v1/states", data=npy(GOOD), **OCTETS).json == answer.json
+    assert api.http.post("/v1/states", data=npy(GOOD)).json == answer.json
     initial = {"kind": "upload", "id": answer.json["id"]}
     api.submit(initial=initial)
     wrong = api.http.post("/v1/jobs", json=SPEC | {"grid": [8, 8], "initial": initial})
