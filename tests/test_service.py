@@ -96,8 +96,8 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
     lengths = []
     while True:
         done = job.refresh().done
-        with xarray.open_zarr(f"{job.url}/store.zarr") as found:
-            psi, entropy = found["psi"].values, found["channel_entropy_mean"].values
+        with xarray.open_datatree(f"{job.url}/store.zarr", engine="zarr") as found:
+            psi, entropy = found["psi"].values, found["observables/channel_entropy"].values
             assert found["psi"].attrs["units"] and found.attrs["law"] == job.law
             assert np.array_equal(found["step"].values, np.arange(len(psi)) * 25)
         norms = np.abs(psi) ** 2
@@ -285,7 +285,7 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
     assert np.array_equal(frames(after.job(job.id).wait(90)), frames(after.job(whole.id)))
     for other in waiting:
         after.job(other.id).wait(60)
-    [segment] = after.job(job.id).frames.attrs["segments"]
+    [segment] = after.job(job.id).segments
     assert segment["compiled"] and segment["rung"] >= 1
     assert again.stop() == 0, again.tail()
 

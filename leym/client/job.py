@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from html import escape
@@ -134,9 +135,11 @@ class Job:
 
     @property
     def frames(self) -> xarray.Dataset | results.Arrays:
-        """Everything recorded, read from the service only where it is used: `job.frames["phase"]`.
+        """The recorded fields, read from the service only where they are used: `job.frames["phase"]`.
 
-        An xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of arrays.
+        Returns:
+            An xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of arrays.
+            `to_netcdf` takes it as it is, psi included; attributes with a structure (`spec`) are JSON text.
         """
         return results.dataset(self._http, self._path, self._field_names)
 
@@ -160,7 +163,7 @@ class Job:
     def segments(self) -> list[dict[str, Any]]:
         """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
         group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json")
-        return list(group["attributes"].get("segments", []))
+        return list(json.loads(group["attributes"].get("segments", "[]")))
 
     def _field_names(self) -> list[str]:
         return [recording["field"] for recording in self.spec.get("record", [])]
