@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import tempfile
 import zipfile
@@ -45,15 +44,6 @@ def write_npz(file: IO[bytes], whole: Mapping[str, NDArray[Any]]) -> zipfile.Zip
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
             write_npy(member, array.dtype, array.shape, [array])
     return archive
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Lines end with LF; numbers are written so that they read back exactly."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def file_answer(file: IO[bytes], format: str, name: str) -> Response:

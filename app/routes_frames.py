@@ -9,7 +9,7 @@ import numpy as np
 from flask import Response
 from numpy.typing import NDArray
 
-from app.downloads import TYPES, answer, csv_text, file_answer, scratch, steps_header, write_npy, write_npz
+from app.downloads import TYPES, answer, file_answer, scratch, steps_header, write_npy, write_npz
 from app.lookup import reader_of
 from app.models import FieldList, FieldPath, FramesQuery, IdPath, ObservablesQuery
 from app.openapi import JSON, answers, json_body, leads_to, media, router
@@ -19,6 +19,7 @@ from leym.frames import pictures
 from leym.frames.reader import FrameReader
 from leym.problems import Problem, invalid
 from leym.spec import LIMITS
+from leym.tables import delimited
 
 api = router("results", "What jobs recorded: frames, pictures and numbers, also while they run")
 
@@ -76,7 +77,7 @@ def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
         return steps_header(json_answer({key: column.tolist() for key, column in columns.items()}), steps)
     if query.format == "csv":
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return steps_header(answer(csv_text(list(columns), rows), "csv", name), steps)
+        return steps_header(answer(delimited([list(columns), *rows]), "csv", name), steps)
     file = scratch()
     write_npz(file, columns).close()
     return steps_header(file_answer(file, "npz", name), steps)

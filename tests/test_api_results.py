@@ -123,6 +123,22 @@ def test_observables_in_every_format(api: Api, job: str) -> None:
     assert api.http.get(f"{at}?names=mood").status_code == 404
 
 
+def test_an_observable_has_one_name_in_every_format(api: Api) -> None:
+    """Also where the job records the field that it is the mean of."""
+    fields = [{"field": "activity", "every": 3}, {"field": "coherence", "every": 3}]
+    job = done(api, record=fields, observe={"every": 2, "names": ["coherence", "activity"]})
+    at, names = f"/v1/jobs/{job}", ["coherence", "activity"]
+    assert list(api.http.get(f"{at}/observables").json) == ["step", *names]
+    assert api.http.get(f"{at}/observables?format=csv").text.partition("\n")[0] == "step,coherence,activity"
+    assert {"step", *names} <= set(np.load(io.BytesIO(api.http.get(f"{at}/observables?format=npz").data)).files)
+    assert set(api.http.get(at).json["observables"]) == set(names)
+    assert set(json.loads(next(e for e in api.events(job) if e.name == "frame").data)["observables"]) == set(names)
+    nodes = api.http.get(f"{at}/store.zarr/zarr.json").json["consolidated_metadata"]["metadata"]
+    below = {path.removeprefix("observables/") for path in nodes if path.startswith("observables/")}
+    assert below == {"step_2", *names}
+    assert {path for path in nodes if "/" not in path} == {"step_3", "observables", *names}
+
+
 def test_a_job_that_observes_and_records_nothing(api: Api) -> None:
     job = done(api, record=[], observe=None)
     assert api.http.get(f"/v1/jobs/{job}/observables").json == {"step": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,8 +15,10 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
+from leym.catalog import OBSERVABLES
 from leym.client import Client, JobFailed, ProblemError
 from leym.laws.registry import Registry
 from leym.spec import ComplexNoise, Recording
@@ -239,6 +242,24 @@ def test_a_sweep_is_one_table(service):
     with urllib.request.urlopen(f"{service.url}/v1/sweeps/{sweep.id}/table?format=csv") as answer:
         head, *rows = answer.read().decode().split()
     assert len(rows) == 6 and {"gamma", "seed", "activity"} <= set(head.split(","))
+
+
+def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
+    """Axes named like another column, with a structure, and with text that is hard to write."""
+    notes = ["a\rb", 'say "so",\tplease\n', " NA "]
+    axes = {"steps": [10, 20, 30], "grid": [[8, 8], [8, 16], [16, 8]], "tags.note": notes}
+    sweep = service.client.sweep("tiny", axes, "zip", observe=10, precision="fp32").wait(90)
+    command = [sys.executable, "-m", "leym.cli", "--url", service.url, "sweep", "table", sweep.id]
+    tsv = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    with urllib.request.urlopen(f"{service.url}/v1/sweeps/{sweep.id}/table?format=csv") as answer:
+        csv = answer.read()
+    frame = pandas.DataFrame(sweep.table())
+    assert list(frame.columns) == ["id", "state", "step", "steps", "grid", "tags.note", *OBSERVABLES]
+    assert frame["steps"].tolist() == [10, 20, 30] and frame["tags.note"].tolist() == notes
+    assert frame["grid"].tolist() == ["[8, 8]", "[8, 16]", "[16, 8]"] and frame["activity"].dtype == float
+    for text, separator in ((csv, ","), (tsv, "\t")):
+        pandas.testing.assert_frame_equal(pandas.read_csv(io.BytesIO(text), sep=separator), frame, check_exact=True)
+    frame.to_xarray().to_netcdf(service.data / "table.nc")
 
 
 def resident(pid: int) -> int:
