@@ -90,8 +90,8 @@ def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
         return json_answer({"items": rows, "next": following})
     flat = [flat_row(row) for row in rows]
     columns = columns_of(flat)
-    lines = [columns, *([row.get(column) for column in columns] for row in flat)]
-    return answer(delimited(lines), "csv", f"{path.id}.csv")
+    cells = ([row.get(column) for column in columns] for row in flat)
+    return answer(delimited([columns, *cells]), "csv", f"{path.id}.csv")
 
 
 def _members(here: Services, sweep_id: str, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:

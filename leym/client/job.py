@@ -155,7 +155,9 @@ class Job:
     def download(self, field: str, path: str | Path, format: str | None = None, **options: Any) -> Path:
         """Save a field as npy, npz, png, gif or webp, or `observables` as json, csv or npz; returns the path.
 
-        The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps, scale.
+        The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps (at most 50 for
+        gif), scale. A png shows all chosen frames on one sheet; gif and webp hold each of them. Pictures and npz files
+        carry the job, the law with its digest, the spec and the steps as JSON.
         """
         return results.download(self._http, self._path, field, Path(path), format, options)
 
