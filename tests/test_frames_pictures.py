@@ -108,6 +108,7 @@ STILL = np.full((1, 8, 8, 3), 90, np.uint8)
         ("webp", 60, [17, 16, 17] * 20),  # a second
         ("webp", 12, [83, 84, 83] * 4),
         ("gif", 0.1, [10_000]),
+        ("webp", 0.1, [10_000]),
     ],
 )
 def test_an_animation_holds_every_frame_for_its_time(kind, fps, shown_ms):

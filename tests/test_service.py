@@ -91,7 +91,7 @@ def test_frames_stream_in_order_and_resume_where_they_stopped(service):
     assert seen == list(range(0, 2001, 25))
 
 
-def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(service):
+def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(service, tmp_path):
     import xarray
 
     job = service.client.submit(steps=4000, seed=5, **LONG)
@@ -111,6 +111,10 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
             break
     assert len(set(lengths)) >= 2 and lengths[-1] == 161
     assert np.array_equal(psi, frames(job))
+    job.frames.to_netcdf(tmp_path / "job.nc")  # complex, and with all attributes that an engine gives
+    with xarray.open_dataset(tmp_path / "job.nc") as back:
+        assert np.array_equal(back["psi"].values, psi) and json.loads(back.attrs["spec"]) == job.spec
+        assert json.loads(back.attrs["segments"]) == job.segments != []
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing_and_changes_no_bit(service):
