@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from html import escape
@@ -135,9 +136,11 @@ class Job:
 
     @property
     def frames(self) -> xarray.Dataset | results.Arrays:
-        """Everything recorded, read from the service only where it is used: `job.frames["phase"]`.
+        """The recorded fields, read from the service only where they are used: `job.frames["phase"]`.
 
-        An xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of arrays.
+        Returns:
+            An xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of arrays.
+            `to_netcdf` takes it as it is, psi included; attributes with a structure (`spec`) are JSON text.
         """
         return results.dataset(self._http, self._path, self._field_names)
 
@@ -153,7 +156,9 @@ class Job:
     def download(self, field: str, path: str | Path, format: str | None = None, **options: Any) -> Path:
         """Save a field as npy, npz, png, gif or webp, or `observables` as json, csv or npz; returns the path.
 
-        The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps, scale.
+        The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps (at most 50 for
+        gif), scale. A png shows all chosen frames on one sheet; gif and webp hold each of them. Pictures and npz files
+        carry the job, the law with its digest, the spec and the steps as JSON.
         """
         return results.download(self._http, self._path, field, Path(path), format, options)
 
@@ -161,7 +166,7 @@ class Job:
     def segments(self) -> list[dict[str, Any]]:
         """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
         group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json")
-        return list(group["attributes"].get("segments", []))
+        return list(json.loads(group["attributes"].get("segments", "[]")))
 
     def _field_names(self) -> list[str]:
         return [recording["field"] for recording in self.spec.get("record", [])]
