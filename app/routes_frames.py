@@ -9,10 +9,11 @@ import numpy as np
 from flask import Response
 from numpy.typing import NDArray
 
-from app.downloads import TYPES, answer, csv_text, file_answer, scratch, steps_header, write_npy, write_npz
+from app.conditional import caching
+from app.downloads import TYPES, answer, csv_text, npz_member, scratch, steps_header, write_npy, write_npz
 from app.lookup import reader_of
 from app.models import FieldList, FieldPath, FramesQuery, IdPath, ObservablesQuery
-from app.openapi import JSON, answers, json_body, leads_to, media, router
+from app.openapi import JSON, answers, json_body, leads_to, media, parts, router
 from app.services import services
 from app.views import json_answer
 from leym.frames import pictures
@@ -34,7 +35,7 @@ FIELDS = json_body(
     "The fields",
     leads_to("get_frames", id="$request.path.id", field="$response.body#/items/0/name"),
 )
-ANSWERS = answers({200: FRAMES}, 404, 410)
+ANSWERS = answers({200: FRAMES} | parts(*TYPES.values()), 404, 410, 412, 416)
 NUMBERS = media("The numbers, one column per observable beside `step`", JSON, "text/csv", TYPES["npz"])
 
 
@@ -42,7 +43,7 @@ NUMBERS = media("The numbers, one column per observable beside `step`", JSON, "t
 def list_fields(path: IdPath) -> Response:
     """List the recorded fields."""
     _, reader = reader_of(services(), path.id)
-    return json_answer({"items": reader.fields()})
+    return json_answer({"items": reader.fields()}, Cache_Control=caching(reader.job))
 
 
 @api.get("/v1/jobs/<id>/frames/<field>", responses=ANSWERS)
@@ -51,6 +52,7 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
 
     `npz` has `step` int64 [n] and the field [n, H, W] or [n, H, W, d]; `npy` the field alone. A `png` of several
     frames is a strip; `gif` and `webp` are animations, in colours whose range is fixed per field.
+    Of a job that has ended, a download that was cut off can go on (`Range`).
     """
     _, reader = reader_of(services(), path.id)
     steps = reader.steps(path.field, query.start, query.stop, query.stride)
@@ -63,7 +65,9 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     return steps_header(_picture(reader, path.field, steps, query, name), steps)
 
 
-@api.get("/v1/jobs/<id>/observables", responses=answers({200: NUMBERS}, 404, 410))
+@api.get(
+    "/v1/jobs/<id>/observables", responses=answers({200: NUMBERS} | parts("text/csv", TYPES["npz"]), 404, 410, 412, 416)
+)
 def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
     """Get the numbers per observed step."""
     _, reader = reader_of(services(), path.id)
@@ -73,13 +77,14 @@ def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
     columns: dict[str, NDArray[Any]] = {"step": steps, **numbers}
     name = f"{path.id}-observables.{query.format}"
     if query.format == "json":
-        return steps_header(json_answer({key: column.tolist() for key, column in columns.items()}), steps)
+        listed = {key: column.tolist() for key, column in columns.items()}
+        return steps_header(json_answer(listed, Cache_Control=caching(reader.job)), steps)
     if query.format == "csv":
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return steps_header(answer(csv_text(list(columns), rows), "csv", name), steps)
+        return steps_header(answer(csv_text(list(columns), rows), "csv", name, caching(reader.job)), steps)
     file = scratch()
     write_npz(file, columns).close()
-    return steps_header(file_answer(file, "npz", name), steps)
+    return steps_header(answer(file, "npz", name, caching(reader.job)), steps)
 
 
 def _arrays(reader: FrameReader, field: str, steps: NDArray[np.int64], query: FramesQuery, name: str) -> Response:
@@ -91,9 +96,9 @@ def _arrays(reader: FrameReader, field: str, steps: NDArray[np.int64], query: Fr
         write_npy(file, dtype, shape, frames)
     else:
         with write_npz(file, {"step": steps}) as archive:
-            with archive.open(f"{field}.npy", "w", force_zip64=True) as member:
+            with npz_member(archive, field) as member:
                 write_npy(member, dtype, shape, frames)
-    return file_answer(file, query.format, name)
+    return answer(file, query.format, name, caching(reader.job))
 
 
 def _picture(reader: FrameReader, field: str, steps: NDArray[np.int64], query: FramesQuery, name: str) -> Response:
@@ -108,7 +113,7 @@ def _picture(reader: FrameReader, field: str, steps: NDArray[np.int64], query: F
         _too_much(selected, LIMITS.answer_pixels)
     _, frames = reader.read(field, *_span(steps), query.stride)
     rgb = pictures.render(field, frames, query.channel)
-    return answer(pictures.encode(rgb, query.format, query.fps, scale), query.format, name)
+    return answer(pictures.encode(rgb, query.format, query.fps, scale), query.format, name, caching(reader.job))
 
 
 def _span(steps: NDArray[np.int64]) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response, url_for
 
+from app.conditional import CHECKED, GROWING
 from app.downloads import answer, csv_text
 from app.models import (
     IdempotencyHeader,
@@ -18,7 +19,7 @@ from app.models import (
     SweepTable,
     TableQuery,
 )
-from app.openapi import JSON, answers, exact, json_body, leads_to, media, router
+from app.openapi import JSON, answers, exact, json_body, leads_to, media, parts, router
 from app.services import Services, services
 from app.submission import accept_sweep
 from app.views import job_body, json_answer, sweep_body, sweep_row
@@ -83,7 +84,7 @@ def list_sweep_jobs(path: IdPath, query: PageQuery) -> Response:
     return json_answer({"items": [job_body(job) for job in found if job.deleted_at is None], "next": following})
 
 
-@api.get("/v1/sweeps/<id>/table", responses=answers({200: TABLE}, 404))
+@api.get("/v1/sweeps/<id>/table", responses=answers({200: TABLE} | parts("text/csv"), 404, 412, 416))
 def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
     """Get one row per job: its point, its state and its last observables."""
     found, following = _members(services(), path.id, query.limit, query.cursor)
@@ -101,7 +102,8 @@ def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
         ]
         for row in rows
     )
-    return answer(csv_text(columns, lines), "csv", f"{path.id}.csv")
+    caching = CHECKED if all(job.final for job in found) else GROWING
+    return answer(csv_text(columns, lines), "csv", f"{path.id}.csv", caching)
 
 
 def _members(here: Services, sweep_id: str, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
