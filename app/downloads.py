@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 import numpy as np
-from flask import Response, send_file
+from flask import Response
 from numpy.typing import NDArray
+
+from app.conditional import CHECKED, GROWING, conditional
 
 IN_MEMORY = 16 * 2**20  # a larger file is written to the disk before it is sent
 TYPES = {
@@ -41,22 +42,31 @@ def write_npz(file: IO[bytes], whole: Mapping[str, NDArray[Any]]) -> zipfile.Zip
     """An open npz file with the arrays of `whole` in it; not compressed: recorded states hardly shrink."""
     archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
     for name, array in whole.items():
-        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array(member, array, allow_pickle=False)
+        with npz_member(archive, name) as member:
+            write_npy(member, array.dtype, array.shape, [array])
     return archive
 
 
-def file_answer(file: IO[bytes], format: str, name: str) -> Response:
-    """The file as an answer, shown by browsers where they can and saved as `name` otherwise."""
-    length = file.seek(0, io.SEEK_END)
-    file.seek(0)
-    response = send_file(file, mimetype=TYPES[format], download_name=name, max_age=0)
-    response.content_length = length
-    return _named(response, name)
+def npz_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """Where to write the array `name` of an npz file. Its date is fixed: the same arrays give the same bytes, so that
+    a download that was cut off can go on."""
+    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 
-def answer(body: bytes | str, format: str, name: str) -> Response:
-    return _named(Response(body, content_type=TYPES[format]), name)
+def answer(body: bytes | str | IO[bytes], format: str, name: str, caching: str = CHECKED) -> Response:
+    """`body` as an answer, shown by browsers where they can and saved as `name` otherwise.
+
+    Args:
+        body: the whole of it; a file is closed with the response.
+        format: a key of TYPES.
+        name: for the file, without quotes.
+        caching: its `Cache-Control`. What may still grow (GROWING) is served whole: the rest of a download that was cut
+            off would be the rest of another file.
+    """
+    response = Response(content_type=TYPES[format])
+    response.headers["Content-Disposition"] = f'inline; filename="{name}"'
+    response.headers["Cache-Control"] = caching
+    return conditional(response, body.encode() if isinstance(body, str) else body, ranges=caching != GROWING)
 
 
 def steps_header(response: Response, steps: NDArray[np.int64]) -> Response:
@@ -72,9 +82,3 @@ def span(steps: NDArray[np.int64]) -> dict[str, int]:
         return {"start": 0, "stop": 0, "stride": 1}
     stride = int(steps[1] - steps[0]) if len(steps) > 1 else 1
     return {"start": int(steps[0]), "stop": int(steps[-1]) + stride, "stride": stride}
-
-
-def _named(response: Response, name: str) -> Response:
-    response.headers["Content-Disposition"] = f'inline; filename="{name}"'
-    response.headers["Cache-Control"] = "no-cache"
-    return response

@@ -239,7 +239,7 @@ class JobEvent(BaseModel):
     """One event of a job's stream."""
 
     event: Literal["frame", "state", "end"]
-    id: str = Field("", pattern=r"^[0-9]*$", description="of a frame: its step; other events have none")
+    id: str = Field("", pattern=r"^[0-9]*$", description="a frame's step; of the end: its step, unless a frame had it")
     data: Json[FrameEvent | StateEvent | EndEvent]
 
 

@@ -103,6 +103,12 @@ def media(description: str, *types: str, schema: type[BaseModel] | None = None, 
     )
 
 
+def parts(*types: str) -> dict[int, type[BaseModel] | dict[str, Any] | str]:
+    """What `app.conditional` answers instead of a whole body of one of `types`."""
+    part = media("The asked range of it", *types, Content_Range="the range and the whole size")
+    return {206: part, 304: "It has not changed"}
+
+
 def leads_to(*operations: str, **parameters: str) -> dict[str, dict[str, Any]]:
     """OpenAPI links: what of an answer is a parameter of which operations, e.g. id="$response.body#/id"."""
     return {operation: {"operationId": operation, "parameters": parameters} for operation in operations}

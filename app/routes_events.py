@@ -34,39 +34,46 @@ RETRY_MS = 1000
 STREAM = media(
     "`event: frame` (id: its step; data: step, fields, observables) for each step at which something was recorded, in "
     "order, once it can be read; `event: state` (data: id, state, step, steps, error) when the state has changed; "
-    "`event: end` after the final state.",
+    "`event: end` after the final state (id: the step at which the job ended, unless a frame had it).",
     EVENTS,
     schema=JobEvent,
 )
+ANSWERS = answers({200: STREAM, 204: "The job has ended, and this was its last step"}, 404, 410)
+UNCACHED = {"Cache-Control": "no-store"}
 
 
-@api.get("/v1/jobs/<id>/events", responses=answers({200: STREAM}, 404, 410))
+@api.get("/v1/jobs/<id>/events", responses=ANSWERS)
 def stream_events(header: EventsHeader, path: IdPath, query: EventsQuery) -> Response:
     """Follow a job.
 
     All events from the first step on, or with `Last-Event-ID` those after that step; then new ones as they come, until
-    the job has ended.
+    the job has ended. A reader that comes back (`Last-Event-ID`) to a job that has ended, and has seen its last step,
+    is answered 204, at which an EventSource stops reconnecting.
     """
     here = services()
-    after = _step(header.last_event_id or query.last_event_id)
+    seen = _step(header.last_event_id)
+    after = seen if header.last_event_id else _step(query.last_event_id)
     cursor = here.events.cursor(path.id)  # before the row is read, so that no wake-up falls in between
     job = _readable(find_job(here, path.id))
+    if header.last_event_id and _has_all(job, seen):  # a first request that begins there is sent the end
+        return Response(status=204, headers=UNCACHED)
     metrics.STREAMS.inc()
-    response = Response(_events(here, job, after, cursor), content_type=f"{EVENTS}; charset=utf-8")
-    response.headers["Cache-Control"] = "no-store"
+    response = Response(_events(here, job, seen, after, cursor), content_type=f"{EVENTS}; charset=utf-8")
+    response.headers.update(UNCACHED)
     response.headers["X-Accel-Buffering"] = "no"  # nginx would collect events
     return response
 
 
-def _events(here: Services, job: Job, after: int, cursor: str | None) -> Iterator[str]:
+def _events(here: Services, job: Job, seen: int, after: int, cursor: str | None) -> Iterator[str]:
     yield f"retry: {RETRY_MS}\n\n"
     try:
-        yield from _follow(here, job, after, cursor)
+        yield from _follow(here, job, seen, after, cursor)
     except (Problem, OSError, SQLAlchemyError) as error:  # the answer has begun: all it can do is end, to be resumed
         log.warning("event stream of job %s cut: %s", job.id, error)
 
 
-def _follow(here: Services, job: Job, after: int, cursor: str | None) -> Iterator[str]:
+def _follow(here: Services, job: Job, seen: int, after: int, cursor: str | None) -> Iterator[str]:
+    """Every event behind the step `after`. seen: the last id that the reader has, which it sends when it comes back."""
     arrays, shown, spoke = arrays_of(job), "", time.monotonic()
     while True:
         said = False
@@ -76,13 +83,14 @@ def _follow(here: Services, job: Job, after: int, cursor: str | None) -> Iterato
             said = True
         reader = FrameReader(here.store, job, partial(here.table.get, job.id))
         for moment in Timeline(job, arrays).moments(reader, after):
-            after = moment.step
+            seen = after = moment.step
             data = {"step": moment.step, "fields": moment.fields, "observables": moment.observables}
             yield _event("frame", data, moment.step)
             said = True
         if job.final:
             yield _event("state", _state(job))
-            yield _event("end", {"state": str(job.state), "step": job.step})
+            end = max(job.step, after, 0)
+            yield _event("end", {"state": str(job.state), "step": job.step}, end if end > seen else None)
             return
         if shutdown.stopping():
             return
@@ -94,6 +102,11 @@ def _follow(here: Services, job: Job, after: int, cursor: str | None) -> Iterato
             yield ": still here\n\n"
         cursor = here.events.wait(job.id, cursor, min(LOOK_S, spoke + HEARTBEAT_S - now))
         job = _readable(here.table.get(job.id))
+
+
+def _has_all(job: Job, after: int) -> bool:
+    """Whether the job has ended with this step: no frame comes after it."""
+    return job.final and after >= job.step and next(Timeline(job).steps(after), None) is None
 
 
 def _readable(job: Job) -> Job:

@@ -10,10 +10,11 @@ import numpy as np
 from flask import Response
 from numpy.typing import NDArray
 
-from app.downloads import TYPES, answer, file_answer, scratch, span, steps_header, write_npy, write_npz
+from app.conditional import caching
+from app.downloads import TYPES, answer, npz_member, scratch, span, steps_header, write_npy, write_npz
 from app.lookup import reader_of
 from app.models import FieldList, FieldPath, FramesQuery, IdPath, ObservablesQuery
-from app.openapi import JSON, answers, json_body, leads_to, media, router
+from app.openapi import JSON, answers, json_body, leads_to, media, parts, router
 from app.services import services
 from app.views import json_answer
 from leym.frames import pictures
@@ -38,7 +39,7 @@ FIELDS = json_body(
     "The fields",
     leads_to("get_frames", id="$request.path.id", field="$response.body#/items/0/name"),
 )
-ANSWERS = answers({200: FRAMES}, 404, 410)
+ANSWERS = answers({200: FRAMES} | parts(*TYPES.values()), 404, 410, 412, 416)
 NUMBERS = media("The numbers, one column per observable beside `step`", JSON, "text/csv", TYPES["npz"])
 
 
@@ -46,7 +47,7 @@ NUMBERS = media("The numbers, one column per observable beside `step`", JSON, "t
 def list_fields(path: IdPath) -> Response:
     """List the recorded fields."""
     _, reader = reader_of(services(), path.id)
-    return json_answer({"items": reader.fields()})
+    return json_answer({"items": reader.fields()}, Cache_Control=caching(reader.job))
 
 
 @api.get("/v1/jobs/<id>/frames/<field>", responses=ANSWERS)
@@ -58,6 +59,7 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     `webp` are animations. Colours have a fixed range per field. What a file says of itself (`attributes` of an `npz`,
     text `leym` of a `png`, comment of a `gif`, EXIF ImageDescription of a `webp`) is JSON: job, law and its digest,
     spec, field, steps.
+    Of a job that has ended, a download that was cut off can go on (`Range`).
     """
     job, reader = reader_of(services(), path.id)
     steps = reader.steps(path.field, query.start, query.stop, query.stride)
@@ -73,7 +75,9 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     return steps_header(_picture(reader, described, steps, query, name, about), steps)
 
 
-@api.get("/v1/jobs/<id>/observables", responses=answers({200: NUMBERS}, 404, 410))
+@api.get(
+    "/v1/jobs/<id>/observables", responses=answers({200: NUMBERS} | parts("text/csv", TYPES["npz"]), 404, 410, 412, 416)
+)
 def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
     """Get the numbers per observed step."""
     job, reader = reader_of(services(), path.id)
@@ -83,13 +87,14 @@ def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
     columns: dict[str, NDArray[Any]] = {"step": steps, **numbers}
     name = f"{path.id}-observables.{query.format}"
     if query.format == "json":
-        return steps_header(json_answer({key: column.tolist() for key, column in columns.items()}), steps)
+        listed = {key: column.tolist() for key, column in columns.items()}
+        return steps_header(json_answer(listed, Cache_Control=caching(reader.job)), steps)
     if query.format == "csv":
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return steps_header(answer(delimited([list(columns), *rows]), "csv", name), steps)
+        return steps_header(answer(delimited([list(columns), *rows]), "csv", name, caching(reader.job)), steps)
     file = scratch()
     write_npz(file, columns | {"attributes": _text(run_attributes(job) | {"steps": span(steps)})}).close()
-    return steps_header(file_answer(file, "npz", name), steps)
+    return steps_header(answer(file, "npz", name, caching(reader.job)), steps)
 
 
 def _arrays(
@@ -107,9 +112,9 @@ def _arrays(
         write_npy(file, dtype, shape, frames)
     else:
         with write_npz(file, {"step": steps, "attributes": _text(about)}) as archive:
-            with archive.open(f"{field}.npy", "w", force_zip64=True) as member:
+            with npz_member(archive, field) as member:
                 write_npy(member, dtype, shape, frames)
-    return file_answer(file, query.format, name)
+    return answer(file, query.format, name, caching(reader.job))
 
 
 def _picture(
@@ -128,7 +133,8 @@ def _picture(
     rgb = pictures.render(field, frames, query.channel)
     if query.format == "png":
         about = {**about, "columns": plan.columns}
-    made = answer(pictures.encode(rgb, query.format, query.fps, query.scale, about), query.format, name)
+    body = pictures.encode(rgb, query.format, query.fps, query.scale, about)
+    made = answer(body, query.format, name, caching(reader.job))
     if plan.delays:
         made.headers["X-Duration-Ms"] = str(sum(plan.delays))
     return made

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Response, request
+from flask import Response
 
+from app.conditional import CHECKED, FOREVER, GROWING, conditional
 from app.models import StorePath
-from app.openapi import JSON, OCTETS, answers, media, router
+from app.openapi import JSON, OCTETS, answers, media, parts, router
 from app.services import services
 from leym.frames import gateway
 
 api = router("store", "Results as a Zarr v3 hierarchy, for array libraries")
 
-OBJECT = media("A metadata document or a shard", JSON, OCTETS, ETag="changes when the object does")
-PART = media("The asked range of it", OCTETS, Content_Range="the range and the whole size")
+OBJECT = media("A metadata document or a chunk", JSON, OCTETS, ETag="changes when the object does")
 
-ANSWERS = answers({200: OBJECT, 206: PART, 304: "It has not changed"}, 404, 410, 416)
+ANSWERS = answers({200: OBJECT} | parts(JSON, OCTETS), 404, 410, 412, 416)
 
 
 @api.get("/v1/jobs/<id>/store.zarr/<path:key>", responses=ANSWERS)
@@ -24,15 +24,8 @@ def get_store_object(path: StorePath) -> Response:
     404 only for what was never due: a frame that exists but cannot be read is a 503, never an empty chunk.
     """
     here = services()
-    found = gateway.answer(
-        here.store,
-        lambda: here.table.get(path.id),
-        path.key,
-        method=request.method,
-        range_header=request.headers.get("Range"),
-        if_none_match=request.headers.get("If-None-Match"),
-    )
-    response = Response(found.body, found.status)
-    for name, value in found.headers.items():
-        response.headers[name] = value
-    return response
+    found = gateway.find(here.store, lambda: here.table.get(path.id), path.key)
+    response = Response(content_type=found.media_type)
+    kept = FOREVER if found.chunk else CHECKED
+    response.headers["Cache-Control"] = kept if found.final else GROWING
+    return conditional(response, found.body)

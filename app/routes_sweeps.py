@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Response, url_for
 
+from app.conditional import CHECKED, GROWING
 from app.downloads import answer
 from app.models import (
     IdempotencyHeader,
@@ -15,7 +16,7 @@ from app.models import (
     SweepTable,
     TableQuery,
 )
-from app.openapi import JSON, answers, exact, json_body, leads_to, media, router
+from app.openapi import JSON, answers, exact, json_body, leads_to, media, parts, router
 from app.services import Services, services
 from app.submission import accept_sweep
 from app.views import job_body, json_answer, sweep_body, sweep_row
@@ -81,7 +82,7 @@ def list_sweep_jobs(path: IdPath, query: PageQuery) -> Response:
     return json_answer({"items": [job_body(job) for job in found if job.deleted_at is None], "next": following})
 
 
-@api.get("/v1/sweeps/<id>/table", responses=answers({200: TABLE}, 404))
+@api.get("/v1/sweeps/<id>/table", responses=answers({200: TABLE} | parts("text/csv"), 404, 412, 416))
 def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
     """Get one row per job: its point, its state and its last observables."""
     found, following = _members(services(), path.id, query.limit, query.cursor)
@@ -91,7 +92,8 @@ def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
     flat = [flat_row(row) for row in rows]
     columns = columns_of(flat)
     cells = ([row.get(column) for column in columns] for row in flat)
-    return answer(delimited([columns, *cells]), "csv", f"{path.id}.csv")
+    caching = CHECKED if all(job.final for job in found) else GROWING
+    return answer(delimited([columns, *cells]), "csv", f"{path.id}.csv", caching)
 
 
 def _members(here: Services, sweep_id: str, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:

@@ -22,7 +22,7 @@ from tests.laws import FORMS, oracle, random_law
 if not torch.cuda.is_available():  # before anybody imports Triton: kernels for CUDA run in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
 ROOT = Path(__file__).parents[1]
-pytest_plugins = ["tests.databases", "tests.buckets", "tests.guarded"]
+pytest_plugins = ["tests.databases", "tests.buckets", "tests.guarded", "tests.browser"]
 
 # Short times, so that faults are over soon. Eager, so that no test waits for a compiler; test_engine shows that
 # compiled batches behave alike, and test_service runs one service compiled.

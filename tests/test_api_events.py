@@ -94,10 +94,49 @@ def test_a_reader_who_is_there_from_the_beginning(api: Api) -> None:
 @pytest.mark.parametrize("by_query", [False, True])
 def test_a_reader_comes_back_at_every_possible_step(api: Api, by_query: bool) -> None:
     job = done(api)
-    for last in range(-1, 33):
+    for last in range(-1, 33 if by_query else 30):
         seen = list(api.events(job, last if last >= 0 else None, by_query))
         assert frames(seen) == [step for step in DUE if step > last]
         assert [event.name for event in seen[-2:]] == ["state", "end"]
+        assert seen[-1].id == str(max(last, 30))
+
+
+@pytest.mark.parametrize(
+    ("spec", "end"),
+    [
+        ({}, 30),
+        ({"record": [{"field": "phase", "every": 7}], "observe": None}, 30),  # the last frame is that of step 28
+        ({"record": [], "observe": None}, 30),  # no frame has an id
+    ],
+)
+def test_a_reader_who_has_the_end_of_a_job_is_not_asked_to_come_back(api: Api, spec: dict[str, Any], end: int) -> None:
+    """An EventSource sends the last id that it got, again and again, until the answer is no stream."""
+    job = done(api, **spec)
+    last = list(api.events(job))[-1]
+    assert (last.name, last.id) == ("end", str(end))
+    at = f"/v1/jobs/{job}/events"
+    answer = api.http.get(at, headers={"Last-Event-ID": last.id})
+    assert (answer.status_code, answer.data, answer.headers["Cache-Control"]) == (204, b"", "no-store")
+    assert [event.name for event in api.events(job, end - 1)][-1] == "end", "this reader lacks the end"
+
+
+def test_a_job_that_never_began_ends_its_stream_for_good(api: Api) -> None:
+    job = api.submit()
+    api.http.post(f"/v1/jobs/{job}/cancel")
+    last = list(api.events(job))[-1]
+    assert (last.name, last.id) == ("end", "0")
+    assert api.http.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": last.id}).status_code == 204
+
+
+def test_a_reader_who_is_at_the_last_step_of_a_job_that_runs_is_sent_its_end(api: Api) -> None:
+    job = api.submit()
+    worker = Pretender(api, job)
+    worker.run(30)
+    worker.commit()
+    with api.http.get(f"/v1/jobs/{job}/events", headers={"Last-Event-ID": "30"}) as answer:
+        assert answer.status_code == 200, "the job has not ended yet"
+        worker.finish()
+        assert b"event: end" in answer.data
 
 
 def test_the_header_wins_over_the_query(api: Api) -> None:

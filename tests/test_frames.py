@@ -107,7 +107,7 @@ def test_what_is_missing_or_damaged_is_said_and_never_shown(small, tmp_path):
         FrameReader(job.store, job.row, lambda: job.row).read("psi")
     assert refusal.value.status == 503
     with pytest.raises(Problem) as refusal:
-        gateway.answer(job.store, lambda: job.row, "psi/c/1/0/0/0")
+        gateway.find(job.store, lambda: job.row, "psi/c/0/0/0/0")
     assert refusal.value.status == 503
     assert len(FrameReader(job.store, job.row).read("psi", 0, 4)[0]) == 4, "the other shards can be read"
 
@@ -325,3 +325,30 @@ def test_any_bytes_for_a_state_are_taken_or_refused(data):
         assert refusal.status == 422
     else:
         assert get_state(store, kept).size == 48
+
+
+class Counting:
+    """A store that counts what is read of it."""
+
+    def __init__(self, store):
+        self._store, self.reads = store, []
+
+    def get_range(self, key, start, length):
+        self.reads.append(length)
+        return self._store.get_range(key, start, length)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+
+def test_frames_that_follow_each_other_are_one_read_of_the_store():
+    job = Writing(open_store("memory://"))
+    job.steps(100)
+    job.commit()
+    store = Counting(job.store)
+    reader = FrameReader(store, job.row)
+    steps, frames = reader.read("psi", 40, 60)
+    assert len(store.reads) == 2, "the index, then twenty frames"
+    assert all(np.array_equal(found, frame(step)[0]["psi"]) for step, found in zip(steps, frames, strict=True))
+    reader.read("psi", 40, 60, 5)
+    assert len(store.reads) == 2 + 1 + 4, "the index, and each of four frames that lie apart"

@@ -32,7 +32,6 @@ def test_json_and_text_are_compressed_for_those_who_accept_it(api: Api) -> None:
     for path in (
         "/v1/jobs",
         f"/v1/jobs/{job}/observables",
-        f"/v1/jobs/{job}/observables?format=csv",
         "/openapi.json",
         "/",
     ):

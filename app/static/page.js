@@ -249,6 +249,15 @@ function follow(mine) {
     if (mine === chosen && mine.job.spec.record.length) showLast(mine).catch((error) => complain(error.message));
     look();
   });
+  mine.stream.addEventListener("error", async () => {
+    if (mine.stream.readyState !== EventSource.CLOSED) return; // the browser connects again by itself
+    try { // the job ended while the stream was cut off (204), or its stream is refused
+      mine.job = await ask(`/v1/jobs/${mine.id}`);
+      if (mine === chosen) showFacts(mine.job);
+    } catch (error) {
+      if (mine === chosen) complain(error.message);
+    }
+  });
 }
 
 function addNumbers(mine, data) {

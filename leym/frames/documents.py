@@ -90,19 +90,12 @@ def _nodes(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _field(array: ArraySpec, n: int, time: str) -> dict[str, Any]:
-    chunk = {
-        "chunk_shape": [1, *array.shape],
-        "codecs": codecs(array.dtype),
-        "index_codecs": [*_BYTES, {"name": "crc32c"}],
-        "index_location": "end",
-    }
-    fill = ["NaN", "NaN"] if array.dtype.startswith("complex") else "NaN"
     return _array(
         array.dtype,
         [n, *array.shape],
-        [array.per_shard, *array.shape],
-        fill,
-        [{"name": "sharding_indexed", "configuration": chunk}],
+        [array.chunk_frames, *array.shape],
+        ["NaN", "NaN"] if array.dtype.startswith("complex") else "NaN",
+        codecs(array.dtype),
         [time, *array.dims],
         array.attributes,
     )

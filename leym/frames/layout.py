@@ -14,6 +14,7 @@ from leym.spec import JobSpec
 
 SHARD_BYTES = 8 * 2**20  # of raw frames: large enough for object stores, small enough to rewrite while it fills
 SHARD_FRAMES = 1024  # bounds the index of a shard (16 bytes a frame), which every reader fetches first
+CHUNK_BYTES = 2**20  # of raw frames in one chunk of the Zarr view, which a reader fetches by one request
 TABLE_ROWS = 8192  # observed steps of one object: 64 KiB per observable
 
 TABLE = "observables"  # the array that holds all observables, one column each
@@ -65,6 +66,11 @@ class ArraySpec:
     def frame_bytes(self) -> int:
         """Uncompressed bytes of one frame."""
         return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames of one chunk of the Zarr view: as many as fit into CHUNK_BYTES, at least one, no more than come."""
+        return min(max(CHUNK_BYTES // self.frame_bytes, 1), self.frames)
 
     def frames_up_to(self, step: int) -> int:
         """Frames at steps <= step; 0 for step -1."""

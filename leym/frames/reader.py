@@ -35,6 +35,7 @@ class FrameReader:
     """
 
     def __init__(self, store: Store, job: JobLike, reload: Callable[[], JobLike] | None = None):
+        self.job = job  # as it was when this reader was made; what is selected later may be of a later moment
         self._store, self._reload = store, reload
         self._arrays = {array.name: array for array in arrays_of(job)}
         self._take(job)
@@ -150,7 +151,12 @@ class FrameReader:
         if size is None:
             raise Missing(key)
         index = parse_index(self._store.get_range(key, max(0, size - tail), tail), array.per_shard, size, there)
-        return [self._store.get_range(key, at, length) for at, length in index[inside].tolist()]
+        spans = index[inside].tolist()
+        if inside[-1] - inside[0] + 1 > len(inside):
+            return [self._store.get_range(key, at, length) for at, length in spans]
+        begin, end = spans[0][0], sum(spans[-1])  # frames that follow each other are one read
+        data = self._store.get_range(key, begin, end - begin)
+        return [data[at - begin : at - begin + length] for at, length in spans]
 
     def _decode(self, array: ArraySpec, shard: int, part: bytes) -> NDArray[Any]:
         try:

@@ -48,7 +48,7 @@ def codecs(dtype: str) -> list[dict[str, Any]]:
 
 
 def encode_frame(frame: NDArray[Any]) -> bytes:
-    """One chunk of a shard."""
+    """One or several frames [H, W(, d)], encoded as one chunk."""
     little = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
     return _sealed(bytes(_CODEC.encode(little)))
 

@@ -156,7 +156,7 @@ class Reader(threading.Thread):
             connection.request("GET", f"/v1/jobs/{stream.job}/events", headers=last)
             answer = connection.getresponse()
             if answer.status != 200:
-                return False
+                return answer.status == 204  # the job has ended with the last step that was seen
             kind = step = ""
             while line := answer.readline().decode():
                 name, _, value = line.rstrip("\n").partition(": ")
