@@ -11,7 +11,7 @@ from leym.frames import gateway
 
 api = router("store", "Results as a Zarr v3 hierarchy, for array libraries")
 
-OBJECT = media("A metadata document or a shard", JSON, OCTETS, ETag="changes when the object does")
+OBJECT = media("A metadata document or a shard", OCTETS, JSON, ETag="changes when the object does")
 PART = media("The asked range of it", OCTETS, Content_Range="the range and the whole size")
 
 ANSWERS = answers({200: OBJECT, 206: PART, 304: "It has not changed"}, 404, 410, 416)
