@@ -26,9 +26,9 @@ BUCKET = {"law": "aurora@1f0c6c5d", "precision": "fp32", "grid": [64, 64]}
 
 
 class Body(BaseModel):
-    """An answer: exactly these keys."""
+    """An answer: exactly these keys, all of them always there."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
 
 
 class Query(Parameters):
@@ -108,7 +108,7 @@ class FieldBody(BaseModel):
     name: str
     shape: list[int] = Field(description="[committed frames, H, W] or [committed frames, H, W, d]")
     dtype: str
-    dims: list[str] = []
+    dims: list[str]
     units: str
     every: int
     committed: int = Field(description="frames that can be read")

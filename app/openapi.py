@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flask import Blueprint, Response, request, send_from_directory
+from flask.json.provider import DefaultJSONProvider
 from flask_openapi import APIBlueprint, Info, License, MediaType, OpenAPI, RequestBody, Tag
 from flask_openapi.types import ResponseDict
 from pydantic import BaseModel, ValidationError
@@ -40,6 +41,10 @@ _OF_EVERY_ROUTE = (400, 401, 403, 405, 429, 500, 503)
 _OF_THE_SERVER = (414, 431)  # gunicorn's own, before any route is looked for
 
 
+class _InOrder(DefaultJSONProvider):
+    sort_keys = False
+
+
 def make_app(name: str) -> OpenAPI:
     """A Flask app that validates requests by pydantic models and describes itself at /openapi.json."""
 
@@ -62,6 +67,7 @@ def make_app(name: str) -> OpenAPI:
         doc_ui=False,
     )
     app.openapi_version = OPENAPI_VERSION
+    app.json = _InOrder(app)  # the order of media types means something: see `media`
     return app
 
 
@@ -105,8 +111,9 @@ def media(description: str, *types: str, schema: type[BaseModel] | None = None, 
         if kind == JSON and schema:
             content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
             _described[schema.__name__] = schema, "serialization"  # flask-openapi does not see it
-        elif kind == EVENTS and schema:
-            content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
+        elif kind == EVENTS and schema:  # one event to those who know streams, the whole text to others
+            event = {"$ref": SCHEMAS.format(model=schema.__name__)}
+            content[kind] = {"schema": {"anyOf": [event, {"type": "string"}]}}
             exact(schema)
         elif kind == JSON:
             content[kind] = {"schema": {"type": "object"}}

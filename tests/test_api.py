@@ -197,9 +197,12 @@ def test_generators_find_in_the_document_what_they_need(api: Api) -> None:
     for content in (*bodies(document).values(), *(answer.get("content", {}) for answer in answered)):
         for kind, described in content.items():
             assert described["schema"], kind
+    stored = document["paths"]["/v1/jobs/{id}/store.zarr/{key}"]["get"]["responses"]["200"]["content"]
+    assert list(stored) == ["application/octet-stream", "application/json"]  # a shard is no JSON, and JSON is bytes
     schemas = document["components"]["schemas"]
     assert '"default"' not in json.dumps(schemas) and "prefixItems" not in json.dumps(schemas)
     assert schemas["JobSpec"]["required"] == ["law", "grid", "steps"]
+    assert schemas["LawList"]["required"] == ["items", "next"]  # an answer has all its keys
     said = {key: found.get("description", "") for key, found in schemas["JobSpec"]["properties"].items()}
     assert said["gamma"] == "default: `0.01`" and said["priority"] == "9 is the most urgent; default: `4`"
     assert said["initial"] == 'default: `{"kind": "complex_noise", "strength": 0.1}`'

@@ -75,11 +75,23 @@ def state(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_the_tables_name_the_versions_that_are_installed():
+    table = (ROOT / "docs" / "clients.md").read_text()
+    wanted = dict(re.findall(r"^([\w-]+)==(.+)$", (HERE / "requirements.txt").read_text(), re.MULTILINE)[:5])
+    wanted["openapi-generator"] = wanted.pop("openapi-generator-cli")
+    wanted |= json.loads((HERE / "package.json").read_text())["dependencies"]
+    wanted["redocly"] = wanted.pop("@redocly/cli")
+    for name in wanted.keys() - {"typescript", "@types/node"}:  # what the others need
+        line = next(line for line in table.splitlines() if line.startswith("|") and name in line.lower())
+        assert wanted[name] in line, (name, wanted[name], line)
+
+
 def check(found: dict[str, Any], service: Service, state: Path) -> None:
     """A client uploaded a state, ran a job from it to its end, read its frames, and understood a refusal."""
     uploaded = sha256(state.read_bytes()).hexdigest()
     assert (found["state"], found["fields"], found["refused"]) == ("succeeded", ["phase"], ["/steps"])
     assert found["uploaded"] == uploaded
+    assert "event: end" in found.get("events", "event: end")  # as one text, of those that know no streams
     job = service.client.job(found["job"])
     assert job.spec["initial"] == {"kind": "upload", "id": uploaded} and job.spec["gamma"] == 0.01
     steps, phase = job.array("phase")
@@ -210,3 +222,44 @@ def test_what_swagger_ui_offers_to_send_is_taken(service, tmp_path):
     assert answer.status_code == 202, answer.text
     job = service.client.job(answer.json()["id"]).wait(60)
     assert job.state == "succeeded" and job.array("phase")[1].shape == (11, 64, 64)
+
+
+SPEC = {"law": LAW, "grid": [16, 16], "steps": 20, "record": [{"field": "phase", "every": 10}]}
+
+
+def sent_by_curl(url: str) -> str:
+    return run(
+        *("curl", "-sS", "--fail-with-body", url, "-H", "Content-Type: application/json", "-d", json.dumps(SPEC))
+    )
+
+
+def sent_by_wget(url: str) -> str:
+    body = f"--body-data={json.dumps(SPEC)}"
+    return run("wget", "-qO-", "--method=POST", "--header=Content-Type: application/json", body, url)
+
+
+def sent_by_httpie(url: str) -> str:
+    keys = [f"{key}{'=' if isinstance(value, str) else ':='}{json.dumps(value)}" for key, value in SPEC.items()]
+    keys[0] = f"law={LAW}"
+    return run(python_tool("http"), "--ignore-stdin", "--check-status", "--body", url, *keys)
+
+
+@pytest.mark.parametrize(
+    ("tool", "send", "get"),
+    [
+        ("curl", sent_by_curl, ["curl", "-sS", "--fail", "-OJ"]),
+        ("wget", sent_by_wget, ["wget", "-q", "--content-disposition"]),
+        ("http", sent_by_httpie, ["http", "--ignore-stdin", "--check-status", "--download", "--output={name}"]),
+    ],
+    ids=["curl", "wget", "HTTPie"],
+)
+def test_a_command_line_tool_submits_a_job_and_saves_its_frames(service, tmp_path, tool, send, get):
+    command = [python_tool(tool), *get[1:]] if tool == "http" else get
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no {tool} on this machine")
+    job = service.client.job(json.loads(send(f"{service.url}/v1/jobs"))["id"]).wait(60)
+    name = f"{job.id}-phase.npy"
+    command = [part.format(name=name) for part in command]
+    run(*command, f"{service.url}/v1/jobs/{job.id}/frames/phase?format=npy", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (np.load(tmp_path / name) == job.array("phase")[1]).all()

@@ -5,7 +5,7 @@ import sys
 from hashlib import sha256
 
 from leym_java import ApiClient, Configuration, Initial, JobSpec, ProblemBody, Recording, Upload
-from leym_java.api import JobsApi, ResultsApi, StatesApi
+from leym_java.api import EventsApi, JobsApi, ResultsApi, StatesApi
 from leym_java.exceptions import ApiException
 
 url, law, path = sys.argv[1:]
@@ -20,6 +20,7 @@ with ApiClient(Configuration(host=url)) as client:
         job = jobs.get_job(job.id, wait=30)
     fields = results.list_fields(job.id)
     frames = results.get_frames(job.id, "phase", format="npy")
+    events = EventsApi(client).stream_events(job.id).actual_instance
     try:
         jobs.submit_job(JobSpec.model_construct(law=law, grid=[16, 16], steps=0))
         pointers = []
@@ -31,6 +32,7 @@ found = {
     "uploaded": state.id,
     "fields": [field.name for field in fields.items],
     "frames": sha256(frames).hexdigest(),
+    "events": events,
     "refused": pointers,
 }
 print(json.dumps(found))

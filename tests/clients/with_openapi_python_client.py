@@ -6,6 +6,7 @@ import sys
 from hashlib import sha256
 
 from leym_attrs import Client
+from leym_attrs.api.events import stream_events
 from leym_attrs.api.jobs import get_job, submit_job
 from leym_attrs.api.results import get_frames, list_fields
 from leym_attrs.api.states import upload_state
@@ -23,6 +24,7 @@ while job.state in (JobBodyState.QUEUED, JobBodyState.RUNNING):
     job = get_job.sync(job.id, client=client, wait=30)
 fields = list_fields.sync(job.id, client=client)
 frames = get_frames.sync(job.id, "phase", client=client, format_=GetFramesFormat.NPY)
+events = stream_events.sync(job.id, client=client)
 spec.steps = 0
 refused = submit_job.sync(client=client, body=spec)
 found = {
@@ -31,6 +33,7 @@ found = {
     "uploaded": state.id,
     "fields": [field.name for field in fields.items],
     "frames": sha256(frames.payload.read()).hexdigest(),
+    "events": events,
     "refused": [error.pointer for error in refused.errors],
 }
 print(json.dumps(found))
