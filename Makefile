@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+CLIENTS := tests/clients
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -11,7 +12,7 @@ PYTEST_ARGS ?=
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(STAMP) ## a virtual environment in .venv with everything in it
+setup: $(STAMP) $(CLIENTS)/.venv/.installed ## a virtual environment in .venv with everything in it, and what tests need beside it
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,7 +20,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -qq --editable '.[dev]' --constraint constraints.txt
 	touch $@
 
-demo: setup ## one universe through the whole service on this machine; pictures in demo-out/
+$(CLIENTS)/.venv/.installed: $(addprefix $(CLIENTS)/,install.sh requirements.txt package.json package-lock.json)
+	PYTHON=$(PYTHON) $(CLIENTS)/install.sh && touch $@ || echo "clients of others are missing: the tests that need them are skipped and say so" >&2
+
+demo: $(STAMP) ## one universe through the whole service on this machine; pictures in demo-out/
 	$(BIN)/leym demo
 
 test: lint ## what CI runs: linters, types, import rules, tests
@@ -34,7 +38,7 @@ lint: setup ## linters, types and import rules only
 audit: ## known vulnerabilities in the pinned dependencies, to run before a release; needs a network
 	$(PYTHON) .ci/audit.py
 
-up: setup ## API, broker, workers and Flower on this machine, until Ctrl-C
+up: $(STAMP) ## API, broker, workers and Flower on this machine, until Ctrl-C
 	$(BIN)/leym up
 
 BENCH_ARGS ?= --quick

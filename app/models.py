@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 
 from app.parameters import Parameters
 from leym.laws.bundle import NAME
-from leym.spec import JOB_ID, LAW_NAME, LIMITS
+from leym.spec import EXAMPLE_JOB, EXAMPLE_SWEEP, JOB_ID, LAW_NAME, LIMITS
 
 Standing = Literal["exact", "passed", "failed", "unverified"]
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -17,11 +17,18 @@ WAIT_S = 60  # of a long poll; proxies cut requests that are silent for longer
 PAGE = 200  # jobs of one page
 EVENT_ID = r"^[0-9]{0,20}$"  # a step; nothing, when none was seen yet
 
+# Examples of mappings whose keys the document cannot name.
+AN_ID = "01ja0000000000000000000000"
+OBSERVED = {"coherence": 0.412, "activity": 0.018}
+POINT = {"gamma": 0.01, "seed": 1}
+COUNTS = {"queued": 0, "running": 1, "succeeded": 3}
+BUCKET = {"law": "aurora@1f0c6c5d", "precision": "fp32", "grid": [64, 64]}
+
 
 class Body(BaseModel):
-    """An answer: exactly these keys."""
+    """An answer: exactly these keys, all of them always there."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_serialization_defaults_required=True)
 
 
 class Query(Parameters):
@@ -54,7 +61,7 @@ class Times(Body):
 
 
 class JobBody(Body):
-    id: str = Field(examples=["01ja0000000000000000000000"])
+    id: str = Field(examples=[AN_ID])
     state: State
     step: int = Field(description="steps done whose frames are stored and can be read")
     steps: int
@@ -62,16 +69,20 @@ class JobBody(Body):
     precision: str = Field(description="what `auto` was resolved to")
     fidelity: Standing = Field(description="of that precision when the job was taken in: unverified without a verdict")
     d_state: int
-    spec: dict[str, Any] = Field(description="the JobSpec (or FidelitySpec) as it was taken, with all defaults")
+    spec: dict[str, Any] = Field(
+        description="the JobSpec (or FidelitySpec) as it was taken, with all defaults", examples=[EXAMPLE_JOB]
+    )
     priority: int
-    tags: dict[str, str]
+    tags: dict[str, str] = Field(examples=[EXAMPLE_JOB["tags"]])
     sweep: str | None
-    point: dict[str, Any] | None = Field(description="of a member of a sweep: its value on every axis")
+    point: dict[str, Any] | None = Field(
+        description="of a member of a sweep: its value on every axis", examples=[POINT]
+    )
     epoch: int = Field(description="how often a worker took it up")
     attempts: int = Field(description="claims without progress since")
-    error: dict[str, Any] | None = Field(description="why it failed, as a problem")
+    error: dict[str, Any] | None = Field(description="why it failed, as a problem", examples=[None])
     verdict: Verdict | None = Field(description="what a fidelity job found; null of other jobs and before its end")
-    observables: dict[str, float | None] | None = Field(description="the last numbers observed")
+    observables: dict[str, float | None] | None = Field(description="the last numbers observed", examples=[OBSERVED])
     created_at: str = Field(description="RFC 3339, UTC, like the other three")
     started_at: str | None
     finished_at: str | None
@@ -80,7 +91,10 @@ class JobBody(Body):
     )
     stored_bytes: int = Field(description="what its frames and its checkpoint take in the store; 0 once they are gone")
     queue: Times
-    links: dict[str, str] = Field(description="self, events, frames, observables, store, cancel")
+    links: dict[str, str] = Field(
+        description="self, events, frames, observables, store, cancel",
+        examples=[{"self": f"/v1/jobs/{AN_ID}", "events": f"/v1/jobs/{AN_ID}/events"}],
+    )
 
 
 class JobPage(Body):
@@ -94,11 +108,14 @@ class FieldBody(BaseModel):
     name: str
     shape: list[int] = Field(description="[committed frames, H, W] or [committed frames, H, W, d]")
     dtype: str
-    dims: list[str] = []
+    dims: list[str]
     units: str
     every: int
     committed: int = Field(description="frames that can be read")
-    steps: dict[str, int] = Field(description="start, stop and stride of their steps; stop is exclusive")
+    steps: dict[str, int] = Field(
+        description="start, stop and stride of their steps; stop is exclusive",
+        examples=[{"start": 0, "stop": 101, "stride": 10}],
+    )
 
 
 class FieldList(Body):
@@ -114,10 +131,10 @@ class SweepBody(Body):
     id: str
     size: int = Field(description="jobs")
     state: str = Field(description="running, or how it ended: failed, cancelled or succeeded")
-    counts: dict[str, int] = Field(description="jobs per state")
-    spec: dict[str, Any]
+    counts: dict[str, int] = Field(description="jobs per state", examples=[COUNTS])
+    spec: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP])
     created_at: str
-    links: dict[str, str]
+    links: dict[str, str] = Field(examples=[{"self": f"/v1/sweeps/{AN_ID}", "jobs": f"/v1/sweeps/{AN_ID}/jobs"}])
 
 
 class SweepPage(Body):
@@ -130,8 +147,8 @@ class SweepRow(Body):
     state: State
     step: int
     steps: int
-    point: dict[str, Any]
-    observables: dict[str, float | None]
+    point: dict[str, Any] = Field(examples=[POINT])
+    observables: dict[str, float | None] = Field(examples=[OBSERVED])
 
 
 class SweepTable(Body):
@@ -150,11 +167,13 @@ class LawBody(Body):
     parameters: int
     grid_multiple: int = Field(description="both sides of a grid must be divisible by it")
     boundary: str
-    options: dict[str, Any] = Field(description="of the network, defaults included")
+    options: dict[str, Any] = Field(description="of the network, defaults included", examples=[{"padding": "circular"}])
     memory: bool = Field(description="whether the network has a state of its own beside the cells")
-    policy: dict[str, dict[str, str]] = Field(description="formats of this law's own, per precision")
+    policy: dict[str, dict[str, str]] = Field(
+        description="formats of this law's own, per precision", examples=[{"nf4": {"backbone": "int8"}}]
+    )
     description: str
-    provenance: dict[str, Any]
+    provenance: dict[str, Any] = Field(examples=[{"script": "examples/make_aurora.py"}])
     versions: list[str] = Field(description="name@digest of every version that is kept, the newest first")
 
 
@@ -167,7 +186,10 @@ class VerdictBody(Body):
     precision: str
     verdict: Verdict
     reasons: list[str] = Field(description="why it is no pass")
-    metrics: dict[str, dict[str, Any]] = Field(description="effect, its interval and outcome, of each metric")
+    metrics: dict[str, dict[str, Any]] = Field(
+        description="effect, its interval and outcome, of each metric",
+        examples=[{"activity": {"outcome": "pass", "effect": 0.004, "low": -0.01, "high": 0.02}}],
+    )
     members: int = Field(description="universes per ensemble")
     created: str
 
@@ -186,13 +208,13 @@ class WorkerBody(Body):
     slots: int
     busy: int
     waiting: int = Field(description="jobs it holds that wait for a slot")
-    buckets: list[dict[str, Any]]
+    buckets: list[dict[str, Any]] = Field(examples=[[BUCKET]])
     cell_steps: int
     cell_steps_per_s: float
     idle_s: float | None
     started_at: str
     updated_at: str
-    info: dict[str, Any]
+    info: dict[str, Any] = Field(examples=[{"busy_s": 12.5}])
 
 
 class WorkerList(Body):
@@ -208,18 +230,18 @@ class StorageBody(Body):
 
 class QueueBody(Body):
     storage: StorageBody
-    states: dict[str, int] = Field(description="jobs per state")
+    states: dict[str, int] = Field(description="jobs per state", examples=[COUNTS])
     jobs: int = Field(description="that wait or run")
     cell_steps: int = Field(description="left to do of them")
     queued_cell_steps: int
     oldest_queued_s: float | None
-    buckets: list[dict[str, Any]] = Field(description="backlog per law, precision and grid")
+    buckets: list[dict[str, Any]] = Field(description="backlog per law, precision and grid", examples=[[BUCKET]])
 
 
 class FrameEvent(Body):
     step: int
     fields: list[str]
-    observables: dict[str, float | None]
+    observables: dict[str, float | None] = Field(examples=[OBSERVED])
 
 
 class StateEvent(Body):
@@ -227,7 +249,7 @@ class StateEvent(Body):
     state: State
     step: int
     steps: int
-    error: dict[str, Any] | None
+    error: dict[str, Any] | None = Field(examples=[None])
 
 
 class EndEvent(Body):
@@ -249,7 +271,7 @@ class HealthBody(Body):
 
 class ReadyBody(Body):
     ready: bool
-    checks: dict[str, str]
+    checks: dict[str, str] = Field(examples=[{"table": "ok", "store": "ok", "broker": "ok", "workers": "2"}])
 
 
 class IdempotencyHeader(Parameters):
@@ -277,7 +299,7 @@ class LawPath(Parameters):
 
 
 class TokenBody(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"token": "leym_…"}]})
 
     token: str = Field(max_length=200)
 
@@ -288,7 +310,7 @@ class SessionBody(Body):
 
 
 class LinkRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ttl_s": 86400}]})
 
     ttl_s: int = Field(86400, ge=1, le=30 * 86400, description="seconds until the link expires")
 

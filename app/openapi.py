@@ -5,6 +5,7 @@ Everything else in `app` uses these few names, so another library could take its
 
 from __future__ import annotations
 
+import json
 import re
 from base64 import b64encode
 from hashlib import sha256
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flask import Blueprint, Response, request, send_from_directory
-from flask_openapi import APIBlueprint, Info, MediaType, OpenAPI, RequestBody, Tag
+from flask.json.provider import DefaultJSONProvider
+from flask_openapi import APIBlueprint, Info, License, MediaType, OpenAPI, RequestBody, Tag
 from flask_openapi.types import ResponseDict
 from pydantic import BaseModel, ValidationError
 
@@ -31,9 +33,15 @@ and live events. A frame's id is its step in every transport. Every error is an 
 the key, the value and the bound."""
 
 SCHEMAS = "#/components/schemas/{model}"
+BYTES = {"type": "string", "format": "binary"}  # OpenAPI 3.1 allows no schema at all, and generators need one
 
 _described: dict[str, tuple[type[BaseModel], Literal["serialization", "validation"]]] = {}  # by pydantic alone
+_forms: dict[str, dict[str, Any]] = {}  # schemas that no model makes
 _OF_EVERY_ROUTE = (400, 401, 403, 405, 414, 421, 429, 431, 500, 503)
+
+
+class _InOrder(DefaultJSONProvider):
+    sort_keys = False
 
 
 def make_app(name: str) -> OpenAPI:
@@ -45,7 +53,12 @@ def make_app(name: str) -> OpenAPI:
     app = OpenAPI(
         name,
         static_folder=None,
-        info=Info(title="Ley M simulation service", version=__version__, description=ABOUT),
+        info=Info(
+            title="Ley M simulation service",
+            version=__version__,
+            description=ABOUT,
+            license=License(name="MIT", identifier="MIT"),
+        ),
         operation_id_callback=_name,
         validation_error_model=ProblemBody,
         validation_error_callback=refuse,
@@ -53,6 +66,7 @@ def make_app(name: str) -> OpenAPI:
         doc_ui=False,
     )
     app.openapi_version = OPENAPI_VERSION
+    app.json = _InOrder(app)  # the order of media types means something: see `media`
     return app
 
 
@@ -80,20 +94,29 @@ def answers(ok: dict[int, type[BaseModel] | dict[str, Any] | str], *problems: in
 
 
 def media(description: str, *types: str, schema: type[BaseModel] | None = None, **headers: str) -> dict[str, Any]:
-    """A body of one of `types`. JSON, or each event of a stream, has the given schema; the others are bytes or text.
-    `headers`: name=meaning."""
+    """Describe a body.
+
+    Args:
+        description: What the body is.
+        types: Media types, the one that fits every answer first: some generators read all answers as the first.
+        schema: Of JSON, or of each event of a stream; other types are text or bytes.
+        headers: name=meaning.
+    """
     content: dict[str, Any] = {}
     for kind in types:
         if kind == JSON and schema:
             content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
             _described[schema.__name__] = schema, "serialization"  # flask-openapi does not see it
-        elif kind == EVENTS and schema:
-            content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
+        elif kind == EVENTS and schema:  # one event to those who know streams, the whole text to others
+            event = {"$ref": SCHEMAS.format(model=schema.__name__)}
+            content[kind] = {"schema": {"anyOf": [event, {"type": "string"}]}}
             exact(schema)
+        elif kind == JSON:
+            content[kind] = {"schema": {"type": "object"}}
         elif kind.startswith("text/"):
             content[kind] = {"schema": {"type": "string"}}
         else:
-            content[kind] = {"schema": {}}
+            content[kind] = {"schema": BYTES}
     shown = {
         name.replace("_", "-"): {"description": meaning, "schema": {"type": "string"}}
         for name, meaning in headers.items()
@@ -122,18 +145,24 @@ def exact(model: type[BaseModel]) -> None:
 def raw_body(
     api: APIBlueprint, path: str, kinds: dict[str, dict[str, Any]], description: str, method: str = "post"
 ) -> None:
-    """Describe that a route takes one of `kinds` (media type: schema, {} for bytes), which no model validates."""
+    """Describe that a route takes one of `kinds` (media type: schema), which no model validates."""
     template = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
     operation = getattr(api.paths[template], method)
     operation.requestBody = RequestBody(
         description=description,
-        content={kind: MediaType(**({"schema": schema} if schema else {})) for kind, schema in kinds.items()},
+        content={kind: MediaType(schema=schema) for kind, schema in kinds.items()},
         required=True,
     )
 
 
+def form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Keep a schema under a name, as it stands; flask-openapi would drop keywords. Returns the reference to it."""
+    _forms[name] = {"title": name} | schema
+    return {"$ref": SCHEMAS.format(model=name)}
+
+
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
-    """With the schemas of `media`, and docstrings as they were written."""
+    """With the schemas of `media`, defaults in words, and docstrings as they were written."""
     document["servers"] = [{"url": request.script_root or "/"}]  # beside this document, wherever a proxy puts it
     document["security"] = [{"token": []}, {}]  # without, on a service that has no tokens
     schemas = document["components"]["schemas"]
@@ -142,13 +171,32 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
         for inner, definition in schema.pop("$defs", {}).items():
             schemas.setdefault(inner, definition)
         schemas[name] = schema
+    schemas |= _forms
+    for schema in schemas.values():
+        for key, described in schema.get("properties", {}).items():
+            _say_default(described, optional=key not in schema.get("required", ()))
     for path in document["paths"].values():
         for operation in path.values():
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
+            sent = operation.get("requestBody", {}).get("content", {}).get(JSON)
+            if sent:  # where importers look for it; Swagger UI would make one up from the types
+                sent["example"] = schemas[sent["schema"]["$ref"].rpartition("/")[2]]["examples"][0]
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = without_null(parameter["schema"])
     return document
+
+
+def _say_default(schema: dict[str, Any], optional: bool) -> None:
+    """Move the default of a body's key into its description.
+
+    A client leaves out what it does not mean, and the service decides. Generators that see `default` either send their
+    copy of it, which a later version may not share, or make the key required.
+    """
+    default = schema.pop("default", None)
+    if optional and default is not None:
+        said = f"default: `{json.dumps(default)}`"
+        schema["description"] = f"{schema['description']}; {said}" if "description" in schema else said
 
 
 def without_null(schema: dict[str, Any]) -> dict[str, Any]:

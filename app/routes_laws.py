@@ -8,7 +8,7 @@ from flask import Response, request, url_for
 
 from app.law_uploads import FORM, ZIP, receive
 from app.models import DigestQuery, ImportFields, KeptLawPath, LawBody, LawList, LawPath, NewLawPath
-from app.openapi import answers, json_body, leads_to, raw_body, router, without_null
+from app.openapi import BYTES, answers, form, json_body, leads_to, raw_body, router, without_null
 from app.services import Services, services
 from app.views import json_answer, law_body
 from leym.jobs.records import JobState
@@ -67,20 +67,26 @@ def put_law(path: NewLawPath, query: DigestQuery) -> Response:
     return json_answer(_body(bundle, here.laws.find(path.name)), 201 if new else 200, Location=location)
 
 
-_FILE = {"type": "string", "format": "binary"}
 _SAID = {name: without_null(schema) for name, schema in ImportFields.model_json_schema()["properties"].items()}
-_BUNDLE = {"manifest": _FILE, "weights": _FILE}
-_CHECKPOINT = {"checkpoint": _FILE, "config": _FILE} | _SAID
-_PARTS = {
-    "oneOf": [
-        {"type": "object", "properties": parts, "required": required, "additionalProperties": False}
-        for parts, required in ((_BUNDLE, ["manifest", "weights"]), (_CHECKPOINT, ["checkpoint"]))
-    ]
-}
+_BUNDLE = {"manifest": BYTES, "weights": BYTES}
+_CHECKPOINT = {"checkpoint": BYTES, "config": BYTES} | _SAID
+_LAW_FORM = form(
+    "LawForm",  # one object, since generators make no form of a choice between two
+    {
+        "description": "The files `manifest` and `weights`; or the file `checkpoint` and whatever else is known",
+        "type": "object",
+        "properties": _BUNDLE | _CHECKPOINT,
+        "additionalProperties": False,
+        "minProperties": 1,
+        "dependentRequired": {"manifest": ["weights"], "weights": ["manifest"]}
+        | {name: ["checkpoint"] for name in _CHECKPOINT if name != "checkpoint"},
+        "dependentSchemas": {"manifest": {"maxProperties": 2}},
+    },
+)
 raw_body(
     api,
     "/v1/laws/<name>",
-    {ZIP: {}, FORM: _PARTS},
+    {ZIP: BYTES, FORM: _LAW_FORM},
     "A bundle as a zip; or a form with the files `manifest` and `weights`; or a form with the file `checkpoint` and, "
     "all optional, the file `config` and fields for what neither says",
     method="put",

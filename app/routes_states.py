@@ -8,7 +8,7 @@ from flask import Response, request
 from numpy.lib import format as npy
 
 from app.models import StateBody
-from app.openapi import OCTETS, answers, raw_body, router
+from app.openapi import BYTES, OCTETS, answers, raw_body, router
 from app.services import services
 from app.views import json_answer
 from leym.frames.states import put_state
@@ -30,7 +30,7 @@ def upload_state() -> Response:
     return json_answer({"id": state, "shape": _shape(data)}, 201)
 
 
-raw_body(api, "/v1/states", {OCTETS: {}}, "An npy file")
+raw_body(api, "/v1/states", {OCTETS: BYTES}, "An npy file")
 
 
 def _shape(data: bytes) -> list[int]:

@@ -12,9 +12,9 @@ from leym.frames import gateway
 
 api = router("store", "Results as a Zarr v3 hierarchy, for array libraries")
 
-OBJECT = media("A metadata document or a chunk", JSON, OCTETS, ETag="changes when the object does")
+OBJECT = media("A metadata document or a chunk", OCTETS, JSON, ETag="changes when the object does")
 
-ANSWERS = answers({200: OBJECT} | parts(JSON, OCTETS), 404, 410, 412, 416)
+ANSWERS = answers({200: OBJECT} | parts(OCTETS, JSON), 404, 410, 412, 416)
 
 
 @api.get("/v1/jobs/<id>/store.zarr/<path:key>", responses=ANSWERS)

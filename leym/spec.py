@@ -170,19 +170,38 @@ def _few_and_short(tags: dict[str, str]) -> dict[str, str]:
 
 
 # For the API's document; the functions above say in a refusal what these cannot.
-_SIDE = WithJsonSchema({"type": "integer", "minimum": LIMITS.side[0], "maximum": LIMITS.side[1]})
+_SIDE: dict[str, Any] = {"type": "integer", "minimum": LIMITS.side[0], "maximum": LIMITS.side[1]}
+_GRID = {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}  # not every reader knows prefixItems
 _SHORT = {
+    "examples": [{"project": "first-light"}],
     "maxProperties": LIMITS.tags,
     "propertyNames": {"minLength": 1, "maxLength": 64},
     "additionalProperties": {"type": "string", "maxLength": 256},
 }
-Side = Annotated[int, _SIDE]
-Grid = Annotated[tuple[Side, Side], AfterValidator(_sides)]
+Grid = Annotated[tuple[int, int], AfterValidator(_sides), WithJsonSchema(_GRID)]
 Tags = Annotated[dict[str, str], AfterValidator(_few_and_short), Field(json_schema_extra=_SHORT)]
+
+
+# In the API's document; each can be sent as it is.
+EXAMPLE_JOB: dict[str, Any] = {
+    "law": "aurora",
+    "grid": [64, 64],
+    "steps": 100,
+    "seed": 7,
+    "record": [{"field": "phase", "every": 10}],
+    "observe": {"every": 10},
+    "tags": {"project": "first-light"},
+}
+EXAMPLE_SWEEP: dict[str, Any] = {
+    "base": {"law": "aurora", "grid": [32, 32], "steps": 100, "observe": {"every": 10}},
+    "axes": {"gamma": [0.0, 0.01], "seed": {"start": 0, "count": 2}},
+}
 
 
 class JobSpec(Model):
     """One universe to run: a law, a grid, a start, a number of steps, and what to keep of it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_JOB]})
 
     law: str = Field(pattern=LAW_NAME, examples=["aurora"])
     grid: Grid = Field(examples=[[64, 64]], description="[H, W] in cells")
@@ -267,9 +286,13 @@ Values = Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]
 class SweepSpec(Model):
     """A base JobSpec and, per key of it, the values to run: their product, or zipped."""
 
-    base: dict[str, Any]
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_SWEEP]})
+
+    base: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP["base"]])
     axes: dict[str, Values | SeedRange] = Field(
-        min_length=1, json_schema_extra={"propertyNames": {"pattern": rf"^({'|'.join(JobSpec.model_fields)})(\..+)?$"}}
+        min_length=1,
+        examples=[EXAMPLE_SWEEP["axes"]],
+        json_schema_extra={"propertyNames": {"pattern": rf"^({'|'.join(JobSpec.model_fields)})(\..+)?$"}},
     )
     mode: Literal["product", "zip"] = "product"
 

@@ -20,15 +20,7 @@ from werkzeug.wrappers import Request, Response
 CHROMIUM = shutil.which("chromium")
 LIMIT_S = 60  # against hanging
 
-# Exact versions, so that no lock file is needed.
-ZARRITA = {
-    "zarrita": "0.7.5",
-    "@zarrita/storage": "0.2.0",
-    "numcodecs": "0.3.2",
-    "reference-spec-reader": "0.2.0",
-    "unzipit": "2.0.0",
-    "fflate": "0.8.3",
-}
+MODULES = Path(__file__).parent / "clients" / "node_modules"  # tests/clients/install.sh, which `make setup` runs
 IMPORTS = {
     "zarrita": "zarrita/dist/src/index.js",
     "@zarrita/storage/fetch": "@zarrita/storage/dist/src/fetch.js",
@@ -46,23 +38,11 @@ const act = async (name) => (await fetch(`/reader/${name}`, {cache: "no-store"})
 
 
 @pytest.fixture(scope="session")
-def modules(request: pytest.FixtureRequest) -> Path:
-    """`node_modules` with zarrita, kept in the cache of pytest. Skips without npm or without its registry."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm, which installs zarrita")
-    kept = request.config.cache.mkdir(f"zarrita-{ZARRITA['zarrita']}") / "node_modules"
-    if not kept.exists():
-        folder = request.getfixturevalue("tmp_path_factory").mktemp("npm")
-        command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--no-save"]
-        command += [f"{name}@{version}" for name, version in ZARRITA.items()]
-        made = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-        if made.returncode:
-            pytest.skip(f"npm does not install zarrita: {made.stderr.strip()[-300:]}")
-        try:
-            shutil.move(folder / "node_modules", kept)
-        except FileExistsError:  # another process of the tests was first
-            pass
-    return kept
+def modules() -> Path:
+    """`node_modules` with zarrita. Skips where npm was missing when `make setup` ran."""
+    if not (MODULES / "zarrita").exists():
+        pytest.skip("zarrita is not installed: make setup does that where npm is")
+    return MODULES
 
 
 class Site:

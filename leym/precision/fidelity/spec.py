@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from leym.precision.fidelity.plan import PLANS, Plan
 from leym.spec import LAW_NAME, LIMITS, Grid, Model, Tags
@@ -15,6 +15,8 @@ from leym.spec import LAW_NAME, LIMITS, Grid, Model, Tags
 
 class FidelityRequest(Model):
     """Which precision to judge, and how carefully."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"precision": "nf4", "plan": "small"}]})
 
     precision: Literal["nf4", "int8", "bf16"]
     plan: Literal["small", "standard"] = "small"
