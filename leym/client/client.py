@@ -15,7 +15,7 @@ from leym.client import laws
 from leym.client.errors import ProblemError
 from leym.client.http import Http
 from leym.client.job import Job
-from leym.client.requests import ObserveLike, RecordLike, job_body, sweep_body
+from leym.client.requests import ObserveLike, RecordLike, job_body, plain, sweep_body
 from leym.client.sweep import Sweep
 from leym.settings import settings
 from leym.spec import JobSpec
@@ -48,8 +48,8 @@ class Client:
 
     def submit(
         self,
-        law: str | JobSpec,
-        grid: int | tuple[int, int] = (64, 64),
+        law: str | JobSpec | None = None,
+        grid: int | tuple[int, int] | None = None,
         steps: int = 1000,
         record: RecordLike = (),
         observe: ObserveLike | None = None,
@@ -59,11 +59,13 @@ class Client:
     ) -> Job:
         """Queue a universe: `submit("aurora", steps=2000, seed=7, record={"phase": 10}, observe=10)`, or a JobSpec.
 
-        grid: (H, W) cells, or one number for a square. record, observe: see `leym.client.requests.job_body`. Any
-        other key of a JobSpec (seed, gamma, initial, precision, priority, tags, …) is a keyword.
+        grid: (H, W) cells, or one number for a square; 64 x 64 if left out. record, observe: see
+        `leym.client.requests.job_body`. Any other key of a JobSpec (seed, gamma, initial, precision, priority, tags,
+        …) is a keyword. A job that starts from the state of another job (`initial={"kind": "state", …}`) inherits what
+        is left out of law (the same version), grid, gamma and precision; without one, a law must be named.
         Safe against lost answers: each call has one Idempotency-Key, so a repeated request finds the first job.
         """
-        body = job_body(law, grid=grid, steps=steps, record=record, observe=observe, **spec)
+        body = self._body(law, grid=grid, steps=steps, record=record, observe=observe, **spec)
         return Job(self._http, self._post("/v1/jobs", body, idempotency_key))
 
     def run(self, *args: Any, timeout: float | None = None, progress: bool = False, **kwargs: Any) -> Job:
@@ -72,7 +74,7 @@ class Client:
 
     def sweep(
         self,
-        law: str | JobSpec,
+        law: str | JobSpec | None,
         axes: Mapping[str, Any],
         mode: str = "product",
         *,
@@ -82,8 +84,9 @@ class Client:
         """Queue one job per point: `sweep("aurora", {"gamma": [0, 0.01], "seed": range(10)}, steps=500)`.
 
         axes: per key of a JobSpec (dotted inside, `initial.strength`) its values; `product`, or `zip` of equal lengths.
+        What is left out is inherited as in `submit`.
         """
-        body = sweep_body(job_body(law, **spec), axes, mode)
+        body = sweep_body(self._body(law, **spec), axes, mode)
         return Sweep(self, self._http, self._post("/v1/sweeps", body, idempotency_key))
 
     def job(self, id: str) -> Job:
@@ -205,6 +208,22 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {self.url}>"
+
+    def _body(
+        self, law: str | JobSpec | None, grid: int | tuple[int, int] | None = None, **spec: Any
+    ) -> dict[str, Any]:
+        """A JobSpec as JSON; law and grid that are left out are those of the job that it starts from.
+
+        The service inherits the rest, but a JobSpec must have these two.
+        """
+        initial = plain(spec.get("initial"))
+        from_job = isinstance(initial, dict) and initial.get("kind") == "state" and isinstance(initial.get("job"), str)
+        if from_job and not isinstance(law, JobSpec) and (law is None or grid is None):
+            source = self.job(initial["job"])
+            law, grid = law or source.law, grid or tuple(source.spec["grid"])
+        if law is None:
+            raise ValueError("law is required, unless the job starts from the state of another job")
+        return job_body(law, grid=grid or (64, 64), **spec)
 
     def _post(self, path: str, body: dict[str, Any], key: str | None) -> dict[str, Any]:
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}
