@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,16 +78,17 @@ def import_(
     with exits(as_json):
         folder = _folder(data)
         if folder is None:
-            _report(context.obj.import_law(path, name, **said), as_json)
+            law = context.obj.import_law(path, name, **said)
+            _report(law, as_json, law["provenance"])
             return
         from leym.laws.importer import import_law  # here: the commands that only speak HTTP need no safetensors
         from leym.problems import Problem
 
         try:
-            law = import_law(path, name, target=folder / "laws", **said)
+            made = import_law(path, name, target=folder / "laws", **said)
         except Problem as problem:
             raise ValueError(problem.detail) from problem
-        _report({"name": law.name, "digest": law.digest, "ref": law.ref}, as_json)
+        _report({"name": made.name, "digest": made.digest, "ref": made.ref}, as_json, made.manifest.provenance)
 
 
 @app.command()
@@ -134,7 +136,10 @@ def _place(bundle: Path, data: Path) -> dict[str, Any]:
     return {"name": law.name, "digest": law.digest, "ref": law.ref}
 
 
-def _report(law: dict[str, Any], as_json: bool) -> None:
+def _report(law: dict[str, Any], as_json: bool, provenance: Mapping[str, Any] | None = None) -> None:
+    skipped = (provenance or {}).get("skipped")
+    if skipped and not as_json:
+        note(f"skipped beside the weights: {', '.join(skipped)}")
     if as_json:
         write_json({"name": law["name"], "digest": law["digest"]})
     else:
