@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable
+from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable, UnexpectedAnswer
 
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -79,7 +79,8 @@ def exits(as_json: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from error
     except ProblemError as error:
         _complain(_sentences(error), error.as_dict(), as_json)
-        raise typer.Exit(USAGE if error.status < 500 else UNREACHABLE) from error
+        other = error.status >= 500 or isinstance(error, UnexpectedAnswer)
+        raise typer.Exit(UNREACHABLE if other else USAGE) from error
     except ServiceUnreachable as error:
         _complain(str(error), {"title": "Service unreachable", "detail": str(error)}, as_json)
         raise typer.Exit(UNREACHABLE) from error

@@ -12,7 +12,7 @@ import numpy as np
 
 from leym.client import results
 from leym.client.errors import JobCancelled, JobFailed
-from leym.client.http import Http
+from leym.client.http import Http, segment
 from leym.client.live import Frame, frames_of
 from leym.client.progress import Bars
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
+JOB_KEYS = ("id", "state", "step", "steps", "spec", "law")
 LONG_POLL_S = 20  # below the 30 s after which proxies cut silent requests
 PROGRESS_POLL_S = 1
 
@@ -32,7 +33,7 @@ class Job:
 
     def __init__(self, http: Http, data: dict[str, Any]):
         self._http, self._data = http, data
-        self._path = f"/v1/jobs/{data['id']}"
+        self._path = f"/v1/jobs/{segment(str(data['id']))}"
 
     @property
     def id(self) -> str:
@@ -81,7 +82,9 @@ class Job:
     def refresh(self, wait_s: int = 0) -> Job:
         """Ask again; with `wait_s`, the service answers as soon as the state changes or after that many seconds."""
         params = {"wait": wait_s} if wait_s else None
-        self._data = self._http.json("GET", self._path, params=params, timeout=self._http.timeout_s + wait_s)
+        self._data = self._http.json(
+            "GET", self._path, having=JOB_KEYS, params=params, timeout=self._http.timeout_s + wait_s
+        )
         return self
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Job:
@@ -100,17 +103,19 @@ class Job:
 
     def cancel(self) -> Job:
         """Stop it; what is recorded stays. A job that has ended is left as it is."""
-        self._data = self._http.json("POST", f"{self._path}/cancel", repeatable=True)
+        self._data = self._http.json("POST", f"{self._path}/cancel", having=JOB_KEYS, repeatable=True)
         return self
 
     def share(self, ttl_s: int = 86400) -> dict[str, str]:
         """URLs that need no token, until they expire: `store` for xarray.open_zarr, `frames` before /FIELD?format=…"""
-        made = self._http.json("POST", f"{self._path}/links", json={"ttl_s": ttl_s}, repeatable=True)
+        made = self._http.json(
+            "POST", f"{self._path}/links", having=("store", "frames"), json={"ttl_s": ttl_s}, repeatable=True
+        )
         return made | {key: self._http.url + made[key] for key in ("store", "frames")}
 
     def delete(self) -> None:
         """Remove its results. Only a job that has ended can be deleted."""
-        self._http.request("DELETE", self._path)
+        self._http.remove(self._path)
 
     def stream(self, start: int | Literal["latest"] = 0, field: str | None = None) -> Iterator[Frame]:
         """Frames as they are committed, from step `start` (or only new ones), until the job has ended.
@@ -159,7 +164,7 @@ class Job:
     @property
     def segments(self) -> list[dict[str, Any]]:
         """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
-        group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json")
+        group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
         return list(group["attributes"].get("segments", []))
 
     def _field_names(self) -> list[str]:

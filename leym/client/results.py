@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leym.client.http import Http
+from leym.client.http import Http, segment
 
 if TYPE_CHECKING:
     import xarray
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PICTURES = ("png", "gif", "webp")
 ARRAYS = ("npy", "npz")
 TABLES = ("json", "csv", "npz")
+ZIP = b"PK"  # how an npz file begins, also an empty one
 RENDER_S = 120.0  # a long animation is rendered before its first byte is sent
 
 
@@ -45,7 +46,7 @@ class Arrays(Mapping[str, np.ndarray]):
 
 
 def fields(http: Http, job: str) -> list[dict[str, Any]]:
-    answer = http.json("GET", f"{job}/frames")
+    answer = http.json("GET", f"{job}/frames", having=("items",))
     return list(answer["items"])
 
 
@@ -54,7 +55,7 @@ def array(
 ) -> tuple[np.ndarray, np.ndarray]:
     params: dict[str, int | str] = {"format": "npz", "stride": stride}
     params |= {key: value for key, value in (("start", start), ("stop", stop)) if value is not None}
-    with _npz(http, f"{job}/frames/{field}", params) as file:
+    with _npz(http, f"{job}/frames/{segment(field)}", params) as file:
         return file["step"], file[field]
 
 
@@ -102,11 +103,14 @@ def download(http: Http, job: str, name: str, path: Path, format: str | None, op
     if format not in allowed:
         raise ValueError(f"format {format or '(none)'!r} of {path.name}: {name} can be saved as {', '.join(allowed)}")
     params = {"format": format} | {key: value for key, value in options.items() if value is not None}
-    url = f"{job}/observables" if observed else f"{job}/frames/{name}"
+    url = f"{job}/observables" if observed else f"{job}/frames/{segment(name)}"
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file, http.stream(url, read_timeout_s=RENDER_S, params=params) as response:
+            kind = response.headers.get("content-type", "")
+            if response.status_code != 200 or kind.startswith("text/html"):
+                raise http.unexpected(response, f"and no {format}")
             for chunk in response.iter_bytes():
                 file.write(chunk)
         os.replace(part, path)  # nobody meets half a file
@@ -117,7 +121,10 @@ def download(http: Http, job: str, name: str, path: Path, format: str | None, op
 
 
 def _npz(http: Http, path: str, params: Mapping[str, Any]) -> Any:
-    return np.load(io.BytesIO(http.request("GET", path, params=params, timeout=RENDER_S).content), allow_pickle=False)
+    response = http.request("GET", path, params=params, timeout=RENDER_S)
+    if not response.content.startswith(ZIP):
+        raise http.unexpected(response, "and no npz file")
+    return np.load(io.BytesIO(response.content), allow_pickle=False)
 
 
 def _installed(module: str) -> bool:
