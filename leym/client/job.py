@@ -158,8 +158,14 @@ class Job:
         """Save a field as npy, npz, png, gif or webp, or `observables` as json, csv or npz; returns the path.
 
         The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps, scale.
+        `-` is stdout. A plain file appears whole; a FIFO or a device is written as it is, and a link stays one.
         """
-        return results.download(self._http, self._path, field, Path(path), format, options)
+        self._save(field, Path(path), format, **options)
+        return Path(path)
+
+    def _save(self, field: str, path: Path, format: str | None, **options: Any) -> int:
+        """`download`; returns how many bytes were written."""
+        return results.download(self._http, self._path, field, path, format, options)
 
     @property
     def segments(self) -> list[dict[str, Any]]:

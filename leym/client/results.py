@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leym.client.http import Http, segment
+from leym.outputs import written
 
 if TYPE_CHECKING:
     import xarray
@@ -96,7 +95,8 @@ def _store(http: Http, path: str) -> Any:
     return ObjectStore(HTTPStore.from_url(url, client_options=options), read_only=True)
 
 
-def download(http: Http, job: str, name: str, path: Path, format: str | None, options: Mapping[str, Any]) -> Path:
+def download(http: Http, job: str, name: str, path: Path, format: str | None, options: Mapping[str, Any]) -> int:
+    """Save a field or the observables; returns the number of bytes. `-` is stdout."""
     observed = name == "observables"
     format = format or path.suffix.removeprefix(".").lower()
     allowed = TABLES if observed else ARRAYS + PICTURES
@@ -105,19 +105,12 @@ def download(http: Http, job: str, name: str, path: Path, format: str | None, op
     params = {"format": format} | {key: value for key, value in options.items() if value is not None}
     url = f"{job}/observables" if observed else f"{job}/frames/{segment(name)}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file, http.stream(url, read_timeout_s=RENDER_S, params=params) as response:
-            kind = response.headers.get("content-type", "")
-            if response.status_code != 200 or kind.startswith("text/html"):
-                raise http.unexpected(response, f"and no {format}")
-            for chunk in response.iter_bytes():
-                file.write(chunk)
-        os.replace(part, path)  # nobody meets half a file
-    except BaseException:
-        os.unlink(part)
-        raise
-    return path
+    with http.stream(url, read_timeout_s=RENDER_S, params=params) as response:
+        kind = response.headers.get("content-type", "")
+        if response.status_code != 200 or kind.startswith("text/html"):
+            raise http.unexpected(response, f"and no {format}")
+        with written(path) as file:
+            return sum(file.write(chunk) for chunk in response.iter_bytes())
 
 
 def _npz(http: Http, path: str, params: Mapping[str, Any]) -> Any:
