@@ -20,8 +20,8 @@ def written(path: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
 
     A plain file, or one that is not there yet, gets its new content by a rename when the block ends without an
     exception, so that nobody meets half of it; a symbolic link stays, and what it points to is written. A new file has
-    the mode that the umask leaves, an old one keeps its own. A FIFO, a device, and a file with several names are written
-    in place.
+    the mode that the umask leaves, an old one keeps its own. A FIFO, a device, and a file with several names are
+    written in place.
 
     sync: the content is on the disk before the file has its name. Raises OSError.
     """

@@ -23,7 +23,7 @@ PrecisionName = Annotated[str, typer.Option(help="nf4, int8 or bf16")]
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def run(context: typer.Context) -> None:
     """Judge on this machine (needs torch) and keep the verdict; has a --help of its own."""
-    become("leym.precision.fidelity", context.args)
+    become("leym.precision.fidelity", context.args, "worker")
 
 
 @app.command()

@@ -149,16 +149,16 @@ def _report(law: dict[str, Any], as_json: bool, provenance: Mapping[str, Any] | 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def quantize(context: typer.Context) -> None:
     """Give a law formats of its own, per role or weight (needs torch); has a --help of its own."""
-    become("leym.engine.quantize", context.args)
+    become("leym.engine.quantize", context.args, "worker")
 
 
 @app.command("tune-precision", context_settings=PASS_ON, add_help_option=False)
 def tune_precision(context: typer.Context) -> None:
     """Find the weights that need more bits for a law to pass its gate (needs torch); has a --help of its own."""
-    become("leym.precision.fidelity.tune", context.args)
+    become("leym.precision.fidelity.tune", context.args, "worker")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def inspect(context: typer.Context) -> None:
     """Bytes and error of every layer at a precision, on this machine (needs torch); has a --help of its own."""
-    become("leym.engine.inspect", context.args)
+    become("leym.engine.inspect", context.args, "worker")
