@@ -223,6 +223,9 @@ def test_a_job_from_anothers_state_inherits_the_gamma_and_precision_that_it_leav
     assert spec_of() == (0.25, "fp32")
     assert spec_of(gamma=0.01) == (0.01, "fp32")  # a default that is stated is a statement
     assert spec_of(precision="bf16") == (0.25, "bf16")
+    keyed, fork = {"Idempotency-Key": "fork"}, SPEC | {"initial": initial}
+    first, again = (api.http.post("/v1/jobs", json=fork, headers=keyed) for _ in range(2))
+    assert (again.status_code, again.json["id"]) == (202, first.json["id"])
     sweep = {"base": SPEC | {"initial": initial}, "axes": {"initial.step": [0, 10]}}
     answer = api.http.post("/v1/sweeps", json=sweep)
     assert answer.status_code == 202, answer.text
