@@ -4,7 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PYTEST_ARGS ?=
-AUDIT_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint audit up bench chaos clean
@@ -32,8 +31,8 @@ lint: setup ## linters, types and import rules only
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-audit: ## known vulnerabilities in the pinned dependencies; needs a network
-	$(PYTHON) .ci/audit.py $(AUDIT_ARGS)
+audit: ## known vulnerabilities in the pinned dependencies, to run before a release; needs a network
+	$(PYTHON) .ci/audit.py
 
 up: setup ## API, broker, workers and Flower on this machine, until Ctrl-C
 	$(BIN)/leym up

@@ -1,7 +1,7 @@
 """Known vulnerabilities in the pinned dependencies, as OSV has them: `make audit`.
 
 Ends with 0 when there are none, 1 when there are some, and 2 when nothing can be said, which is never passed off as
-"none". With --in-ci the latter is 0 if the reason is that the advisories, or the tool, cannot be reached from here.
+"none".
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ UNREACHABLE = re.compile(
 )
 
 
-def decide(stdout: str, stderr: str, *, in_ci: bool) -> tuple[int, str]:
+def decide(stdout: str, stderr: str) -> tuple[int, str]:
     """The exit code and what to say, of pip-audit's report and of what else it said."""
     try:
         dependencies = json.loads(stdout)["dependencies"]
     except (ValueError, KeyError, TypeError):
         last = (stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
         if UNREACHABLE.search(stderr):
-            return CLEAN if in_ci else UNKNOWN, f"not checked: the advisories cannot be reached: {last}"
+            return UNKNOWN, f"not checked: the advisories cannot be reached: {last}"
         return UNKNOWN, f"not checked: pip-audit failed: {last}"
     lines = [
         f"{found['name']} {found['version']}: {flaw['id']}, repaired in {' '.join(flaw['fix_versions']) or 'none'}"
@@ -68,7 +68,7 @@ def main() -> None:
         stdout, stderr = run()
     except subprocess.TimeoutExpired as error:
         stdout, stderr = "", f"ReadTimeout after {error.timeout} s"
-    code, said = decide(stdout, stderr, in_ci="--in-ci" in sys.argv[1:])
+    code, said = decide(stdout, stderr)
     print(f"audit: {said}")
     sys.exit(code)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from leym.settings import Settings
 
@@ -10,13 +11,16 @@ from leym.settings import Settings
 def create_app(settings: Settings) -> Flask:
     """The WSGI application. Opens (and, when it is new, creates) the job table and the frame store of `settings`."""
     from app import (
+        compression,
         errors,
         headers,
         identity,
         limits,
         metrics,
         openapi,
+        origins,
         pressure,
+        requests,
         routes_events,
         routes_fidelity,
         routes_frames,
@@ -31,18 +35,22 @@ def create_app(settings: Settings) -> Flask:
         routes_store,
         routes_sweeps,
     )
-    from app.requests import StrictRequest
     from app.services import open_services
 
     app = openapi.make_app(__name__)
-    app.request_class = StrictRequest
+    app.request_class = requests.StrictRequest
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
+    if n := settings.proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n, x_prefix=n)  # type: ignore[method-assign]
     here = app.extensions["leym"] = open_services(settings)
+    compression.register(app)
     errors.register(app)
     metrics.register(app)
     headers.register(app)
+    origins.register(app, settings)
     identity.register(app)
     limits.register(app, settings)
+    requests.register(app)
     pressure.register(app, here.disk)
     for routes in (
         routes_jobs,

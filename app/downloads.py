@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import tempfile
 import zipfile
@@ -43,17 +42,8 @@ def write_npz(file: IO[bytes], whole: Mapping[str, NDArray[Any]]) -> zipfile.Zip
     archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True)
     for name, array in whole.items():
         with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-            write_npy(member, array.dtype, array.shape, [array])
+            np.lib.format.write_array(member, array, allow_pickle=False)
     return archive
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Lines end with LF; numbers are written so that they read back exactly."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def file_answer(file: IO[bytes], format: str, name: str) -> Response:
@@ -71,10 +61,17 @@ def answer(body: bytes | str, format: str, name: str) -> Response:
 
 def steps_header(response: Response, steps: NDArray[np.int64]) -> Response:
     """`X-Steps: start:stop:stride` of the frames in the answer, stop exclusive; empty when there are none."""
-    stride = int(steps[1] - steps[0]) if len(steps) > 1 else 1
-    response.headers["X-Steps"] = f"{steps[0]}:{int(steps[-1]) + stride}:{stride}" if len(steps) else ""
+    response.headers["X-Steps"] = ":".join(map(str, span(steps).values())) if len(steps) else ""
     response.headers["X-Frames"] = str(len(steps))
     return response
+
+
+def span(steps: NDArray[np.int64]) -> dict[str, int]:
+    """The steps as start, stop and stride, as in range; stop is 0 when there are none."""
+    if not len(steps):
+        return {"start": 0, "stop": 0, "stride": 1}
+    stride = int(steps[1] - steps[0]) if len(steps) > 1 else 1
+    return {"start": int(steps[0]), "stop": int(steps[-1]) + stride, "stride": stride}
 
 
 def _named(response: Response, name: str) -> Response:

@@ -25,7 +25,7 @@ _KEY_IN_MESSAGE = re.compile(r"^([a-z_0-9]+(?:\.[a-z_0-9]+)*) = ")  # "record.0.
 
 def problem(error: Problem, **more: Any) -> Response:
     """The answer for a problem, with further members. 503 says when to come again."""
-    body = error.as_dict() | {"instance": request.path} | more
+    body = error.as_dict() | {"instance": request.script_root + request.path} | more
     response = Response(json.dumps(body), error.status, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     if error.status == 401:

@@ -5,6 +5,7 @@ A stream or a long poll holds a thread, therefore many threads; processes are fe
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -44,10 +45,11 @@ def _guard(server: Any) -> None:
     from leym.jobs.table import JobTable
     from leym.settings import Settings
 
-    table = JobTable(Settings().database)
+    settings = Settings()
+    table = JobTable(settings.database)
     has_tokens = table.has_tokens()
     table.close()
-    if refusal := check_address(server.cfg.address, has_tokens):
+    if refusal := check_address(server.cfg.address, has_tokens, settings.proxies):
         server.log.error(refusal)
         raise HaltServer(refusal, CONFIG_ERROR)
     if not has_tokens:
@@ -57,7 +59,33 @@ def _guard(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     from app import shutdown
 
+    _answer_with_problems(worker.cfg)
     shutdown.watch(lambda: not worker.alive)
+
+
+def _answer_with_problems(cfg: Any) -> None:
+    """What gunicorn refuses by itself, before the app sees it, is a problem too. It has no hook for that: its workers
+    look this function up at every refusal."""
+    from gunicorn import util
+
+    from leym.problems import Problem
+
+    details = {
+        414: f"the request line has more than {cfg.limit_request_line} bytes",
+        431: f"the header has more than {cfg.limit_request_fields} fields, or one of more than"
+        f" {cfg.limit_request_field_size} bytes",
+        500: "the log of the service has more",
+    }
+
+    def write_problem(sock: Any, status: int, reason: str, message: str) -> None:
+        body = json.dumps(Problem(status, reason, details.get(status, message[:200])).as_dict()).encode()
+        head = (
+            f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
+            f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        util.write_nonblock(sock, head.encode("latin1") + body)
+
+    util.write_error = write_problem
 
 
 def child_exit(server: Any, worker: Any) -> None:

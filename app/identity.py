@@ -75,11 +75,21 @@ def _shown() -> str | None:
     return request.cookies.get(COOKIE)
 
 
-def check_address(addresses: list[Any], has_tokens: bool) -> str | None:
-    """Why a service must not listen there, or None. `addresses` as gunicorn has them: (host, port), the number of
-    an open socket, or the path of a local one."""
+def check_address(addresses: list[Any], has_tokens: bool, proxies: int = 0) -> str | None:
+    """Why a service must not listen there, or None.
+
+    Args:
+        addresses: as gunicorn has them: (host, port), the number of an open socket, or the path of a local one.
+        has_tokens: whether there is a token, or was one.
+        proxies: LEYM_PROXIES. A proxy on this machine lets others in through loopback.
+    """
     if has_tokens:
         return None
+    if proxies:
+        return (
+            f"LEYM_PROXIES = {proxies}: behind a proxy anybody could use the service without a token: make one with"
+            " `leym tokens create`"
+        )
     for address in addresses:
         if isinstance(address, int):  # a socket that somebody else has bound
             with socket.socket(fileno=os.dup(address)) as bound:

@@ -368,7 +368,7 @@ class FramesQuery(Selection):
     format: Literal["npy", "npz", "png", "gif", "webp"] = "npz"
     last: int | None = Field(None, ge=1, le=LIMITS.frames, description="only the last n frames of the selection")
     channel: int | None = Field(None, ge=0, description="for pictures of a field with channels")
-    fps: float = Field(12, ge=0.1, le=60)
+    fps: float = Field(12, ge=0.1, le=60, description="frames per second of gif (at most 50) and webp")
     scale: int | None = Field(None, ge=1, le=64, description="pixels per cell; by default one that is good to see")
 
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response, request, send_from_directory
 from flask_openapi import APIBlueprint, Info, MediaType, OpenAPI, RequestBody, Tag
 from flask_openapi.types import ResponseDict
 from pydantic import BaseModel, ValidationError
@@ -33,8 +33,7 @@ the key, the value and the bound."""
 SCHEMAS = "#/components/schemas/{model}"
 
 _described: dict[str, tuple[type[BaseModel], Literal["serialization", "validation"]]] = {}  # by pydantic alone
-_OF_EVERY_ROUTE = (400, 401, 403, 405, 429, 500, 503)
-_OF_THE_SERVER = (414, 431)  # gunicorn's own, before any route is looked for
+_OF_EVERY_ROUTE = (400, 401, 403, 405, 414, 421, 429, 431, 500, 503)
 
 
 def make_app(name: str) -> OpenAPI:
@@ -77,9 +76,6 @@ def answers(ok: dict[int, type[BaseModel] | dict[str, Any] | str], *problems: in
     for status in sorted({*problems, *_OF_EVERY_ROUTE, 422}):
         schema = {"$ref": SCHEMAS.format(model=ProblemBody.__name__)}
         found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {PROBLEM: {"schema": schema}}}
-    for status in _OF_THE_SERVER:
-        schema = {"type": "string"}
-        found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {"text/html": {"schema": schema}}}
     return found
 
 
@@ -132,6 +128,7 @@ def raw_body(
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:
     """With the schemas of `media`, and docstrings as they were written."""
+    document["servers"] = [{"url": request.script_root or "/"}]  # beside this document, wherever a proxy puts it
     document["security"] = [{"token": []}, {}]  # without, on a service that has no tokens
     schemas = document["components"]["schemas"]
     for name, (model, mode) in _described.items():
@@ -162,14 +159,14 @@ def json_body(
 
 
 START = """
-SwaggerUIBundle({url: "/openapi.json", dom_id: "#ui", deepLinking: true, docExpansion: "list",
+SwaggerUIBundle({url: "openapi.json", dom_id: "#ui", deepLinking: true, docExpansion: "list",
   defaultModelsExpandDepth: 0, validatorUrl: null, tryItOutEnabled: true});
 """
 DOCS = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Ley M API</title><link rel="icon" href="data:,">
-<link rel="stylesheet" href="/docs/css/swagger-ui.css"></head>
-<body><div id="ui"></div><script src="/docs/js/swagger-ui-bundle.js"></script><script>{START}</script></body></html>"""
+<link rel="stylesheet" href="docs/css/swagger-ui.css"></head>
+<body><div id="ui"></div><script src="docs/js/swagger-ui-bundle.js"></script><script>{START}</script></body></html>"""
 DOCS_POLICY = "; ".join(
     (
         "default-src 'none'",

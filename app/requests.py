@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask import Request
+from flask import Flask, Request, Response, request
 
+from app.errors import problem
 from leym.problems import Problem
 from leym.spec import LIMITS
 
@@ -17,8 +18,11 @@ class StrictRequest(Request):
     max_content_length = LIMITS.body_bytes
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """The body as a dict. Raises Problem 400 (no JSON), 413 (too long), 415 (says it is something else)."""
-        if self.mimetype not in ("application/json", "") and not self.mimetype.endswith("+json") and not force:
+        """The body as a dict. Raises Problem 400 (no JSON), 413 (too long), 415 (does not say that it is JSON).
+
+        A page of another site can send text of no type or of a form's types without asking first, and no JSON.
+        """
+        if self.mimetype != "application/json" and not self.mimetype.endswith("+json") and not force:
             detail = f"Content-Type = {self.mimetype!r}; application/json is taken here"
             raise Problem(415, "Unsupported media type", detail)
         found = getattr(self, "_strict_json", None)
@@ -26,6 +30,20 @@ class StrictRequest(Request):
             found = parse(self.get_data(cache=False))
             self._strict_json = found
         return found
+
+
+def register(app: Flask) -> None:
+    """Refuses bodies that are compressed: bounds count the bytes that are sent."""
+
+    @app.before_request
+    def refuse_codings() -> Response | None:
+        coding = request.headers.get("Content-Encoding", "").strip()
+        if request.method not in ("POST", "PUT") or coding.lower() in ("", "identity"):
+            return None
+        detail = f"Content-Encoding = {coding[:80]!r}; a body is taken as it is, without Content-Encoding"
+        answer = problem(Problem(415, "Unsupported media type", detail))
+        answer.headers["Accept-Encoding"] = "identity"
+        return answer
 
 
 def parse(data: bytes) -> dict[str, Any]:

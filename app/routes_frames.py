@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from math import isqrt
+import json
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 from flask import Response
 from numpy.typing import NDArray
 
-from app.downloads import TYPES, answer, csv_text, file_answer, scratch, steps_header, write_npy, write_npz
+from app.downloads import TYPES, answer, file_answer, scratch, span, steps_header, write_npy, write_npz
 from app.lookup import reader_of
 from app.models import FieldList, FieldPath, FramesQuery, IdPath, ObservablesQuery
 from app.openapi import JSON, answers, json_body, leads_to, media, router
 from app.services import services
 from app.views import json_answer
 from leym.frames import pictures
+from leym.frames.documents import run_attributes
 from leym.frames.reader import FrameReader
 from leym.problems import Problem, invalid
 from leym.spec import LIMITS
+from leym.tables import delimited
 
 api = router("results", "What jobs recorded: frames, pictures and numbers, also while they run")
 
@@ -26,7 +29,8 @@ FRAMES = media(
     "The frames",
     *(TYPES[f] for f in ("npy", "npz", "png", "gif", "webp")),
     X_Steps="start:stop:stride of the frames in the answer, in steps",
-    X_Frames="how many these are",
+    X_Frames="how many these are; a picture or animation holds each of them",
+    X_Duration_Ms="of an animation: milliseconds from its first frame to the end of its last",
     Content_Disposition="a name for the file",
 )
 FIELDS = json_body(
@@ -49,24 +53,30 @@ def list_fields(path: IdPath) -> Response:
 def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     """Get frames of one field.
 
-    `npz` has `step` int64 [n] and the field [n, H, W] or [n, H, W, d]; `npy` the field alone. A `png` of several
-    frames is a strip; `gif` and `webp` are animations, in colours whose range is fixed per field.
+    `npz` has `step` int64 [n], the field [n, H, W] or [n, H, W, d] and `attributes`; `npy` the field alone. A `png` of
+    several frames shows them from left to right, in rows below each other where one row would be too wide; `gif` and
+    `webp` are animations. Colours have a fixed range per field. What a file says of itself (`attributes` of an `npz`,
+    text `leym` of a `png`, comment of a `gif`, EXIF ImageDescription of a `webp`) is JSON: job, law and its digest,
+    spec, field, steps.
     """
-    _, reader = reader_of(services(), path.id)
+    job, reader = reader_of(services(), path.id)
     steps = reader.steps(path.field, query.start, query.stop, query.stride)
     if query.last is not None:
         steps = steps[-query.last :]
     _check_bytes(len(steps), reader.frame_bytes(path.field))
     name = f"{path.id}-{path.field}.{query.format}"
+    described = next(found for found in reader.fields() if found["name"] == path.field)
+    about = run_attributes(job) | {key: described[key] for key in ("units", "formula")}
+    about |= {"field": path.field, "channel": query.channel, "steps": span(steps)}
     if query.format in ("npy", "npz"):
-        return steps_header(_arrays(reader, path.field, steps, query, name), steps)
-    return steps_header(_picture(reader, path.field, steps, query, name), steps)
+        return steps_header(_arrays(reader, described, steps, query, name, about), steps)
+    return steps_header(_picture(reader, described, steps, query, name, about), steps)
 
 
 @api.get("/v1/jobs/<id>/observables", responses=answers({200: NUMBERS}, 404, 410))
 def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
     """Get the numbers per observed step."""
-    _, reader = reader_of(services(), path.id)
+    job, reader = reader_of(services(), path.id)
     names = None if query.names is None else [name.strip() for name in query.names.split(",")]
     steps, numbers = reader.observables(names, query.start, query.stop, query.stride)
     _check_bytes(len(steps), 8 * (len(numbers) + 1))
@@ -76,39 +86,56 @@ def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
         return steps_header(json_answer({key: column.tolist() for key, column in columns.items()}), steps)
     if query.format == "csv":
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return steps_header(answer(csv_text(list(columns), rows), "csv", name), steps)
+        return steps_header(answer(delimited([list(columns), *rows]), "csv", name), steps)
     file = scratch()
-    write_npz(file, columns).close()
+    write_npz(file, columns | {"attributes": _text(run_attributes(job) | {"steps": span(steps)})}).close()
     return steps_header(file_answer(file, "npz", name), steps)
 
 
-def _arrays(reader: FrameReader, field: str, steps: NDArray[np.int64], query: FramesQuery, name: str) -> Response:
-    described = next(found for found in reader.fields() if found["name"] == field)
-    dtype, shape = np.dtype(described["dtype"]), (len(steps), *described["shape"][1:])
+def _arrays(
+    reader: FrameReader,
+    described: Mapping[str, Any],
+    steps: NDArray[np.int64],
+    query: FramesQuery,
+    name: str,
+    about: Mapping[str, Any],
+) -> Response:
+    field, dtype, shape = described["name"], np.dtype(described["dtype"]), (len(steps), *described["shape"][1:])
     frames = (frame for _, frame in reader.frames(field, *_span(steps), query.stride)) if len(steps) else ()
     file = scratch()
     if query.format == "npy":
         write_npy(file, dtype, shape, frames)
     else:
-        with write_npz(file, {"step": steps}) as archive:
+        with write_npz(file, {"step": steps, "attributes": _text(about)}) as archive:
             with archive.open(f"{field}.npy", "w", force_zip64=True) as member:
                 write_npy(member, dtype, shape, frames)
     return file_answer(file, query.format, name)
 
 
-def _picture(reader: FrameReader, field: str, steps: NDArray[np.int64], query: FramesQuery, name: str) -> Response:
+def _picture(
+    reader: FrameReader,
+    described: Mapping[str, Any],
+    steps: NDArray[np.int64],
+    query: FramesQuery,
+    name: str,
+    about: Mapping[str, Any],
+) -> Response:
+    field, (height, width) = described["name"], described["shape"][1:3]
     if not len(steps):
         raise Problem(404, "No frames", f"{field!r} has no committed frames in this selection")
-    height, width = next(found for found in reader.fields() if found["name"] == field)["shape"][1:3]
-    cells = len(steps) * height * width
-    # unless asked for, as large as is good to see and fits
-    scale = query.scale or max(1, min(pictures.SIDE // max(height, width), isqrt(LIMITS.answer_pixels // cells)))
-    if cells * scale**2 > LIMITS.answer_pixels:
-        selected = f"{len(steps)} frames of {height} x {width} cells at scale {scale} are {cells * scale**2} pixels"
-        _too_much(selected, LIMITS.answer_pixels)
+    plan = pictures.plan(query.format, len(steps), height, width, query.fps, query.scale)  # refuses before it reads
     _, frames = reader.read(field, *_span(steps), query.stride)
     rgb = pictures.render(field, frames, query.channel)
-    return answer(pictures.encode(rgb, query.format, query.fps, scale), query.format, name)
+    if query.format == "png":
+        about = {**about, "columns": plan.columns}
+    made = answer(pictures.encode(rgb, query.format, query.fps, query.scale, about), query.format, name)
+    if plan.delays:
+        made.headers["X-Duration-Ms"] = str(sum(plan.delays))
+    return made
+
+
+def _text(about: Mapping[str, Any]) -> NDArray[np.str_]:
+    return np.array(json.dumps(about))
 
 
 def _span(steps: NDArray[np.int64]) -> tuple[int, int]:

@@ -69,7 +69,7 @@ def get_job(path: IdPath, query: WaitQuery) -> Response:
     return json_answer(job_body(job))
 
 
-@api.post("/v1/jobs/<id>/cancel", responses=answers({200: JobBody}, 404, 410))
+@api.post("/v1/jobs/<id>/cancel", responses=answers({200: JobBody}, 404, 410, 415))
 def cancel_job(path: IdPath) -> Response:
     """Cancel a job.
 

@@ -49,7 +49,7 @@ def asset(name: str) -> Response:
 def _document() -> str:
     document = (STATIC / "page.html").read_text(encoding="utf-8")
     for name in ("page.js", "page.css"):
-        document = document.replace(f"/static/{name}", f"/static/{name}?v={_version(name)}")
+        document = document.replace(f"static/{name}", f"static/{name}?v={_version(name)}")
     return document
 
 

@@ -12,12 +12,12 @@ from app.views import json_answer
 api = router("session", "The web page's session")
 
 
-@api.post("/v1/session", responses=answers({200: SessionBody}, 401))
+@api.post("/v1/session", responses=answers({200: SessionBody}, 401, 415))
 def begin_session(body: TokenBody) -> Response:
     """Begin a session: the cookie holds the token from now on."""
     caller = caller_of(body.token)
     response = json_answer({"project": caller.project, "scopes": sorted(caller.scopes)})
-    response.set_cookie(COOKIE, body.token, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    response.set_cookie(COOKIE, body.token, httponly=True, samesite="Strict", secure=request.is_secure, path=_path())
     return response
 
 
@@ -25,5 +25,10 @@ def begin_session(body: TokenBody) -> Response:
 def end_session() -> Response:
     """End the session."""
     response = Response(status=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    response.delete_cookie(COOKIE, httponly=True, samesite="Strict", secure=request.is_secure, path=_path())
     return response
+
+
+def _path() -> str:
+    """Other services below other prefixes of the same site are not shown the token."""
+    return request.script_root or "/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flask import Response, g
+from flask import Response, g, request
 
 from app import routes_frames, routes_store
 from app.links import sign, verify
@@ -26,7 +26,7 @@ from app.views import json_answer, moment
 api = router("shared", "Links to results that need no token")
 
 
-@api.post("/v1/jobs/<id>/links", responses=answers({201: LinkBody}, 404, 410))
+@api.post("/v1/jobs/<id>/links", responses=answers({201: LinkBody}, 404, 410, 415))
 def share_job(path: IdPath, body: LinkRequest) -> Response:
     """Make a link to a job's results.
 
@@ -35,7 +35,7 @@ def share_job(path: IdPath, body: LinkRequest) -> Response:
     here = services()
     job = find_job(here, path.id)
     until = time.time() + body.ttl_s
-    at = f"/v1/shared/{sign(here.settings, job.id, job.project, until)}"
+    at = f"{request.script_root}/v1/shared/{sign(here.settings, job.id, job.project, until)}"
     return json_answer({"store": f"{at}/store.zarr", "frames": f"{at}/frames", "expires_at": moment(until)}, 201)
 
 
@@ -59,6 +59,3 @@ def _enter(link: str) -> str:
     job, project = verify(here.settings, link, time.time())
     g.services = here.of(project)
     return job
-
-
-api.after_request(routes_store.share)

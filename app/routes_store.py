@@ -16,13 +16,6 @@ PART = media("The asked range of it", OCTETS, Content_Range="the range and the w
 
 ANSWERS = answers({200: OBJECT, 206: PART, 304: "It has not changed"}, 404, 410, 416)
 
-SHARED = {
-    "Access-Control-Allow-Origin": "*",  # viewers and notebooks on other sites may read
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Allow-Headers": "Range, If-None-Match, Authorization",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag",
-}
-
 
 @api.get("/v1/jobs/<id>/store.zarr/<path:key>", responses=ANSWERS)
 def get_store_object(path: StorePath) -> Response:
@@ -42,11 +35,4 @@ def get_store_object(path: StorePath) -> Response:
     response = Response(found.body, found.status)
     for name, value in found.headers.items():
         response.headers[name] = value
-    return response
-
-
-@api.after_request
-def share(response: Response) -> Response:
-    """Problems too: a viewer must be able to see that a chunk is not there."""
-    response.headers.update(SHARED)
     return response

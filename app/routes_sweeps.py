@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from flask import Response, url_for
 
-from app.downloads import answer, csv_text
+from app.downloads import answer
 from app.models import (
     IdempotencyHeader,
     IdPath,
@@ -24,6 +21,7 @@ from app.submission import accept_sweep
 from app.views import job_body, json_answer, sweep_body, sweep_row
 from leym.jobs.records import Job, NewJob
 from leym.spec import LIMITS, SweepSpec
+from leym.tables import columns_of, delimited, flat_row
 
 api = router("sweeps", "Many jobs that differ in a few keys")
 exact(SweepSpec)
@@ -65,7 +63,7 @@ def get_sweep(path: IdPath) -> Response:
     return json_answer(sweep_body(sweep, sweep.counts))
 
 
-@api.post("/v1/sweeps/<id>/cancel", responses=answers({200: SweepBody}, 404))
+@api.post("/v1/sweeps/<id>/cancel", responses=answers({200: SweepBody}, 404, 415))
 def cancel_sweep(path: IdPath) -> Response:
     """Cancel every job of it that has not ended."""
     here = services()
@@ -90,29 +88,11 @@ def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
     rows = [sweep_row(job) for job in found]
     if query.format == "json":
         return json_answer({"items": rows, "next": following})
-    axes, names = _keys(rows, "point"), _keys(rows, "observables")
-    # an axis and an observable may have one name; the axes, which the user wrote, keep theirs
-    columns = ["id", "state", "step", "steps", *axes, *(f"{n}_last" if n in axes else n for n in names)]
-    lines = (
-        [
-            *(row[key] for key in ("id", "state", "step", "steps")),
-            *(_cell(row["point"].get(axis)) for axis in axes),
-            *(row["observables"].get(name) for name in names),
-        ]
-        for row in rows
-    )
-    return answer(csv_text(columns, lines), "csv", f"{path.id}.csv")
+    flat = [flat_row(row) for row in rows]
+    columns = columns_of(flat)
+    cells = ([row.get(column) for column in columns] for row in flat)
+    return answer(delimited([columns, *cells]), "csv", f"{path.id}.csv")
 
 
 def _members(here: Services, sweep_id: str, limit: int, cursor: str | None) -> tuple[list[Job], str | None]:
     return here.table.sweep_members(sweep_id, limit, cursor)
-
-
-def _keys(rows: list[dict[str, Any]], part: str) -> list[str]:
-    """In the order in which they first come."""
-    return list(dict.fromkeys(key for row in rows for key in row[part]))
-
-
-def _cell(value: Any) -> Any:
-    """Values with a structure as JSON."""
-    return json.dumps(value) if isinstance(value, dict | list | bool) else value

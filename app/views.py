@@ -52,7 +52,8 @@ def moment(seconds: float | None) -> str | None:
 
 
 def job_body(job: Job) -> dict[str, Any]:
-    at = f"/v1/jobs/{job.id}"
+    root = request.script_root  # the prefix below which a proxy shows the service
+    at = f"{root}/v1/jobs/{job.id}"
     links = {
         "self": at,
         "events": f"{at}/events",
@@ -62,9 +63,9 @@ def job_body(job: Job) -> dict[str, Any]:
         "cancel": f"{at}/cancel",
     }
     if job.judges:
-        links["fidelity"] = f"/v1/laws/{job.law}/fidelity/{job.precision}"
+        links["fidelity"] = f"{root}/v1/laws/{job.law}/fidelity/{job.precision}"
     if job.sweep:
-        links["sweep"] = f"/v1/sweeps/{job.sweep}"
+        links["sweep"] = f"{root}/v1/sweeps/{job.sweep}"
     return {
         "id": job.id,
         "state": str(job.state),
@@ -98,7 +99,7 @@ def job_body(job: Job) -> dict[str, Any]:
 
 
 def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
-    at = f"/v1/sweeps/{sweep.id}"
+    at = f"{request.script_root}/v1/sweeps/{sweep.id}"
     return {
         "id": sweep.id,
         "size": sweep.size,

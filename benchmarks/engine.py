@@ -4,17 +4,19 @@
 
 Per law: cell-steps/s of a full bucket in NF4, its ratio to the eager fp32 batch-1 loop and that of one job in an else
 empty bucket, and achieved FLOP/s and bytes/s beside those of a matrix product and a copy, all of one run.
+`engine_vs_step` is the engine over its own step: the same batch size on the same thread, with nothing around it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.common import LAWS, Machine, eager_loop, make_law, rate, table
-from leym.engine.bench import cell_steps_per_s
+from leym.engine.bench import cell_steps_per_s, step_alone
 from leym.engine.engine import Engine
 from leym.engine.run import BucketKey
 
@@ -29,18 +31,19 @@ def main() -> None:
     options.add_argument("--precision", default="nf4")
     chosen = options.parse_args()
     seconds = 1.0 if chosen.quick else 6.0
-    machine, results = Machine.measure(), {}
-    engine = Engine(chosen.slots)
+    engine, results = Engine(chosen.slots), {}
     engine.start()
+    machine = engine.on_device_thread(Machine.measure)
     with TemporaryDirectory() as folder:
         for name in LAWS:
             law = make_law(name, Path(folder))
             cells = GRID[0] * GRID[1]
-            eager = cells * rate(eager_loop(law, GRID), seconds=seconds)
+            eager = cells * engine.on_device_thread(partial(rate, eager_loop(law, GRID), seconds=seconds))
             ours = cell_steps_per_s(engine, law, chosen.precision, GRID, 2 * seconds)
+            step = step_alone(engine, law, chosen.precision, GRID, seconds)
             alone = cell_steps_per_s(engine, law, chosen.precision, GRID, seconds, runs=1)
             figures = {"cell_steps_per_s": ours, "eager_cell_steps_per_s": eager, "vs_eager": ours / eager}
-            figures |= {"one_job_vs_eager": alone / eager}
+            figures |= {"one_job_vs_eager": alone / eager, "engine_vs_step": ours / step}
             bucket = engine.buckets[BucketKey(law.digest, chosen.precision, GRID)]
             results[name] = figures | machine.roofline(ours, bucket.cost)
     engine.stop()

@@ -8,8 +8,10 @@ packages=(
     g++ python3-dev # torch.compile builds its CPU kernels with them
     chromium        # the tests of the web page
     postgresql      # the tests of the job table start a cluster of their own with it
+    nginx-light     # the tests of the service behind a proxy
 )
 
+nginx=$(command -v nginx || true) # one that is there already is somebody's, and stays as it is
 missing=()
 for package in "${packages[@]}"; do
     [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
@@ -19,3 +21,8 @@ done
 export DEBIAN_FRONTEND=noninteractive
 apt-get update --quiet
 apt-get install --quiet --yes --no-install-recommends "${missing[@]}"
+
+# Debian starts an nginx of its own on port 80 of every address; the tests start theirs on loopback.
+if [ -z "$nginx" ] && [ -d /run/systemd/system ]; then
+    systemctl disable --now --quiet nginx.service
+fi

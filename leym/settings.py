@@ -8,8 +8,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from leym.origins import names_of, origins_of
 
 
 class Settings(BaseSettings):
@@ -24,6 +26,22 @@ class Settings(BaseSettings):
     token: str = Field("", description="what the SDK and the CLI show the API, if it asks for one", repr=False)
     link_key: str = Field("", description="signs shared links; empty: a random key kept in the data folder", repr=False)
     url: str = Field("http://127.0.0.1:8000", description="where the SDK and the CLI find the API")
+    hosts: str = Field(
+        "",
+        description="names that API and Flower answer to beside loopback names and addresses, separated by commas; "
+        "`*`: any",
+    )
+    proxies: int = Field(
+        0,
+        ge=0,
+        le=10,
+        description="reverse proxies in front of the API, one behind the other, whose X-Forwarded headers count",
+    )
+    cors_origins: str = Field(
+        "",
+        description="origins of web pages that may use the API, e.g. `https://viewer.example`, separated by commas; "
+        "`*`: any page may read",
+    )
     lease_s: float = Field(20.0, gt=0, description="a worker silent for this long has lost its jobs")
     checkpoint_s: float = Field(10.0, gt=0, description="longest time between two checkpoints of a running job")
     commit_s: float = Field(1.0, gt=0, description="longest time that a recorded frame waits for its commit")
@@ -68,6 +86,20 @@ class Settings(BaseSettings):
         False, description="1: workers of a kind share what they have compiled through the store, which is code"
     )
     warm: str = Field("", description="buckets ready before a worker is: law/precision/HxW, separated by commas")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        origins_of(text)
+        return text
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        return names_of(self.hosts)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return origins_of(self.cors_origins)
 
     @property
     def database(self) -> str:

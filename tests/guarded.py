@@ -100,7 +100,7 @@ def guarded(tmp_path_factory, request, broker, front, certificates):
     running.client = Client(running.url, token=token)
     running.secrets = hidden | {"token": token} | {f"password of {u}": p for u, p in broker.passwords.items()}
     running.flower = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "celery", "--quiet", "--app=leym.tickets:app", "flower", f"--port={port}"]
+    command = [sys.executable, "-m", "leym.flower", f"--port={port}"]
     seen_by_flower = {"LEYM_REDIS_URL": over_tls(broker.url("flower"), front, certificates)}
     env = running.env | seen_by_flower | {"FLOWER_UNAUTHENTICATED_API": "true"}
     with running.log.open("ab") as log:

@@ -187,8 +187,8 @@ def test_the_page_needs_nothing_from_elsewhere(api: Api) -> None:
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "//" not in answer.text.replace("<!doctype", "") and "style=" not in answer.text
     for name in ("page.js", "page.css"):
-        path = next(part for part in answer.text.split('"') if part.startswith(f"/static/{name}?v="))
-        asset = api.http.get(path)
+        path = next(part for part in answer.text.split('"') if part.startswith(f"static/{name}?v="))
+        asset = api.http.get(f"/{path}")
         assert asset.status_code == 200 and "immutable" in asset.headers["Cache-Control"]
         assert "immutable" not in api.http.get(f"/static/{name}?v=old").headers["Cache-Control"]
     refused(api.http.get("/static/page.html"), 404)

@@ -73,6 +73,8 @@ def test_a_wrong_key_is_refused_by_name_value_and_bound(
         (b"[" * 100_000, "application/json", 400, "nested"),
         (b"[]", "application/json", 422, "object"),
         (b"{}", "text/plain", 415, "text/plain"),
+        (b"{}", "application/x-www-form-urlencoded", 415, "application/x-www-form-urlencoded"),
+        (b"{}", "", 415, "application/json"),
         (b"{" + b" " * LIMITS.body_bytes + b"}", "application/json", 413, str(LIMITS.body_bytes)),
     ],
 )

@@ -48,33 +48,30 @@ RETRYING = (
 
 
 @pytest.mark.parametrize(
-    ("stdout", "stderr", "by_hand", "in_ci", "says"),
+    ("stdout", "stderr", "code", "says"),
     [
-        (report(SOUND), "WARNING: anything", 0, 0, "1 packages: no known vulnerability"),
-        (report(SOUND, FLAWED), "Found 1", 1, 1, "jinja2 2.4.1: PYSEC-2019-217, repaired in 2.10.1"),
-        (report(UNREPAIRED), "", 1, 1, "repaired in none"),
-        (report(FLAWED, UNKNOWN), "", 1, 1, "not checked: 1 of 2 packages"),
-        (report(SOUND, UNKNOWN), "No known vulnerabilities found", 2, 2, "not checked: 1 of 2 packages"),
-        (report(), "No known vulnerabilities found", 2, 2, "not checked: 0 of 0"),
-        ("", "Traceback …\n" + NO_NETWORK, 2, 0, "not checked: the advisories cannot be reached: requests.exc"),
-        ("", RETRYING + NO_TOOL, 2, 0, "not checked: the advisories cannot be reached: ERROR: No matching"),
-        ("", NO_TOOL, 2, 0, "not checked: the advisories cannot be reached: ERROR: No matching"),
-        ("", "ReadTimeout after 600 s", 2, 0, "not checked: the advisories cannot be reached: ReadTimeout"),
-        ("", "usage: pip-audit: error: unrecognized arguments", 2, 2, "not checked: pip-audit failed: usage"),
-        ("", "", 2, 2, "not checked: pip-audit failed: it said nothing"),
-        ("{}", "", 2, 2, "not checked: pip-audit failed"),
+        (report(SOUND), "WARNING: anything", 0, "1 packages: no known vulnerability"),
+        (report(SOUND, FLAWED), "Found 1", 1, "jinja2 2.4.1: PYSEC-2019-217, repaired in 2.10.1"),
+        (report(UNREPAIRED), "", 1, "repaired in none"),
+        (report(FLAWED, UNKNOWN), "", 1, "not checked: 1 of 2 packages"),
+        (report(SOUND, UNKNOWN), "No known vulnerabilities found", 2, "not checked: 1 of 2 packages"),
+        (report(), "No known vulnerabilities found", 2, "not checked: 0 of 0"),
+        ("", "Traceback …\n" + NO_NETWORK, 2, "not checked: the advisories cannot be reached: requests.exc"),
+        ("", RETRYING + NO_TOOL, 2, "not checked: the advisories cannot be reached: ERROR: No matching"),
+        ("", NO_TOOL, 2, "not checked: the advisories cannot be reached: ERROR: No matching"),
+        ("", "ReadTimeout after 600 s", 2, "not checked: the advisories cannot be reached: ReadTimeout"),
+        ("", "usage: pip-audit: error: unrecognized arguments", 2, "not checked: pip-audit failed: usage"),
+        ("", "", 2, "not checked: pip-audit failed: it said nothing"),
+        ("{}", "", 2, "not checked: pip-audit failed"),
     ],
 )
-def test_the_decision(stdout, stderr, by_hand, in_ci, says, audit):
-    for expected, where in ((by_hand, False), (in_ci, True)):
-        code, said = audit.decide(stdout, stderr, in_ci=where)
-        assert code == expected and says in said
-        assert ("no known vulnerability" in said) == (says == "1 packages: no known vulnerability")
+def test_the_decision(stdout, stderr, code, says, audit):
+    found, said = audit.decide(stdout, stderr)
+    assert found == code and says in said
+    assert ("no known vulnerability" in said) == (says == "1 packages: no known vulnerability")
 
 
-def test_the_tool_is_pinned_and_ci_runs_it_after_the_tests():
+def test_the_tool_is_pinned():
     lines = (ROOT / ".ci" / "audit.txt").read_text().splitlines()[1:]
     assert any(line.startswith("pip-audit==") for line in lines)
     assert all(re.fullmatch(r"[a-z0-9.-]+==[0-9][a-z0-9.]*", line) for line in lines)
-    steps = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line.startswith("make ")]
-    assert steps[-2:] == ["make test", "make audit AUDIT_ARGS=--in-ci"]

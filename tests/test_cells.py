@@ -222,7 +222,7 @@ def test_a_law_is_fused_in_the_dtype_of_its_device(tmp_path):
 
     def kernel(precision: str) -> str:
         asleep = put_to_sleep(law, load_weights(law), precision, device.operands)
-        return AwakeLaw(asleep, device, compiled=CompiledSteps(), on_degraded=pytest.fail).kernel
+        return AwakeLaw(asleep, device, compiled=CompiledSteps(device.threads), on_degraded=pytest.fail).kernel
 
     assert kernel("nf4") == ("fused" if multiplies(torch.bfloat16) else "inductor") and kernel("fp32") == "fused"
 
@@ -260,7 +260,7 @@ def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path,
         FusedCells(MLP(2, 8).requires_grad_(False).cells())
     law, said, device = random_law(tmp_path / "law", "MLP"), [], pick_device("cpu")
     asleep = put_to_sleep(law, load_weights(law), "fp32", device.operands)
-    awake = AwakeLaw(asleep, device, compiled=CompiledSteps(), on_degraded=said.append)
+    awake = AwakeLaw(asleep, device, compiled=CompiledSteps(device.threads), on_degraded=said.append)
     assert awake.kernel == "inductor"
     assert len(said) == 1 and "no fused step: no-such-compiler" in said[0]
 

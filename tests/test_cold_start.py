@@ -170,7 +170,11 @@ def test_a_worker_is_ready_though_a_bucket_in_use_takes_long_or_breaks(table, la
     monkeypatch.setattr(engine._warming, "bucket", lambda *_: next(futures))
     caplog.set_level("INFO", "leym")
     caplog.set_level("INFO", "workers")
-    make_ready(engine, Settings(), table, laws, None)
-    assert "made ready while others are served" in caplog.text and "no such weights" in caplog.text
-    with pytest.raises(Problem, match="LEYM_WARM"):
-        make_ready(engine, Settings(warm="nonsense"), table, laws, None)
+    engine.start()
+    try:
+        make_ready(engine, Settings(), table, laws, None)
+        assert "made ready while others are served" in caplog.text and "no such weights" in caplog.text
+        with pytest.raises(Problem, match="LEYM_WARM"):
+            make_ready(engine, Settings(warm="nonsense"), table, laws, None)
+    finally:
+        engine.stop()

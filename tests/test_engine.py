@@ -256,7 +256,7 @@ def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
     report = torch._dynamo.explain(step_)(network, *explained)
     assert report.graph_count == 1 and report.graph_break_count == 0
     with torch.no_grad():
-        compile_step(step_)(network, *compiled)
+        compile_step(step_, torch.get_num_threads())(network, *compiled)
         step_(network, *eager)
     torch.testing.assert_close(compiled[0], eager[0], atol=1e-5, rtol=0)
     assert compiled[4].tolist() == compiled[5].tolist() == [1, 2]

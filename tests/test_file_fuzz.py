@@ -113,7 +113,7 @@ def test_checkpoints_of_training(api, tmp_path):
 def test_start_states(api):
     answers: Counter[int] = Counter()
     for data in spoilt("state", npy(np.ones((8, 8, 2), np.complex64))):
-        answer = api.http.post("/v1/states", data=data)
+        answer = api.http.post("/v1/states", data=data, content_type="application/octet-stream")
         answers[answer.status_code] += 1
         assert answer.status_code < 500, answer.text
     hold(answers, {201, 413, 422})

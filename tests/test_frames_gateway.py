@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,10 +14,12 @@ import xarray
 import zarr
 
 from leym.frames import gateway
-from leym.frames.layout import TABLE_ROWS, job_prefix
+from leym.frames.layout import TABLE_ROWS, arrays_of, job_prefix
 from leym.frames.store import open_store
+from leym.frames.writer import FrameWriter
 from leym.problems import Problem
-from tests.test_frames_support import Writing, frame
+from leym.spec import JobSpec
+from tests.test_frames_support import SPEC, Writing, frame
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -91,7 +94,7 @@ def test_zarr_and_xarray_read_a_job_that_is_being_written(served):
         psi = group["psi"][:]
         for step, found in enumerate(psi):
             assert np.array_equal(found, frame(step)[0]["psi"]), f"step {step}"
-        assert np.isfinite(group["activity_mean"][:]).all()
+        assert np.isfinite(group["observables/activity"][:]).all()
         lengths.add(len(psi))
         if last:
             break
@@ -101,8 +104,11 @@ def test_zarr_and_xarray_read_a_job_that_is_being_written(served):
         assert found["phase"].dims == ("step_2", "y", "x")
         assert found["step_2"].values.tolist() == list(range(0, len(found["phase"]) * 2, 2))
         assert found["phase"].attrs["units"] == "rad" and found["phase"].dtype == np.float16
-        assert found.attrs["law"] == served.row.law and found.attrs["spec"]["steps"] == 10_000
-        assert np.array_equal(found["coherence_mean"].values, -np.arange(len(found["psi"]), dtype=float))
+        assert found.attrs["law"] == served.row.law and json.loads(found.attrs["spec"])["steps"] == 10_000
+        frames = len(found["psi"])
+    with xarray.open_zarr(served.url, group="observables") as found:
+        assert np.array_equal(found["coherence"].values, -np.arange(frames, dtype=float))
+        assert found["step_1"].values.tolist() == list(range(frames)) and found.attrs["law"] == served.row.law
 
 
 def test_the_gateway_answers_ranges_tags_and_keys_as_http_does(served):
@@ -127,7 +133,18 @@ def test_the_gateway_answers_ranges_tags_and_keys_as_http_does(served):
     served.steps(1)
     served.commit()
     assert ask("psi/c/1/0/0/0", if_none_match=filling).status == 200
-    for path in ("psi/c/2/0/0/0", "psi/c/0/0/0", "psi/c/0/1/0/0", "psi/c/-1/0/0/0", "nothing/zarr.json", "../x", ""):
+    for path in (
+        "psi/c/2/0/0/0",
+        "psi/c/0/0/0",
+        "psi/c/0/1/0/0",
+        "psi/c/-1/0/0/0",
+        "nothing/zarr.json",
+        "../x",
+        "",
+        "observables/zarr.json/zarr.json",
+        "psi/observables/zarr.json",
+        "step_2/step_2/zarr.json",
+    ):
         with pytest.raises(Problem) as refusal:
             ask(path)
         assert refusal.value.status == 404, path
@@ -141,22 +158,56 @@ def test_the_consolidated_metadata_is_that_of_every_array(served):
     served.steps(3)
     served.commit()
     group = zarr.open_consolidated(served.url)
-    names = {"psi", "phase", "activity_mean", "coherence_mean", "step_1", "step_2"}
-    assert set(group.array_keys()) == names
+    fields, observables = {"psi", "phase", "step_1", "step_2"}, {"activity", "coherence", "step_1"}
+    assert set(group.array_keys()) == fields | observables and set(group["observables"].array_keys()) == observables
+    names = fields | observables | {f"observables/{name}" for name in observables}
     for name in names:
         alone = zarr.open_array(f"{served.url}/{name}", mode="r")
         assert alone.metadata.to_dict() | {"fill_value": 0} == group[name].metadata.to_dict() | {"fill_value": 0}
-        assert alone.fill_value == 0 if name.startswith("step") else np.isnan(alone.fill_value)
+        assert alone.fill_value == 0 if "step" in name else np.isnan(alone.fill_value)
+    below = zarr.open_consolidated(f"{served.url}/observables")
+    assert set(below.array_keys()) == observables and dict(below.attrs) == dict(group["observables"].attrs)
     with xarray.open_zarr(served.url, consolidated=True) as found:
-        assert set(found.variables) == names and found["psi"].shape == (3, 4, 6, 3)
+        assert set(found.variables) == fields | observables and found["psi"].shape == (3, 4, 6, 3)
     assert group.attrs["state"] == "running" and group.attrs["seed"] == 0 and group["phase"].attrs["formula"]
 
 
-def test_an_empty_job_has_arrays_of_no_frames(served):
-    with xarray.open_zarr(served.url) as found:
-        assert found["psi"].shape == (0, 4, 6, 3) and found["activity_mean"].shape == (0,)
-    with pytest.raises(Problem, match="no key"):
-        asked(served, "psi/c/0/0/0/0")
+def test_a_field_and_an_observable_of_one_name_are_both_read_under_it(served, monkeypatch):
+    record = [{"field": "activity", "every": 2}]
+    spec = JobSpec.model_validate(SPEC | {"record": record}).model_dump(mode="json")
+    served.row = dataclasses.replace(served.row, spec=spec)
+    served.arrays = arrays_of(served.row)
+    served.writer = FrameWriter(served.store, served.row.id, 1, served.arrays, None)
+    for step in range(5):
+        cells = {"activity": np.full((4, 6), step, np.float32)} if step % 2 == 0 else {}
+        served.writer.append(step, cells, {"activity": step / 7, "coherence": 1.0})
+    served.at = 4
+    served.commit()
+    with xarray.open_datatree(served.url, engine="zarr") as tree:
+        assert tree["activity"].dims == ("step_2", "y", "x") and tree["activity"].values[2].max() == 4
+        assert tree["observables/activity"].values.tolist() == [0, 1 / 7, 2 / 7, 3 / 7, 4 / 7]
+        assert set(tree["observables"].data_vars) == {"activity", "coherence"}
+        assert tree["coherence"].values.tolist() == [1.0] * 5, "no field has this name: it stands at the root too"
+
+
+def test_every_attribute_and_every_dtype_goes_into_netcdf_and_back(served, tmp_path):
+    """The attributes are those of a real run: a spec with structure, and segments that the engine described."""
+    served.writer.describe(0, {"rung": 8, "kernel": "fused", "device": None, "compiled": True})
+    served.steps(3)
+    served.commit()
+    observables = {"activity", "coherence"}
+    for group, names in ((None, {"psi", "phase"} | observables), ("observables", observables)):
+        with xarray.open_zarr(served.url, group=group) as found:
+            found.to_netcdf(tmp_path / "job.nc")
+            with xarray.open_dataset(tmp_path / "job.nc") as back:
+                assert set(back.data_vars) == names
+                xarray.testing.assert_identical(found.load(), back.load())
+                assert {name: back[name].dtype for name in names} == {name: found[name].dtype for name in names}
+                assert json.loads(back.attrs["spec"]) == served.row.spec
+                assert json.loads(back.attrs["segments"])[0]["kernel"] == "fused"
+                assert back.attrs["seed"] == 0 and back.attrs["gamma"] == 0.01
+    with xarray.open_datatree(served.url, engine="zarr") as tree:
+        tree.to_netcdf(tmp_path / "tree.nc")
 
 
 def test_array_libraries_see_an_error_for_a_broken_shard_and_never_a_hole(served):
@@ -213,14 +264,16 @@ def test_frames_that_are_stored_but_not_due_to_be_seen_are_not_seen(served):
     served.row = dataclasses.replace(served.row, manifest=late | {"arrays": arrays})
     with xarray.open_zarr(served.url) as found:
         assert found.sizes["step_1"] == 5 and np.isfinite(found["psi"].values).all()
-        assert found["step_1"].values.tolist() == [0, 1, 2, 3, 4] and np.isfinite(found["activity_mean"].values).all()
+        assert found["step_1"].values.tolist() == [0, 1, 2, 3, 4]
+    with xarray.open_zarr(served.url, group="observables") as found:
+        assert found.sizes["step_1"] == 5 and np.isfinite(found["activity"].values).all()
 
 
 def test_only_whole_shards_of_a_job_that_is_over_are_kept_by_caches(served):
     served.steps(6)
     served.commit()
     cache = lambda path: asked(served, path).headers["Cache-Control"]  # noqa: E731
-    paths = ("psi/c/0/0/0/0", "psi/c/1/0/0/0", "zarr.json", "psi/zarr.json", "activity_mean/c/0", "step_1/c/0")
+    paths = ("psi/c/0/0/0/0", "psi/c/1/0/0/0", "zarr.json", "psi/zarr.json", "observables/activity/c/0", "step_1/c/0")
     assert {cache(path) for path in paths} == {"no-cache"}
     served.row = dataclasses.replace(served.row, state="succeeded")
     assert "immutable" in cache(paths[0]) and {cache(path) for path in paths[1:]} == {"no-cache"}
@@ -229,7 +282,7 @@ def test_only_whole_shards_of_a_job_that_is_over_are_kept_by_caches(served):
 def test_numbers_fill_their_chunk(served):
     served.steps(3)
     served.commit()
-    numbers = np.frombuffer(asked(served, "activity_mean/c/0").body, "<f8")
+    numbers = np.frombuffer(asked(served, "observables/activity/c/0").body, "<f8")
     steps = np.frombuffer(asked(served, "step_2/c/0").body, "<i8")
     assert len(numbers) == len(steps) == TABLE_ROWS
     assert numbers[:3].tolist() == [0, 1 / 7, 2 / 7] and np.isnan(numbers[3:]).all() and steps[:2].tolist() == [0, 2]

@@ -89,7 +89,8 @@ def refused_for_what_no_schema_says(case, response) -> bool:
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, **ALWAYS)
 def test_requests_made_from_the_document(case):
-    validate(case, case.call())
+    # requests unpack what they get over HTTP; called as WSGI, schemathesis asks for gzip as well and leaves it packed
+    validate(case, case.call(headers={"Accept-Encoding": "identity"}))
 
 
 def test_requests_that_follow_links_on_a_service_that_works(service):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,8 +15,10 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 
+from leym.catalog import OBSERVABLES
 from leym.client import Client, JobFailed, ProblemError
 from leym.laws.registry import Registry
 from leym.spec import ComplexNoise, Recording
@@ -88,7 +91,7 @@ def test_frames_stream_in_order_and_resume_where_they_stopped(service):
     assert seen == list(range(0, 2001, 25))
 
 
-def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(service):
+def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(service, tmp_path):
     import xarray
 
     job = service.client.submit(steps=4000, seed=5, **LONG)
@@ -96,8 +99,8 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
     lengths = []
     while True:
         done = job.refresh().done
-        with xarray.open_zarr(f"{job.url}/store.zarr") as found:
-            psi, entropy = found["psi"].values, found["channel_entropy_mean"].values
+        with xarray.open_datatree(f"{job.url}/store.zarr", engine="zarr") as found:
+            psi, entropy = found["psi"].values, found["observables/channel_entropy"].values
             assert found["psi"].attrs["units"] and found.attrs["law"] == job.law
             assert np.array_equal(found["step"].values, np.arange(len(psi)) * 25)
         norms = np.abs(psi) ** 2
@@ -108,6 +111,10 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
             break
     assert len(set(lengths)) >= 2 and lengths[-1] == 161
     assert np.array_equal(psi, frames(job))
+    job.frames.to_netcdf(tmp_path / "job.nc")  # complex, and with all attributes that an engine gives
+    with xarray.open_dataset(tmp_path / "job.nc") as back:
+        assert np.array_equal(back["psi"].values, psi) and json.loads(back.attrs["spec"]) == job.spec
+        assert json.loads(back.attrs["segments"]) == job.segments != []
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing_and_changes_no_bit(service):
@@ -268,6 +275,24 @@ def test_a_sweep_is_one_table(service):
     assert len(rows) == 6 and {"gamma", "seed", "activity"} <= set(head.split(","))
 
 
+def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
+    """Axes named like another column, with a structure, and with text that is hard to write."""
+    notes = ["a\rb", 'say "so",\tplease\n', " NA "]
+    axes = {"steps": [10, 20, 30], "grid": [[8, 8], [8, 16], [16, 8]], "tags.note": notes}
+    sweep = service.client.sweep("tiny", axes, "zip", observe=10, precision="fp32").wait(90)
+    command = [sys.executable, "-m", "leym.cli", "--url", service.url, "sweep", "table", sweep.id]
+    tsv = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    with urllib.request.urlopen(f"{service.url}/v1/sweeps/{sweep.id}/table?format=csv") as answer:
+        csv = answer.read()
+    frame = pandas.DataFrame(sweep.table())
+    assert list(frame.columns) == ["id", "state", "step", "steps", "grid", "tags.note", *OBSERVABLES]
+    assert frame["steps"].tolist() == [10, 20, 30] and frame["tags.note"].tolist() == notes
+    assert frame["grid"].tolist() == ["[8, 8]", "[8, 16]", "[16, 8]"] and frame["activity"].dtype == float
+    for text, separator in ((csv, ","), (tsv, "\t")):
+        pandas.testing.assert_frame_equal(pandas.read_csv(io.BytesIO(text), sep=separator), frame, check_exact=True)
+    frame.to_xarray().to_netcdf(service.data / "table.nc")
+
+
 def resident(pid: int) -> int:
     """MB of a process and its descendants' largest."""
     status = Path(f"/proc/{pid}/status").read_text()
@@ -312,7 +337,7 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
     assert np.array_equal(frames(after.job(job.id).wait(90)), frames(after.job(whole.id)))
     for other in waiting:
         after.job(other.id).wait(60)
-    [segment] = after.job(job.id).frames.attrs["segments"]
+    [segment] = after.job(job.id).segments
     assert segment["compiled"] and segment["rung"] >= 1
     assert again.stop() == 0, again.tail()
 

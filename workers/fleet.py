@@ -97,7 +97,7 @@ class Fleet:
         if self._gpus:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
         elif self.limits.most > 1:  # workers on one CPU share its cores, always in the same way: threads decide bits
-            env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.limits.most)))
+            env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.limits.most)))
         command = [sys.executable, *COMMAND.split(), f"--hostname=worker{place}@%h"]
         child = processes.start(f"worker{place}", command, env)
         self.members.append(Member(child, place, time.monotonic()))

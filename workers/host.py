@@ -112,8 +112,8 @@ class Host:
         """Returns when jobs can be served: laws named in LEYM_WARM are loaded and compiled by then, and those in use
         unless that takes long."""
         self._heart.start()
-        make_ready(self.engine, self.settings, self.table, self.laws, self.shipping)
         self.engine.start()
+        make_ready(self.engine, self.settings, self.table, self.laws, self.shipping)
         self.reaper.start()
         self.collector.start()
         self._state, self._ready_s = "ready", age_s()

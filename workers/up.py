@@ -130,7 +130,7 @@ class Supervisor:
     def _start_flower(self) -> None:
         port = FLOWER_PORT if _is_free(FLOWER_PORT) else free_port()
         command = [
-            *(sys.executable, "-m", "celery", "--quiet", "--app=leym.tickets:app", "flower"),
+            *(sys.executable, "-m", "leym.flower"),
             *("--address=127.0.0.1", f"--port={port}", "--logging=warning", FLOWER_KEEPS),
         ]
         env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # on loopback, like the API

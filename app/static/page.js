@@ -20,6 +20,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The answer's JSON. Paths are relative to this page, which a proxy may have put below a prefix. */
 async function ask(path, options) {
   const answer = await fetch(path, options);
   if (answer.status === 401 && !$("sign-in").open) $("sign-in").showModal();
@@ -33,7 +34,7 @@ async function ask(path, options) {
 $("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = JSON.stringify({ token: $("token").value.trim() });
-  const answer = await fetch("/v1/session", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  const answer = await fetch("v1/session", { method: "POST", headers: { "Content-Type": "application/json" }, body });
   $("refused").hidden = answer.ok;
   if (answer.ok) location.reload();
 });
@@ -107,7 +108,7 @@ async function listJobs() {
     const query = new URLSearchParams({ limit: "50" });
     if (state) query.set("state", state);
     if (next) query.set("cursor", next);
-    const found = await ask(`/v1/jobs?${query}`);
+    const found = await ask(`v1/jobs?${query}`);
     items.push(...found.items);
     next = found.next;
     if (!next) break;
@@ -122,7 +123,7 @@ async function look() {
   if (looking || document.hidden) return;
   looking = true;
   try {
-    const [jobs, workers, queue] = await Promise.all([listJobs(), ask("/v1/workers"), ask("/v1/queue")]);
+    const [jobs, workers, queue] = await Promise.all([listJobs(), ask("v1/workers"), ask("v1/queue")]);
     showJobs(jobs);
     showWorkers(workers.items, queue);
     say("live");
@@ -151,7 +152,7 @@ async function choose(id) {
   $("detail-facts").textContent = "";
   $("picture").removeAttribute("src");
   try {
-    mine.job = await ask(`/v1/jobs/${id}`);
+    mine.job = await ask(`v1/jobs/${id}`);
     if (mine !== chosen) return;
     showFacts(mine.job);
     const fields = mine.job.spec.record.map((recording) => recording.field);
@@ -181,7 +182,7 @@ function complain(text) {
 
 /** The newest committed frame of the field in the selection. */
 async function showLast(mine) {
-  const { items } = await ask(`/v1/jobs/${mine.id}/frames`);
+  const { items } = await ask(`v1/jobs/${mine.id}/frames`);
   if (mine !== chosen) return;
   const field = items.find((item) => item.name === $("field").value);
   const none = !field || field.committed === 0;
@@ -198,7 +199,7 @@ function showPicture(mine, step) {
     const field = $("field").value;
     const image = new Image();
     const shown = mine.step;
-    image.src = `/v1/jobs/${mine.id}/frames/${encodeURIComponent(field)}?format=png&start=${shown}&stop=${shown + 1}`;
+    image.src = `v1/jobs/${mine.id}/frames/${encodeURIComponent(field)}?format=png&start=${shown}&stop=${shown + 1}`;
     const drawn = await image.decode().then(() => true, () => false);
     mine.timer = 0;
     if (mine !== chosen || field !== $("field").value) return;
@@ -218,7 +219,7 @@ async function loadSeries(mine) {
   mine.series = { step: [] };
   if (!observe) return;
   const stride = Math.max(1, Math.ceil(mine.job.step / observe.every / POINTS));
-  const found = await ask(`/v1/jobs/${mine.id}/observables?stride=${stride}`);
+  const found = await ask(`v1/jobs/${mine.id}/observables?stride=${stride}`);
   if (mine !== chosen) return;
   mine.series = found;
   showNumbers(mine);
@@ -226,7 +227,7 @@ async function loadSeries(mine) {
 
 function follow(mine) {
   const seen = mine.job.step; // what was before is in the picture and the courses already
-  mine.stream = new EventSource(`/v1/jobs/${mine.id}/events${seen > 0 ? `?last_event_id=${seen}` : ""}`);
+  mine.stream = new EventSource(`v1/jobs/${mine.id}/events${seen > 0 ? `?last_event_id=${seen}` : ""}`);
   mine.stream.addEventListener("frame", (event) => {
     const data = JSON.parse(event.data);
     if (data.fields.includes($("field").value)) showPicture(mine, data.step);
@@ -294,7 +295,7 @@ $("field").addEventListener("change", () => { if (chosen) showLast(chosen).catch
 $("cancel").addEventListener("click", async () => {
   const mine = chosen;
   try {
-    mine.job = await ask(`/v1/jobs/${mine.id}/cancel`, { method: "POST" });
+    mine.job = await ask(`v1/jobs/${mine.id}/cancel`, { method: "POST" });
     if (mine === chosen) showFacts(mine.job);
   } catch (error) {
     complain(error.message);

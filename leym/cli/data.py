@@ -33,7 +33,7 @@ def frames(
     stop: Stop = None,
     stride: Stride = None,
     channel: Annotated[int | None, typer.Option(help="of a field with channels")] = None,
-    fps: Annotated[int | None, typer.Option(help="frames per second of an animation")] = None,
+    fps: Annotated[int | None, typer.Option(help="frames per second of an animation, at most 50 for gif")] = None,
     scale: Annotated[int | None, typer.Option(help="pixels per cell")] = None,
     as_json: Json = False,
 ) -> None:

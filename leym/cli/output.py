@@ -16,6 +16,7 @@ from rich.table import Table
 
 from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable, UnexpectedAnswer
 from leym.extras import extra_of
+from leym.tables import delimited
 
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -38,13 +39,10 @@ def write_json(value: Any) -> None:
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], heading: bool = False) -> None:
-    """A table on a terminal; elsewhere one line per row, columns between tabs, with a heading only if asked."""
+    """A table on a terminal; elsewhere tab-separated values that read back exactly, with a heading only if asked."""
     console = Console()
     if not console.is_terminal:
-        if heading:
-            print("\t".join(columns))
-        for row in rows:
-            print("\t".join(_text(cell) for cell in row))
+        print(delimited([columns, *rows] if heading else rows, "\t"), end="")
         return
     table = Table(*columns, box=None, header_style="bold", padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = True  # ids and names are there to be copied

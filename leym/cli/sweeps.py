@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -26,6 +26,7 @@ from leym.cli.jobs import (
 )
 from leym.cli.output import FAILED, exits, write_json, write_table
 from leym.client import Client, Sweep
+from leym.tables import columns_of
 
 app = typer.Typer(help="Run one job over many values of its keys.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID", help="sweep id")]
@@ -102,9 +103,8 @@ def table(context: typer.Context, id: Id, as_json: Json = False) -> None:
     if as_json:
         write_json(rows)
         return
-    flat = [_flat(row) for row in rows]
-    columns = list(dict.fromkeys(key for row in flat for key in row))
-    write_table(columns, ([row.get(key) for key in columns] for row in flat), heading=True)
+    columns = columns_of(rows)
+    write_table(columns, ([row.get(key) for key in columns] for row in rows), heading=True)
 
 
 @app.command()
@@ -113,11 +113,3 @@ def cancel(context: typer.Context, id: Id, as_json: Json = False) -> None:
     with exits(as_json):
         sweep = context.obj.get_sweep(id).cancel()
     write_json(sweep.as_dict()) if as_json else write_table(("state", "jobs"), sweep.counts.items())
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Nested objects (point, observables) as columns of their own."""
-    flat: dict[str, Any] = {}
-    for key, value in row.items():
-        flat |= value if isinstance(value, dict) else {key: value}
-    return flat

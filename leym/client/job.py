@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urljoin
 
 import numpy as np
 
@@ -111,7 +113,7 @@ class Job:
         made = self._http.json(
             "POST", f"{self._path}/links", having=("store", "frames"), json={"ttl_s": ttl_s}, repeatable=True
         )
-        return made | {key: self._http.url + made[key] for key in ("store", "frames")}
+        return made | {key: urljoin(self._http.url, made[key]) for key in ("store", "frames")}
 
     def delete(self) -> None:
         """Remove its results. Only a job that has ended can be deleted."""
@@ -139,9 +141,11 @@ class Job:
 
     @property
     def frames(self) -> xarray.Dataset | results.Arrays:
-        """Everything recorded, read from the service only where it is used: `job.frames["phase"]`.
+        """The recorded fields, read from the service only where they are used: `job.frames["phase"]`.
 
-        An xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of arrays.
+        Returns:
+            An xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of arrays.
+            `to_netcdf` takes it as it is, psi included; attributes with a structure (`spec`) are JSON text.
         """
         return results.dataset(self._http, self._path, self._field_names)
 
@@ -157,7 +161,9 @@ class Job:
     def download(self, field: str, path: str | Path, format: str | None = None, **options: Any) -> Path:
         """Save a field as npy, npz, png, gif or webp, or `observables` as json, csv or npz; returns the path.
 
-        The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps, scale.
+        The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps (at most 50 for
+        gif), scale. A png shows all chosen frames on one sheet; gif and webp hold each of them. Pictures and npz files
+        carry the job, the law with its digest, the spec and the steps as JSON.
         `-` is stdout. A plain file appears whole; a FIFO or a device is written as it is, and a link stays one.
         """
         self._save(field, Path(path), format, **options)
@@ -171,7 +177,7 @@ class Job:
     def segments(self) -> list[dict[str, Any]]:
         """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
         group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
-        return list(group["attributes"].get("segments", []))
+        return list(json.loads(group["attributes"].get("segments", "[]")))
 
     def _field_names(self) -> list[str]:
         return [recording["field"] for recording in self.spec.get("record", [])]

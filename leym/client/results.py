@@ -60,7 +60,7 @@ def array(
 
 def series(http: Http, job: str) -> dict[str, np.ndarray]:
     with _npz(http, f"{job}/observables", {"format": "npz"}) as file:
-        return {name: file[name] for name in file.files}
+        return {name: file[name] for name in file.files if name != "attributes"}
 
 
 def observables(http: Http, job: str) -> xarray.Dataset | dict[str, np.ndarray]:

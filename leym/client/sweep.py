@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from leym.client.http import Http, segment
 from leym.client.job import FINAL, Job
 from leym.client.progress import Bars
+from leym.tables import flat_row
 
 if TYPE_CHECKING:
     from leym.client.client import Client
@@ -83,8 +84,11 @@ class Sweep:
         return self._client.jobs(sweep=self.id, limit=None)
 
     def table(self) -> list[dict[str, Any]]:
-        """One row per job: its point, state, and last observables. `pandas.DataFrame(sweep.table())` makes a frame."""
-        return list(self._http.json("GET", f"{self._path}/table", having=("items",))["items"])
+        """Returns one row per job: its state, its point and its last observables, in the columns of the CSV.
+
+        `pandas.DataFrame(sweep.table())` makes a frame of numbers and text; axis values with a structure are JSON text.
+        """
+        return [flat_row(row) for row in self._http.json("GET", f"{self._path}/table", having=("items",))["items"]]
 
     def cancel(self) -> Sweep:
         """Cancel every job of it that has not ended."""

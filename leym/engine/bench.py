@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 
+from leym.engine.batch import Batch
 from leym.engine.bucket import Bucket, LawShelf
-from leym.engine.device import pick_device
+from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
 from leym.engine.ladder import Ladder, choose
 from leym.engine.roofline import Ceilings, calls_per_s
@@ -82,14 +83,47 @@ def cell_steps_per_s(
     return best
 
 
+def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int], seconds: float) -> float:
+    """Return the cell-steps/s of a bucket's own step: a full batch on the device thread, with no engine around it.
+
+    The bucket must be warm. The share of it that the engine reaches (`engine_vs_step`) shows what scheduling costs, and
+    any loss by accident, such as a second pool of threads.
+    """
+    bucket = engine.buckets[BucketKey(law.digest, precision, grid)]
+
+    @torch.no_grad()
+    def measure() -> float:
+        batch = Batch(bucket.law, bucket.key, bucket.rung)
+        _fill(batch, law)
+        return _speed(batch, engine.device, seconds)
+
+    return engine.on_device_thread(measure)
+
+
+def _fill(batch: Batch, law: Bundle) -> None:
+    """Seat a run that never ends in every slot."""
+    for i in range(batch.rung):
+        run = Run(str(i), law, batch.key.precision, batch.grid, 10**9, 0.01, i, ComplexNoise(), Countdown())
+        batch.admit(run)
+
+
+def _speed(batch: Batch, device: Device, seconds: float) -> float:
+    """Return cell-steps/s, the best of three spells of `seconds / 3`."""
+    cells = batch.rung * batch.grid[0] * batch.grid[1]
+    burst = max(1, min(8, BURST_CELLS // cells))
+    return calls_per_s(partial(batch.bursts.advance, burst), device, seconds, warm=1) * burst * cells
+
+
 def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> dict[str, Any]:
     """Cell-steps/s of a law on this machine, beside the ceilings measured around it."""
     engine = Engine(slots)
     engine.start()
     try:
-        before = Ceilings.measure(engine.device)
+        measure = partial(engine.on_device_thread, partial(Ceilings.measure, engine.device))
+        before = measure()
         rate = cell_steps_per_s(engine, law, precision, grid, seconds)
-        ceilings = before.higher(Ceilings.measure(engine.device))
+        step = step_alone(engine, law, precision, grid, seconds / 2)
+        ceilings = before.higher(measure())
         bucket = engine.buckets[BucketKey(law.digest, precision, grid)]
     finally:
         engine.stop()
@@ -103,6 +137,7 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         "kernel": bucket.law.kernel,
         "device": engine.device.kind,
         "cell_steps_per_s": rate,
+        "engine_vs_step": rate / step,
         "gflops": flops / 1e9,
         "gbytes_per_s": moved / 1e9,
         "compute_share": flops / ceilings.of(bucket.law.operands),
@@ -132,8 +167,7 @@ def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         bucket = Bucket(key, shelf.awake(law, precision), rung)
         bucket.warm()
         [batch] = bucket.batches
-        for i in range(rung):
-            batch.admit(Run(str(i), law, precision, grid, 10**9, 0.01, i, ComplexNoise(), Countdown()))
+        _fill(batch, law)
         batch.bursts.advance(BITS_AFTER)
         digest = sha256(batch.state[0].contiguous().cpu().numpy().tobytes()).digest()
         letters.setdefault(digest, ascii_uppercase[len(letters)])
@@ -141,10 +175,7 @@ def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         found.append(Rung(rung, letters[digest]))
     for _ in range(3):
         for one, batch in zip(found, batches, strict=True):
-            cells = one.slots * grid[0] * grid[1]
-            burst = max(1, min(8, BURST_CELLS // cells))
-            bursts_per_s = calls_per_s(partial(batch.bursts.advance, burst), device, seconds / len(found) / 3, warm=1)
-            one.cell_steps_per_s = max(one.cell_steps_per_s, bursts_per_s * burst * cells)
+            one.cell_steps_per_s = max(one.cell_steps_per_s, _speed(batch, device, seconds / len(found) / 3))
     return found
 
 
@@ -161,7 +192,7 @@ def show(found: dict[str, Any]) -> None:
     ceilings = found["ceilings"]
     print(f"{found['law'][:40]} {found['precision']}, {height}x{width}, {found['slots']} slots, rung {found['rung']}")
     print(f"{found['device']}; kernel: {found['kernel']}")
-    print(f"{found['cell_steps_per_s']:>16,.0f} cell-steps/s")
+    print(f"{found['cell_steps_per_s']:>16,.0f} cell-steps/s  {found['engine_vs_step']:6.1%} of the step alone")
     print(f"{found['gflops']:>16,.1f} GFLOP/s  {found['compute_share']:6.1%} of a matrix product's")
     print(f"{found['gbytes_per_s']:>16,.2f} GB/s     {found['memory_share']:6.1%} of a copy's, of bytes that must move")
     print("ceilings: " + ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in ceilings.items()))

@@ -101,7 +101,7 @@ class LawShelf:
 
     def __init__(self, device: Device, *, compile: bool):
         self.device = device
-        self._compiled = CompiledSteps() if compile else None
+        self._compiled = CompiledSteps(device.threads) if compile else None
         self._capture = capture_of(device) if compile else None
         self._asleep: dict[tuple[str, str], SleepingLaw] = {}
         self.degraded: list[str] = []

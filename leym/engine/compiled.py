@@ -47,15 +47,23 @@ def make_step_(manifest: Manifest) -> Step:
     return step_
 
 
-def compile_step(step_: Step) -> Step:
-    """One graph without a break, or an error at the first call. Static shapes: a bucket has one."""
-    return torch.compile(step_, fullgraph=True, dynamic=False)
+def compile_step(step_: Step, threads: int) -> Step:
+    """Compile a step into one graph of static shapes; a graph break is an error at the first call.
+
+    Args:
+        step_: the step.
+        threads: CPU threads that loops are split for. The code runs on as many as its caller computes on, so that the
+            thread that compiles and warms it needs no pool.
+    """
+    options: dict[str, Any] = {"cpp.threads": threads, "cpp.dynamic_threads": threads > 1}
+    return torch.compile(step_, fullgraph=True, dynamic=False, options=options)
 
 
 class CompiledSteps:
-    """Of one device. For any threads."""
+    """Keeps the compiled steps of one device, whose thread computes on `threads` CPU threads. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._steps: dict[tuple[Any, ...], Step] = {}
         self._lock = Lock()
 
@@ -66,7 +74,7 @@ class CompiledSteps:
         weights = tuple((name, tuple(p.shape), p.dtype) for name, p in network.named_parameters())
         key = (manifest.architecture, manifest.form, choices, weights, operands, shape)
         with self._lock:
-            found = self._steps.pop(key, None) or compile_step(make_step_(manifest))
+            found = self._steps.pop(key, None) or compile_step(make_step_(manifest), self._threads)
             self._steps[key] = found  # last in the order of use
             for old in list(self._steps)[: max(0, len(self._steps) - KEPT)]:
                 del self._steps[old]

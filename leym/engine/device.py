@@ -6,23 +6,29 @@ Decided from its capabilities, never from a timing, so that two workers of one k
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+
+from leym.engine.compute_threads import pool_size
 
 Dtype = torch.dtype  # a field below is called torch
 
 
 @dataclass(frozen=True)
 class Device:
-    """`operands`.
+    """A device and how it computes.
 
-    The dtype that quantised and bf16 laws are multiplied in; `kind`: workers of one kind give identical bits.
+    Attributes:
+        operands: dtype that quantised and bf16 laws are multiplied in.
+        threads: CPU threads that the device thread computes on.
+        kind: workers of one kind give identical bits.
     """
 
     torch: torch.device
     operands: Dtype
     name: str
+    threads: int = field(default_factory=pool_size)
 
     @property
     def is_cuda(self) -> bool:
@@ -31,7 +37,7 @@ class Device:
     @property
     def kind(self) -> str:
         dtype = str(self.operands).removeprefix("torch.")
-        return f"{self.name}; {dtype} operands; {torch.get_num_threads()} threads; torch {torch.__version__}"
+        return f"{self.name}; {dtype} operands; {self.threads} threads; torch {torch.__version__}"
 
 
 def pick_device(name: str | None = None) -> Device:

@@ -9,15 +9,18 @@ for neither storage nor network.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
+from leym.engine import compute_threads
 from leym.engine.batch import Batch, Slot
 from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.courier import Courier
@@ -34,6 +37,7 @@ from leym.laws.bundle import Bundle
 from leym.problems import Problem
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 RESIDENT = 16  # buckets kept ready on the device
 
 
@@ -71,16 +75,39 @@ class Engine:
         ahead = self.device.is_cuda if ahead is None else ahead
         self._flights = Flights(self.stream, self._courier, self.totals, self, ahead=ahead)
         self._warming = Warming(self.shelf, Ladder(self.device, rungs), slots, self._wake, self._free_idle)
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._owns_pool = Event()
         self._thread = Thread(target=self._main, name="engine", daemon=True)
 
     # --- called from any thread
 
     def start(self) -> None:
+        """Start the device thread. It owns the pool of compute threads: the caller, and threads that start after it,
+        run torch on themselves only until `stop` (`leym.engine.compute_threads`)."""
         self._thread.start()
+        self._owns_pool.wait()
+        compute_threads.compute_alone()
+
+    def on_device_thread(self, call: Callable[[], T]) -> T:
+        """Run `call` on the device thread, between two bursts, and return its result; blocks until then.
+
+        For measurements on a started engine: a second thread that computes on several processors slows the engine down.
+
+        Raises:
+            RuntimeError: the engine is not running.
+            Exception: whatever `call` raises; the engine goes on.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            if self._stopping or not self._thread.is_alive():
+                raise RuntimeError("the engine is not running: nothing can be called on its device thread")
+            self._calls.append((call, future))
+            self._changed.notify_all()
+        return future.result()
 
     def measure_ceilings(self) -> None:
-        """So that `info` can say which share of the device the engine uses; before `start`, takes half a second."""
-        self.totals.ceilings = Ceilings.measure(self.device)
+        """Measure what the device can do, half a second of its time, so that `info` can say which share is used."""
+        self.totals.ceilings = self.on_device_thread(partial(Ceilings.measure, self.device))
 
     def warm(self, law: Bundle, precision: str, grid: tuple[int, int], wait_s: float | None = None) -> None:
         """Load and compile a bucket before its first run; blocks until it is ready, or, going on behind, TimeoutError
@@ -116,8 +143,10 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.is_alive():
+        if self._owns_pool.is_set():
             self._thread.join()
+            self._owns_pool.clear()
+            compute_threads.disown_pool()
         self._courier.close()
 
     def attributes(self, run: Run) -> dict[str, Any]:
@@ -142,9 +171,12 @@ class Engine:
     # --- the engine thread
 
     def _main(self) -> None:
+        compute_threads.own_pool(self.device.threads)
+        self._owns_pool.set()
         try:
             began = None  # this round with work, or None after one without
             while not self._stopping:
+                self._answer_calls()
                 with self._changed:
                     self._evict_cancelled()
                     self._unpark()
@@ -152,6 +184,8 @@ class Engine:
                     batch = next_batch(self._batches())
                     if batch is None and not self._flights:
                         self.totals.idle()
+                        if self._calls:
+                            continue
                         self._changed.wait(timeout=0.1 if self._warming or self._parked else None)
                         began = None
                         continue
@@ -162,13 +196,31 @@ class Engine:
                 self.totals.busy_s += now - began
                 began = now
             self._flights.land()
+            self._answer_calls()
             if self.draining:
                 self._release_all()
         except BaseException as error:
             log.exception("the engine thread died")
+            self._refuse_calls(error)
             if self._on_fatal:
                 self._on_fatal(error)
             raise
+
+    def _answer_calls(self) -> None:
+        while self._calls:
+            call, future = self._calls.popleft()
+            try:
+                future.set_result(call())
+            except Exception as error:
+                log.debug("a call on the device thread failed", exc_info=True)
+                future.set_exception(error)
+
+    def _refuse_calls(self, error: BaseException) -> None:
+        with self._changed:
+            self._stopping = True
+            for _, future in self._calls:
+                future.set_exception(RuntimeError(f"the engine thread died: {error}"))
+            self._calls.clear()
 
     def _evict_cancelled(self) -> None:
         if not self._cancelled:

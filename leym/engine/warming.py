@@ -10,6 +10,7 @@ from threading import Lock, Thread
 import torch
 
 from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.compute_threads import compute_alone
 from leym.engine.ladder import Ladder
 from leym.engine.run import BucketKey
 from leym.laws.bundle import Bundle
@@ -53,6 +54,7 @@ class Warming:
         return any(not future.done() for future in self._futures.copy().values())
 
     def _make(self, key: BucketKey, law: Bundle, future: Future[Bucket]) -> None:
+        compute_alone()
         try:
             with self._one_at_a_time, torch.no_grad():
                 bucket = self._made(key, law)

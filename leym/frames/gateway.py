@@ -3,8 +3,10 @@
 zarr.json                       the group, with the metadata of all arrays inline
 phase/zarr.json                 an array, as long as it is committed
 phase/c/3/0/0                   its fourth shard, served from the object that holds it
-channel_entropy/c/0             observables: cut out of their table
 step/c/0                        coordinates: computed
+observables/zarr.json           the group of the observables, which may have the names of fields
+observables/activity/c/0        an observable, cut out of its table; also at the root unless a field has its name
+observables/step/c/0            its coordinate
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from leym.frames.documents import array_json, group_json
-from leym.frames.layout import TABLE_ROWS, ArraySpec, JobLike, arrays_of, column_name, step_dims
+from leym.frames.documents import array_json, group_json, observable_paths, step_arrays
+from leym.frames.layout import TABLE, TABLE_ROWS, ArraySpec, JobLike, arrays_of
 from leym.frames.manifest import Series, series_of, visible
 from leym.frames.reader import FrameReader, check_there
 from leym.frames.shards import Damaged, index_bytes, parse_index
@@ -115,11 +117,11 @@ def _span(first: str, last: str, size: int) -> tuple[int, int]:
 
 def _find(store: Store, job: JobLike, load: Callable[[], JobLike], path: str) -> _Thing:
     check_there(job)
-    if path == "zarr.json":
-        return _document(group_json(job))
-    name, _, rest = path.partition("/")
-    if rest == "zarr.json":
-        return _document(array_json(job, name))
+    if path in ("zarr.json", f"{TABLE}/zarr.json"):
+        return _document(group_json(job, path.removesuffix("zarr.json").rstrip("/")))
+    if path.endswith("/zarr.json"):
+        return _document(array_json(job, path.removesuffix("/zarr.json")))
+    name, _, rest = path.partition("/c/")
     arrays = arrays_of(job)
     series = series_of(job.manifest, arrays)
     counts = visible(series, arrays)
@@ -129,23 +131,23 @@ def _find(store: Store, job: JobLike, load: Callable[[], JobLike], path: str) ->
             continue
         if array.is_table:
             for i, column in enumerate(array.columns):
-                if name == column_name(column):
+                if name in observable_paths(arrays, column):
                     table = FrameReader(store, job, load).table(array, shard)
                     return _values(table[: counts[array.name] - shard * array.per_shard, i], "<f8", np.nan)
         elif name == array.name:
             return _object(store, job, array, series[array.name], shard)
-    for every, time in step_dims(arrays).items():
+    for steps, every in step_arrays(arrays).items():
         n = max(counts[array.name] for array in arrays if array.every == every)
         chunk = _shard(rest, 1)
-        if name == time and chunk is not None and chunk * TABLE_ROWS < n:
+        if name == steps and chunk is not None and chunk * TABLE_ROWS < n:
             first = chunk * TABLE_ROWS
             return _values(np.arange(first, min(n, first + TABLE_ROWS)) * every, "<i8", 0)
     raise not_found("key", path[:200])
 
 
 def _shard(rest: str, dimensions: int) -> int | None:
-    """The number of the shard that `c/3/0/0` names."""
-    found = re.fullmatch(r"c/(0|[1-9]\d{0,11})" + "/0" * (dimensions - 1), rest)
+    """The number of the shard that `3/0/0` names."""
+    found = re.fullmatch(r"(0|[1-9]\d{0,11})" + "/0" * (dimensions - 1), rest)
     return int(found[1]) if found else None
 
 

@@ -117,11 +117,6 @@ def step_dims(arrays: Sequence[ArraySpec]) -> dict[int, str]:
     return {every: "step" if len(schedules) == 1 else f"step_{every}" for every in schedules}
 
 
-def column_name(observable: str) -> str:
-    """The array of an observable: its own name, or `<name>_mean` where a field has that name (it is its mean)."""
-    return f"{observable}_mean" if observable in FIELDS else observable
-
-
 def column_attributes(observable: str) -> dict[str, str]:
     return _attributes(observable, "1", OBSERVABLES[observable], "")
 

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import colorsys
 import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from leym.catalog import FIELDS
-from leym.problems import Problem, invalid
+from leym.frames.animations import gif, webp
+from leym.problems import invalid
 from leym.spec import LIMITS
 
 FORMATS = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
-SIDE = 256  # pixels that the longer side gets when no scale is asked for
-SIDES = {"gif": 65_535, "webp": 16_383}  # pixels of one side that the format can hold
-GAP = 2  # pixels between the frames of a strip, before scaling
+SIDE = 256  # pixels that the longer side of a frame gets when no scale is asked for
+SHEET = 2048  # pixels of one side that a png of several frames has at most, where it can, when no scale is asked for
+SIDES = {"png": 8192, "gif": 65_535, "webp": 16_383}  # of one side; what a png's readers cope with, the others hold
+GAP = 2  # pixels between the frames of a png, before scaling
+UNIT_MS = {"gif": 10, "webp": 1}  # in which the format states how long a frame is shown
+GIF_FPS = 50  # browsers show GIF frames of less than 20 ms for 100 ms
 TAU = 2 * np.pi
 
 # uint8 [2, 256, 3]: matplotlib's viridis (perceptually uniform) and twilight (cyclic)
@@ -54,34 +63,112 @@ def render(
     return _coloured((values - low) / (high - low), _CYCLIC if info.cyclic else _LINEAR)
 
 
-def encode(frames_rgb: NDArray[np.uint8], format: str, fps: float = 12.0, scale: int | None = None) -> bytes:
-    """One file from uint8 [n, H, W, 3]; FORMATS has its media type.
+@dataclass(frozen=True)
+class Plan:
+    """What a file of frames holds.
 
-    png: one picture, or a strip (frames from left to right) of several. gif, webp: an animation.
-    scale: whole number, each cell becomes scale x scale pixels; None picks one that makes small grids visible.
-    Raises Problem 422 for no frames, an unknown format or a file over the limits.
+    scale: pixels of a cell's side. columns: frames in a row of a png. width, height: of the picture, in pixels.
+    delays: milliseconds that each frame of an animation is shown; empty for a png.
+    """
+
+    scale: int
+    columns: int
+    width: int
+    height: int
+    delays: tuple[int, ...]
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height * max(1, len(self.delays))
+
+
+def plan(format: str, n: int, height: int, width: int, fps: float = 12.0, scale: int | None = None) -> Plan:
+    """Arranges n frames of height x width cells in one file; `encode` makes it.
+
+    Args:
+        format: png, gif or webp.
+        fps: frames per second of an animation.
+        scale: pixels of a cell's side. None: what makes small grids visible, within the limits.
+
+    Raises:
+        Problem: 422 for no frames, an unknown format, a file over the limits, or a rate that the format cannot have.
     """
     if format not in FORMATS:
         raise invalid(f"format = {format!r}; known: {', '.join(FORMATS)}", "/format")
-    n, height, width, _ = frames_rgb.shape
     if not n:
         raise invalid("a picture needs at least one frame")
-    scale = scale or max(1, SIDE // max(height, width))
-    pixels = n * height * width * scale**2
-    if pixels > LIMITS.answer_pixels:
-        detail = f"{n} frames of {height} x {width} cells at scale {scale} are {pixels} pixels"
-        raise Problem(
-            422, "Too large", f"{detail}; at most {LIMITS.answer_pixels}: choose fewer frames or a smaller scale"
-        )
-    longest = max(height, width) * scale
-    if longest > SIDES.get(format, longest):
-        detail = f"{height} x {width} cells at scale {scale} are {longest} pixels wide or high"
-        raise Problem(422, "Too large", f"{detail}; {format} holds at most {SIDES[format]}: choose a smaller scale")
+    delays = () if format == "png" else _delays(format, n, fps)
+    for tried in [scale] if scale else range(max(1, SIDE // max(height, width)), 0, -1):
+        columns, rows = _grid(n, height, width, tried) if format == "png" else (1, 1)
+        across, down = ((k * (side + GAP) - GAP) * tried for k, side in ((columns, width), (rows, height)))
+        found = Plan(tried, columns, across, down, delays)
+        if max(across, down) <= SHEET and found.pixels <= LIMITS.answer_pixels:
+            return found
+    what = f"{n} frames of {height} x {width} cells at scale {found.scale} are"
+    advice = "choose fewer frames or a smaller scale"
+    if found.pixels > LIMITS.answer_pixels:
+        raise invalid(f"{what} {found.pixels} pixels; at most {LIMITS.answer_pixels}: {advice}", "/scale")
+    if max(found.width, found.height) > SIDES[format]:
+        size = f"{found.width} x {found.height} pixels"
+        raise invalid(f"{what} a picture of {size}; {format} holds at most {SIDES[format]} a side: {advice}", "/scale")
+    return found
+
+
+def encode(
+    frames_rgb: NDArray[np.uint8],
+    format: str,
+    fps: float = 12.0,
+    scale: int | None = None,
+    attributes: Mapping[str, Any] | None = None,
+) -> bytes:
+    """Makes one file of frames; FORMATS has its media type.
+
+    A png of several frames shows them from left to right, and in rows below each other where one row would be too
+    wide. A gif or webp is an animation that holds every frame, also one that equals the frame before it.
+
+    Args:
+        frames_rgb: uint8 [n, H, W, 3].
+        attributes: what the file says of itself, as JSON: `leym` among the texts of a png, the comment of a gif, the
+            EXIF ImageDescription of a webp.
+
+    Raises:
+        Problem: like `plan`, whose fps and scale these are.
+    """
+    n, height, width, _ = frames_rgb.shape
+    planned = plan(format, n, height, width, fps, scale)
+    about = json.dumps(attributes or {})
     if format == "png":
-        return _saved([_enlarged(_strip(frames_rgb), scale)], "PNG")
-    pictures = [_enlarged(frame, scale) for frame in frames_rgb]
-    options: dict[str, Any] = {"save_all": True, "duration": round(1000 / fps), "loop": 0}
-    return _saved(pictures, "GIF", **options) if format == "gif" else _saved(pictures, "WEBP", lossless=True, **options)
+        text = PngInfo()
+        text.add_text("leym", about)
+        file = io.BytesIO()
+        _enlarged(_sheet(frames_rgb, planned.columns), planned.scale).save(file, "PNG", pnginfo=text)
+        return file.getvalue()
+    pictures = (_enlarged(frame, planned.scale) for frame in frames_rgb)
+    return (gif if format == "gif" else webp)(pictures, planned.delays, about)
+
+
+def _delays(format: str, n: int, fps: float) -> tuple[int, ...]:
+    """Milliseconds per frame, in whole units of the format.
+
+    What is rounded is when a frame ends, not how long it is shown, so that errors do not add up.
+    """
+    if format == "gif" and fps > GIF_FPS:
+        raise invalid(
+            f"fps = {fps:g}: a GIF has at most {GIF_FPS} frames per second, since browsers slow down what is faster; "
+            "choose fewer, or webp",
+            "/fps",
+        )
+    unit = UNIT_MS[format]
+    ends = np.rint(np.arange(n + 1) * (1000 / fps / unit)).astype(np.int64) * unit
+    return tuple(np.diff(ends).tolist())
+
+
+def _grid(n: int, height: int, width: int, scale: int) -> tuple[int, int]:
+    """(columns, rows) of n frames: one row, or about a square where that is wider than SHEET."""
+    if (n * (width + GAP) - GAP) * scale <= SHEET:
+        return n, 1
+    columns = min(n, ceil(sqrt(n * (height + GAP) / (width + GAP))))
+    return columns, ceil(n / columns)
 
 
 def _coloured(share: NDArray[np.float32], table: NDArray[Any]) -> NDArray[Any]:
@@ -104,20 +191,16 @@ def _mixed(power: NDArray[np.float32]) -> NDArray[np.uint8]:
     return (np.clip(np.nan_to_num(power) @ hues, 0, 1) * 255).astype(np.uint8)
 
 
-def _strip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    n, height, _, _ = frames.shape
-    gap = np.full((height, GAP, 3), 255, np.uint8)
-    parts = [part for frame in frames for part in (gap, frame)][1:]
-    return np.concatenate(parts, axis=1) if n > 1 else frames[0]
+def _sheet(frames: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
+    """One picture of frames in rows, with white between and behind them."""
+    n, height, width, _ = frames.shape
+    rows = ceil(n / columns)
+    sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)
+    for i, frame in enumerate(frames):
+        y, x = i // columns * (height + GAP), i % columns * (width + GAP)
+        sheet[y : y + height, x : x + width] = frame
+    return sheet
 
 
 def _enlarged(frame: NDArray[np.uint8], scale: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(frame.repeat(scale, 0).repeat(scale, 1)))
-
-
-def _saved(pictures: list[Image.Image], kind: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    if len(pictures) > 1:
-        options["append_images"] = pictures[1:]
-    pictures[0].save(file, kind, **options)
-    return file.getvalue()
