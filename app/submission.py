@@ -18,7 +18,7 @@ from leym.laws.registry import resolve_precision
 from leym.precision.fidelity.spec import FidelityRequest, FidelitySpec, spec_of
 from leym.precision.fidelity.verdicts import standing
 from leym.problems import Problem
-from leym.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, with_point
+from leym.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inherit, with_point
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Judge:
         if isinstance(spec.initial, Upload):
             self._check_upload(spec.initial, spec, manifest.d_state)
         elif isinstance(spec.initial, FromJob):
-            self._check_source(spec.initial, spec, manifest.d_state)
+            spec = inherit(spec, self._source(spec.initial, spec, manifest.d_state).spec)
         precision = resolve_precision(bundle, spec.precision)
         return Accepted(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
 
@@ -118,7 +118,8 @@ class _Judge:
             )
             raise _refused("/initial/id", detail)
 
-    def _check_source(self, initial: FromJob, spec: JobSpec, d_state: int) -> None:
+    def _source(self, initial: FromJob, spec: JobSpec, d_state: int) -> Job:
+        """The job that `spec` starts from. Raises Problem 422 when it has no such state."""
         if initial.job not in self._jobs:
             try:
                 self._jobs[initial.job] = self.services.table.get(initial.job)
@@ -138,6 +139,7 @@ class _Judge:
         if not self._has_psi(source, initial.step):
             detail = f"initial.step = {initial.step}: {_where_psi_is(source)}"
             raise _refused("/initial/step", detail)
+        return source
 
     def _has_psi(self, job: Job, step: int) -> bool:
         """Whether the whole state at `step` is stored: as a committed frame of `psi`, or as the last checkpoint."""

@@ -7,6 +7,7 @@ the value and the bound.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import product
 from typing import Annotated, Any, Literal
 
@@ -208,12 +209,23 @@ class JobSpec(Model):
     steps: int = Field(ge=1, le=LIMITS.steps, examples=[1000])
     seed: int = Field(0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
-    gamma: float = Field(0.01, ge=0, le=LIMITS.gamma)
-    precision: Precision = "auto"
+    gamma: float = Field(
+        0.01,
+        ge=0,
+        le=LIMITS.gamma,
+        description="damping. Left out in a job that starts from another job's state: the gamma of that job",
+    )
+    precision: Precision = Field(
+        "auto",
+        description="auto: the cheapest with a passing fidelity verdict. "
+        "Left out in a job that starts from another job's state: the precision of that job",
+    )
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
     priority: int = Field(4, ge=0, le=9, description="9 is the most urgent")
-    deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
+    deadline_s: float | None = Field(
+        None, gt=0, le=30 * 86400, description="seconds from submission after which a job that has not ended fails"
+    )
     ttl_s: float | None = Field(
         None,
         gt=0,
@@ -222,7 +234,19 @@ class JobSpec(Model):
         "null: the service's LEYM_TTL_S, which may be for ever",
     )
     tags: Tags = Field(default_factory=dict)
-    webhook: Webhook | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_webhook(cls, data: Any) -> Any:
+        """Earlier versions stored a webhook and never called it. Null, which every spec of theirs has, is harmless."""
+        if not isinstance(data, dict) or "webhook" not in data:
+            return data
+        if data["webhook"] is not None:
+            raise ValueError(
+                f"webhook = {json.dumps(data['webhook'], default=str)[:80]}: webhooks are not called by this version; "
+                "leave the key out, and poll GET /v1/jobs/{id}?wait=30 or read /v1/jobs/{id}/events"
+            )
+        return {key: value for key, value in data.items() if key != "webhook"}
 
     @field_validator("record")
     @classmethod
@@ -260,10 +284,22 @@ class JobSpec(Model):
         return total
 
 
-class Webhook(Model):
-    """Where the owner wants to be told of the end. Kept in the job's record; nothing calls it yet."""
+def stored_spec(stored: Mapping[str, Any]) -> JobSpec:
+    """The JobSpec of a row, which an earlier version may have written: its webhook is ignored."""
+    return JobSpec.model_validate({key: value for key, value in stored.items() if key != "webhook"})
 
-    url: str = Field(pattern=r"^https?://", max_length=2048)
+
+INHERITED = ("gamma", "precision")
+
+
+def inherit(spec: JobSpec, source: Mapping[str, Any]) -> JobSpec:
+    """Take what `spec` leaves out of `INHERITED` from `source`, the spec of the job whose state it starts from.
+
+    Law and grid are not among them because a JobSpec must have both, and the seed is not because a new job draws its
+    random numbers from step 0 again.
+    """
+    left_out = {key: source[key] for key in INHERITED if key not in spec.model_fields_set and key in source}
+    return spec.model_copy(update=left_out)
 
 
 def _check_schedule(key: str, every: int, steps: int) -> None:
@@ -338,8 +374,10 @@ class SweepSpec(Model):
 
 
 def with_point(base: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
-    """`base` with each dotted key of `point` set, e.g. `initial.strength`."""
+    """`base` with each dotted key of `point` set, e.g. `initial.strength`: of the default start if `base` has none."""
     spec = dict(base)
+    if "initial" not in spec and any(key.startswith("initial.") for key in point):
+        spec["initial"] = {"kind": ComplexNoise().kind}
     for key, value in point.items():
         *parents, last = key.split(".")
         node = spec
@@ -349,6 +387,3 @@ def with_point(base: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
             node = node[parent]
         node[last] = value
     return spec
-
-
-JobSpec.model_rebuild()

@@ -16,10 +16,13 @@ from typing import Any
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 
 from app import create_app, routes_jobs
 from leym.jobs.records import Worker
+from leym.jobs.schema import jobs
 from leym.settings import Settings
+from leym.spec import stored_spec
 from tests.conftest import until
 from tests.test_api_support import SPEC, Api, Pretender, done, opened, refused
 
@@ -267,3 +270,53 @@ def test_every_answer_tells_browsers_to_load_and_frame_nothing_by_it(tmp_path):
         policy = headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy, path
         assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0], path
+
+
+def test_a_job_from_anothers_state_inherits_the_gamma_and_precision_that_it_leaves_out(api: Api) -> None:
+    parent = done(api, gamma=0.25, precision="fp32")
+    initial = {"kind": "state", "job": parent, "step": 20}
+
+    def spec_of(**spec: object) -> tuple[object, object]:
+        found = api.http.get(f"/v1/jobs/{api.submit(initial=initial, **spec)}").json["spec"]
+        return found["gamma"], found["precision"]
+
+    assert spec_of() == (0.25, "fp32")
+    assert spec_of(gamma=0.01) == (0.01, "fp32")  # a default that is stated is a statement
+    assert spec_of(precision="bf16") == (0.25, "bf16")
+    keyed, fork = {"Idempotency-Key": "fork"}, SPEC | {"initial": initial}
+    first, again = (api.http.post("/v1/jobs", json=fork, headers=keyed) for _ in range(2))
+    assert (again.status_code, again.json["id"]) == (202, first.json["id"])
+    sweep = {"base": SPEC | {"initial": initial}, "axes": {"initial.step": [0, 10]}}
+    answer = api.http.post("/v1/sweeps", json=sweep)
+    assert answer.status_code == 202, answer.text
+    members = api.http.get(f"/v1/sweeps/{answer.json['id']}/jobs").json["items"]
+    assert [(m["spec"]["gamma"], m["spec"]["initial"]["step"]) for m in members] == [(0.25, 0), (0.25, 10)]
+    assert api.http.get(f"/v1/jobs/{api.submit()}").json["spec"]["gamma"] == 0.01
+
+
+def test_an_axis_of_the_start_state_is_one_of_the_default_start(api: Api) -> None:
+    answer = api.http.post("/v1/sweeps", json={"base": SPEC, "axes": {"initial.strength": [0.1, 0.2]}})
+    assert answer.status_code == 202, answer.text
+    members = api.http.get(f"/v1/sweeps/{answer.json['id']}/jobs").json["items"]
+    assert [m["spec"]["initial"] for m in members] == [
+        {"kind": "complex_noise", "strength": 0.1},
+        {"kind": "complex_noise", "strength": 0.2},
+    ]
+    kinds = {"base": SPEC, "axes": {"initial.kind": ["random", "zeros"]}}
+    assert api.http.post("/v1/sweeps", json=kinds).status_code == 202
+    zeros = {"base": SPEC | {"initial": {"kind": "zeros"}}, "axes": {"initial.strength": [0.1]}}
+    refused(api.http.post("/v1/sweeps", json=zeros), 422, "initial.strength", pointer="/axes/initial.strength")
+
+
+def test_a_job_stored_with_a_webhook_by_an_earlier_version_still_opens(api: Api) -> None:
+    job = api.submit()
+    stored = api.table.get(job).spec | {"webhook": {"url": "https://example.org/told"}}
+    with api.table.db.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job).values(spec=json.dumps(stored)))
+    worker = Pretender(api, job)  # reads the spec as a worker does
+    worker.run(30)
+    worker.finish()
+    assert api.http.get(f"/v1/jobs/{job}").json["state"] == "succeeded"
+    assert api.http.get(f"/v1/jobs/{job}/frames").status_code == 200
+    assert stored_spec(stored).steps == 30
+    assert api.http.post("/v1/jobs", json=SPEC | {"webhook": None}).status_code == 202  # as old clients send it

@@ -6,11 +6,14 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.requests import parse
 from leym.cli import specs
+from leym.problems import Problem
 
 
 def leym(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -88,3 +91,36 @@ def test_the_command_and_the_sdk_load_no_server_part() -> None:
     loaded = set(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout.split())
     assert "leym" in loaded
     assert not loaded & {"torch", "sqlalchemy", "celery", "flask", "redis", "xarray", "zarr", "matplotlib"}
+
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_spec_file_is_taken_in_every_encoding_that_rest_takes(encoding: str, tmp_path: Path) -> None:
+    spec = {"law": "aurora", "steps": 10, "tags": {"who": "Ψ 😀"}}
+    file = tmp_path / "spec.json"
+    file.write_bytes(json.dumps(spec, ensure_ascii=False).encode(encoding))
+    assert specs.read_document(str(file)) == parse(file.read_bytes()) == spec
+    # by the command, also from stdin: with a law missing in the file it gets as far as asking for one
+    file.write_bytes(json.dumps({"tags": {"who": "Ψ"}}, ensure_ascii=False).encode(encoding))
+    assert specs.read_document(str(file)) == {"tags": {"who": "Ψ"}}
+
+
+def test_a_spec_from_stdin_may_begin_with_a_byte_order_mark() -> None:
+    command = [sys.executable, "-m", "leym.cli", "submit", "--spec", "-"]
+    data = json.dumps({"steps": 10}).encode("utf-8-sig")
+    done = subprocess.run(command, input=data, capture_output=True, timeout=60)
+    assert done.returncode == 2 and b"name a law" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"gamma": NaN}', b'{"steps": 1, "steps": 2}', b"[" * 100_000, b"\xff\xfe{\x00"]
+)
+def test_a_spec_file_that_rest_would_not_take_is_refused_by_name(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"spec\.json"):
+        specs.read_document(str(file))
+    with pytest.raises(Problem):
+        parse(data)

@@ -340,6 +340,35 @@ def test_a_revoked_token_is_refused_at_once(closed):
     assert refused.value.status == 401
 
 
+def test_work_made_before_the_first_token_is_named_and_can_be_taken_over(tmp_path):
+    data = tmp_path / "data"
+    app = create_app(Settings(data=data))
+    random_law(data / "laws" / "mine", "NCA", d=2, c=4)
+    http = app.test_client()
+    keyed = {"Idempotency-Key": "first"}
+    job = http.post("/v1/jobs", json=JOB | {"law": "mine"}, headers=keyed).json["id"]
+    sweep = http.post("/v1/sweeps", json={"base": JOB, "axes": {"seed": [1, 2]}}).json["id"]
+
+    def leym(*arguments):
+        command = [sys.executable, "-m", "leym.cli", "tokens", *arguments]
+        env = os.environ | {"LEYM_DATA": str(data)}
+        return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=60)
+
+    made = leym("create", "ada", "--project", "lab")
+    assert "3 jobs and 1 sweeps" in made.stderr and "project default" in made.stderr
+    assert "leym tokens take-over lab" in made.stderr
+    token = {"Authorization": f"Bearer {made.stdout.strip()}"}
+    assert http.get("/v1/jobs", headers=token).json["items"] == []
+    assert leym("take-over", "lab").stdout == "moved 3 jobs and 1 sweeps, copied 1 laws\n"
+    assert {found["id"] for found in http.get("/v1/jobs", headers=token).json["items"]} >= {job}
+    assert http.get(f"/v1/sweeps/{sweep}", headers=token).json["size"] == 2
+    assert "mine" in [law["name"] for law in http.get("/v1/laws", headers=token).json["items"]]
+    again = http.post("/v1/jobs", json=JOB | {"law": "mine"}, headers=token | keyed)
+    assert (again.status_code, again.json["id"]) == (202, job)
+    assert leym("create", "bob", "--project", "lab").stderr == ""
+    app.extensions["leym"].table.close()
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
 def test_the_page_asks_for_a_token(closed, tmp_path):
     service, _, _ = closed

@@ -593,3 +593,25 @@ def test_the_state_index_serves_lists_and_counts(tmp_path):
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("1",) * n).all()
             assert any("leym_jobs_state" in row[3] for row in plan) and not any("B-TREE" in row[3] for row in plan)
     table.close()
+
+
+# --- projects
+
+
+def test_a_project_takes_over_anothers_work_and_its_keys(table):
+    lab, old = table.of("lab"), table.of("default")
+    first, _ = old.submit(spec(), **LAWFUL, idempotency_key="a", now=T0)
+    clash, _ = old.submit(spec(seed=1), **LAWFUL, idempotency_key="b", now=T0)
+    theirs, _ = lab.submit(spec(seed=2), **LAWFUL, idempotency_key="b", now=T0)
+    other, _ = table.of("other").submit(spec(seed=3), **LAWFUL, idempotency_key="a", now=T0)
+    assert table.count_work("default") == (2, 0)
+    assert table.take_over("default", "lab") == (2, 0)
+    assert {job.id for job in lab.list()[0]} == {first.id, clash.id, theirs.id}
+    assert lab.submit(spec(), **LAWFUL, idempotency_key="a", now=T0) == (lab.get(first.id), False)
+    assert lab.submit(spec(seed=2), **LAWFUL, idempotency_key="b", now=T0) == (lab.get(theirs.id), False)
+    assert [job.id for job in table.of("other").list()[0]] == [other.id]
+    assert table.take_over("lab", "default") == (3, 0)
+    assert old.submit(spec(), **LAWFUL, idempotency_key="a", now=T0) == (old.get(first.id), False)
+    for bad in ("lab", "No Name"):
+        with pytest.raises(Problem, match="project"):
+            table.take_over("lab", bad)

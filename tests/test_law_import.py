@@ -7,8 +7,14 @@ import io
 import json
 import os
 import pickle
+import random
 import subprocess
 import zipfile
+from argparse import Namespace
+from collections import Counter, defaultdict, deque
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +110,83 @@ def test_checkpoints_of_every_age_and_dtype_are_read(tmp_path):
     assert import_law(tmp_path / "v3.pth", "v3", target=tmp_path / "laws").manifest.provenance["episode"] == 7
     with torch_file(save(tmp_path / "module.pt", module.state_dict())) as file:
         assert len(weights_of(file.content)) == 6
+
+
+class Running:
+    """A class of the trainer's own, as configs and loggers are."""
+
+    def __init__(self):
+        self.mean, self.seen = np.zeros(3), {(0, 1): "pair"}
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_plain_data_of_whatever_type_beside_the_weights_is_skipped_and_named(protocol, tmp_path):
+    state = weights("MLP", 4, 8)
+    beside = {
+        "rng_numpy": np.random.RandomState(3).get_state(),
+        "rng_python": random.Random(3).getstate(),
+        "rng_torch": torch.get_rng_state(),
+        "generator": np.random.default_rng(3),
+        "started": datetime(2025, 11, 1, tzinfo=UTC),
+        "folder": Path("/somewhere"),
+        "options": Namespace(lr=1e-4),
+        "counts": Counter("abca"),
+        "groups": defaultdict(list, {"a": [1]}),
+        "sets": ({1, 2}, frozenset("x"), bytearray(b"y"), deque([1]), 1 + 2j, Decimal("0.1")),
+        "pairs": {(0, 1): "a tuple as a key", 2.5: None},
+        "running": Running(),
+        "losses": np.linspace(0, 1, 1000),
+        "float8": torch.zeros(2, dtype=torch.float8_e4m3fn),
+        "sparse": torch.eye(2).to_sparse(),
+    }
+    for kind, content in {
+        "held": {"model_state_dict": state, "config": {"d_state": np.int64(4)}, **beside},
+        "bare": state | {key: value for key, value in beside.items() if key != "rng_torch"},
+    }.items():
+        path = save(tmp_path / f"{kind}.pth", content, pickle_protocol=protocol)
+        law = import_law(path, kind, target=tmp_path / "laws")
+        assert all(same(array, state[key]) for key, array in load_file(law.path / WEIGHTS).items())
+        provenance = law.manifest.provenance
+        assert set(provenance["skipped"]) >= beside.keys() - {"rng_torch"}
+        assert "datetime.datetime" in provenance["skipped_types"]
+        assert "tests.test_law_import.Running" in provenance["skipped_types"]
+    assert "skipped" not in import_law(save(tmp_path / "a.pth", state), "a", target=tmp_path).manifest.provenance
+
+
+def test_a_call_beside_the_weights_is_skipped_named_and_not_run(tmp_path):
+    marker = tmp_path / "owned"
+    content = {"model_state_dict": weights("MLP", 2, 4), "rng": Calls(os.system, f"touch {marker}")}
+    law = import_law(save(tmp_path / "x.pth", content), "x", target=tmp_path / "laws")
+    assert law.manifest.provenance["skipped"] == ["rng"]
+    assert law.manifest.provenance["skipped_types"] == [f"{os.system.__module__}.system"]
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("wrapped", ["averaged", "averaged and compiled", "lightning", "lightning of an average"])
+def test_state_dicts_of_averages_and_of_lightning_are_taken(wrapped, tmp_path):
+    """AveragedModel by torch itself; Lightning's layout by hand: keys of its documented checkpoint."""
+    state = weights("MLP", 4, 8)
+    network = empty_network(Manifest(name="x", architecture="MLP", d_state=4, hidden_channels=8, form="additive"))
+    network.load_state_dict(state, strict=True, assign=True)
+    averaged = torch.optim.swa_utils.AveragedModel(network).state_dict()
+    assert "n_averaged" in averaged
+    content = {
+        "averaged": averaged,
+        "averaged and compiled": {
+            "model_state_dict": {key.replace("module.", "module._orig_mod."): value for key, value in averaged.items()}
+        },
+        "lightning": {
+            "epoch": 3, "global_step": 100, "pytorch-lightning_version": "2.5.0", "loops": {}, "callbacks": {},
+            "state_dict": {f"model.{key}": value for key, value in state.items()} | {"loss.weight": torch.ones(3)},
+        },
+        "lightning of an average": {"state_dict": {f"model.{key}": value for key, value in averaged.items()}},
+    }[wrapped]  # fmt: skip
+    law = import_law(save(tmp_path / "x.ckpt", content), "x", target=tmp_path / "laws")
+    found = load_file(law.path / WEIGHTS)
+    assert found.keys() == state.keys() and all(same(array, state[key]) for key, array in found.items())
+    skipped = law.manifest.provenance["skipped"]
+    expected = {"lightning": "loss.weight", "lightning of an average": "model.n_averaged"}.get(wrapped, "n_averaged")
+    assert expected in skipped
 
 
 def test_which_checkpoint_of_a_folder(tmp_path):
@@ -230,7 +313,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path):
         (b"(ios\nsystem\n.", "INST"),
         (b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.", "damaged"),
         (b"\x80\x02}r\xff\xff\xff\x7fa.", "list"),
-        (b"\x80\x02(K\x01\x8a\xff" + b"\x7f" * 255 + b"t.", "64 bits"),
+        (b"\x80\x02(K\x01\x8a\xff" + b"\x7f" * 255 + b"t.", "tuple"),
         (b"\x80\x02}(" + b"(K\x01K\x02t" + b"K\x01u.", "key"),
         (b"\x80\x02ccollections\nOrderedDict\n](]K\x01aeb\x85R.", ""),
         (b"\x80\x02K\x01Q.", "persistent id"),

@@ -93,6 +93,19 @@ def test_an_old_table_is_migrated_and_its_jobs_stay(old):
     again.close()
 
 
+def test_a_deadline_of_an_old_table_still_acts(old):
+    database = Database(old)
+    with database.write() as connection:
+        spec = json.dumps(json.loads(ROW["spec"]) | {"deadline_s": 60.0}, separators=(",", ":"))
+        changed = sa.table("leym_jobs", sa.column("id"), sa.column("spec"))
+        connection.execute(sa.update(changed).where(changed.c.id == "1" * 26).values(spec=spec))
+    database.close()
+    table = JobTable(old)
+    assert table.fail_overdue(now=60.9) == []
+    assert [job.id for job in table.fail_overdue(now=61.0)] == ["1" * 26]
+    table.close()
+
+
 def test_many_may_open_an_old_table_at_once(old):
     tables = at_once(*(lambda: JobTable(old) for _ in range(6)))
     for table in tables:

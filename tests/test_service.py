@@ -215,6 +215,33 @@ def test_a_job_that_starts_from_anothers_state_goes_on_as_if_it_were_one(service
     assert np.array_equal(frames(second), frames(whole)[2:])
 
 
+def test_a_job_from_anothers_state_inherits_law_grid_gamma_and_precision_and_the_command_says_so(service):
+    parent = service.client.submit("tiny", (16, 24), 20, gamma=0.25, precision="fp32").wait(60)
+    start = ["--initial", f"{parent.id}@20", "--steps", "10"]
+
+    def leym(*arguments: str) -> tuple[str, str]:
+        command = [sys.executable, "-m", "leym.cli", "--url", service.url, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.strip(), done.stderr
+
+    made, said = leym("submit", *start)
+    child = service.client.job(made).wait(60)
+    assert child.law == parent.law
+    assert (child.spec["grid"], child.spec["gamma"], child.spec["precision"]) == ([16, 24], 0.25, "fp32")
+    assert f"inherited from {parent.id}: law {parent.law}, grid 16x24, gamma 0.25, precision fp32" in said
+    made, said = leym("submit", "tiny", *start, "--gamma", "0.5")
+    assert f"differs from {parent.id}: gamma 0.5 (there 0.25)" in said and "law" not in said.split("differs")[1]
+    made, said = leym("sweep", "run", *start, "-a", "gamma=0,0.5", "--json")
+    assert f"inherited from {parent.id}: law {parent.law}, grid 16x24, precision fp32" in said
+    members = list(service.client.get_sweep(json.loads(made)["id"]).jobs())
+    assert [(m.law, m.spec["gamma"], m.spec["grid"]) for m in members] == [
+        (parent.law, 0.5, [16, 24]),
+        (parent.law, 0, [16, 24]),
+    ]
+    made, _ = leym("sweep", "run", "tiny", "-a", "initial.strength=0.1,0.2", "--grid", "16", "--steps", "5", "--json")
+    assert json.loads(made)["size"] == 2
+
+
 def test_a_job_past_its_deadline_fails_and_keeps_its_frames(service):
     job = service.client.submit(steps=1_000_000, seed=11, deadline_s=3, **LONG)
     with pytest.raises(JobFailed, match="deadline_s = 3 passed"):

@@ -19,7 +19,7 @@ from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.store import open_store
 from leym.frames.writer import FrameWriter
-from leym.jobs.records import Worker
+from leym.jobs.records import Fenced, Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from leym.spec import JobSpec
@@ -353,6 +353,29 @@ def test_the_reaper_sends_missing_tickets_and_takes_jobs_from_silent_workers(set
     table.ticketed([jobs[1].id, jobs[2].id])
     assert reaper.send_missing() == 1
     assert tickets.waiting(settings.redis_url, "leym") == 1
+
+
+def test_a_deadline_acts_when_it_passes_though_no_worker_lives(settings, table):
+    """Waiting or held by somebody who is silent: nobody has to claim a job for its deadline to act."""
+    told = Events(settings.redis_url)
+    waiting, held = (submit(table, deadline_s=60) for _ in range(2))
+    free = submit(table)
+    claim = table.claim(held.id, "silent", 1000, 3)
+    cursor = told.cursor(waiting.id)
+    assert table.fail_overdue(now=waiting.created_at + 59) == []
+    with table.db.write() as connection:  # a minute later, as the table sees it
+        connection.exec_driver_sql("UPDATE leym_jobs SET deadline_at = deadline_at - 61")
+    Reaper(table, told, settings).look()
+    for job in (waiting, held):
+        found = table.get(job.id)
+        assert (found.state, found.error["errors"][0]["pointer"]) == ("failed", "/deadline_s")
+        assert found.error["detail"] == "deadline_s = 60 passed before the job ended"
+    assert told.wait(waiting.id, cursor, 5) != cursor
+    with pytest.raises(Fenced):
+        table.commit(held.id, claim.epoch, step=1, manifest={})
+    assert table.get(free.id).state == "queued"
+    assert table.totals()["failed"] == 2
+    told.close()
 
 
 def test_one_reaper_leads_and_another_takes_over_with_all_it_has_watched(settings, table):

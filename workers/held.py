@@ -16,7 +16,6 @@ from leym.events import Events
 from leym.frames.store import Store
 from leym.jobs.records import Fenced, Job, JobState
 from leym.jobs.table import JobTable
-from leym.problems import Problem
 
 log = logging.getLogger(__name__)
 
@@ -86,12 +85,11 @@ class Held(ABC):
 
     def check_deadline(self) -> None:
         """Fail the job when its time is over; what is committed stays."""
-        limit = self.job.spec.get("deadline_s")
-        if limit is None or time.time() <= self.job.created_at + limit or self.outcome.done():
+        deadline = self.job.deadline_at
+        if deadline is None or time.time() < deadline or self.outcome.done():
             return
         self.stop()
-        detail = f"deadline_s = {limit:g} passed before the job ended"
-        error = Problem(422, "Deadline passed", detail, errors=[{"pointer": "/deadline_s", "detail": detail}]).as_dict()
+        error = self.job.deadline_passed()
         now = self.table.get(self.job.id)
         try:
             self.table.finish(
@@ -101,7 +99,7 @@ class Held(ABC):
             self.lost(str(fenced))
             return
         self.events.announce(now.id, now.step, JobState.FAILED)
-        self.answer({"state": "failed", "error": detail})
+        self.answer({"state": "failed", "error": error["detail"]})
 
     # --- for the kinds
 

@@ -245,8 +245,10 @@ class Host:
             try:
                 self._report()
                 with self._lock:
-                    held = [one.job.priority for one in self._held.values()]
-                self.credit.look(held)
+                    held = list(self._held.values())
+                for one in held:
+                    one.check_deadline()
+                self.credit.look([one.job.priority for one in held])
                 if time.monotonic() - renewed >= renew_s - 0.5:
                     renewed = time.monotonic()
                     self._renew()
@@ -261,9 +263,7 @@ class Host:
         kept = self.table.renew(self.name, {job: sink.job.epoch for job, sink in held.items()}, self.settings.lease_s)
         for job_id, sink in held.items():
             if job_id not in kept:
-                sink.lost("cancelled, or its lease went to another worker")
-            else:
-                sink.check_deadline()
+                sink.lost("it was cancelled, its deadline passed, or its lease went to another worker")
 
     def _report(self) -> None:
         info = self.engine.info()

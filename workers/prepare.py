@@ -17,7 +17,7 @@ from leym.frames.states import get_state
 from leym.frames.writer import FrameWriter
 from leym.laws.registry import Registry
 from leym.problems import Problem
-from leym.spec import FromJob, JobSpec, Upload
+from leym.spec import FromJob, Upload, stored_spec
 from workers.sink import JobSink
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def prepare(sink: JobSink, laws: Registry) -> None:
     Raises Problem (the job can never run; 503: not now), OSError (the store does not answer) or Fenced.
     """
     job, store = sink.job, sink.store
-    spec = JobSpec.model_validate(job.spec)
+    spec = stored_spec(job.spec)
     start = _checkpoint(sink)
     sink.writer = FrameWriter(store, job.id, job.epoch, arrays_of(job), job.manifest)
     sink.writer.rewind(start.step if start else -1)

@@ -11,7 +11,7 @@ from leym.laws.bundle import Bundle
 from leym.laws.registry import Registry, resolve_precision
 from leym.problems import Problem
 from leym.settings import Settings
-from leym.spec import JobSpec
+from leym.spec import stored_spec
 from workers.shipping import Shipping
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def buckets_in_use(table: JobTable, laws: Registry) -> Wanted:
     keys = [(bucket["law"], bucket["precision"], tuple(bucket["grid"])) for bucket in waiting]
     if not keys:
         jobs, _ = table.list(limit=50)
-        keys = [(job.law, job.precision, JobSpec.model_validate(job.spec).grid) for job in jobs]
+        keys = [(job.law, job.precision, stored_spec(job.spec).grid) for job in jobs]
     found: Wanted = []
     for law, precision, grid in list(dict.fromkeys(keys))[:IN_USE_MOST]:
         try:

@@ -1,4 +1,5 @@
-"""The reaper: gives jobs of silent workers back to the queue, and sends tickets that are missing.
+"""The reaper: gives jobs of silent workers back to the queue, fails those past their deadline, and sends tickets that
+are missing.
 
 It runs in every worker and in the supervisor, and one of them leads: the ready worker that was started first, or the
 supervisors while there is none. Two at once, until they agree, do no harm: a second ticket finds its job taken.
@@ -73,6 +74,7 @@ class Reaper:
         leads = self.leads()
         if leads:
             self.reap(silent)
+            self.fail_overdue()
         if leads or hurried:
             self.send_missing()
 
@@ -89,6 +91,13 @@ class Reaper:
             log.warning("job %s: its worker fell silent; now %s", job.id, job.state)
             self.events.announce(job.id, job.step, job.state)
         return found
+
+    def fail_overdue(self) -> None:
+        """Fail jobs whose deadline has passed, also those that wait while no worker lives."""
+        while failed := self.table.fail_overdue():
+            for job in failed:
+                log.info("job %s failed: its deadline passed", job.id)
+                self.events.announce(job.id, job.step, job.state)
 
     def send_missing(self) -> int:
         """Send the tickets of queued jobs that have none, and, where the queue is shorter than it should be, again

@@ -8,15 +8,20 @@ import sys
 import typer
 
 from leym.cli.output import USAGE, note
+from leym.extras import missing
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-def become(module: str, arguments: list[str]) -> None:
+def become(module: str, arguments: list[str], *extras: str) -> None:
     """Replace this process, so that signals and the exit code are those of the module.
 
+    extras: of the installation, that the module needs; without one of them it is not started, and a note names it.
     -P: a folder `workers` where the user happens to be is not ours.
     """
+    if without := missing(*extras):
+        note(f"leym: {without}")
+        raise typer.Exit(USAGE)
     try:
         os.execvp(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
     except OSError as error:

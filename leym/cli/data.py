@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,13 +11,16 @@ import typer
 from leym.cli.jobs import Json
 from leym.cli.output import exits, write_json, write_table
 from leym.client import Job
+from leym.outputs import STDOUT
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="job id")]
 Start = Annotated[int | None, typer.Option(help="first step")]
 Stop = Annotated[int | None, typer.Option(help="step to stop before")]
 Stride = Annotated[int | None, typer.Option(help="every n-th frame")]
-Format = Annotated[str | None, typer.Option("--format", "-f", help="default: the ending of --out")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="file to write")]
+Format = Annotated[
+    str | None, typer.Option("--format", "-f", help="default: the ending of --out; on stdout npz, or csv")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; - is stdout")]
 
 
 def frames(
@@ -40,10 +44,22 @@ def frames(
             _list_fields(job, as_json)
             return
         target = out or Path(f"{id}-{field}.{format or 'npz'}")
-        job.download(
-            field, target, format, start=start, stop=stop, stride=stride, channel=channel, fps=fps, scale=scale
-        )
-        write_json({"file": str(target), "bytes": target.stat().st_size}) if as_json else print(target)
+        options = {"start": start, "stop": stop, "stride": stride, "channel": channel, "fps": fps, "scale": scale}
+        _save(job, field, target, format, as_json, **options)
+
+
+def _save(job: Job, field: str, out: Path, format: str | None, as_json: bool, **options: int | None) -> None:
+    """Save to a file and say which, or write to stdout and say nothing."""
+    if out == STDOUT:
+        if as_json:
+            raise ValueError("--out - and --json both write to stdout: choose one")
+        format = format or ("csv" if field == "observables" else "npz")
+        if sys.stdout.isatty() and format not in ("csv", "json"):
+            raise ValueError(f"{format} is not for a terminal: redirect stdout, or name a file with --out")
+        job._save(field, out, format, **options)
+        return
+    size = job._save(field, out, format, **options)
+    write_json({"file": str(out), "bytes": size}) if as_json else print(out)
 
 
 def _list_fields(job: Job, as_json: bool) -> None:
@@ -67,8 +83,7 @@ def observables(
     with exits(as_json):
         job: Job = context.obj.job(id)
         if out is not None:
-            job.download("observables", out, format)
-            write_json({"file": str(out), "bytes": out.stat().st_size}) if as_json else print(out)
+            _save(job, "observables", out, format, as_json)
             return
         found = job.series()
         for name in names or ():

@@ -13,6 +13,7 @@ from leym.cli.jobs import Json, show_progress
 from leym.cli.laws import Name
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
+from leym.outputs import STDOUT, write_text
 
 app = typer.Typer(help="Judge a precision of a law; show its verdicts.", no_args_is_help=True)
 
@@ -22,7 +23,7 @@ PrecisionName = Annotated[str, typer.Option(help="nf4, int8 or bf16")]
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def run(context: typer.Context) -> None:
     """Judge on this machine (needs torch) and keep the verdict; has a --help of its own."""
-    become("leym.precision.fidelity", context.args)
+    become("leym.precision.fidelity", context.args, "worker")
 
 
 @app.command()
@@ -58,15 +59,17 @@ def show(
     context: typer.Context,
     law: Name,
     precision: Annotated[str | None, typer.Option(help="nf4, int8 or bf16: all numbers of that verdict")] = None,
-    report: Annotated[Path | None, typer.Option(help="save the verdict on --precision as a page with plots")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="save the verdict on --precision as a page with plots; - is stdout")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """The verdicts on a law."""
     client: Client = context.obj
     with exits(as_json):
         if report is not None:
-            report.write_text(client.report(law, precision or "nf4"), encoding="utf-8")
-            note(f"saved {report}")
+            write_text(report, client.report(law, precision or "nf4"))
+            note("saved" if report == STDOUT else f"saved {report}")
         elif precision is not None:
             _show_one(client.verdict(law, precision), as_json)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -31,6 +32,8 @@ Priority = Annotated[int | None, typer.Option(help="0 to 9, 9 the most urgent [4
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE, repeatable")]
 SpecFile = Annotated[str | None, typer.Option("--spec", help="a JobSpec as JSON (- is stdin); options win over it")]
 
+INHERITED = ("law", "grid", "gamma", "precision")  # by a job that starts from the state of another one
+
 
 def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -> dict[str, Any]:
     """The keywords of `Client.submit` from a spec file and the options that were given."""
@@ -49,14 +52,44 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
     }
     spec = specs.read_document(file) if file else {}
     spec |= {key: value for key, value in given.items() if value is not None}
-    if "law" not in spec:
+    if "law" not in spec and source_of(spec) is None:
         raise ValueError("name a law: leym submit LAW (`leym laws` lists them)")
     return spec
 
 
+def source_of(spec: Mapping[str, Any]) -> str | None:
+    """The id of the job from whose state a job of this spec starts; None when it starts otherwise."""
+    initial = spec.get("initial")
+    return initial.get("job") if isinstance(initial, dict) and initial.get("kind") == "state" else None
+
+
+def note_inheritance(source: Job, stated: Collection[str], job: Job, varied: Collection[str] = ()) -> None:
+    """Say which keys `job` has from the job that it starts from, and which of the `stated` ones differ from there.
+
+    varied: keys that are axes of a sweep; nothing is said of them.
+    """
+    mine, theirs = ({**one.spec, "law": one.law} for one in (job, source))
+    keys = [key for key in INHERITED if key not in varied]
+    inherited = [f"{key} {_shown(mine[key])}" for key in keys if key not in stated]
+    differs = [
+        f"{key} {_shown(mine[key])} (there {_shown(theirs[key])})"
+        for key in keys
+        if key in stated and mine[key] != theirs[key]
+    ]
+    for words, found in (("inherited from", inherited), ("differs from", differs)):
+        if found:
+            note(f"{words} {source.id}: {', '.join(found)}")
+
+
+def _shown(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def submit(
     context: typer.Context,
-    law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
+    law: Annotated[
+        str | None, typer.Argument(help="name or name@digest; with --initial JOB@STEP by default the law of that job")
+    ] = None,
     grid: Grid = None,
     steps: Steps = None,
     record: Record = None,
@@ -72,14 +105,21 @@ def submit(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="show progress until it has ended")] = False,
     as_json: Json = False,
 ) -> None:
-    """Queue a universe and print its id."""
+    """Queue a universe and print its id.
+
+    With --initial JOB@STEP it inherits the law, grid, gamma and precision of that job, unless they are given.
+    """
     client: Client = context.obj
     with exits(as_json):
         body = spec_of(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
             initial=initial, precision=precision, priority=priority, tag=tag,
         )  # fmt: skip
+        source = source_of(body)
+        found = client.job(source) if source else None
         job = client.submit(idempotency_key=key, **body)
+        if found:
+            note_inheritance(found, body, job)
         if watch:
             if not as_json:
                 print(job.id, flush=True)

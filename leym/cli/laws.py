@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,16 +78,17 @@ def import_(
     with exits(as_json):
         folder = _folder(data)
         if folder is None:
-            _report(context.obj.import_law(path, name, **said), as_json)
+            law = context.obj.import_law(path, name, **said)
+            _report(law, as_json, law["provenance"])
             return
         from leym.laws.importer import import_law  # here: the commands that only speak HTTP need no safetensors
         from leym.problems import Problem
 
         try:
-            law = import_law(path, name, target=folder / "laws", **said)
+            made = import_law(path, name, target=folder / "laws", **said)
         except Problem as problem:
             raise ValueError(problem.detail) from problem
-        _report({"name": law.name, "digest": law.digest, "ref": law.ref}, as_json)
+        _report({"name": made.name, "digest": made.digest, "ref": made.ref}, as_json, made.manifest.provenance)
 
 
 @app.command()
@@ -134,7 +136,10 @@ def _place(bundle: Path, data: Path) -> dict[str, Any]:
     return {"name": law.name, "digest": law.digest, "ref": law.ref}
 
 
-def _report(law: dict[str, Any], as_json: bool) -> None:
+def _report(law: dict[str, Any], as_json: bool, provenance: Mapping[str, Any] | None = None) -> None:
+    skipped = (provenance or {}).get("skipped")
+    if skipped and not as_json:
+        note(f"skipped beside the weights: {', '.join(skipped)}")
     if as_json:
         write_json({"name": law["name"], "digest": law["digest"]})
     else:
@@ -144,16 +149,16 @@ def _report(law: dict[str, Any], as_json: bool) -> None:
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def quantize(context: typer.Context) -> None:
     """Give a law formats of its own, per role or weight (needs torch); has a --help of its own."""
-    become("leym.engine.quantize", context.args)
+    become("leym.engine.quantize", context.args, "worker")
 
 
 @app.command("tune-precision", context_settings=PASS_ON, add_help_option=False)
 def tune_precision(context: typer.Context) -> None:
     """Find the weights that need more bits for a law to pass its gate (needs torch); has a --help of its own."""
-    become("leym.precision.fidelity.tune", context.args)
+    become("leym.precision.fidelity.tune", context.args, "worker")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def inspect(context: typer.Context) -> None:
     """Bytes and error of every layer at a precision, on this machine (needs torch); has a --help of its own."""
-    become("leym.engine.inspect", context.args)
+    become("leym.engine.inspect", context.args, "worker")

@@ -12,6 +12,7 @@ import typer
 from leym import __version__
 from leym.cli import data, fidelity, jobs, laws, sweeps, verify
 from leym.cli.become import PASS_ON, become
+from leym.cli.output import exits
 from leym.client import Client
 
 app = typer.Typer(
@@ -42,49 +43,52 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """The client is made once and closed when the command ends."""
-    context.obj = context.with_resource(Client(url, token=token))
+    with exits(as_json=False):
+        context.obj = context.with_resource(Client(url, token=token))
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def up(context: typer.Context) -> None:
     """Start API, broker and workers on this machine, until Ctrl-C. `leym up --help` lists its options."""
-    become("workers.up", context.args)
+    given = " ".join(context.args).replace("=", " ") + " "
+    extras = ("service",) if "--workers 0 " in given else ("service", "worker")  # the workers run elsewhere
+    become("workers.up", context.args, *extras)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def tokens(context: typer.Context) -> None:
     """Create, list and revoke tokens of the service whose data is on this machine; has a --help of its own."""
-    become("leym.jobs.administer_tokens", context.args)
+    become("leym.jobs.administer_tokens", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def gc(context: typer.Context) -> None:
     """Remove now what expired and what no job needs from the store that LEYM_* name; --dry-run only tells."""
-    become("workers.collector", context.args)
+    become("workers.collector", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def doctor(context: typer.Context) -> None:
     """Check the job table against the store and the broker that LEYM_* name; --repair puts right what can be."""
-    become("workers.doctor", context.args)
+    become("workers.doctor", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def backup(context: typer.Context) -> None:
     """Copy the service whose data is on this machine, also while it runs; has a --help of its own."""
-    become("workers.backup", context.args)
+    become("workers.backup", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def bench(context: typer.Context) -> None:
     """How fast this machine runs a law, beside what the machine can do; has a --help of its own."""
-    become("leym.engine.bench", context.args)
+    become("leym.engine.bench", context.args, "worker")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Start a service of its own, run twelve universes through it, and leave pictures in demo-out/."""
-    become("leym.demo", context.args)
+    become("leym.demo", context.args, "service", "worker")
 
 
 def main() -> None:

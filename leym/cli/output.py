@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable
+from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable, UnexpectedAnswer
+from leym.extras import extra_of
 from leym.tables import delimited
 
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -77,12 +78,20 @@ def exits(as_json: bool) -> Iterator[None]:
         raise typer.Exit(FAILED) from error
     except ProblemError as error:
         _complain(_sentences(error), error.as_dict(), as_json)
-        raise typer.Exit(USAGE if error.status < 500 else UNREACHABLE) from error
+        other = error.status >= 500 or isinstance(error, UnexpectedAnswer)
+        raise typer.Exit(UNREACHABLE if other else USAGE) from error
     except ServiceUnreachable as error:
         _complain(str(error), {"title": "Service unreachable", "detail": str(error)}, as_json)
         raise typer.Exit(UNREACHABLE) from error
     except BrokenPipeError:
         raise  # the reader of our stdout went away: the framework ends quietly
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name or "")
+        if extra is None:
+            raise  # a defect of ours
+        text = f"this needs what is not installed here ({error.name}): pip install 'leym[{extra}]'"
+        _complain(text, {"title": "Not installed", "detail": text}, as_json)
+        raise typer.Exit(USAGE) from error
     except (TimeoutError, ValueError, OSError) as error:
         _complain(str(error), {"title": type(error).__name__, "detail": str(error)}, as_json)
         raise typer.Exit(FAILED if isinstance(error, TimeoutError) else USAGE) from error

@@ -20,6 +20,8 @@ from leym.cli.jobs import (
     SpecFile,
     Steps,
     Tags,
+    note_inheritance,
+    source_of,
     spec_of,
 )
 from leym.cli.output import FAILED, exits, write_json, write_table
@@ -61,7 +63,11 @@ def run(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
             initial=initial, precision=precision, priority=priority, tag=tag,
         )  # fmt: skip
-        sweep = client.sweep(base.pop("law"), specs.axes(axis), "zip" if zipped else "product", **base)
+        axes, source = specs.axes(axis), source_of(base)
+        found = client.job(source) if source else None
+        sweep = client.sweep(axes=axes, mode="zip" if zipped else "product", **{"law": None} | base)
+        if found:
+            note_inheritance(found, base, next(sweep.jobs()), varied=axes)
         if not as_json:
             print(sweep.id, flush=True)
         if watch:

@@ -1,7 +1,7 @@
 """The Python SDK: `from leym.client import Client`. It speaks HTTP only."""
 
 from leym.client.client import Client
-from leym.client.errors import JobCancelled, JobFailed, LeymError, ProblemError, ServiceUnreachable
+from leym.client.errors import JobCancelled, JobFailed, LeymError, ProblemError, ServiceUnreachable, UnexpectedAnswer
 from leym.client.job import Job
 from leym.client.live import Frame
 from leym.client.sweep import Sweep
@@ -16,4 +16,5 @@ __all__ = [
     "ProblemError",
     "ServiceUnreachable",
     "Sweep",
+    "UnexpectedAnswer",
 ]

@@ -28,14 +28,31 @@ class ProblemError(LeymError):
         self.status, self.title, self.detail, self.errors = status, title, detail, errors or []
 
     @classmethod
-    def of(cls, status: int, body: Any) -> ProblemError:
-        """From the JSON of an answer, or whatever else a proxy put in its place."""
-        if not isinstance(body, dict):
-            return cls(status, "Unexpected answer", str(body)[:300])
+    def of(cls, status: int, body: dict[str, Any]) -> ProblemError:
+        """From the JSON of an answer."""
         return cls(status, str(body.get("title", "Refused")), str(body.get("detail") or ""), body.get("errors"))
 
     def as_dict(self) -> dict[str, Any]:
         return {"status": self.status, "title": self.title, "detail": self.detail, "errors": self.errors}
+
+
+class UnexpectedAnswer(ProblemError):
+    """Something answered that is not the service: a proxy, another program, a page. The message says what it said.
+
+    status, url, kind: the HTTP status, the address that was asked, and the media type of the answer.
+    """
+
+    def __init__(self, url: str, status: int, why: str, kind: str = "", text: str = ""):
+        self.url, self.kind = url, kind
+        begins = printable(text[:300])[:100]
+        said = f"; it begins with {begins!r}" if begins else ""
+        what = f"{url} answered {status} {printable(why)} ({printable(kind) or 'no content type'}){said}"
+        super().__init__(status, "Unexpected answer", f"{what}. Is this the address of the service (LEYM_URL)?")
+
+
+def printable(text: str) -> str:
+    """Text of strangers for a terminal: one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 class JobFailed(LeymError):

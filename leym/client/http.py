@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 
-from leym.client.errors import ProblemError, ServiceUnreachable
+from leym.client.errors import ProblemError, ServiceUnreachable, UnexpectedAnswer
 
 RETRIES = 4  # with BACKOFF_S doubling: about 3 s in all, the time a restarted API needs to listen again
 BACKOFF_S = 0.2
@@ -23,7 +24,8 @@ class Http:
     """Requests relative to the service's URL. Safe to share between threads."""
 
     def __init__(self, url: str, *, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None):
-        self.url = url.rstrip("/")
+        self.url = address(url)
+        self.shown = without_password(httpx2.URL(self.url)).rstrip("/")
         self.timeout_s = timeout_s
         self.headers = dict(headers or {})
         self._client = httpx2.Client(timeout=httpx2.Timeout(timeout_s, connect=5.0), headers=self.headers)
@@ -36,7 +38,8 @@ class Http:
 
         A lost connection, a timeout or a "busy" status is tried again, unless doing it twice could do harm
         (`repeatable=False`, the default of POST without an Idempotency-Key).
-        Raises ProblemError (the service refused) or ServiceUnreachable (no answer).
+        Raises ProblemError (the service refused), UnexpectedAnswer (something else answered) or ServiceUnreachable (no
+        answer).
         """
         safe = repeatable if repeatable is not None else method in SAFE
         for attempt in range(RETRIES + 1):
@@ -45,19 +48,43 @@ class Http:
                 response = self._client.request(method, self.url + path, **options)
             except httpx2.TransportError as error:
                 if last:
-                    raise ServiceUnreachable(self.url, _reason(error)) from error
+                    raise ServiceUnreachable(self.shown, _reason(error)) from error
                 _pause(attempt)
                 continue
+            except httpx2.DecodingError as error:
+                raise UnexpectedAnswer(self.shown + path, 0, f"with a body that cannot be unpacked: {error}") from error
             if response.status_code in BUSY and not last:
                 _pause(attempt, response.headers.get("retry-after"))
                 continue
             if method == "DELETE" and response.status_code == 404 and attempt:
                 return response  # the lost first answer had deleted it
-            return _checked(response)
+            return self._checked(response)
         raise AssertionError("the last attempt returns or raises")
 
-    def json(self, method: str, path: str, **options: Any) -> Any:
-        return self.request(method, path, **options).json()
+    def json(self, method: str, path: str, *, having: Sequence[str], **options: Any) -> dict[str, Any]:
+        """The JSON object of an answer with the keys `having`. Raises like `request`."""
+        response = self.request(method, path, **options)
+        try:
+            body = response.json()
+        except ValueError as error:
+            raise self.unexpected(response, "and no JSON") from error
+        if not isinstance(body, dict):
+            raise self.unexpected(response, f"and JSON of type {type(body).__name__}, where an object is expected")
+        if missing := [key for key in having if key not in body]:
+            raise self.unexpected(response, f"and JSON without {', '.join(missing)}")
+        return body
+
+    def remove(self, path: str) -> None:
+        """DELETE; what is gone already is fine when an answer was lost. Raises like `request`."""
+        response = self.request("DELETE", path)
+        if response.status_code not in (204, 404):
+            raise self.unexpected(response, "where 204 is expected")
+
+    def unexpected(self, response: httpx2.Response, why: str) -> UnexpectedAnswer:
+        """The error for an answer that the service would not give."""
+        url = without_password(response.request.url.copy_with(query=None))
+        text = response.text if response.is_closed else ""  # of a stream, nothing was read
+        return UnexpectedAnswer(url, response.status_code, why, response.headers.get("content-type", ""), text)
 
     @contextmanager
     def stream(self, path: str, *, read_timeout_s: float | None = None, **options: Any) -> Iterator[httpx2.Response]:
@@ -66,17 +93,49 @@ class Http:
         with self._client.stream("GET", self.url + path, timeout=timeout, **options) as response:
             if response.status_code >= 400:
                 response.read()
-            yield _checked(response)
+            yield self._checked(response)
+
+    def _checked(self, response: httpx2.Response) -> httpx2.Response:
+        """Raises ProblemError if the service refused, UnexpectedAnswer if something else answered."""
+        if response.is_redirect:
+            to = response.headers["location"]
+            raise self.unexpected(response, f"and points to {to}, which is not followed")
+        if response.status_code < 400:
+            return response
+        try:
+            body = response.json()
+        except ValueError:  # a proxy or a crash answered in plain text or HTML
+            body = None
+        if not isinstance(body, dict) or not isinstance(body.get("title"), str):
+            raise self.unexpected(response, "and no problem of the service")
+        raise ProblemError.of(response.status_code, body)
 
 
-def _checked(response: httpx2.Response) -> httpx2.Response:
-    if response.status_code < 400:
-        return response
+def address(url: str) -> str:
+    """The URL of a service, without a slash at its end. Raises ValueError for what is none."""
+    wanted = "it must be http://HOST:PORT or https://HOST:PORT, with a path if a proxy adds one"
     try:
-        body = response.json()
-    except ValueError:  # a proxy or a crash answered in plain text or HTML
-        body = response.text
-    raise ProblemError.of(response.status_code, body)
+        parsed = httpx2.URL(url.strip())
+    except httpx2.InvalidURL as error:
+        raise ValueError(f"the URL of the service (LEYM_URL) cannot be read: {error}; {wanted}") from error
+    shown = without_password(parsed)
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        raise ValueError(f"the URL of the service (LEYM_URL) is {shown!r}; {wanted}")
+    if parsed.port is not None and not 0 < parsed.port < 65536:
+        raise ValueError(f"the URL of the service (LEYM_URL) is {shown!r}: the port {parsed.port} is not in 1 to 65535")
+    return str(parsed).rstrip("/")
+
+
+def without_password(url: httpx2.URL) -> str:
+    """For messages: a URL without the user and password that it may have for a proxy."""
+    return str(url.copy_with(userinfo=b""))
+
+
+def segment(text: str, safe: str = "") -> str:
+    """An id or a name as one segment of a path. Raises ValueError for what no segment can be."""
+    if text in ("", ".", ".."):
+        raise ValueError(f"{text!r} is no id and no name")
+    return quote(text, safe=safe)
 
 
 def _pause(attempt: int, retry_after: str | None = None) -> None:

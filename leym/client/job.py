@@ -14,7 +14,7 @@ import numpy as np
 
 from leym.client import results
 from leym.client.errors import JobCancelled, JobFailed
-from leym.client.http import Http
+from leym.client.http import Http, segment
 from leym.client.live import Frame, frames_of
 from leym.client.progress import Bars
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
+JOB_KEYS = ("id", "state", "step", "steps", "spec", "law")
 LONG_POLL_S = 20  # below the 30 s after which proxies cut silent requests
 PROGRESS_POLL_S = 1
 
@@ -34,7 +35,7 @@ class Job:
 
     def __init__(self, http: Http, data: dict[str, Any]):
         self._http, self._data = http, data
-        self._path = f"/v1/jobs/{data['id']}"
+        self._path = f"/v1/jobs/{segment(str(data['id']))}"
 
     @property
     def id(self) -> str:
@@ -83,7 +84,9 @@ class Job:
     def refresh(self, wait_s: int = 0) -> Job:
         """Ask again; with `wait_s`, the service answers as soon as the state changes or after that many seconds."""
         params = {"wait": wait_s} if wait_s else None
-        self._data = self._http.json("GET", self._path, params=params, timeout=self._http.timeout_s + wait_s)
+        self._data = self._http.json(
+            "GET", self._path, having=JOB_KEYS, params=params, timeout=self._http.timeout_s + wait_s
+        )
         return self
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Job:
@@ -102,17 +105,19 @@ class Job:
 
     def cancel(self) -> Job:
         """Stop it; what is recorded stays. A job that has ended is left as it is."""
-        self._data = self._http.json("POST", f"{self._path}/cancel", repeatable=True)
+        self._data = self._http.json("POST", f"{self._path}/cancel", having=JOB_KEYS, repeatable=True)
         return self
 
     def share(self, ttl_s: int = 86400) -> dict[str, str]:
         """URLs that need no token, until they expire: `store` for xarray.open_zarr, `frames` before /FIELD?format=…"""
-        made = self._http.json("POST", f"{self._path}/links", json={"ttl_s": ttl_s}, repeatable=True)
+        made = self._http.json(
+            "POST", f"{self._path}/links", having=("store", "frames"), json={"ttl_s": ttl_s}, repeatable=True
+        )
         return made | {key: urljoin(self._http.url, made[key]) for key in ("store", "frames")}
 
     def delete(self) -> None:
         """Remove its results. Only a job that has ended can be deleted."""
-        self._http.request("DELETE", self._path)
+        self._http.remove(self._path)
 
     def stream(self, start: int | Literal["latest"] = 0, field: str | None = None) -> Iterator[Frame]:
         """Frames as they are committed, from step `start` (or only new ones), until the job has ended.
@@ -159,13 +164,19 @@ class Job:
         The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps (at most 50 for
         gif), scale. A png shows all chosen frames on one sheet; gif and webp hold each of them. Pictures and npz files
         carry the job, the law with its digest, the spec and the steps as JSON.
+        `-` is stdout. A plain file appears whole; a FIFO or a device is written as it is, and a link stays one.
         """
-        return results.download(self._http, self._path, field, Path(path), format, options)
+        self._save(field, Path(path), format, **options)
+        return Path(path)
+
+    def _save(self, field: str, path: Path, format: str | None, **options: Any) -> int:
+        """`download`; returns how many bytes were written."""
+        return results.download(self._http, self._path, field, path, format, options)
 
     @property
     def segments(self) -> list[dict[str, Any]]:
         """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
-        group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json")
+        group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
         return list(json.loads(group["attributes"].get("segments", "[]")))
 
     def _field_names(self) -> list[str]:

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote
 
-from leym.client.http import Http
+from leym.client.http import Http, segment
 from leym.laws.experiment import find
 from leym.problems import Problem
 
+LAW = ("name", "digest", "ref", "provenance")
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 TIMEOUT_S = 600.0  # for the service to read, check and keep half a gigabyte
 _PIECE = 2**20
@@ -24,11 +24,11 @@ def upload_bundle(http: Http, path: Path, name: str | None, digest: str | None) 
     """PUT the bundle at `path`: a folder, or a zip of one. Raises ValueError when it is neither."""
     params = {} if digest is None else {"digest": digest}
     with _zipped(path) as file:
-        name = name or quote(_name_in(file, path))
+        name = name or segment(_name_in(file, path))
         body = _Body(file)
         headers = {"Content-Type": "application/zip", "Content-Length": str(body.size)}
         options = {"params": params, "headers": headers, "timeout": TIMEOUT_S}
-        return dict(http.json("PUT", f"/v1/laws/{name}", content=body, **options))
+        return dict(http.json("PUT", f"/v1/laws/{name}", having=LAW, content=body, **options))
 
 
 def upload_checkpoint(http: Http, path: Path, name: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def upload_checkpoint(http: Http, path: Path, name: str, fields: dict[str, Any])
         files = {"checkpoint": (experiment.checkpoint.name, stack.enter_context(experiment.checkpoint.open("rb")))}
         if experiment.config:
             files["config"] = (experiment.config.name, stack.enter_context(experiment.config.open("rb")))
-        return dict(http.json("PUT", f"/v1/laws/{name}", data=data, files=files, timeout=TIMEOUT_S))
+        return dict(http.json("PUT", f"/v1/laws/{name}", having=LAW, data=data, files=files, timeout=TIMEOUT_S))
 
 
 class _Body:

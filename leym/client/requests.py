@@ -24,14 +24,16 @@ def job_body(
     observe: ObserveLike | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
-    """A JobSpec as JSON. A ready JobSpec is taken as it is; the other arguments then have no say.
+    """A JobSpec as JSON. A ready JobSpec is taken as it is, without the keys that it leaves to their defaults; then the
+    other arguments have no say.
 
     record: `{"phase": 10}` (field: every), or a list of fields, Recordings or `{"field", "every", "dtype"}`.
     observe: every n steps (`10`), names (`["activity"]`), `True`, an Observe or `{"every", "names"}`.
     Fields and observables without a schedule get `steps // 100`, at least 1.
     """
     if isinstance(law, JobSpec):
-        return law.model_dump(mode="json", exclude_none=True)
+        stated = law.model_dump(mode="json", exclude_none=True)
+        return {key: value for key, value in stated.items() if key in law.model_fields_set}
     every = max(1, steps // FRAMES)
     sides = (grid, grid) if isinstance(grid, int) else tuple(grid)
     body: dict[str, Any] = {"law": law, "grid": list(sides), "steps": steps, "record": _recordings(record, every)}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leym.client.http import Http
+from leym.client.http import Http, segment
+from leym.outputs import written
 
 if TYPE_CHECKING:
     import xarray
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 PICTURES = ("png", "gif", "webp")
 ARRAYS = ("npy", "npz")
 TABLES = ("json", "csv", "npz")
+ZIP = b"PK"  # how an npz file begins, also an empty one
 RENDER_S = 120.0  # a long animation is rendered before its first byte is sent
 
 
@@ -45,7 +45,7 @@ class Arrays(Mapping[str, np.ndarray]):
 
 
 def fields(http: Http, job: str) -> list[dict[str, Any]]:
-    answer = http.json("GET", f"{job}/frames")
+    answer = http.json("GET", f"{job}/frames", having=("items",))
     return list(answer["items"])
 
 
@@ -54,7 +54,7 @@ def array(
 ) -> tuple[np.ndarray, np.ndarray]:
     params: dict[str, int | str] = {"format": "npz", "stride": stride}
     params |= {key: value for key, value in (("start", start), ("stop", stop)) if value is not None}
-    with _npz(http, f"{job}/frames/{field}", params) as file:
+    with _npz(http, f"{job}/frames/{segment(field)}", params) as file:
         return file["step"], file[field]
 
 
@@ -95,29 +95,29 @@ def _store(http: Http, path: str) -> Any:
     return ObjectStore(HTTPStore.from_url(url, client_options=options), read_only=True)
 
 
-def download(http: Http, job: str, name: str, path: Path, format: str | None, options: Mapping[str, Any]) -> Path:
+def download(http: Http, job: str, name: str, path: Path, format: str | None, options: Mapping[str, Any]) -> int:
+    """Save a field or the observables; returns the number of bytes. `-` is stdout."""
     observed = name == "observables"
     format = format or path.suffix.removeprefix(".").lower()
     allowed = TABLES if observed else ARRAYS + PICTURES
     if format not in allowed:
         raise ValueError(f"format {format or '(none)'!r} of {path.name}: {name} can be saved as {', '.join(allowed)}")
     params = {"format": format} | {key: value for key, value in options.items() if value is not None}
-    url = f"{job}/observables" if observed else f"{job}/frames/{name}"
+    url = f"{job}/observables" if observed else f"{job}/frames/{segment(name)}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file, http.stream(url, read_timeout_s=RENDER_S, params=params) as response:
-            for chunk in response.iter_bytes():
-                file.write(chunk)
-        os.replace(part, path)  # nobody meets half a file
-    except BaseException:
-        os.unlink(part)
-        raise
-    return path
+    with http.stream(url, read_timeout_s=RENDER_S, params=params) as response:
+        kind = response.headers.get("content-type", "")
+        if response.status_code != 200 or kind.startswith("text/html"):
+            raise http.unexpected(response, f"and no {format}")
+        with written(path) as file:
+            return sum(file.write(chunk) for chunk in response.iter_bytes())
 
 
 def _npz(http: Http, path: str, params: Mapping[str, Any]) -> Any:
-    return np.load(io.BytesIO(http.request("GET", path, params=params, timeout=RENDER_S).content), allow_pickle=False)
+    response = http.request("GET", path, params=params, timeout=RENDER_S)
+    if not response.content.startswith(ZIP):
+        raise http.unexpected(response, "and no npz file")
+    return np.load(io.BytesIO(response.content), allow_pickle=False)
 
 
 def _installed(module: str) -> bool:

@@ -76,6 +76,8 @@ def events(http: Http, path: str, *, last_id: str = "", params: dict[str, str] |
             with http.stream(path, read_timeout_s=SILENCE_S, headers=headers, params=params) as response:
                 if response.status_code == 204:
                     return
+                if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise http.unexpected(response, "and no event stream")
                 for event in parse_events(response.iter_bytes(), last_id):
                     last_id, fruitless = event.id, 0
                     yield event
@@ -88,4 +90,4 @@ def events(http: Http, path: str, *, last_id: str = "", params: dict[str, str] |
         log.info("event stream of %s lost (%s); resuming after id %r", path, reason, last_id)
         time.sleep(min(BACKOFF_S * 2**fruitless, LONGEST_PAUSE_S))
         fruitless += 1
-    raise ServiceUnreachable(http.url, reason)
+    raise ServiceUnreachable(http.shown, reason)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from leym.client.http import Http
+from leym.client.http import Http, segment
 from leym.client.job import FINAL, Job
 from leym.client.progress import Bars
 from leym.tables import flat_row
@@ -14,6 +14,7 @@ from leym.tables import flat_row
 if TYPE_CHECKING:
     from leym.client.client import Client
 
+SWEEP_KEYS = ("id", "size", "counts")
 POLL_S = (0.2, 2.0)  # first and longest pause between two looks
 
 
@@ -22,7 +23,7 @@ class Sweep:
 
     def __init__(self, client: Client, http: Http, data: dict[str, Any]):
         self._client, self._http, self._data = client, http, data
-        self._path = f"/v1/sweeps/{data['id']}"
+        self._path = f"/v1/sweeps/{segment(str(data['id']))}"
 
     @property
     def id(self) -> str:
@@ -61,7 +62,7 @@ class Sweep:
         return dict(self._data)
 
     def refresh(self) -> Sweep:
-        self._data = self._http.json("GET", self._path)
+        self._data = self._http.json("GET", self._path, having=SWEEP_KEYS)
         return self
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Sweep:
@@ -87,12 +88,12 @@ class Sweep:
 
         `pandas.DataFrame(sweep.table())` makes a frame of numbers and text; axis values with a structure are JSON text.
         """
-        return [flat_row(row) for row in self._http.json("GET", f"{self._path}/table")["items"]]
+        return [flat_row(row) for row in self._http.json("GET", f"{self._path}/table", having=("items",))["items"]]
 
     def cancel(self) -> Sweep:
         """Cancel every job of it that has not ended."""
-        self._http.request("POST", f"{self._path}/cancel", repeatable=True)
-        return self.refresh()
+        self._data = self._http.json("POST", f"{self._path}/cancel", having=SWEEP_KEYS, repeatable=True)
+        return self
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)

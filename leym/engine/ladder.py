@@ -15,6 +15,7 @@ from pathlib import Path
 
 from leym.engine.device import Device
 from leym.laws.bundle import Manifest
+from leym.outputs import write_text
 from leym.problems import Problem
 
 # Cells that one call of the step should have, so that the device is busy and little is wasted on empty slots.
@@ -40,9 +41,7 @@ class Ladder:
         self._measured[self._name(law, precision, grid)] = rung
         everything = _read(self._file) | {self._device.kind: self._measured}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        new = self._file.with_suffix(".new")
-        new.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n")
-        new.replace(self._file)
+        write_text(self._file, json.dumps(everything, indent=1, sort_keys=True) + "\n")
 
     def _name(self, law: Manifest, precision: str, grid: tuple[int, int]) -> str:
         operands = "float32" if precision == "fp32" else str(self._device.operands).removeprefix("torch.")

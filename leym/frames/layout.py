@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from leym.catalog import FIELDS, OBSERVABLES
-from leym.spec import JobSpec
+from leym.spec import JobSpec, stored_spec
 
 SHARD_BYTES = 8 * 2**20  # of raw frames: large enough for object stores, small enough to rewrite while it fills
 SHARD_FRAMES = 1024  # bounds the index of a shard (16 bytes a frame), which every reader fetches first
@@ -136,7 +136,7 @@ def arrays_of(job: JobLike) -> list[ArraySpec]:
     """`job_arrays` of a row of the job table; a fidelity job has none."""
     if job.spec.get("kind") == "fidelity":
         return []
-    return job_arrays(JobSpec.model_validate(job.spec), job.d_state)
+    return job_arrays(stored_spec(job.spec), job.d_state)
 
 
 def job_prefix(job_id: str) -> str:

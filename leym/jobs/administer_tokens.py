@@ -1,16 +1,20 @@
-"""`leym tokens create|list|revoke`: for whoever may read and write the job table, on the machine that holds it."""
+"""`leym tokens create|list|revoke|take-over`: for whoever may read and write the job table of this machine."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 from leym.identity import DEFAULT, SCOPES
 from leym.jobs.table import JobTable
 from leym.jobs.tokens import Token
+from leym.laws.library import add_copy, places
+from leym.laws.registry import laws_of
 from leym.problems import Problem
 from leym.settings import Settings
 
@@ -30,6 +34,11 @@ def main() -> None:
     commands.add_parser("list", help="all tokens; their secrets are stored nowhere")
     revoke = commands.add_parser("revoke", help="refuse a token from now on")
     revoke.add_argument("id")
+    take_over = commands.add_parser(
+        "take-over", help="move all jobs, sweeps and laws of a project into another, e.g. what was made without tokens"
+    )
+    take_over.add_argument("project", help="whose they are from now on")
+    take_over.add_argument("--of", default=DEFAULT, metavar="PROJECT", help=f"whose they were [{DEFAULT}]")
     chosen = options.parse_args()
     configured = Settings()
     configured.data.mkdir(parents=True, exist_ok=True)
@@ -39,15 +48,41 @@ def main() -> None:
             ttl_s = None if chosen.days is None else chosen.days * DAY_S
             made, token = table.create_token(chosen.name, chosen.scopes, chosen.project, ttl_s=ttl_s)
             print(json.dumps(asdict(made) | {"token": token}) if chosen.json else token)
+            _note_closed_work(table, made)
         elif chosen.command == "list":
             found = table.list_tokens()
             print(json.dumps([asdict(token) for token in found])) if chosen.json else _show(found)
+        elif chosen.command == "take-over":
+            laws = _copy_laws(configured.data, chosen.of, chosen.project)
+            jobs, sweeps = table.take_over(chosen.of, chosen.project)
+            moved = {"jobs": jobs, "sweeps": sweeps, "laws": laws}
+            print(json.dumps(moved) if chosen.json else f"moved {jobs} jobs and {sweeps} sweeps, copied {laws} laws")
         else:
             table.revoke_token(chosen.id)
     except Problem as problem:
         sys.exit(f"leym tokens: {problem.detail}")
     finally:
         table.close()
+
+
+def _note_closed_work(table: JobTable, made: Token) -> None:
+    """Say where the work is that was made without tokens, when no token opens its project."""
+    now = time.time()
+    if any(token.project == DEFAULT and token.is_good(now) for token in table.list_tokens()):
+        return
+    jobs, sweeps = table.count_work(DEFAULT)
+    if jobs or sweeps:
+        print(
+            f"leym tokens: {jobs} jobs and {sweeps} sweeps that were made without a token are in the project {DEFAULT},"
+            f" which no token opens. `leym tokens take-over {made.project}` moves them into {made.project};"
+            f" `leym tokens create NAME --project {DEFAULT}` makes a token for where they are.",
+            file=sys.stderr,
+        )
+
+
+def _copy_laws(data: Path, source: str, target: str) -> int:
+    """Put the laws that `source` has added where `target` has its own; laws that are there already stay."""
+    return sum(add_copy(laws_of(target, data), place)[1] for place in places(laws_of(source, data)))
 
 
 def _show(found: list[Token]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, select
 
-from leym.jobs.records import FINAL, Fenced, Job, JobState
-from leym.jobs.rows import Base, change_job, dump, get_job
+from leym.jobs.records import FINAL, LIVE, Fenced, Job, JobState
+from leym.jobs.rows import COLUMNS, Base, change_job, chunks, dump, get_job, jobs_of
 from leym.jobs.schema import jobs
 from leym.jobs.sources import hold_off_forks, live_sources
 from leym.jobs.totals import count, observe
@@ -100,6 +100,29 @@ class Progress(Base):
             )
             count(connection, cancelled=1)
             return ended
+
+    def fail_overdue(self, now: float | None = None, limit: int = 500) -> list[Job]:
+        """Fail jobs whose deadline has passed, waiting and running ones; what they committed stays, and their holders
+        can write no more.
+
+        Returns the jobs that this call failed, at most `limit` of them.
+        """
+        now = time.time() if now is None else now
+        overdue = (jobs.c.state.in_(LIVE), jobs.c.deadline_at <= now)
+        with self.db.read() as connection:  # mostly there are none, and readers keep nobody waiting
+            ids = list(connection.scalars(select(jobs.c.id).where(*overdue).order_by(jobs.c.id).limit(limit)))
+        failed: list[Job] = []
+        for some in chunks(ids):
+            with self.db.write() as connection:
+                rows = select(*COLUMNS).where(jobs.c.id.in_(some), *overdue).order_by(jobs.c.id).with_for_update()
+                for job in jobs_of(connection, rows):
+                    error = job.deadline_passed()
+                    end: dict[str, Any] = {"epoch": job.epoch + 1, "finished_at": now, "lease_until": None}
+                    change_job(connection, job.id, state=JobState.FAILED.value, error=dump(error), **end)
+                    observe(connection, [(job.created_at, job.started_at, now)])
+                    count(connection, failed=1)
+                    failed.append(replace(job, state=JobState.FAILED, error=error, **end))
+        return failed
 
     def delete(self, job_id: str, now: float | None = None) -> Job:
         """The job, marked as deleted, without frames and checkpoint.

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from leym.precision.fidelity.spec import FidelitySpec
+from leym.problems import Problem
 from leym.spec import JobSpec
 
 
@@ -83,6 +84,17 @@ class Job:
         """When its results may be removed; None before its end, and for a job that is kept for ever."""
         ttl_s = self.spec.get("ttl_s")
         return None if ttl_s is None or self.finished_at is None else self.finished_at + ttl_s
+
+    @property
+    def deadline_at(self) -> float | None:
+        """When it fails unless it has ended; None for a job without a deadline."""
+        limit = self.spec.get("deadline_s")
+        return None if limit is None else self.created_at + limit
+
+    def deadline_passed(self) -> dict[str, Any]:
+        """The problem of a job whose deadline passed before its end."""
+        detail = f"deadline_s = {self.spec['deadline_s']:g} passed before the job ended"
+        return Problem(422, "Deadline passed", detail, errors=[{"pointer": "/deadline_s", "detail": detail}]).as_dict()
 
     def expired(self, now: float) -> bool:
         return self.expires_at is not None and self.expires_at <= now

@@ -61,6 +61,7 @@ jobs = Table(
     Column("frames", BigInteger, nullable=False),  # committed, of all arrays together
     Column("ticketed_at", Double),  # when a ticket was last given to the broker
     Column("put_off_at", Double),  # when a claim last found that its project has enough running
+    Column("deadline_at", Double),  # when it fails unless it has ended
 )
 _shown = jobs.c.deleted_at.is_(None)
 Index("leym_jobs_state", jobs.c.state, jobs.c.id, sqlite_where=_shown, postgresql_where=_shown)
@@ -70,6 +71,8 @@ Index("leym_jobs_sweep", jobs.c.sweep, jobs.c.id)
 Index("leym_jobs_project", jobs.c.project, jobs.c.id)
 _stores = jobs.c.stored_bytes > 0
 Index("leym_jobs_stored", jobs.c.project, jobs.c.stored_bytes, sqlite_where=_stores, postgresql_where=_stores)
+_limited = jobs.c.deadline_at.is_not(None)
+Index("leym_jobs_deadline", jobs.c.state, jobs.c.deadline_at, sqlite_where=_limited, postgresql_where=_limited)
 
 tags = Table(
     "leym_tags",

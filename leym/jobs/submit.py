@@ -33,6 +33,11 @@ def tag_text(key: str, value: str) -> str:
     return json.dumps([key, value], ensure_ascii=False)  # escapes NUL, which PostgreSQL's text does not take
 
 
+def key_prefix(project: str) -> str:
+    """What stands before the keys of a project in the table, for two projects may use the same key."""
+    return "" if project == DEFAULT else f"{project}{APART}"
+
+
 class Submit(Base):
     @property
     def owner(self) -> str:
@@ -126,8 +131,7 @@ class Submit(Base):
                 return make(connection), True
         if not 1 <= len(key) <= KEY_LENGTH:
             raise invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_LENGTH} are allowed")
-        if self.owner != DEFAULT:
-            key = f"{self.owner}{APART}{key}"  # two projects may use the same
+        key = key_prefix(self.owner) + key
         try:
             return self._keyed(key, digest(request), made, now, first, make)
         except IntegrityError:  # someone else (on PostgreSQL) has just used it: now it can be found
@@ -216,4 +220,5 @@ def _row(job: Job) -> dict[str, Any]:
         "remaining": job.steps,
         "frames": 0,
         "project": job.project,
+        "deadline_at": job.deadline_at,
     }

@@ -9,6 +9,7 @@ from leym.jobs.leases import Leases
 from leym.jobs.migrate import bring_up_to_date
 from leym.jobs.outbox import Outbox
 from leym.jobs.progress import Progress
+from leym.jobs.projects import Projects
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
@@ -20,7 +21,7 @@ from leym.jobs.workers import Workers
 from leym.settings import Settings
 
 
-class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Workers, Totals, Tokens):
+class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Workers, Totals, Tokens, Projects):
     """Jobs, sweeps and workers in SQLite (`sqlite:///file`) or PostgreSQL (`postgresql+psycopg://...`).
 
     Every method is one transaction, durable when it returns, and may be called from any thread or process. `now`, in

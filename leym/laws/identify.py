@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from leym.laws.architectures import architectures
+from leym.laws.pickled import Skipped
 from leym.laws.shapes import Sizes, families, sizes
 from leym.problems import Problem
 
@@ -131,8 +132,9 @@ def _in_config(config: Mapping[str, Any], *names: str) -> Any:
     inner = config.get("MODEL_PARAMS")
     for place in (inner if isinstance(inner, dict) else {}, config):
         for name in names:
-            if place.get(name) is not None:
-                return place[name]
+            found = place.get(name)
+            if found is not None and not isinstance(found, Skipped):  # what was not read says nothing
+                return found
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,16 @@ from leym.laws.checks import check_shapes
 from leym.laws.experiment import find, read_config
 from leym.laws.identify import Said, identify
 from leym.laws.library import publish, scratch, versions
+from leym.laws.pickled import Skipped
 from leym.laws.torchfile import Described, TorchFile, torch_file
 from leym.problems import Problem, conflict
 from leym.spec import LIMITS
 
 TITLE = "Unusable checkpoint"
-PREFIXES = ("_orig_mod.", "module.")  # what torch.compile and DataParallel put before every key
+PREFIXES = ("_orig_mod.", "module.", "model.")  # what torch.compile, DataParallel (or an average) and Lightning add
+_LIGHTNING = "model."  # the attribute of the LightningModule; its other attributes are losses, metrics and the like
+_AVERAGED = "n_averaged"  # of torch.optim.swa_utils.AveragedModel: how many models the weights are a mean of
+_NAMED = 40  # keys and names of what was skipped that the provenance holds
 _HOLDERS = ("model_state_dict", "state_dict")
 _REAL = ("<f4", "<f8", "<f2", "bfloat16", "<i8", "<i4", "<i2", "i1", "u1", "?")
 
@@ -77,7 +81,7 @@ def convert(
     Raises Problem 422 (or 413).
     """
     with torch_file(checkpoint) as file:
-        described = weights_of(file.content)
+        described, beside = weights_and_rest_of(file.content)
         shapes = {key: tensor.shape for key, tensor in described.items()}
         identity = identify(shapes, said, config or _config_in(file.content))
         provenance = {
@@ -86,6 +90,8 @@ def convert(
             "importer": __version__,
             **({"choice": choice} if choice else {}),
             **_training(file.content, config),
+            **({"skipped": _named(beside)} if beside else {}),
+            **({"skipped_types": _named(file.skipped)} if file.skipped else {}),
         }
         manifest = _manifest({"name": name, **identity, "provenance": provenance})
         check_shapes(manifest, shapes)
@@ -104,26 +110,54 @@ def weights_of(content: Any) -> dict[str, Described]:
 
     Raises Problem 422.
     """
+    return weights_and_rest_of(content)[0]
+
+
+def weights_and_rest_of(content: Any) -> tuple[dict[str, Described], list[str]]:
+    """The same, and the keys of everything beside the weights, which is skipped: other entries of the checkpoint, and
+    entries of the state dict that are no tensors, or tensors of another module than the law.
+
+    Raises Problem 422.
+    """
     if isinstance(content, Described):
         raise Problem(422, TITLE, f"the file holds one tensor {list(content.shape)}: a state, not the weights of a law")
+    if isinstance(content, Skipped):
+        detail = f"the file holds what {content.name!r} makes, not a state dict: nothing of it was run"
+        raise Problem(422, TITLE, detail)
     if not isinstance(content, dict):
         raise Problem(422, TITLE, f"the file holds a {type(content).__name__}, not a state dict")
     holder = next((key for key in _HOLDERS if isinstance(content.get(key), dict)), None)
     found = content[holder] if holder else content
-    strange = [str(k)[:40] for k, v in found.items() if not (isinstance(k, str) and isinstance(v, Described))]
-    if strange or not found:
-        keys = ", ".join(strange[:10]) or "none"
+    beside = [str(key) for key in content if key != holder] if holder else []
+    tensors = {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, Described)}
+    if not tensors:
+        keys = ", ".join(_shown_entry(key, value) for key, value in list(found.items())[:10]) or "none"
         where = f"{holder} has" if holder else "neither model_state_dict nor state_dict is there, and the file has"
-        raise Problem(422, TITLE, f"{where} entries that are no tensors: {keys}")
+        raise Problem(422, TITLE, f"{where} only entries that are no tensors: {keys}")
     if not holder and "psi" in found:
         raise Problem(422, TITLE, "the file holds psi: the state of an engine, not the weights of a law")
+    of_model = any(key.startswith(_LIGHTNING) for key in tensors)
     weights: dict[str, Described] = {}
-    for key, tensor in found.items():
-        bare = _bare(key)
+    for key, value in found.items():
+        bare = _bare(key) if key in tensors else None
+        if bare is None or bare == _AVERAGED or (of_model and not key.startswith(_LIGHTNING)):
+            beside.append(str(key))
+            continue
         if bare in weights:
             raise Problem(422, TITLE, f"the key {bare!r} stands twice, once as {key!r}")
-        weights[bare] = tensor
-    return weights
+        weights[bare] = value
+    return weights, beside
+
+
+def _shown_entry(key: Any, value: Any) -> str:
+    made = f" (made by {value.name}: nothing of it was run)" if isinstance(value, Skipped) else ""
+    return f"{str(key)[:40]}{made}"
+
+
+def _named(names: Sequence[str]) -> list[str]:
+    """Names out of a stranger's file, for a manifest: few, short and printable."""
+    shown = [name[:80].encode("unicode_escape").decode("ascii") for name in names[:_NAMED]]
+    return shown + ([f"… and {len(names) - _NAMED} more"] if len(names) > _NAMED else [])
 
 
 def _bare(key: str) -> str:

@@ -75,7 +75,12 @@ def _newest_first(home: Path, bundles: list[Bundle]) -> list[Bundle]:
 
 def registry_of(project: str, data: Path) -> Registry:
     """The laws shipped with the service and those that a project has added to the data folder."""
-    return Registry(SHIPPED, (data if project == DEFAULT else data / "projects" / project) / "laws")
+    return Registry(SHIPPED, laws_of(project, data))
+
+
+def laws_of(project: str, data: Path) -> Path:
+    """The folder of the laws that a project has added."""
+    return (data if project == DEFAULT else data / "projects" / project) / "laws"
 
 
 def default_registry() -> Registry:

@@ -1,16 +1,16 @@
 """What torch.save wrote (`.pth`, `.pt`), read without torch and without running anything. Torch-free.
 
 Such a file is a zip: a pickle that describes the objects, and one entry of raw bytes per storage. A pickle is a
-program. This one is not executed: its opcodes are read one by one, and those that would call something may only name
-what `_KNOWN` lists, each of which is a function of this file. Tensors stay descriptions until their numbers are asked
-for, so the state of an optimizer costs nothing.
+program. This one is not executed: its opcodes are read one by one, and those that would call something call what
+`_KNOWN` lists, each of which is a function of this file, or nothing at all: the object is skipped. Tensors stay
+descriptions until their numbers are asked for, so the state of an optimizer costs nothing.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leym.laws.archive import copy, opened
-from leym.laws.pickled import Reading, Refused
+from leym.laws.pickled import Reading, Refused, Skipped
 from leym.problems import Problem
 from leym.spec import LIMITS
 
@@ -65,10 +65,11 @@ class Described(NamedTuple):
 
 
 class TorchFile:
-    """An open file: `content` is what was saved, with `Described` in place of tensors."""
+    """An open file: `content` is what was saved, with `Described` in place of tensors, and `Skipped` in place of
+    objects whose classes and functions are not known here; `skipped` has the names of these."""
 
-    def __init__(self, archive: zipfile.ZipFile, root: str, content: Any):
-        self._archive, self._root, self.content = archive, root, content
+    def __init__(self, archive: zipfile.ZipFile, root: str, content: Any, skipped: Sequence[str] = ()):
+        self._archive, self._root, self.content, self.skipped = archive, root, content, skipped
 
     def array(self, tensor: Described) -> NDArray[Any]:
         """The numbers of a tensor, C-contiguous; float16 and bfloat16 as float32. Raises Problem 422."""
@@ -117,10 +118,11 @@ def torch_file(path: Path, limit: int = LIMITS.law_bytes) -> Iterator[TorchFile]
         if f"{root}byteorder" in archive.NameToInfo and _bytes(archive, f"{root}byteorder", 16) != b"little":
             raise Problem(422, TITLE, f"{path.name} was written on a big-endian machine, which is not read here")
         try:
-            content = Reading(_KNOWN, _storage).read(_bytes(archive, pickles[0], PICKLE_BYTES))
+            reading = Reading(_KNOWN, _storage)
+            content = reading.read(_bytes(archive, pickles[0], PICKLE_BYTES))
         except Refused as error:
             raise Problem(422, TITLE, f"{path.name}: {error}") from error
-        yield TorchFile(archive, root, content)
+        yield TorchFile(archive, root, content, tuple(reading.skipped))
 
 
 def _bytes(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -132,13 +134,15 @@ def _bytes(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     return data.getvalue()
 
 
-def _storage(pid: Any) -> Storage:
+def _storage(pid: Any) -> Storage | Skipped:
     """From a persistent id ("storage", storage class, key, device, elements)."""
     match pid:
         case ("storage", _StorageClass(dtype=dtype), str(key), str(), int(elements)):
             if elements < 0 or "/" in key or "\\" in key:
                 raise Refused(f"the storage {key[:40]!r} with {elements} elements is none that torch writes")
             return Storage(dtype, key, elements)
+        case ("storage", Skipped() as kind, str(), str(), int()):
+            return kind
     raise Refused("a persistent id that is no storage")
 
 
@@ -152,7 +156,9 @@ def _ints(value: Any) -> tuple[int, ...]:
     return value
 
 
-def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Described:
+def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Described | Skipped:
+    if isinstance(storage, Skipped):
+        return storage
     shape, strides = _ints(shape), _ints(strides)
     if not isinstance(storage, Storage) or type(offset) is not int or offset < 0 or len(shape) != len(strides):
         raise Refused("a tensor without storage, offset, shape and strides")
@@ -173,41 +179,21 @@ def _size(shape: Any = ()) -> tuple[int, ...]:
     return _ints(tuple(shape) if isinstance(shape, list) and len(shape) <= 8 else shape)
 
 
-def _mapping(content: Any = None) -> dict[Any, Any]:
+def _mapping(content: Any = None) -> dict[Any, Any] | Skipped:
     """Nothing is copied: a pickle of a few bytes could ask for a million copies."""
     if content is None or content == ():
         return {}
     if isinstance(content, dict):
         return content
-    raise Refused("a mapping that is not made item by item")
+    return Skipped("a mapping made of a list")
 
-
-class Opaque(NamedTuple):
-    """Something that no law needs (a numpy scalar, a dtype): its name, and nothing else."""
-
-    name: str
-
-
-def _opaque(name: str) -> Any:
-    def made(*_: Any) -> Opaque:
-        return Opaque(name)
-
-    return made
-
-
-_NUMPY = ("numpy dtype", "numpy.core.multiarray scalar", "numpy._core.multiarray scalar", "_codecs encode")
-_TORCH_DTYPES = ("float16", "float32", "float64", "bfloat16", "int32", "int64", "uint8", "bool", "complex64")
 
 _KNOWN: dict[str, Any] = {
     "collections OrderedDict": _mapping,
     "collections Counter": _mapping,
     "torch._utils _rebuild_tensor_v2": _rebuild,
     "torch._utils _rebuild_parameter": _parameter,
+    "torch._utils _rebuild_parameter_with_state": _parameter,
     "torch Size": _size,
-    "torch device": _opaque("device"),
-    "builtins set": _opaque("set"),
-    "__builtin__ set": _opaque("set"),
     **{f"torch {name}": _StorageClass(dtype) for name, dtype in _DTYPES.items()},
-    **{name: _opaque(name) for name in _NUMPY},
-    **{f"torch {name}": Opaque(name) for name in _TORCH_DTYPES},
 }

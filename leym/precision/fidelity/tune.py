@@ -15,6 +15,7 @@ from pathlib import Path
 
 from leym.laws.bundle import NAME, Bundle
 from leym.laws.registry import SHIPPED, Registry
+from leym.outputs import write_text
 from leym.precision.fidelity import frontier
 from leym.precision.fidelity.options import add_plan_options, chosen_plan
 from leym.precision.fidelity.rescue import keep, rescue
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(f"leym laws tune-precision: {error}")
         sys.exit(REFUSED)
     if chosen.report is not None:
-        chosen.report.write_text(frontier.html(found), encoding="utf-8")
+        write_text(chosen.report, frontier.html(found))
     kept = keep(found, data, chosen.name) if found.passed else None
     if chosen.json:
         print(json.dumps(frontier.as_json(found) | {"kept": kept.ref if kept else None}, allow_nan=False))

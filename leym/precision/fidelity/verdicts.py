@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from leym.laws.bundle import Bundle
+from leym.outputs import write_text
 from leym.settings import settings
 
 log = logging.getLogger(__name__)
@@ -125,7 +124,9 @@ def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None,
     for i, folder in enumerate(places):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            return _put(folder / f"{verdict.precision}.json", verdict.to_json())
+            path = folder / f"{verdict.precision}.json"
+            write_text(path, verdict.to_json() + "\n", sync=True)
+            return path
         except OSError as error:
             if i == len(places) - 1:
                 raise
@@ -171,21 +172,6 @@ def cheapest_passing(bundle: Bundle, *, data: Path | None = None) -> str:
         if verdict is not None and verdict.verdict == "pass":
             return precision
     return "fp32"
-
-
-def _put(path: Path, text: str) -> Path:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _metric(row: dict[str, Any]) -> MetricVerdict:

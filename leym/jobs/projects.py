@@ -1,0 +1,47 @@
+"""Projects as wholes: what one holds, and giving all of it to another one."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import func, literal, select, update
+
+from leym import identity
+from leym.jobs.rows import Base
+from leym.jobs.schema import jobs, requests, sweeps
+from leym.jobs.submit import key_prefix
+from leym.problems import invalid
+
+
+class Projects(Base):
+    def count_work(self, project: str) -> tuple[int, int]:
+        """The numbers of jobs, without deleted ones, and of sweeps that a project has."""
+        kept = select(func.count()).where(jobs.c.project == project, jobs.c.deleted_at.is_(None))
+        made = select(func.count()).where(sweeps.c.project == project)
+        with self.db.read() as connection:
+            return connection.execute(kept).scalar_one(), connection.execute(made).scalar_one()
+
+    def take_over(self, source: str, target: str) -> tuple[int, int]:
+        """Move all jobs and sweeps of the project `source` into `target`, with the idempotency keys that made them.
+
+        Returns how many jobs (deleted ones too) and sweeps were moved. A key that `target` has used itself keeps its
+        meaning there. Raises Problem 422.
+        """
+        if not re.fullmatch(identity.PROJECT, target):
+            raise invalid(f"project = {target[:80]!r}: it must match {identity.PROJECT}", "/project")
+        if target == source:
+            raise invalid(f"project = {target!r} has its own work already", "/project")
+        with self.db.write() as connection:
+            ours = (
+                requests.c.made.in_(select(jobs.c.id).where(jobs.c.project == source))
+                | requests.c.made.in_(select(sweeps.c.id).where(sweeps.c.project == source))
+            )  # fmt: skip
+            bare = func.substr(requests.c.key, len(key_prefix(source)) + 1)
+            renamed = literal(key_prefix(target)) + bare
+            free = renamed.not_in(select(requests.c.key))
+            connection.execute(update(requests).where(ours, free).values(key=renamed))
+            moved = [
+                connection.execute(update(table).where(table.c.project == source).values(project=target)).rowcount
+                for table in (jobs, sweeps)
+            ]
+        return moved[0], moved[1]
