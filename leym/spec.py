@@ -10,7 +10,16 @@ import json
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from leym.catalog import FIELDS, OBSERVABLES
 
@@ -37,6 +46,24 @@ class LIMITS:
     body_bytes = 1 * 2**20
     answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
     answer_pixels = 32 * 2**20  # of one picture or animation
+
+
+def _no_text(value: Any) -> Any:
+    if isinstance(value, str | bytes):
+        raise ValueError("a number is needed, not text")
+    return value
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float) and abs(value) >= 2**53:
+        raise ValueError(f"from 2**53 = {2**53} on, a whole number is written without point and exponent")
+    return _no_text(value)
+
+
+# Numbers of JSON, taken as what they are. pydantic alone would read the text "1_000" as 1000, and with a point or an
+# exponent a parser may have rounded a large number already.
+Whole = Annotated[int, BeforeValidator(_exact)]
+Real = Annotated[float, BeforeValidator(_no_text)]
 
 
 class Model(BaseModel):
@@ -66,7 +93,7 @@ class ComplexNoise(Start):
     """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
 
     kind: Literal["complex_noise"] = "complex_noise"
-    strength: float = Field(0.1, ge=0, le=LIMITS.strength)
+    strength: Real = Field(0.1, ge=0, le=LIMITS.strength)
 
 
 class RandomState(Start):
@@ -86,7 +113,7 @@ class FromJob(Start):
 
     kind: Literal["state"] = "state"
     job: str = Field(pattern=JOB_ID)
-    step: int = Field(ge=0, le=LIMITS.steps)
+    step: Whole = Field(ge=0, le=LIMITS.steps)
 
 
 class Upload(Start):
@@ -103,7 +130,7 @@ class Recording(Model):
     """One field, stored every `every` steps: frame i is step i * every, frame 0 the start state."""
 
     field: str = Field(json_schema_extra={"enum": list(FIELDS)})
-    every: int = Field(ge=1, le=LIMITS.steps)
+    every: Whole = Field(ge=1, le=LIMITS.steps)
     dtype: Literal["float16", "float32", "complex64"] | None = None
 
     @field_validator("field")
@@ -135,7 +162,7 @@ _SOME_OBSERVABLES: dict[str, Any] = {
 class Observe(Model):
     """Numbers per step, all of them on one schedule."""
 
-    every: int = Field(ge=1, le=LIMITS.steps)
+    every: Whole = Field(ge=1, le=LIMITS.steps)
     names: tuple[str, ...] = Field(tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
 
     @field_validator("names")
@@ -176,7 +203,7 @@ _SHORT = {
     "propertyNames": {"minLength": 1, "maxLength": 64},
     "additionalProperties": {"type": "string", "maxLength": 256},
 }
-Side = Annotated[int, _SIDE]
+Side = Annotated[Whole, _SIDE]
 Grid = Annotated[tuple[Side, Side], AfterValidator(_sides)]
 Tags = Annotated[dict[str, str], AfterValidator(_few_and_short), Field(json_schema_extra=_SHORT)]
 
@@ -186,16 +213,16 @@ class JobSpec(Model):
 
     law: str = Field(pattern=LAW_NAME, examples=["aurora"])
     grid: Grid = Field(examples=[[64, 64]], description="[H, W] in cells")
-    steps: int = Field(ge=1, le=LIMITS.steps, examples=[1000])
-    seed: int = Field(0, ge=0, le=LIMITS.seed)
+    steps: Whole = Field(ge=1, le=LIMITS.steps, examples=[1000])
+    seed: Whole = Field(0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
-    gamma: float = Field(0.01, ge=0, le=LIMITS.gamma)
+    gamma: Real = Field(0.01, ge=0, le=LIMITS.gamma)
     precision: Precision = "auto"
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
-    priority: int = Field(4, ge=0, le=9, description="9 is the most urgent")
-    deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
-    ttl_s: float | None = Field(
+    priority: Whole = Field(4, ge=0, le=9, description="9 is the most urgent")
+    deadline_s: Real | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
+    ttl_s: Real | None = Field(
         None,
         gt=0,
         le=3650 * 86400,
@@ -257,8 +284,8 @@ def _check_schedule(key: str, every: int, steps: int) -> None:
 class SeedRange(Model):
     """`count` seeds from `start` on."""
 
-    start: int = Field(0, ge=0, le=LIMITS.seed)
-    count: int = Field(ge=1, le=LIMITS.sweep_jobs)
+    start: Whole = Field(0, ge=0, le=LIMITS.seed)
+    count: Whole = Field(ge=1, le=LIMITS.sweep_jobs)
 
 
 Values = Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]

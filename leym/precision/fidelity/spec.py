@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from leym.precision.fidelity.plan import PLANS, Plan
-from leym.spec import LAW_NAME, LIMITS, Grid, Model, Tags
+from leym.spec import LAW_NAME, LIMITS, Grid, Model, Real, Tags, Whole
 
 
 class FidelityRequest(Model):
@@ -19,12 +19,12 @@ class FidelityRequest(Model):
     precision: Literal["nf4", "int8", "bf16"]
     plan: Literal["small", "standard"] = "small"
     grid: Grid | None = Field(None, description="[H, W] in cells; the plan's if left out")
-    members: int | None = Field(
+    members: Whole | None = Field(
         None, ge=4, le=4096, description="universes per ensemble; a pilot's spread decides if left out"
     )
-    steps: int | None = Field(None, ge=1, le=LIMITS.steps, description="of each universe; the plan's if left out")
-    priority: int = Field(2, ge=0, le=9, description="9 is the most urgent")
-    deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
+    steps: Whole | None = Field(None, ge=1, le=LIMITS.steps, description="of each universe; the plan's if left out")
+    priority: Whole = Field(2, ge=0, le=9, description="9 is the most urgent")
+    deadline_s: Real | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
     tags: Tags = Field(default_factory=dict)
 
     @model_validator(mode="after")
