@@ -16,7 +16,6 @@ def create_app(settings: Settings) -> Flask:
         limits,
         metrics,
         openapi,
-        pressure,
         routes_events,
         routes_fidelity,
         routes_frames,
@@ -37,13 +36,12 @@ def create_app(settings: Settings) -> Flask:
     app = openapi.make_app(__name__)
     app.request_class = StrictRequest
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
-    here = app.extensions["leym"] = open_services(settings)
+    app.extensions["leym"] = open_services(settings)
     errors.register(app)
     metrics.register(app)
     headers.register(app)
     identity.register(app)
     limits.register(app, settings)
-    pressure.register(app, here.disk)
     for routes in (
         routes_jobs,
         routes_frames,

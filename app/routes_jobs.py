@@ -15,7 +15,7 @@ from app.submission import accept, take_in
 from app.views import job_body, json_answer
 from leym.frames.layout import job_prefix
 from leym.jobs.records import Job
-from leym.problems import invalid
+from leym.jobs.submit import job_request
 from leym.spec import JobSpec
 
 api = router("jobs", "Universes to run")
@@ -38,8 +38,11 @@ def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
     key with another body is refused.
     """
     here = services()
-    accepted = accept(here, body)
-    job = take_in(here, accepted, header.idempotency_key)
+    if made := here.table.accepted(header.idempotency_key, job_request(body)):
+        job = here.table.get(made)
+    else:
+        here.disk.check()
+        job = take_in(here, accept(here, body), header.idempotency_key)
     location = url_for("jobs.get_job", id=job.id)
     return json_answer(job_body(job), 202, Location=location)
 
@@ -50,7 +53,7 @@ def list_jobs(query: JobsQuery) -> Response:
     found, following = services().table.list(
         state=query.state,
         law=query.law,
-        tag=None if query.tag is None else _tag(query.tag),
+        tags=None if query.tag is None else _readings(query.tag),
         sweep=query.sweep,
         limit=query.limit,
         cursor=query.cursor,
@@ -110,8 +113,6 @@ def _wait(here: Services, job_id: str, known: str | None, seconds: float) -> Job
     return job
 
 
-def _tag(text: str) -> tuple[str, str]:
-    for i, character in enumerate(text):
-        if character in ":=":
-            return text[:i], text[i + 1 :]
-    raise invalid(f"tag = {text[:80]!r}: key:value or key=value is needed", "/tag")
+def _readings(text: str) -> list[tuple[str, str]]:
+    """The tags that read `text`: keys and values may hold the characters that stand between them."""
+    return [(text[:i], text[i + 1 :]) for i, character in enumerate(text) if character in ":="]
