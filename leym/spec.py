@@ -62,8 +62,9 @@ def _exact(value: Any) -> Any:
 
 # Numbers of JSON, taken as what they are. pydantic alone would read the text "1_000" as 1000, and with a point or an
 # exponent a parser may have rounded a large number already.
-Whole = Annotated[int, BeforeValidator(_exact)]
-Real = Annotated[float, BeforeValidator(_no_text)]
+EXACT, NO_TEXT = BeforeValidator(_exact), BeforeValidator(_no_text)
+Whole = Annotated[int, EXACT]
+Real = Annotated[float, NO_TEXT]
 
 
 class Model(BaseModel):
@@ -221,11 +222,11 @@ class JobSpec(Model):
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
     priority: Whole = Field(4, ge=0, le=9, description="9 is the most urgent")
-    deadline_s: Real | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
-    ttl_s: Real | None = Field(
+    deadline_s: Annotated[float, Field(gt=0, le=30 * 86400), NO_TEXT] | None = Field(
+        None, description="from submission; later the job has failed"
+    )
+    ttl_s: Annotated[float, Field(gt=0, le=3650 * 86400), NO_TEXT] | None = Field(
         None,
-        gt=0,
-        le=3650 * 86400,
         description="seconds from the job's end for which its frames and its last state are kept; the record stays. "
         "null: the service's LEYM_TTL_S, which may be for ever",
     )
