@@ -16,6 +16,7 @@ def create_app(settings: Settings) -> Flask:
         limits,
         metrics,
         openapi,
+        places,
         routes_events,
         routes_fidelity,
         routes_frames,
@@ -42,6 +43,7 @@ def create_app(settings: Settings) -> Flask:
     headers.register(app)
     identity.register(app)
     limits.register(app, settings)
+    places.register(app, settings)
     for routes in (
         routes_jobs,
         routes_frames,

@@ -87,5 +87,5 @@ class Dispatch:
             else:
                 sent.append(job.id)
         if left := len(jobs) - len(sent):
-            metrics.TICKETS_LEFT.inc(left)
+            metrics.TICKETS_LEFT.inc(by=left)
         return sent

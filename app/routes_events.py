@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from app import metrics, shutdown
 from app.lookup import find_job
 from app.models import EventsHeader, EventsQuery, IdPath, JobEvent
 from app.openapi import EVENTS, answers, media, router
+from app.places import departure, stream_place
 from app.services import Services, services
 from app.timeline import Timeline
 from app.views import json_text
@@ -51,22 +52,24 @@ def stream_events(header: EventsHeader, path: IdPath, query: EventsQuery) -> Res
     after = _step(header.last_event_id or query.last_event_id)
     cursor = here.events.cursor(path.id)  # before the row is read, so that no wake-up falls in between
     job = _readable(find_job(here, path.id))
+    give_back = stream_place()
     metrics.STREAMS.inc()
-    response = Response(_events(here, job, after, cursor), content_type=f"{EVENTS}; charset=utf-8")
+    response = Response(_events(here, job, after, cursor, departure()), content_type=f"{EVENTS}; charset=utf-8")
+    response.call_on_close(give_back)
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would collect events
     return response
 
 
-def _events(here: Services, job: Job, after: int, cursor: str | None) -> Iterator[str]:
+def _events(here: Services, job: Job, after: int, cursor: str | None, left: Callable[[], bool]) -> Iterator[str]:
     yield f"retry: {RETRY_MS}\n\n"
     try:
-        yield from _follow(here, job, after, cursor)
+        yield from _follow(here, job, after, cursor, left)
     except (Problem, OSError, SQLAlchemyError) as error:  # the answer has begun: all it can do is end, to be resumed
         log.warning("event stream of job %s cut: %s", job.id, error)
 
 
-def _follow(here: Services, job: Job, after: int, cursor: str | None) -> Iterator[str]:
+def _follow(here: Services, job: Job, after: int, cursor: str | None, left: Callable[[], bool]) -> Iterator[str]:
     arrays, shown, spoke = arrays_of(job), "", time.monotonic()
     while True:
         said = False
@@ -84,7 +87,7 @@ def _follow(here: Services, job: Job, after: int, cursor: str | None) -> Iterato
             yield _event("state", _state(job))
             yield _event("end", {"state": str(job.state), "step": job.step})
             return
-        if shutdown.stopping():
+        if shutdown.stopping() or left():
             return
         now = time.monotonic()
         if said:

@@ -10,6 +10,7 @@ from app import shutdown
 from app.lookup import find_job
 from app.models import IdempotencyHeader, IdPath, JobBody, JobPage, JobsQuery, WaitQuery
 from app.openapi import answers, exact, json_body, leads_to, router
+from app.places import departure, stream_place
 from app.services import Services, services
 from app.submission import accept, take_in
 from app.views import job_body, json_answer
@@ -68,8 +69,13 @@ def get_job(path: IdPath, query: WaitQuery) -> Response:
     With `wait` the answer comes as soon as the state is another one than `state`, or when the seconds are over.
     """
     here = services()
-    job = _wait(here, path.id, query.state, query.wait) if query.wait else find_job(here, path.id)
-    return json_answer(job_body(job))
+    if not query.wait:
+        return json_answer(job_body(find_job(here, path.id)))
+    give_back = stream_place()
+    try:
+        return json_answer(job_body(_wait(here, path.id, query.state, query.wait)))
+    finally:
+        give_back()
 
 
 @api.post("/v1/jobs/<id>/cancel", responses=answers({200: JobBody}, 404, 410))
@@ -103,8 +109,8 @@ def _wait(here: Services, job_id: str, known: str | None, seconds: float) -> Job
     end = time.monotonic() + seconds
     cursor: str | None = here.events.cursor(job_id)
     job = find_job(here, job_id)
-    known = known or str(job.state)
-    while job.state == known and not job.final and not shutdown.stopping():
+    known, gone = known or str(job.state), departure()
+    while job.state == known and not job.final and not shutdown.stopping() and not gone():
         left = end - time.monotonic()
         if left <= 0:
             break

@@ -76,6 +76,20 @@ class Settings(BaseSettings):
         200_000, ge=0, le=2**62, description="jobs that may wait or run in all; beyond, submissions are answered 503"
     )
     rate: str = Field("", description="requests of one caller, e.g. `100/second;5000/hour`; empty: no bound")
+    streams: int = Field(
+        256, ge=1, le=4096, description="event streams and long polls at once in a process of the API, which has two"
+    )
+    streams_each: int = Field(128, ge=1, le=4096, description="of these, those of one caller")
+    transfers: int = Field(
+        128, ge=1, le=4096, description="bodies and answers over 64 KiB at once in a process of the API"
+    )
+    transfers_each: int = Field(64, ge=1, le=4096, description="of these, those of one caller")
+    head_s: float = Field(
+        10.0, ge=0.1, le=3600, description="longest time for the head of a request, and for a body up to 64 KiB"
+    )
+    stall_s: float = Field(
+        30.0, ge=1, le=3600, description="a longer body or an answer of which nothing moves for so long is given up"
+    )
     queue: str = Field("leym", description="name of the Celery queue")
     rungs: str = Field(
         "", description="slots per batch as measured by `leym bench --rungs`; empty: rungs.json in the data folder"
