@@ -25,7 +25,7 @@ from app.places import SHORT_BYTES
 from leym.settings import settings
 
 LINGER_S = 2.0  # after an answer that closes the connection, for the client to read it
-HEAD_BYTES = 2**16
+HEAD_BYTES = 2**15
 PROBE_THREADS = 4
 _PROBE = re.compile(rb"(?:GET|HEAD) [^\s?]*/(?:healthz|readyz|metrics)[? ]")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,9})[ \t]*\r\n", re.I)
@@ -71,8 +71,8 @@ class HeadFirstWorker(ThreadWorker):
     def _wait(self, conn: TConn, patience_s: float, readable: Any) -> None:
         if not self.alive:
             patience_s = min(patience_s, STOP_KEEPALIVE_LINGER)
-        self._waiting[conn] = time.monotonic() + patience_s
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(readable, conn))
+        self._waiting[conn] = time.monotonic() + patience_s
 
     def _on_request(self, conn: TConn, _: Any) -> None:
         try:
@@ -123,16 +123,19 @@ class HeadFirstWorker(ThreadWorker):
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
         """In the main loop, after `handle`: wait for the next request, or close without waiting for the client."""
         kept = not done.cancelled() and done.exception() is None and done.result()
-        if kept:
-            self._await_request(conn, self.cfg.keepalive, conn.parser.unreader.take_buffered())
-            return
-        conn.begun.clear()
         try:
-            conn.sock.shutdown(socket.SHUT_WR)
-            conn.sock.setblocking(False)
-        except OSError:  # the client has gone
+            if kept:
+                self._await_request(conn, self.cfg.keepalive, conn.parser.unreader.take_buffered())
+            else:
+                self._linger(conn)
+        except (OSError, ValueError):  # its socket was closed meanwhile: gunicorn does so after some errors
             self._close(conn)
-            return
+
+    def _linger(self, conn: TConn) -> None:
+        """Close once the client has read the answer: unread bytes of the request would cut it off."""
+        conn.begun.clear()
+        conn.sock.shutdown(socket.SHUT_WR)
+        conn.sock.setblocking(False)
         self._wait(conn, LINGER_S, self._on_rest)
 
     def _on_rest(self, conn: TConn, _: Any) -> None:
@@ -167,11 +170,12 @@ class HeadFirstWorker(ThreadWorker):
         title = HTTPStatus(status).phrase
         body = json.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail}).encode()
         head = f"HTTP/1.1 {status} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {len(body)}"
+        self._leave(conn)
         try:
             conn.sock.send(f"{head}\r\nConnection: close\r\n\r\n".encode() + body)
-        except OSError:
-            pass  # it is only told if it listens
-        self._give_up(conn)
+            self._linger(conn)
+        except OSError:  # the client has gone, or does not read
+            self._close(conn)
 
     def _give_up_oldest(self) -> None:
         oldest = next(iter(self._waiting), None)

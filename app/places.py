@@ -65,10 +65,8 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.before_request
     def body() -> None:
-        length = request.content_length
-        if (length is None and "chunked" in request.headers.get("Transfer-Encoding", "")) or (
-            length is not None and length > SHORT_BYTES
-        ):
+        comes_later = "Transfer-Encoding" in request.headers or "Expect" in request.headers
+        if comes_later or (request.content_length or 0) > SHORT_BYTES:
             g.give_back_body = transfers.take(caller_key())
 
     @app.teardown_request

@@ -81,9 +81,9 @@ class Settings(BaseSettings):
     )
     streams_each: int = Field(128, ge=1, le=4096, description="of these, those of one caller")
     transfers: int = Field(
-        128, ge=1, le=4096, description="bodies and answers over 64 KiB at once in a process of the API"
+        256, ge=1, le=4096, description="bodies and answers over 64 KiB at once in a process of the API"
     )
-    transfers_each: int = Field(64, ge=1, le=4096, description="of these, those of one caller")
+    transfers_each: int = Field(192, ge=1, le=4096, description="of these, those of one caller")
     head_s: float = Field(
         10.0, ge=0.1, le=3600, description="longest time for the head of a request, and for a body up to 64 KiB"
     )
