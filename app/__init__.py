@@ -19,7 +19,7 @@ def create_app(settings: Settings) -> Flask:
         metrics,
         openapi,
         origins,
-        pressure,
+        places,
         requests,
         routes_events,
         routes_fidelity,
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
     if n := settings.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n, x_prefix=n)  # type: ignore[method-assign]
-    here = app.extensions["leym"] = open_services(settings)
+    app.extensions["leym"] = open_services(settings)
     compression.register(app)
     errors.register(app)
     metrics.register(app)
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> Flask:
     identity.register(app)
     limits.register(app, settings)
     requests.register(app)
-    pressure.register(app, here.disk)
+    places.register(app, settings)
     for routes in (
         routes_jobs,
         routes_frames,

@@ -78,7 +78,6 @@ class Dispatch:
         sent: list[str] = []
         for job in jobs:
             if self.broker.now:
-                metrics.TICKETS_LEFT.inc(len(jobs) - len(sent))
                 break
             try:
                 tickets.send(job)
@@ -87,4 +86,6 @@ class Dispatch:
                 log.warning("the broker does not take tickets (%s); the outbox will send them", error)
             else:
                 sent.append(job.id)
+        if left := len(jobs) - len(sent):
+            metrics.TICKETS_LEFT.inc(by=left)
         return sent

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask, Response, request
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from leym.printable import printable
 from leym.problems import Problem
 
 log = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ def problem_of_validation(error: ValidationError, body: Any = None, base: str = 
 
     `body` is what was validated (the request's JSON by default), `base` the pointer of it in the request.
     """
-    sent = request.get_json() if body is None and request.is_json and request.content_length else body
+    sent = getattr(request, "taken_json", None) if body is None else body
     errors = [_described(details, sent, base) for details in error.errors(include_url=False)]
     title = "Invalid request"
     return Problem(422, title, "; ".join(e["detail"] for e in errors[:5]), errors=errors)
@@ -52,7 +54,7 @@ def _described(details: ErrorDetails, body: Any, base: str) -> dict[str, str]:
     message = details["msg"].removeprefix("Value error, ")
     stated = _KEY_IN_MESSAGE.match(message)
     if not path and stated:  # a rule about several keys names the one it is about
-        return {"pointer": _pointer(base, stated[1].split(".")), "detail": message}
+        return {"pointer": base + pointer(stated[1].split(".")), "detail": message}
     name, kind = ".".join(map(str, path)), details["type"]
     if kind == "missing":
         detail = f"{name} is required"
@@ -62,7 +64,7 @@ def _described(details: ErrorDetails, body: Any, base: str) -> dict[str, str]:
         detail = f"{name} = {shown(details['input'])}: {message}"
     else:
         detail = message
-    return {"pointer": _pointer(base, path), "detail": detail}
+    return {"pointer": base + pointer(path), "detail": detail}
 
 
 def _path(loc: tuple[int | str, ...], body: Any) -> list[int | str]:
@@ -86,8 +88,9 @@ def _path(loc: tuple[int | str, ...], body: Any) -> list[int | str]:
     return path
 
 
-def _pointer(base: str, path: list[Any]) -> str:
-    return base + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+def pointer(path: Iterable[int | str]) -> str:
+    """The JSON pointer (RFC 6901) of a path of keys and indices."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def shown(value: Any) -> str:
@@ -141,7 +144,7 @@ def register(app: Flask) -> None:
 def _asked() -> str:
     """For the log: a link opens results to whoever reads it, so it is left out."""
     link = (request.view_args or {}).get("link")
-    return f"{request.method} {request.path.replace(link, '…') if link else request.path}"
+    return printable(f"{request.method} {request.path.replace(link, '…') if link else request.path}")
 
 
 def _detail(error: HTTPException) -> str:

@@ -6,36 +6,46 @@ A stream or a long poll holds a thread, therefore many threads; processes are fe
 from __future__ import annotations
 
 import json
-import os
-import shutil
+import resource
 import tempfile
 from typing import Any
 
+from app import counters
+from app.places import OTHER_THREADS
+from leym.settings import settings
+
+FILES = 2**16  # open files of a process, if the system allows so many: a connection is one
+
+
+def _writable(folder: str) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 bind = "127.0.0.1:8000"
-worker_class = "gthread"
+worker_class = "app.gunicorn_worker.HeadFirstWorker"
 workers = 2
-threads = 256  # made as they are needed
+threads = settings().streams + settings().transfers + OTHER_THREADS  # made as they are needed
+worker_connections = 2048  # idle, half-sent or with a thread; the oldest without one makes room
 timeout = 120
 graceful_timeout = 15
 keepalive = 5
 control_socket_disable = True  # it would be one file for all services of this user
-worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None
+worker_tmp_dir = "/dev/shm" if _writable("/dev/shm") else None  # in memory, or a heartbeat waits for the disk
 
 CONFIG_ERROR = 78  # exit code, as in sysexits.h
 
-_metrics = "PROMETHEUS_MULTIPROC_DIR"
-_made_here = not os.environ.get(_metrics)
-if _made_here:  # before any worker imports prometheus_client, which looks once
-    os.environ[_metrics] = tempfile.mkdtemp(prefix="leym-metrics-")
-
 
 def on_starting(server: Any) -> None:
-    """Refuses an address that others reach while there is no token. Files of earlier processes would be counted
-    again."""
+    """Refuses an address that others reach while there is no token."""
     _guard(server)
-    folder = os.environ[_metrics]
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder, exist_ok=True)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    counters.share()
 
 
 def _guard(server: Any) -> None:
@@ -54,6 +64,14 @@ def _guard(server: Any) -> None:
         raise HaltServer(refusal, CONFIG_ERROR)
     if not has_tokens:
         server.log.warning("there are no tokens: whoever reaches this address may do everything (leym tokens create)")
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    worker.region = counters.assign()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    counters.use(worker.region)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -89,11 +107,4 @@ def _answer_with_problems(cfg: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    from prometheus_client import multiprocess
-
-    multiprocess.mark_process_dead(worker.pid)
-
-
-def on_exit(server: Any) -> None:
-    if _made_here:
-        shutil.rmtree(os.environ[_metrics], ignore_errors=True)
+    counters.release(worker.region)

@@ -19,7 +19,7 @@ def register(app: Flask, settings: Settings) -> None:
     if not settings.rate:
         return
     limiter = Limiter(
-        _caller,
+        caller_key,
         app=app,
         application_limits=[settings.rate],
         storage_uri=settings.redis_url or "memory://",
@@ -37,7 +37,7 @@ def register(app: Flask, settings: Settings) -> None:
         return response
 
 
-def _caller() -> str:
+def caller_key() -> str:
     """A token counts by itself, wherever it comes from."""
     caller = g.get("caller")
     return caller.token if caller is not None and caller.token else get_remote_address()

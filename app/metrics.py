@@ -1,20 +1,21 @@
-"""Prometheus metrics. What this process counts goes through files that all processes of gunicorn share; what the
-service as a whole is doing is read from the job table at scrape, on a registry of its own."""
+"""Prometheus metrics: what the processes of the API have counted (`app.counters`), and what the service as a whole is
+doing, which is read from the job table at scrape."""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import counters
 from leym.jobs.records import JobState
 
 if TYPE_CHECKING:
@@ -25,19 +26,77 @@ log = logging.getLogger(__name__)
 ALIVE_HEARTBEATS = 5  # a worker silent for so many heartbeats is not counted
 ANSWER_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
-_here = CollectorRegistry()
-REQUESTS = Counter("leym_http_requests", "Requests answered.", ("method", "route", "status"), registry=_here)
+
+@dataclass(frozen=True)
+class Counter:
+    """A counter of all processes together, one number for each combination of the values of its labels."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...] = ()
+
+    def inc(self, *values: str, by: float = 1.0) -> None:
+        """Count `by`, under these values of the labels."""
+        counters.add((self.name, *values), by)
+
+    def family(self, totals: dict[counters.Key, float]) -> Metric:
+        """What was counted, as Prometheus has it."""
+        found = CounterMetricFamily(self.name, self.text, labels=self.labels)
+        numbers = {key[1:]: value for key, value in totals.items() if key[0] == self.name}
+        for values, value in sorted((numbers or ({} if self.labels else {(): 0.0})).items()):
+            found.add_metric(values, value)
+        return found
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """A histogram of seconds of all processes together."""
+
+    name: str
+    text: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...]
+
+    def observe(self, seconds: float, *values: str) -> None:
+        """Count one duration, under these values of the labels."""
+        at = bisect_left(self.bounds, seconds)
+        counters.add((self.name, *values, str(at)))
+        counters.add((self.name, *values, "sum"), seconds)
+
+    def family(self, totals: dict[counters.Key, float]) -> Metric:
+        """What was observed, as Prometheus has it."""
+        found = HistogramMetricFamily(self.name, self.text, labels=self.labels)
+        numbers = {key[1:]: value for key, value in totals.items() if key[0] == self.name}
+        for values in sorted({key[:-1] for key in numbers}):
+            buckets, total = [], 0.0
+            for i, bound in enumerate((*self.bounds, None)):
+                total += numbers.get((*values, str(i)), 0.0)
+                buckets.append((_bound(bound), total))
+            found.add_metric(values, buckets, numbers.get((*values, "sum"), 0.0))
+        return found
+
+
+REQUESTS = Counter("leym_http_requests", "Requests answered.", ("method", "route", "status"))
 ANSWER_S = Histogram(
     "leym_http_request_duration_seconds",
     "From a request to the head of its answer; streams and long polls are not in it.",
     ("method", "route"),
-    buckets=ANSWER_BUCKETS_S,
-    registry=_here,
+    ANSWER_BUCKETS_S,
 )
-STREAMS = Counter("leym_http_streams", "Event streams opened.", registry=_here)
-TICKETS_LEFT = Counter(
-    "leym_tickets_left", "Tickets that the broker did not take at once; the outbox sends them.", registry=_here
-)
+STREAMS = Counter("leym_http_streams", "Event streams opened.")
+TICKETS_LEFT = Counter("leym_tickets_left", "Tickets that the broker did not take at once; the outbox sends them.")
+
+
+class ProcessCollector:
+    """What the processes of the API have counted."""
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        totals = counters.totals()
+        for metric in (REQUESTS, ANSWER_S, STREAMS, TICKETS_LEFT):
+            yield metric.family(totals)
 
 
 def register(app: Flask) -> None:
@@ -52,24 +111,19 @@ def register(app: Flask) -> None:
         # the rule, not the path: ids and made-up paths must not become label values
         route = request.url_rule.rule if request.url_rule else "(none)"
         method = request.method if request.method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "(other)"
-        REQUESTS.labels(method, route, str(response.status_code)).inc()
+        REQUESTS.inc(method, route, str(response.status_code))
         began = getattr(g, "began", None)
         if began is not None and not request.args.get("wait") and not response.is_streamed:
-            ANSWER_S.labels(method, route).observe(time.perf_counter() - began)
+            ANSWER_S.observe(time.perf_counter() - began, method, route)
         return response
 
 
 def exposition(services: Services) -> Response:
     """All metrics in Prometheus' text format."""
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        counted = CollectorRegistry()
-        MultiProcessCollector(counted)
-    else:
-        counted = _here
-    table = CollectorRegistry()
-    table.register(TableCollector(services))
-    table.register(StorageCollector(services))
-    return Response(generate_latest(counted) + generate_latest(table), content_type=CONTENT_TYPE_LATEST)
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector(), TableCollector(services), StorageCollector(services)):
+        registry.register(collector)
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class TableCollector:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 
 from app.parameters import Parameters
 from leym.laws.bundle import NAME
-from leym.spec import EXAMPLE_JOB, EXAMPLE_SWEEP, JOB_ID, LAW_NAME, LIMITS
+from leym.spec import EXAMPLE_JOB, EXAMPLE_SWEEP, JOB_ID, LAW_NAME, LIMITS, Whole
 
 Standing = Literal["exact", "passed", "failed", "unverified"]
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -312,7 +312,7 @@ class SessionBody(Body):
 class LinkRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ttl_s": 86400}]})
 
-    ttl_s: int = Field(86400, ge=1, le=30 * 86400, description="seconds until the link expires")
+    ttl_s: Whole = Field(86400, ge=1, le=30 * 86400, description="seconds until the link expires")
 
 
 class LinkBody(Body):

@@ -10,15 +10,12 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask, request
-
 from leym.frames.store import folder_of
 from leym.problems import Problem
 from leym.settings import Settings
 
 log = logging.getLogger(__name__)
 
-GUARDED = ("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law")
 RETRY_AFTER_S = 60  # results expire, and people make room, in minutes rather than seconds
 
 
@@ -53,12 +50,3 @@ class DiskGuard:
             detail = f"{found['free_bytes']} bytes are free for results; with less than {found['free_min_bytes']}"
             advice = "nothing new is taken in. Delete jobs, or wait until results expire"
             raise Problem(507, "Insufficient storage", f"{detail} {advice}", retry_after_s=RETRY_AFTER_S)
-
-
-def register(app: Flask, guard: DiskGuard) -> None:
-    """After `app.identity`: who may not submit is told that first."""
-
-    @app.before_request
-    def guarded() -> None:
-        if request.endpoint in GUARDED:
-            guard.check()

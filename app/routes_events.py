@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from app import metrics, shutdown
 from app.lookup import find_job
 from app.models import EventsHeader, EventsQuery, IdPath, JobEvent
 from app.openapi import EVENTS, answers, media, router
+from app.places import departure, stream_place
 from app.services import Services, services
 from app.timeline import Timeline
 from app.views import json_text
@@ -57,23 +58,35 @@ def stream_events(header: EventsHeader, path: IdPath, query: EventsQuery) -> Res
     job = _readable(find_job(here, path.id))
     if header.last_event_id and _has_all(job, seen):  # a first request that begins there is sent the end
         return Response(status=204, headers=UNCACHED)
+    give_back = stream_place()
     metrics.STREAMS.inc()
-    response = Response(_events(here, job, seen, after, cursor), content_type=f"{EVENTS}; charset=utf-8")
+    events = _events(here, job, seen, after, cursor, departure())
+    response = Response(events, content_type=f"{EVENTS}; charset=utf-8")
+    response.call_on_close(give_back)
     response.headers.update(UNCACHED)
     response.headers["X-Accel-Buffering"] = "no"  # nginx would collect events
     return response
 
 
-def _events(here: Services, job: Job, seen: int, after: int, cursor: str | None) -> Iterator[str]:
+def _events(
+    here: Services, job: Job, seen: int, after: int, cursor: str | None, left: Callable[[], bool]
+) -> Iterator[str]:
     yield f"retry: {RETRY_MS}\n\n"
     try:
-        yield from _follow(here, job, seen, after, cursor)
+        yield from _follow(here, job, seen, after, cursor, left)
     except (Problem, OSError, SQLAlchemyError) as error:  # the answer has begun: all it can do is end, to be resumed
         log.warning("event stream of job %s cut: %s", job.id, error)
 
 
-def _follow(here: Services, job: Job, seen: int, after: int, cursor: str | None) -> Iterator[str]:
-    """Every event behind the step `after`. seen: the last id that the reader has, which it sends when it comes back."""
+def _follow(
+    here: Services, job: Job, seen: int, after: int, cursor: str | None, left: Callable[[], bool]
+) -> Iterator[str]:
+    """Every event behind the step `after`.
+
+    Args:
+        seen: the last id that the reader has, which it sends when it comes back.
+        left: whether the reader has closed its connection.
+    """
     arrays, shown, spoke = arrays_of(job), "", time.monotonic()
     while True:
         said = False
@@ -92,7 +105,7 @@ def _follow(here: Services, job: Job, seen: int, after: int, cursor: str | None)
             end = max(job.step, after, 0)
             yield _event("end", {"state": str(job.state), "step": job.step}, end if end > seen else None)
             return
-        if shutdown.stopping():
+        if shutdown.stopping() or left():
             return
         now = time.monotonic()
         if said:

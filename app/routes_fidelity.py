@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask import Response, request, url_for
+import flask
+from flask import Response, url_for
 
 from app.models import FidelityList, FidelityPath, FormatQuery, IdempotencyHeader, JobBody, LawPath
 from app.openapi import answers, exact, json_body, media, router
 from app.services import services
 from app.submission import accept_fidelity, take_in
 from app.views import job_body, json_answer, verdict_body
+from leym.jobs.submit import fidelity_request
 from leym.laws.bundle import Bundle
 from leym.precision.fidelity.report import report
 from leym.precision.fidelity.spec import FidelityRequest
@@ -52,7 +54,7 @@ def get_verdict(path: FidelityPath, query: FormatQuery) -> Response:
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
-    response.make_conditional(request)
+    response.make_conditional(flask.request)
     return response
 
 
@@ -64,9 +66,13 @@ def judge_law(path: LawPath, header: IdempotencyHeader, body: FidelityRequest) -
     when it has ended.
     """
     here = services()
-    bundle = _law(path.name)
-    accepted = accept_fidelity(bundle, body)
-    job = take_in(here, accepted, header.idempotency_key)
+    request = fidelity_request(path.name, body)
+    if made := here.table.accepted(header.idempotency_key, request):
+        job = here.table.get(made)
+    else:
+        bundle = _law(path.name)
+        here.disk.check()
+        job = take_in(here, accept_fidelity(bundle, body), header.idempotency_key, request)
     return json_answer(job_body(job), 202, Location=url_for("jobs.get_job", id=job.id))
 
 

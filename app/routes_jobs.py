@@ -10,12 +10,13 @@ from app import shutdown
 from app.lookup import find_job
 from app.models import IdempotencyHeader, IdPath, JobBody, JobPage, JobsQuery, WaitQuery
 from app.openapi import answers, exact, json_body, leads_to, router
+from app.places import departure, stream_place
 from app.services import Services, services
 from app.submission import accept, take_in
 from app.views import job_body, json_answer
 from leym.frames.layout import job_prefix
 from leym.jobs.records import Job
-from leym.problems import invalid
+from leym.jobs.submit import job_request
 from leym.spec import JobSpec
 
 api = router("jobs", "Universes to run")
@@ -38,8 +39,11 @@ def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
     key with another body is refused.
     """
     here = services()
-    accepted = accept(here, body)
-    job = take_in(here, accepted, header.idempotency_key)
+    if made := here.table.accepted(header.idempotency_key, job_request(body)):
+        job = here.table.get(made)
+    else:
+        here.disk.check()
+        job = take_in(here, accept(here, body), header.idempotency_key)
     location = url_for("jobs.get_job", id=job.id)
     return json_answer(job_body(job), 202, Location=location)
 
@@ -50,7 +54,7 @@ def list_jobs(query: JobsQuery) -> Response:
     found, following = services().table.list(
         state=query.state,
         law=query.law,
-        tag=None if query.tag is None else _tag(query.tag),
+        tags=None if query.tag is None else _readings(query.tag),
         sweep=query.sweep,
         limit=query.limit,
         cursor=query.cursor,
@@ -65,8 +69,13 @@ def get_job(path: IdPath, query: WaitQuery) -> Response:
     With `wait` the answer comes as soon as the state is another one than `state`, or when the seconds are over.
     """
     here = services()
-    job = _wait(here, path.id, query.state, query.wait) if query.wait else find_job(here, path.id)
-    return json_answer(job_body(job))
+    if not query.wait:
+        return json_answer(job_body(find_job(here, path.id)))
+    give_back = stream_place()
+    try:
+        return json_answer(job_body(_wait(here, path.id, query.state, query.wait)))
+    finally:
+        give_back()
 
 
 @api.post("/v1/jobs/<id>/cancel", responses=answers({200: JobBody}, 404, 410, 415))
@@ -100,8 +109,8 @@ def _wait(here: Services, job_id: str, known: str | None, seconds: float) -> Job
     end = time.monotonic() + seconds
     cursor: str | None = here.events.cursor(job_id)
     job = find_job(here, job_id)
-    known = known or str(job.state)
-    while job.state == known and not job.final and not shutdown.stopping():
+    known, gone = known or str(job.state), departure()
+    while job.state == known and not job.final and not shutdown.stopping() and not gone():
         left = end - time.monotonic()
         if left <= 0:
             break
@@ -110,8 +119,6 @@ def _wait(here: Services, job_id: str, known: str | None, seconds: float) -> Job
     return job
 
 
-def _tag(text: str) -> tuple[str, str]:
-    for i, character in enumerate(text):
-        if character in ":=":
-            return text[:i], text[i + 1 :]
-    raise invalid(f"tag = {text[:80]!r}: key:value or key=value is needed", "/tag")
+def _readings(text: str) -> list[tuple[str, str]]:
+    """The tags that read `text`: keys and values may hold the characters that stand between them."""
+    return [(text[:i], text[i + 1 :]) for i, character in enumerate(text) if character in ":="]

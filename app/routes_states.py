@@ -24,6 +24,7 @@ def upload_state() -> Response:
     The body is an npy file, complex64 [H, W, d], all finite. Its id is its digest: the same file has the same id. It is
     kept for LEYM_STATE_TTL_S, and as long as a job that starts from it has not ended.
     """
+    services().disk.check()
     request.max_content_length = LIMITS.upload_bytes
     data = request.get_data(cache=False)
     state = put_state(services().store, data)

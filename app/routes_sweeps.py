@@ -21,6 +21,7 @@ from app.services import Services, services
 from app.submission import accept_sweep
 from app.views import job_body, json_answer, sweep_body, sweep_row
 from leym.jobs.records import Job, NewJob
+from leym.jobs.submit import sweep_request
 from leym.spec import LIMITS, SweepSpec
 from leym.tables import columns_of, delimited, flat_row
 
@@ -39,13 +40,17 @@ def submit_sweep(header: IdempotencyHeader, body: SweepSpec) -> Response:
     All its jobs are taken in, or none: the first point that is refused is named.
     """
     here = services()
-    members = [
-        NewJob(a.spec, a.law, a.precision, a.d_state, point, a.fidelity) for point, a in accept_sweep(here, body)
-    ]
     spec = body.model_dump(mode="json")
-    sweep, jobs, created = here.table.submit_sweep(spec, members, header.idempotency_key)
-    if created:
-        here.send(jobs)
+    if made := here.table.accepted(header.idempotency_key, sweep_request(spec)):
+        sweep = here.table.get_sweep(made)
+    else:
+        here.disk.check()
+        members = [
+            NewJob(a.spec, a.law, a.precision, a.d_state, point, a.fidelity) for point, a in accept_sweep(here, body)
+        ]
+        sweep, jobs, created = here.table.submit_sweep(spec, members, header.idempotency_key)
+        if created:
+            here.send(jobs)
     location = url_for("sweeps.get_sweep", id=sweep.id)
     return json_answer(sweep_body(sweep, sweep.counts), 202, Location=location)
 

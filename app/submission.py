@@ -64,8 +64,13 @@ def accept_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, A
     return accepted
 
 
-def take_in(services: Services, accepted: Accepted, idempotency_key: str | None) -> Job:
-    """The job in the table, its ticket on the way; of a repeated request, the job of then."""
+def take_in(
+    services: Services, accepted: Accepted, idempotency_key: str | None, request: dict[str, Any] | None = None
+) -> Job:
+    """The job in the table, its ticket on the way; of a repeated request, the job of then.
+
+    `request` is what the key stands for; by default the spec of the job.
+    """
     job, created = services.table.submit(
         accepted.spec,
         law=accepted.law,
@@ -73,6 +78,7 @@ def take_in(services: Services, accepted: Accepted, idempotency_key: str | None)
         d_state=accepted.d_state,
         fidelity=accepted.fidelity,
         idempotency_key=idempotency_key,
+        request=request,
     )
     if created:
         services.send([job])

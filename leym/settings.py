@@ -42,42 +42,72 @@ class Settings(BaseSettings):
         description="origins of web pages that may use the API, e.g. `https://viewer.example`, separated by commas; "
         "`*`: any page may read",
     )
-    lease_s: float = Field(20.0, gt=0, description="a worker silent for this long has lost its jobs")
-    checkpoint_s: float = Field(10.0, gt=0, description="longest time between two checkpoints of a running job")
-    commit_s: float = Field(1.0, gt=0, description="longest time that a recorded frame waits for its commit")
+    lease_s: float = Field(20.0, gt=0, le=86400, description="a worker silent for this long has lost its jobs")
+    checkpoint_s: float = Field(
+        10.0, gt=0, le=86400, description="longest time between two checkpoints of a running job"
+    )
+    commit_s: float = Field(1.0, gt=0, le=3600, description="longest time that a recorded frame waits for its commit")
     compile: bool = Field(True, description="0 runs the law eagerly")
     slots: int = Field(8, ge=1, le=1024, description="batch slots per bucket of a worker")
-    max_attempts: int = Field(3, ge=1, description="a job that was claimed this often without progress has failed")
-    autoscale_idle_s: float = Field(300.0, gt=0, description="a worker idle for this long may be drained")
-    heartbeat_s: float = Field(2.0, gt=0, description="a worker reports itself this often")
+    max_attempts: int = Field(
+        3, ge=1, le=1000, description="a job that was claimed this often without progress has failed"
+    )
+    autoscale_idle_s: float = Field(
+        300.0, gt=0, le=30 * 86400, description="a worker idle for this long may be drained"
+    )
+    heartbeat_s: float = Field(2.0, gt=0, le=3600, description="a worker reports itself this often")
     ttl_s: float = Field(
         0.0, ge=0, le=3650 * 86400, description="how long results of jobs that state no ttl_s are kept; 0: for ever"
     )
     state_ttl_s: float = Field(
-        7 * 86400.0, ge=0, description="how long an uploaded start state that no live job needs is kept; 0: for ever"
+        7 * 86400.0,
+        ge=0,
+        le=3650 * 86400,
+        description="how long an uploaded start state that no live job needs is kept; 0: for ever",
     )
     gc_s: float = Field(
-        600.0, ge=0, description="expired results and garbage are removed about this often; 0: only by `leym gc`"
+        600.0,
+        ge=0,
+        le=30 * 86400,
+        description="expired results and garbage are removed about this often; 0: only by `leym gc`",
     )
     disk_free_min: int = Field(
-        2 * 2**30, ge=0, description="bytes; with less free for a store of files, submissions are answered 507"
+        2 * 2**30,
+        ge=0,
+        le=2**62,
+        description="bytes; with less free for a store of files, submissions are answered 507",
     )
-    quota_jobs: int = Field(0, ge=0, description="jobs of one project that may wait or run; 0: no bound")
+    quota_jobs: int = Field(0, ge=0, le=2**62, description="jobs of one project that may wait or run; 0: no bound")
     quota_cell_steps: int = Field(
-        0, ge=0, description="cell-steps that one project may submit in 24 hours; 0: no bound"
+        0, ge=0, le=2**62, description="cell-steps that one project may submit in 24 hours; 0: no bound"
     )
     quota_running: int = Field(
-        0, ge=0, description="jobs of one project that may run at once; its others wait; 0: no bound"
+        0, ge=0, le=2**62, description="jobs of one project that may run at once; its others wait; 0: no bound"
     )
     quota_bytes: int = Field(
         0,
         ge=0,
+        le=2**62,
         description="bytes that results of one project may take; at it, submissions are answered 429; 0: no bound",
     )
     max_jobs: int = Field(
-        200_000, ge=0, description="jobs that may wait or run in all; beyond, submissions are answered 503"
+        200_000, ge=0, le=2**62, description="jobs that may wait or run in all; beyond, submissions are answered 503"
     )
     rate: str = Field("", description="requests of one caller, e.g. `100/second;5000/hour`; empty: no bound")
+    streams: int = Field(
+        256, ge=1, le=4096, description="event streams and long polls at once in a process of the API, which has two"
+    )
+    streams_each: int = Field(128, ge=1, le=4096, description="of these, those of one caller")
+    transfers: int = Field(
+        256, ge=1, le=4096, description="bodies and answers over 64 KiB at once in a process of the API"
+    )
+    transfers_each: int = Field(192, ge=1, le=4096, description="of these, those of one caller")
+    head_s: float = Field(
+        10.0, ge=0.1, le=3600, description="longest time for the head of a request, and for a body up to 64 KiB"
+    )
+    stall_s: float = Field(
+        30.0, ge=1, le=3600, description="a longer body or an answer of which nothing moves for so long is given up"
+    )
     queue: str = Field("leym", description="name of the Celery queue")
     rungs: str = Field(
         "", description="slots per batch as measured by `leym bench --rungs`; empty: rungs.json in the data folder"

@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from leym.catalog import FIELDS, OBSERVABLES
 
@@ -38,6 +47,25 @@ class LIMITS:
     body_bytes = 1 * 2**20
     answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
     answer_pixels = 32 * 2**20  # of one picture or animation
+
+
+def _no_text(value: Any) -> Any:
+    if isinstance(value, str | bytes):
+        raise ValueError("a number is needed, not text")
+    return value
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, float) and abs(value) >= 2**53:
+        raise ValueError(f"from 2**53 = {2**53} on, a whole number is written without point and exponent")
+    return _no_text(value)
+
+
+# Numbers of JSON, taken as what they are. pydantic alone would read the text "1_000" as 1000, and with a point or an
+# exponent a parser may have rounded a large number already.
+EXACT, NO_TEXT = BeforeValidator(_exact), BeforeValidator(_no_text)
+Whole = Annotated[int, EXACT]
+Real = Annotated[float, NO_TEXT]
 
 
 class Model(BaseModel):
@@ -67,7 +95,7 @@ class ComplexNoise(Start):
     """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
 
     kind: Literal["complex_noise"] = "complex_noise"
-    strength: float = Field(0.1, ge=0, le=LIMITS.strength)
+    strength: Real = Field(0.1, ge=0, le=LIMITS.strength)
 
 
 class RandomState(Start):
@@ -87,7 +115,7 @@ class FromJob(Start):
 
     kind: Literal["state"] = "state"
     job: str = Field(pattern=JOB_ID)
-    step: int = Field(ge=0, le=LIMITS.steps)
+    step: Whole = Field(ge=0, le=LIMITS.steps)
 
 
 class Upload(Start):
@@ -104,7 +132,7 @@ class Recording(Model):
     """One field, stored every `every` steps: frame i is step i * every, frame 0 the start state."""
 
     field: str = Field(json_schema_extra={"enum": list(FIELDS)})
-    every: int = Field(ge=1, le=LIMITS.steps)
+    every: Whole = Field(ge=1, le=LIMITS.steps)
     dtype: Literal["float16", "float32", "complex64"] | None = None
 
     @field_validator("field")
@@ -136,7 +164,7 @@ _SOME_OBSERVABLES: dict[str, Any] = {
 class Observe(Model):
     """Numbers per step, all of them on one schedule."""
 
-    every: int = Field(ge=1, le=LIMITS.steps)
+    every: Whole = Field(ge=1, le=LIMITS.steps)
     names: tuple[str, ...] = Field(tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
 
     @field_validator("names")
@@ -179,7 +207,7 @@ _SHORT = {
     "propertyNames": {"minLength": 1, "maxLength": 64},
     "additionalProperties": {"type": "string", "maxLength": 256},
 }
-Grid = Annotated[tuple[int, int], AfterValidator(_sides), WithJsonSchema(_GRID)]
+Grid = Annotated[tuple[Whole, Whole], AfterValidator(_sides), WithJsonSchema(_GRID)]
 Tags = Annotated[dict[str, str], AfterValidator(_few_and_short), Field(json_schema_extra=_SHORT)]
 
 
@@ -206,10 +234,10 @@ class JobSpec(Model):
 
     law: str = Field(pattern=LAW_NAME, examples=["aurora"])
     grid: Grid = Field(examples=[[64, 64]], description="[H, W] in cells")
-    steps: int = Field(ge=1, le=LIMITS.steps, examples=[1000])
-    seed: int = Field(0, ge=0, le=LIMITS.seed)
+    steps: Whole = Field(ge=1, le=LIMITS.steps, examples=[1000])
+    seed: Whole = Field(0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
-    gamma: float = Field(
+    gamma: Real = Field(
         0.01,
         ge=0,
         le=LIMITS.gamma,
@@ -222,14 +250,12 @@ class JobSpec(Model):
     )
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
-    priority: int = Field(4, ge=0, le=9, description="9 is the most urgent")
-    deadline_s: float | None = Field(
-        None, gt=0, le=30 * 86400, description="seconds from submission after which a job that has not ended fails"
+    priority: Whole = Field(4, ge=0, le=9, description="9 is the most urgent")
+    deadline_s: Annotated[float, Field(gt=0, le=30 * 86400), NO_TEXT] | None = Field(
+        None, description="seconds from submission after which a job that has not ended fails"
     )
-    ttl_s: float | None = Field(
+    ttl_s: Annotated[float, Field(gt=0, le=3650 * 86400), NO_TEXT] | None = Field(
         None,
-        gt=0,
-        le=3650 * 86400,
         description="seconds from the job's end for which its frames and its last state are kept; the record stays. "
         "null: the service's LEYM_TTL_S, which may be for ever",
     )
@@ -312,8 +338,8 @@ def _check_schedule(key: str, every: int, steps: int) -> None:
 class SeedRange(Model):
     """`count` seeds from `start` on."""
 
-    start: int = Field(0, ge=0, le=LIMITS.seed)
-    count: int = Field(ge=1, le=LIMITS.sweep_jobs)
+    start: Whole = Field(0, ge=0, le=LIMITS.seed)
+    count: Whole = Field(ge=1, le=LIMITS.sweep_jobs)
 
 
 Values = Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]

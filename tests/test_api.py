@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,16 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu.exceptions import OperationalError
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from app import create_app, routes_jobs
-from leym.jobs.records import Worker
+from app import create_app, dispatch, routes_jobs
+from app.dispatch import Dispatch, Outage
+from leym import tickets
+from leym.jobs.records import Job, Worker
 from leym.jobs.schema import jobs
 from leym.settings import Settings
 from leym.spec import stored_spec
 from tests.conftest import until
+from tests.laws import random_law
 from tests.test_api_support import SPEC, Api, Pretender, done, opened, refused
 
 
@@ -320,3 +325,92 @@ def test_a_job_stored_with_a_webhook_by_an_earlier_version_still_opens(api: Api)
     assert api.http.get(f"/v1/jobs/{job}/frames").status_code == 200
     assert stored_spec(stored).steps == 30
     assert api.http.post("/v1/jobs", json=SPEC | {"webhook": None}).status_code == 202  # as old clients send it
+
+
+def test_what_was_accepted_under_a_key_is_answered_under_it_whatever_has_changed_since(tmp_path: Path) -> None:
+    random_law(tmp_path / "laws" / "mine", "MLP")
+    spec = SPEC | {"law": "mine"}
+    requests = {
+        "/v1/jobs": spec,
+        "/v1/sweeps": {"base": spec, "axes": {"seed": [1, 2]}},
+        "/v1/laws/mine/fidelity": {"precision": "nf4", "grid": [8, 8], "members": 4, "steps": 300},
+    }
+    key = {"Idempotency-Key": "again"}
+    with opened(tmp_path) as api:
+        made = {
+            path: api.http.post(path, json=body, headers={"Idempotency-Key": path}) for path, body in requests.items()
+        }
+        ids = {path: answer.json["id"] for path, answer in made.items()}
+        assert [answer.status_code for answer in made.values()] == [202] * 3
+        api.http.post(f"/v1/jobs/{ids['/v1/jobs']}/cancel")
+        api.http.delete(f"/v1/jobs/{ids['/v1/jobs']}")
+        api.http.post(f"/v1/sweeps/{ids['/v1/sweeps']}/cancel")
+        api.http.post(f"/v1/jobs/{ids['/v1/laws/mine/fidelity']}/cancel")
+
+    def replay(api: Api) -> None:
+        for path, body in requests.items():
+            answer = api.http.post(path, json=body, headers={"Idempotency-Key": path})
+            assert (answer.status_code, answer.json["id"]) == (202, ids[path]), answer.text
+            assert answer.headers["Location"] == made[path].headers["Location"]
+
+    with opened(tmp_path, disk_free_min=2**62) as full:  # nothing new is taken in
+        replay(full)
+        refused(full.http.post("/v1/jobs", json=spec, headers=key), 507)
+    shutil.rmtree(tmp_path / "laws" / "mine")
+    random_law(tmp_path / "laws" / "mine", "MLP", seed=5)  # another version under the name
+    with opened(tmp_path) as api:
+        replay(api)
+    shutil.rmtree(tmp_path / "laws" / "mine")
+    with opened(tmp_path) as api:
+        replay(api)
+        refused(api.http.post("/v1/jobs", json=spec, headers=key), 422, "mine", pointer="/law")
+        other = api.http.post("/v1/jobs", json=spec | {"seed": 9}, headers={"Idempotency-Key": "/v1/jobs"})
+        refused(other, 422, "used before")
+        assert api.table.totals()["submitted"] == 4
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("a:b", "c"), ("a=b", "c=d"), (":", ""), ("=", "="), ("run", "a:b=c"), ("schlüssel:1", "ä=ö")]
+)
+def test_a_tag_is_found_whatever_characters_it_has(api: Api, key: str, value: str) -> None:
+    job = api.submit(tags={key: value, "other": "1"})
+    api.submit(tags={"a": "x"})
+    for between in ":=":
+        found = api.http.get("/v1/jobs", query_string={"tag": f"{key}{between}{value}"}).json["items"]
+        assert [j["id"] for j in found] == [job], between
+
+
+def test_pages_of_a_tag_that_reads_in_two_ways(api: Api) -> None:
+    jobs = [api.submit(tags=tags) for tags in ({"a:b": "c"}, {"a": "b=c"}, {"a:b": "c", "a": "b=c"}, {"a": "b"})]
+    first = api.http.get("/v1/jobs", query_string={"tag": "a:b=c", "limit": 2}).json
+    rest = api.http.get("/v1/jobs", query_string={"tag": "a:b=c", "limit": 2, "cursor": first["next"]}).json
+    assert [j["id"] for j in first["items"] + rest["items"]] == jobs[2::-1] and rest["next"] is None
+
+
+def test_every_ticket_that_the_broker_does_not_take_is_counted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [api.table.get(api.submit(seed=i)) for i in range(4)]
+    taken: list[str] = []
+
+    def send(job: Job) -> None:
+        if job.id == refused_id:
+            raise OperationalError("away")
+        taken.append(job.id)
+
+    monkeypatch.setattr(tickets, "send", send)
+    for some, away, outage_s in (
+        (jobs[:1], jobs[0], 2.0),  # the only one
+        (jobs, jobs[3], 2.0),  # the last one
+        (jobs, jobs[0], 2.0),  # those after it are not tried
+        (jobs, jobs[0], 0.0),  # the outage is over before the next one
+    ):
+        refused_id = away.id
+        monkeypatch.setattr(dispatch, "OUTAGE_S", outage_s)
+        taken.clear()
+        before = sample(api, "leym_tickets_left_total")
+        Dispatch(api.table, Outage())._sent(some)
+        assert sample(api, "leym_tickets_left_total") - before == len(some) - len(taken) > 0
+
+
+def sample(api: Api, name: str) -> float:
+    text = api.http.get("/metrics").text
+    return next(s.value for f in text_string_to_metric_families(text) for s in f.samples if s.name == name)

@@ -15,12 +15,14 @@ import urllib.request
 import numpy as np
 import pytest
 import xarray
+from sqlalchemy import update
 
 from app import create_app
 from app.identity import OPEN, SCOPE_OF, check_address
 from app.links import sign
 from leym.client import Client, ProblemError
 from leym.identity import SCOPES, digest_of, id_of, mint
+from leym.jobs.schema import tokens
 from leym.jobs.table import JobTable
 from leym.problems import Problem
 from leym.settings import Settings
@@ -376,3 +378,36 @@ def test_the_page_asks_for_a_token(closed, tmp_path):
     command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=5000", "--dump-dom", service.url]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     assert re.search(r'<dialog id="sign-in"[^>]* open', dom)
+
+
+@pytest.mark.parametrize("ttl_s", [0, -1, 3650 * 86400 + 1, 9999999 * 86400, float("inf"), float("nan")])
+def test_a_token_lasts_ten_years_at_most(table, ttl_s):
+    with pytest.raises(Problem, match=r"ttl_s = .*more than 0 and at most 315360000"):
+        table.create_token("ada", ["read"], ttl_s=ttl_s)
+    assert table.create_token("ada", ["read"], ttl_s=3650 * 86400)[0].expires_at is not None
+
+
+def leym_tokens(data, *arguments):
+    command = [sys.executable, "-m", "leym.cli", "tokens", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=os.environ | {"LEYM_DATA": str(data)}
+    )
+
+
+def test_the_command_bounds_days_and_lists_what_older_versions_made(table, tmp_path):
+    data = tmp_path / "data"
+    for days in ("9999999", "0", "-1", "nan", "inf", "1e3", "1_0"):
+        done = leym_tokens(data, "create", "x", f"--days={days}")
+        assert done.returncode == 2 and f"'{days}'" in done.stderr and "3650" in done.stderr, done.stderr
+    assert not table.has_tokens()
+    made, _ = table.create_token("old", ["read"])
+    with table.db.write() as connection:
+        connection.execute(update(tokens).where(tokens.c.id == made.id).values(expires_at=1e12))
+    listed = leym_tokens(data, "list")
+    assert listed.returncode == 0 and "until 9999-12-31" in listed.stdout
+
+
+def test_the_name_of_a_token_is_text_without_control_characters(table):
+    for name in ("\x1b[2Jada", "a\nb", "a\tb", "\udcff", "\x9bada", "a\u202eb"):
+        with pytest.raises(Problem, match="control characters"):
+            table.create_token(name, ["read"])

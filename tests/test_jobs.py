@@ -147,10 +147,10 @@ def test_lists_are_filtered(table):
     assert ids(law="aurora") == [tagged, plain]
     assert ids(law="aurora_b") == [foreign] and ids(law="auroraXb") == [like]
     assert ids(law="aurora@a1a1a1a1") == [tagged, plain] and ids(law="aurora@b") == []
-    assert ids(tag=("k", "v")) == [tagged] and ids(tag=("x%", "y_")) == [tagged] and ids(tag=("k", "%")) == []
+    assert ids(tags=[("k", "v")]) == [tagged] and ids(tags=[("x%", "y_")]) == [tagged] and ids(tags=[("k", "%")]) == []
     table.cancel(plain)
     assert ids(state="cancelled") == ids(state=JobState.CANCELLED, law="aurora") == [plain]
-    assert ids(state="queued", tag=("k", "w"), law="aurora_b") == [foreign]
+    assert ids(state="queued", tags=[("k", "w")], law="aurora_b") == [foreign]
     table.delete(plain)
     assert ids() == [like, foreign, tagged]
     assert table.get(plain).deleted_at is not None
@@ -455,7 +455,7 @@ def test_a_sweep_is_submitted_once_and_whole(table):
     assert sweep == table.get_sweep(sweep.id) and sweep.counts["queued"] == 5 and not sweep.final
     assert table.find([job.id for job in jobs]) == jobs and {job.sweep for job in jobs} == {sweep.id}
     assert sweep_of(table, idempotency_key="s") == (sweep, jobs, False)
-    assert [job.id for job in table.list(sweep=sweep.id, tag=("s", "1"))[0]] == [job.id for job in jobs][::-1]
+    assert [job.id for job in table.list(sweep=sweep.id, tags=[("s", "1")])[0]] == [job.id for job in jobs][::-1]
     assert table.totals()["submitted"] == 5
 
     with pytest.raises(TypeError):  # the last member is no JSON: none is submitted

@@ -87,7 +87,7 @@ def test_a_machine_may_have_no_worker_because_they_run_elsewhere():
         up.parse(["--slots", "0"])
 
 
-@pytest.mark.parametrize("text", ["", "1", "2:1", "a:b", "0:0", "-1:2", "1:2:3"])
+@pytest.mark.parametrize("text", ["", "1", "2:1", "a:b", "0:0", "-1:2", "1:2:3", "1:9999999", "1:²"])
 def test_a_wrong_range_is_refused(text):
     with pytest.raises(ArgumentTypeError, match="expected min:max"):
         autoscale_range(text)

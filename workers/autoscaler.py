@@ -6,9 +6,11 @@ Down: only workers that have had nothing for the idle time. A worker that starts
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentTypeError
 from dataclasses import dataclass
 
+MOST_WORKERS = 1024  # of one machine
 DRAIN_S = 60.0  # twice what a worker needs to load and compile: a shorter backlog is gone before a new one helps
 TICKS = 2  # the backlog must be too long at this many looks in a row
 
@@ -98,7 +100,8 @@ def _is_idle(worker: Seen, limits: Limits) -> bool:
 
 def autoscale_range(text: str) -> tuple[int, int]:
     """(least, most) from `min:max`. Raises ArgumentTypeError."""
-    least, _, most = text.partition(":")
-    if not (least.isdigit() and most.isdigit() and int(least) <= int(most) and int(most) >= 1):
-        raise ArgumentTypeError(f"{text!r}: expected min:max with 0 <= min <= max and max >= 1")
-    return int(least), int(most)
+    found = re.fullmatch("([0-9]{1,4}):([0-9]{1,4})", text)
+    least, most = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not least <= most or not 1 <= most <= MOST_WORKERS:
+        raise ArgumentTypeError(f"{text!r}: expected min:max with 0 <= min <= max and 1 <= max <= {MOST_WORKERS}")
+    return least, most

@@ -23,7 +23,9 @@ from leym.frames.store import folder_of, open_store
 from leym.jobs.database import Database
 from leym.jobs.migrate import HEAD, SchemaError, version_of
 from leym.jobs.table import JobTable
+from leym.printable import printable
 from leym.settings import Settings
+from leym.typed_numbers import whole
 from workers.broker import url_of
 from workers.checkup import Check, Checkup
 
@@ -117,22 +119,16 @@ def show(checks: list[Check], examples: int) -> None:
             continue
         print(f"{'':12} found {check.found}, repaired {check.repaired}, left {check.left}")
         for example in check.examples[:examples]:
-            print(f"{'':12}   {example}")
+            print(f"{'':12}   {printable(example)}")
         if check.left:
             print(f"{'':12} {check.todo}")
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from 0")
-    return int(text)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog="leym doctor", description=__doc__.partition("\n")[0])
     options.add_argument("--repair", action="store_true", help="put right what can be; safe while the service runs")
     options.add_argument("--deep", action="store_true", help="read every object and compare its checksums")
-    options.add_argument("--examples", type=_count, default=5, help="shown of each kind of damage; default 5")
+    options.add_argument("--examples", type=whole(0, 1000), default=5, help="shown of each kind of damage; default 5")
     options.add_argument("--json", action="store_true", help="one JSON document on stdout")
     chosen = options.parse_args()
     logging.getLogger("workers").setLevel(logging.ERROR)  # what is done is in the report

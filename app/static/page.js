@@ -28,7 +28,13 @@ async function ask(path, options) {
     const problem = await answer.json().catch(() => ({}));
     throw new Error(problem.detail || `${answer.status} ${answer.statusText}`);
   }
-  return answer.json();
+  return JSON.parse(exact(await answer.text()));
+}
+
+/** Whole numbers that JavaScript would round (seeds have up to 63 bits) as strings of their digits. */
+function exact(json) {
+  return json.replace(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g,
+    (token) => (/^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token));
 }
 
 $("sign-in").addEventListener("submit", async (event) => {

@@ -14,6 +14,7 @@ from leym.cli.laws import Name
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
 from leym.outputs import STDOUT, write_text
+from leym.printable import printable
 
 app = typer.Typer(help="Judge a precision of a law; show its verdicts.", no_args_is_help=True)
 
@@ -85,7 +86,7 @@ def _show_one(verdict: dict[str, Any], as_json: bool) -> None:
         return
     print(f"{verdict['precision']}: {verdict['verdict']}")
     for reason in verdict["reasons"]:
-        print(f"  {reason}")
+        print(f"  {printable(reason)}")
     columns = ("metric", "decides", "outcome", "effect", "interval")
     write_table(columns, map(_metric, verdict["metrics"]))
 

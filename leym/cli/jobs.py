@@ -157,7 +157,7 @@ def list_jobs(
     law: Annotated[str | None, typer.Option()] = None,
     tag: Annotated[str | None, typer.Option(help="KEY=VALUE")] = None,
     sweep: Annotated[str | None, typer.Option(help="sweep id")] = None,
-    limit: Annotated[int, typer.Option(min=1)] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000)] = 20,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""

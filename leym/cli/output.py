@@ -12,10 +12,12 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable, UnexpectedAnswer
 from leym.extras import extra_of
+from leym.printable import printable, printable_json
 from leym.tables import delimited
 
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -35,7 +37,7 @@ COLOURS = {
 
 def write_json(value: Any) -> None:
     """One JSON document on stdout, indented on a terminal, one line elsewhere."""
-    print(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False))
+    print(printable_json(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False)))
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], heading: bool = False) -> None:
@@ -44,7 +46,7 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], heading: 
     if not console.is_terminal:
         print(delimited([columns, *rows] if heading else rows, "\t"), end="")
         return
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 1, 0, 0))
+    table = Table(*(escape(_text(column)) for column in columns), box=None, header_style="bold", padding=(0, 1, 0, 0))
     table.columns[0].no_wrap = True  # ids and names are there to be copied
     for row in rows:
         table.add_row(*(_coloured(_text(cell)) for cell in row))
@@ -52,8 +54,10 @@ def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], heading: 
 
 
 def note(text: str) -> None:
-    """A remark for the person, on stderr."""
-    Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+    """A remark for the person, on stderr; its lines are kept, other control characters are shown as escapes."""
+    Console(stderr=True).print(
+        "\n".join(map(printable, text.split("\n"))), highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def age(at: float | str | None) -> str:
@@ -101,7 +105,7 @@ def exits(as_json: bool) -> Iterator[None]:
 
 def _complain(text: str, document: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(document, ensure_ascii=False), file=sys.stderr)
+        print(printable_json(json.dumps(document, ensure_ascii=False)), file=sys.stderr)
     else:
         note(f"leym: {text}")
 
@@ -119,9 +123,9 @@ def _text(cell: Any) -> str:
         return "-"
     if isinstance(cell, float):
         return f"{cell:.6g}"
-    return str(cell)
+    return printable(str(cell))
 
 
 def _coloured(text: str) -> str:
     colour = COLOURS.get(text)
-    return f"[{colour}]{text}[/]" if colour else text.replace("[", "\\[")
+    return f"[{colour}]{text}[/]" if colour else escape(text)

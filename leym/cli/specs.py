@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from leym.client import Client
+from leym.spec import LIMITS
 
 
 def grid(text: str) -> tuple[int, int]:
@@ -85,9 +86,12 @@ def _split(item: str) -> tuple[str, str]:
 
 
 def _values(key: str, text: str) -> Any:
-    ends = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    ends = re.fullmatch(r"([0-9]{1,30})\.\.([0-9]{1,30})", text)
     if ends:
-        return range(int(ends[1]), int(ends[2]) + 1)
+        first, last = int(ends[1]), int(ends[2])
+        if not first <= last < first + LIMITS.sweep_jobs:
+            raise ValueError(f"--axis {key}={text}: {last - first + 1} values; 1 to {LIMITS.sweep_jobs} are allowed")
+        return range(first, last + 1)
     if text.startswith("["):
         return json.loads(text)
     return [_value(item) for item in text.split(",")]

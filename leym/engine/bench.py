@@ -31,7 +31,8 @@ from leym.engine.roofline import Ceilings, calls_per_s
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle
 from leym.problems import Problem
-from leym.spec import ComplexNoise
+from leym.spec import LIMITS, ComplexNoise
+from leym.typed_numbers import real, whole
 
 BITS_AFTER = 20  # steps
 BURST_CELLS = 2**19  # cell-steps of a timed burst: enough that calling it costs nothing
@@ -208,9 +209,9 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="leym bench", description="How fast this machine runs a law.")
     options.add_argument("law", nargs="?", default="aurora", help="name or name@digest [aurora]")
     options.add_argument("--precision", choices=("nf4", "int8", "bf16", "fp32", "auto"), default="nf4")
-    options.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
-    options.add_argument("--slots", type=int, default=8)
-    options.add_argument("--seconds", type=float, default=6.0)
+    options.add_argument("--grid", type=whole(*LIMITS.side), nargs=2, metavar=("H", "W"), default=(64, 64))
+    options.add_argument("--slots", type=whole(1, 4096), default=8)
+    options.add_argument("--seconds", type=real(0.01, 3600), default=6.0)
     options.add_argument("--json", action="store_true")
     options.add_argument("--rungs", action="store_true", help="measure full batches of 1, 2, 4, ... slots")
     options.add_argument("--keep", action="store_true", help="with --rungs: workers of this kind go by what was found")

@@ -27,6 +27,8 @@ from leym.laws.registry import default_registry, resolve_precision
 from leym.precision.policy import SleepingLaw, put_to_sleep
 from leym.problems import Problem
 from leym.settings import settings
+from leym.spec import LIMITS
+from leym.typed_numbers import whole
 
 
 @dataclass(frozen=True)
@@ -150,8 +152,8 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="leym laws inspect", description="What a law weighs, layer by layer.")
     options.add_argument("law", help="name or name@digest")
     options.add_argument("--precision", choices=("nf4", "int8", "bf16", "fp32", "auto"), default="nf4")
-    options.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), default=(64, 64))
-    options.add_argument("--slots", type=int, default=8)
+    options.add_argument("--grid", type=whole(*LIMITS.side), nargs=2, metavar=("H", "W"), default=(64, 64))
+    options.add_argument("--slots", type=whole(1, 4096), default=8)
     options.add_argument("--json", action="store_true")
     chosen = options.parse_args()
     try:

@@ -12,13 +12,16 @@ from pathlib import Path
 
 from leym.identity import DEFAULT, SCOPES
 from leym.jobs.table import JobTable
-from leym.jobs.tokens import Token
+from leym.jobs.tokens import LONGEST_TTL_S, Token
 from leym.laws.library import add_copy, places
 from leym.laws.registry import laws_of
+from leym.printable import printable
 from leym.problems import Problem
 from leym.settings import Settings
+from leym.typed_numbers import real
 
 DAY_S = 86400.0
+LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 
 def main() -> None:
@@ -30,7 +33,7 @@ def main() -> None:
     create.add_argument("--project", default=DEFAULT)
     scopes = "; ".join(f"{name}: {what}" for name, what in SCOPES.items())
     create.add_argument("--scopes", nargs="+", default=["submit", "read", "cancel", "laws"], help=scopes)
-    create.add_argument("--days", type=float, help="until it expires; without it, never")
+    create.add_argument("--days", type=real(0.001, LONGEST_TTL_S / DAY_S), help="until it expires; without it, never")
     commands.add_parser("list", help="all tokens; their secrets are stored nowhere")
     revoke = commands.add_parser("revoke", help="refuse a token from now on")
     revoke.add_argument("id")
@@ -88,11 +91,12 @@ def _copy_laws(data: Path, source: str, target: str) -> int:
 def _show(found: list[Token]) -> None:
     for token in found:
         state = "revoked" if token.revoked_at else f"until {_day(token.expires_at)}" if token.expires_at else "good"
-        print(f"{token.id}  {token.project}  {','.join(token.scopes)}  {state}  {token.name}")
+        print(f"{token.id}  {token.project}  {','.join(token.scopes)}  {state}  {printable(token.name)}")
 
 
 def _day(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+    """The day in UTC; the last one that the calendar has for tokens that older versions made to last longer."""
+    return datetime.fromtimestamp(min(seconds, LAST_DAY), UTC).strftime("%Y-%m-%d")
 
 
 if __name__ == "__main__":

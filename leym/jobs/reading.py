@@ -8,7 +8,8 @@ from sqlalchemy import func, select
 
 from leym.jobs.records import Job, JobState
 from leym.jobs.rows import COLUMNS, Base, check_cursor, chunks, jobs_of, page_of
-from leym.jobs.schema import jobs, tags
+from leym.jobs.schema import jobs
+from leym.jobs.schema import tags as of_tags
 from leym.jobs.submit import tag_text
 
 Jobs = list[Job]  # `list` means the method below
@@ -36,21 +37,25 @@ class Reading(Base):
         *,
         state: JobState | str | None = None,
         law: str | None = None,
-        tag: tuple[str, str] | None = None,
+        tags: Sequence[tuple[str, str]] | None = None,
         sweep: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[Jobs, str | None]:
         """A page, newest first, and the cursor of the next one (None: there is none). Deleted jobs are left out.
 
-        `law` is a name, or name@ and the beginning of a digest. Jobs submitted while someone pages come before the
-        first page: no later page repeats or misses a job. Raises Problem 422 for a cursor that is none.
+        `law` is a name, or name@ and the beginning of a digest. `tags` are (key, value), of which a job must have at
+        least one. Jobs submitted while someone pages come before the first page: no later page repeats or misses a
+        job. Raises Problem 422 for a cursor that is none.
         """
         statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), *self._own())
         key = jobs.c.id
-        if tag is not None:
-            key = tags.c.job
-            statement = statement.join(tags, tags.c.job == jobs.c.id).where(tags.c.tag == tag_text(*tag))
+        if tags is not None and len(tags) == 1:  # the order of the index of tags is that of the page
+            key = of_tags.c.job
+            statement = statement.join(of_tags, of_tags.c.job == jobs.c.id).where(of_tags.c.tag == tag_text(*tags[0]))
+        elif tags is not None:
+            having = select(of_tags.c.job).where(of_tags.c.tag.in_([tag_text(*tag) for tag in tags]))
+            statement = statement.where(jobs.c.id.in_(having))
         if state is not None:
             statement = statement.where(jobs.c.state == str(state))
         if law is not None:

@@ -19,7 +19,7 @@ from leym.jobs.schema import jobs, requests, sweeps, tags
 from leym.jobs.sources import check_sources
 from leym.jobs.sweeps import get_sweep
 from leym.jobs.totals import count
-from leym.precision.fidelity.spec import FidelitySpec
+from leym.precision.fidelity.spec import FidelityRequest, FidelitySpec
 from leym.problems import invalid
 from leym.spec import JobSpec
 
@@ -38,6 +38,21 @@ def key_prefix(project: str) -> str:
     return "" if project == DEFAULT else f"{project}{APART}"
 
 
+def job_request(spec: JobSpec | FidelitySpec) -> dict[str, Any]:
+    """What an Idempotency-Key stands for: a job as it was asked for."""
+    return {"job": spec.model_dump(mode="json")}
+
+
+def sweep_request(spec: dict[str, Any]) -> dict[str, Any]:
+    """What an Idempotency-Key stands for: a sweep as it was asked for."""
+    return {"sweep": spec}
+
+
+def fidelity_request(law: str, request: FidelityRequest) -> dict[str, Any]:
+    """What an Idempotency-Key stands for: a judgement of `law` as it was named, whichever version that means now."""
+    return {"fidelity": {"law": law, **request.model_dump(mode="json")}}
+
+
 class Submit(Base):
     @property
     def owner(self) -> str:
@@ -53,12 +68,14 @@ class Submit(Base):
         d_state: int,
         fidelity: str = "unverified",
         idempotency_key: str | None = None,
+        request: dict[str, Any] | None = None,
         now: float | None = None,
     ) -> tuple[Job, bool]:
-        """The job and whether it was made now. A key used before with the same spec gives the job of then.
+        """The job and whether it was made now. A key used before with the same request gives the job of then.
 
-        `law` is name@digest. Raises Problem 422 when the key was used for another request or the job to start from
-        was removed meanwhile, 429 or 503 when a quota is reached.
+        `law` is name@digest. `request` is what the caller sent, by default the spec. Raises Problem 422 when the key
+        was used for another request or the job to start from was removed meanwhile, 429 or 503 when a quota is
+        reached.
         """
         now = time.time() if now is None else now
         job = self._made(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, now)
@@ -70,8 +87,27 @@ class Submit(Base):
             self._insert(connection, [job], now)
             return job
 
-        request = {"job": spec.model_dump(mode="json")}
-        return self._once(idempotency_key, request, job.id, now, first, make)
+        return self._once(idempotency_key, request or job_request(spec), job.id, now, first, make)
+
+    def accepted(self, key: str | None, request: dict[str, Any]) -> str | None:
+        """Find what an earlier request made under this Idempotency-Key.
+
+        Asked before anything else is checked, so that what was accepted stays accepted whatever has changed since.
+
+        Args:
+            key: of the caller; None for a request without one.
+            request: `job_request`, `sweep_request` or `fidelity_request` of the body.
+
+        Returns:
+            The id of the job or sweep; None when the key is new.
+
+        Raises:
+            Problem: 422 when the key was used for another request.
+        """
+        if key is None:
+            return None
+        with self.db.read() as connection:
+            return self._found(connection, self._owned(key), digest(request))
 
     def submit_sweep(
         self,
@@ -96,7 +132,7 @@ class Submit(Base):
             self._insert(connection, members, now)
             return sweep, members
 
-        (sweep, members), created = self._once(idempotency_key, {"sweep": spec}, sweep.id, now, first, make)
+        (sweep, members), created = self._once(idempotency_key, sweep_request(spec), sweep.id, now, first, make)
         return sweep, members, created
 
     def _made(self, new: NewJob, sweep: str | None, now: float) -> Job:
@@ -129,13 +165,27 @@ class Submit(Base):
         if key is None:
             with self.db.write() as connection:
                 return make(connection), True
+        owned = self._owned(key)
+        try:
+            return self._keyed(owned, digest(request), made, now, first, make)
+        except IntegrityError:  # someone else (on PostgreSQL) has just used it: now it can be found
+            return self._keyed(owned, digest(request), made, now, first, make)
+
+    def _owned(self, key: str) -> str:
+        """The key as the table holds it: two projects may use the same."""
         if not 1 <= len(key) <= KEY_LENGTH:
             raise invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_LENGTH} are allowed")
-        key = key_prefix(self.owner) + key
-        try:
-            return self._keyed(key, digest(request), made, now, first, make)
-        except IntegrityError:  # someone else (on PostgreSQL) has just used it: now it can be found
-            return self._keyed(key, digest(request), made, now, first, make)
+        return key_prefix(self.owner) + key
+
+    def _found(self, connection: Connection, key: str, of_request: str) -> str | None:
+        found = connection.execute(select(requests).where(requests.c.key == key)).first()
+        if found is None:
+            return None
+        if found.digest != of_request:
+            raise invalid(
+                f"Idempotency-Key {key.rpartition(APART)[2]!r} was used before, for a request with another body"
+            )
+        return str(found.made)
 
     def _keyed(
         self,
@@ -147,16 +197,12 @@ class Submit(Base):
         make: Callable[[Connection], T],
     ) -> tuple[T, bool]:
         with self.db.write() as connection:
-            found = connection.execute(select(requests).where(requests.c.key == key)).first()
-            if found is None:
-                row = {"key": key, "digest": of_request, "made": made, "created_at": now}
-                connection.execute(insert(requests), row)
-                return make(connection), True
-            if found.digest != of_request:
-                raise invalid(
-                    f"Idempotency-Key {key.rpartition(APART)[2]!r} was used before, for a request with another body"
-                )
-            return first(connection, found.made), False
+            found = self._found(connection, key, of_request)
+            if found is not None:
+                return first(connection, found), False
+            row = {"key": key, "digest": of_request, "made": made, "created_at": now}
+            connection.execute(insert(requests), row)
+            return make(connection), True
 
 
 def _members(connection: Connection, sweep: str) -> list[Job]:

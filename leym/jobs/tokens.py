@@ -13,8 +13,10 @@ from leym import identity
 from leym.identity import Caller
 from leym.jobs.rows import Base
 from leym.jobs.schema import tokens
+from leym.printable import printable
 from leym.problems import invalid, not_found
 
+LONGEST_TTL_S = 3650 * 86400.0  # ten years, as for results
 _ANY = select(tokens.c.id).limit(1)  # asked by every request without a token
 
 
@@ -55,6 +57,12 @@ class Tokens(Base):
             raise invalid(f"project = {project[:80]!r}: it must match {identity.PROJECT}", "/project")
         if not 1 <= len(name) <= 200:
             raise invalid(f"name has {len(name)} characters; 1 to 200 are allowed", "/name")
+        if printable(name) != name:
+            raise invalid(f"name = {printable(name)}: control characters are not allowed", "/name")
+        if ttl_s is not None and not 0 < ttl_s <= LONGEST_TTL_S:
+            raise invalid(
+                f"ttl_s = {ttl_s:g}: more than 0 and at most {LONGEST_TTL_S:.0f} seconds are allowed", "/ttl_s"
+            )
         id, token, digest = identity.mint()
         until = None if ttl_s is None else now + ttl_s
         row = {"id": id, "digest": digest, "name": name, "project": project, "created_at": now, "expires_at": until}

@@ -5,23 +5,25 @@ from __future__ import annotations
 import argparse
 
 from leym.precision.fidelity.plan import PLANS, Plan
+from leym.spec import LIMITS
+from leym.typed_numbers import whole
 
-LEAST = 4  # members, as for a judgement that is a job
+LEAST, MOST = 4, 4096  # members, as for a judgement that is a job
 
 
 def add_plan_options(options: argparse.ArgumentParser, default: str) -> None:
     options.add_argument("--plan", choices=PLANS, default=default)
-    options.add_argument("--members", type=int, help="per ensemble; without it a pilot's spread decides")
-    options.add_argument("--grid", type=int, nargs=2, metavar=("H", "W"), help="cells, instead of the plan's")
-    options.add_argument("--steps", type=int, help="of each universe, instead of the plan's")
+    options.add_argument("--members", type=whole(LEAST, MOST), help="per ensemble; without it a pilot's spread decides")
+    options.add_argument(
+        "--grid", type=whole(*LIMITS.side), nargs=2, metavar=("H", "W"), help="cells, instead of the plan's"
+    )
+    options.add_argument("--steps", type=whole(1, LIMITS.steps), help="of each universe, instead of the plan's")
 
 
 def chosen_plan(chosen: argparse.Namespace) -> Plan:
     """Raises ValueError for a combination that measures nothing."""
     plan = PLANS[chosen.plan]
     if chosen.members is not None:
-        if chosen.members < LEAST:
-            raise ValueError(f"members = {chosen.members}: it must be at least {LEAST}")
         plan = plan.with_(members=chosen.members, pilot=0, pairs=min(plan.pairs, chosen.members))
     if chosen.grid is not None:
         plan = plan.with_(grid=tuple(chosen.grid))

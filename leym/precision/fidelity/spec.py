@@ -5,12 +5,12 @@ Grid, members and steps may be chosen; what is left out is the plan's, and the j
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from leym.precision.fidelity.plan import PLANS, Plan
-from leym.spec import LAW_NAME, LIMITS, Grid, Model, Tags
+from leym.spec import EXACT, LAW_NAME, LIMITS, NO_TEXT, Grid, Model, Tags, Whole
 
 
 class FidelityRequest(Model):
@@ -21,12 +21,16 @@ class FidelityRequest(Model):
     precision: Literal["nf4", "int8", "bf16"]
     plan: Literal["small", "standard"] = "small"
     grid: Grid | None = Field(None, description="[H, W] in cells; the plan's if left out")
-    members: int | None = Field(
-        None, ge=4, le=4096, description="universes per ensemble; a pilot's spread decides if left out"
+    members: Annotated[int, Field(ge=4, le=4096), EXACT] | None = Field(
+        None, description="universes per ensemble; a pilot's spread decides if left out"
     )
-    steps: int | None = Field(None, ge=1, le=LIMITS.steps, description="of each universe; the plan's if left out")
-    priority: int = Field(2, ge=0, le=9, description="9 is the most urgent")
-    deadline_s: float | None = Field(None, gt=0, le=30 * 86400, description="from submission; later the job has failed")
+    steps: Annotated[int, Field(ge=1, le=LIMITS.steps), EXACT] | None = Field(
+        None, description="of each universe; the plan's if left out"
+    )
+    priority: Whole = Field(2, ge=0, le=9, description="9 is the most urgent")
+    deadline_s: Annotated[float, Field(gt=0, le=30 * 86400), NO_TEXT] | None = Field(
+        None, description="from submission; later the job has failed"
+    )
     tags: Tags = Field(default_factory=dict)
 
     @model_validator(mode="after")

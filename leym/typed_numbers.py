@@ -1,0 +1,29 @@
+"""Numbers that people type, as types for argparse: each has bounds, and a refusal names them."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """Make the type of a whole number from `least` to `most`."""
+
+    def read(text: str) -> int:
+        if not re.fullmatch(r"-?[0-9]{1,30}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} to {most}")
+        return int(text)
+
+    return read
+
+
+def real(least: float, most: float) -> Callable[[str], float]:
+    """Make the type of a decimal number from `least` to `most`."""
+
+    def read(text: str) -> float:
+        if not re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{0,30})?", text) or not least <= float(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a number from {least:g} to {most:g}")
+        return float(text)
+
+    return read
