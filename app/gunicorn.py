@@ -10,6 +10,10 @@ import shutil
 import tempfile
 from typing import Any
 
+from leym.settings import settings
+
+settings()  # before anything is started: wrong ones end this process
+
 bind = "127.0.0.1:8000"
 worker_class = "gthread"
 workers = 2
@@ -41,10 +45,9 @@ def _guard(server: Any) -> None:
     from gunicorn.errors import HaltServer
 
     from app.identity import check_address
-    from leym.jobs.table import JobTable
-    from leym.settings import Settings
+    from leym.jobs.table import open_table
 
-    table = JobTable(Settings().database)
+    table = open_table(settings())
     has_tokens = table.has_tokens()
     table.close()
     if refusal := check_address(server.cfg.address, has_tokens):

@@ -55,7 +55,10 @@ def buckets_to_warm(wanted: str, laws: Registry) -> Wanted:
             height, width = map(int, grid.split("x"))
         except ValueError as error:
             raise Problem(422, "Invalid setting", f"LEYM_WARM = {entry!r}: expected law/precision/HxW") from error
-        bundle = laws.resolve(law)
+        try:
+            bundle = laws.resolve(law)
+        except Problem as problem:
+            raise Problem(422, "Invalid setting", f"LEYM_WARM = {entry!r}: {problem.detail}") from problem
         found.append((bundle, resolve_precision(bundle, precision), (height, width)))
     return found
 

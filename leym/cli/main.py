@@ -12,6 +12,7 @@ import typer
 from leym import __version__
 from leym.cli import data, fidelity, jobs, laws, sweeps, verify
 from leym.cli.become import PASS_ON, become
+from leym.cli.output import exits
 from leym.client import Client
 
 app = typer.Typer(
@@ -42,7 +43,8 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     """The client is made once and closed when the command ends."""
-    context.obj = context.with_resource(Client(url, token=token))
+    with exits(as_json=False):
+        context.obj = context.with_resource(Client(url, token=token))
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

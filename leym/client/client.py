@@ -17,7 +17,7 @@ from leym.client.http import Http
 from leym.client.job import Job
 from leym.client.requests import ObserveLike, RecordLike, job_body, sweep_body
 from leym.client.sweep import Sweep
-from leym.settings import settings
+from leym.settings import clean_token, read_settings
 from leym.spec import JobSpec
 
 PAGE = 100
@@ -27,7 +27,8 @@ class Client:
     """A connection to the service at `url` (default: LEYM_URL), with `token` (default: LEYM_TOKEN) if it asks for one.
     Safe to share between threads; a context manager.
 
-    Methods raise ProblemError when the service refuses and ServiceUnreachable when it does not answer.
+    Raises SettingsError for environment variables that cannot be used, and ValueError for a token that no header can
+    carry. Methods raise ProblemError when the service refuses and ServiceUnreachable when it does not answer.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Client:
         timeout: float = 30.0,
         headers: Mapping[str, str] | None = None,
     ):
-        shown = settings().token if token is None else token
+        configured = read_settings()
+        shown = configured.token if token is None else clean_token(token)
         bearer = {"Authorization": f"Bearer {shown}"} if shown else {}
-        self._http = Http(url or settings().url, timeout_s=timeout, headers=bearer | dict(headers or {}))
+        self._http = Http(url or configured.url, timeout_s=timeout, headers=bearer | dict(headers or {}))
 
     @property
     def url(self) -> str:

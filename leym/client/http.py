@@ -6,7 +6,9 @@ import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -26,7 +28,11 @@ class Http:
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self.headers = dict(headers or {})
-        self._client = httpx2.Client(timeout=httpx2.Timeout(timeout_s, connect=5.0), headers=self.headers)
+        for name, value in self.headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise ValueError(f"header {name!r}: expected printable ASCII characters; its value is not shown here")
+        timeout = httpx2.Timeout(timeout_s, connect=5.0)
+        self._client = httpx2.Client(timeout=timeout, headers=self.headers, mounts=_past_proxies(self.url))
 
     def close(self) -> None:
         self._client.close()
@@ -67,6 +73,16 @@ class Http:
             if response.status_code >= 400:
                 response.read()
             yield _checked(response)
+
+
+def _past_proxies(url: str) -> dict[str, None]:
+    """This machine's own addresses, of which a proxy in the environment knows nothing, are asked directly."""
+    host = urlsplit(url).hostname or ""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return {}
+    return {f"all://[{host}]" if ":" in host else f"all://{host}": None} if loopback else {}
 
 
 def _checked(response: httpx2.Response) -> httpx2.Response:

@@ -8,11 +8,11 @@ import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from leym.identity import DEFAULT, SCOPES
-from leym.jobs.table import JobTable
+from leym.identity import DEFAULT, SCOPES, id_of
+from leym.jobs.table import open_table
 from leym.jobs.tokens import Token
 from leym.problems import Problem
-from leym.settings import Settings
+from leym.settings import settings
 
 DAY_S = 86400.0
 
@@ -29,11 +29,9 @@ def main() -> None:
     create.add_argument("--days", type=float, help="until it expires; without it, never")
     commands.add_parser("list", help="all tokens; their secrets are stored nowhere")
     revoke = commands.add_parser("revoke", help="refuse a token from now on")
-    revoke.add_argument("id")
+    revoke.add_argument("id", help="of a token, or the token itself")
     chosen = options.parse_args()
-    configured = Settings()
-    configured.data.mkdir(parents=True, exist_ok=True)
-    table = JobTable(configured.database)
+    table = open_table(settings())
     try:
         if chosen.command == "create":
             ttl_s = None if chosen.days is None else chosen.days * DAY_S
@@ -43,7 +41,10 @@ def main() -> None:
             found = table.list_tokens()
             print(json.dumps([asdict(token) for token in found])) if chosen.json else _show(found)
         else:
-            table.revoke_token(chosen.id)
+            given = chosen.id.strip()
+            if given.startswith("leym_") and id_of(given) is None:
+                sys.exit("leym tokens: this is a part of a token and not shown; `leym tokens list` has the ids")
+            table.revoke_token(id_of(given) or given)
     except Problem as problem:
         sys.exit(f"leym tokens: {problem.detail}")
     finally:
