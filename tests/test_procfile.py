@@ -24,7 +24,9 @@ class Formation:
 
     def __init__(self, data: Path, **settings: str):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")}
-        binaries = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        binaries = os.environ["PATH"]
+        if not (ROOT / ".venv").exists():  # where the Procfile looks first
+            binaries = f"{Path(sys.executable).parent}:{binaries}"
         port, flower = free_port(), free_port()
         own = {"PATH": binaries, "LEYM_DATA": str(data), "LEYM_HOSTS": "", "LEYM_AUTOSCALE": ""}
         elsewhere = {"GUNICORN_CMD_ARGS": f"--bind=127.0.0.1:{port}", "FLOWER_PORT": str(flower)}
@@ -53,8 +55,9 @@ class Formation:
         self.client.close()
 
 
-@pytest.mark.parametrize("broker", ["of its own", "of the environment"])
-def test_it_comes_up_runs_a_job_and_lets_the_worker_save_its_jobs(broker, tmp_path):
+@pytest.mark.parametrize(("broker", "killed"), [("of its own", False), ("of the environment", True)])
+def test_it_comes_up_runs_a_job_and_its_worker_drains_before_it_ends(broker, killed, tmp_path):
+    """killed: as honcho does five seconds after SIGTERM, to the process that watches the workers."""
     add_laws(tmp_path)
     url = f"redis://:a%20word@127.0.0.1:{free_port()}/0" if broker == "of the environment" else ""
     formation = Formation(tmp_path, LEYM_REDIS_URL=url)
@@ -63,32 +66,18 @@ def test_it_comes_up_runs_a_job_and_lets_the_worker_save_its_jobs(broker, tmp_pa
         assert formation.client.submit("tiny", (8, 8), 20).wait(60).state == "succeeded"
         long = formation.client.submit("tiny", (16, 16), 1_000_000)
         until(lambda: long.refresh().step > 50, what="some progress")
+        if killed:
+            [worker] = formation.client.workers()
+            watcher = int(re.search(r"worker\.1 +started \(pid=(\d+)\)", formation.log.read_text())[1])
+            os.kill(worker["pid"], signal.SIGTERM)
+            os.killpg(watcher, signal.SIGKILL)  # the worker is sent another SIGTERM by that
     finally:
         formation.end()
     table = JobTable(tmp_path / "jobs.sqlite")
+    until(lambda: not table.workers(3600), what="it says goodbye when it has drained")
     job = table.get(long.id)
-    assert job.state == "queued" and job.step > 50 and table.workers(3600) == [], "it drained, and said goodbye"
+    assert job.state == "queued" and job.step > 50
     table.close()
-
-
-def test_a_worker_drains_to_its_end_when_the_process_that_started_it_is_killed_meanwhile(tmp_path):
-    """honcho kills what has not ended after five seconds, and a worker may need more than that."""
-    add_laws(tmp_path)
-    formation = Formation(tmp_path)
-    try:
-        formation.await_worker()
-        long = formation.client.submit("tiny", (16, 16), 1_000_000)
-        until(lambda: long.refresh().step > 50, what="some progress")
-        [worker] = formation.client.workers()
-        scale = int(re.search(r"worker\.1 +started \(pid=(\d+)\)", formation.log.read_text())[1])
-        table = JobTable(tmp_path / "jobs.sqlite")
-        os.kill(worker["pid"], signal.SIGTERM)
-        os.killpg(scale, signal.SIGKILL)
-        until(lambda: not table.workers(3600), what="it has drained")
-        assert table.get(long.id).state == "queued"
-        table.close()
-    finally:
-        formation.end()
 
 
 def test_a_broker_that_runs_already_is_left_alone_and_a_wrong_one_is_refused(tmp_path):
