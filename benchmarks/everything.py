@@ -15,6 +15,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from leym.children import end_with_parent
+
 # name, module, options; --quick goes to those that know it
 ALL = {
     "engine": ("engine", ()),
@@ -33,7 +35,7 @@ def run(name: str, quick: bool) -> dict[str, Any]:
     command = [sys.executable, "-m", f"benchmarks.{module}", "--json", *options, *more]
     began = perf_counter()
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, preexec_fn=end_with_parent)
     except subprocess.TimeoutExpired:
         return {"error": f"{' '.join(command[1:])} had not ended after {LIMIT_S:.0f} s"}
     if done.returncode:
