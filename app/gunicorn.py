@@ -14,6 +14,8 @@ from app import counters
 from app.places import OTHER_THREADS
 from leym.settings import settings
 
+settings()  # before anything is started: wrong ones end this process
+
 FILES = 2**16  # open files of a process, if the system allows so many: a connection is one
 
 
@@ -52,14 +54,12 @@ def _guard(server: Any) -> None:
     from gunicorn.errors import HaltServer
 
     from app.identity import check_address
-    from leym.jobs.table import JobTable
-    from leym.settings import Settings
+    from leym.jobs.table import open_table
 
-    settings = Settings()
-    table = JobTable(settings.database)
+    table = open_table(settings())
     has_tokens = table.has_tokens()
     table.close()
-    if refusal := check_address(server.cfg.address, has_tokens, settings.proxies):
+    if refusal := check_address(server.cfg.address, has_tokens, settings().proxies):
         server.log.error(refusal)
         raise HaltServer(refusal, CONFIG_ERROR)
     if not has_tokens:

@@ -33,7 +33,7 @@ def verify(settings: Settings, link: str, now: float) -> tuple[str, str]:
 
 
 def _signer(settings: Settings) -> URLSafeSerializer:
-    key = settings.link_key or _kept_key(str(settings.data.absolute()))
+    key = settings.link_key or _kept_key(str(settings.data))
     return URLSafeSerializer(key, salt="leym-link", signer_kwargs={"digest_method": hashlib.sha256})
 
 
@@ -54,4 +54,4 @@ def _kept_key(folder: str) -> str:
         finally:
             os.unlink(made)
     with open(path) as file:
-        return file.read()
+        return file.read().strip()

@@ -204,7 +204,7 @@ class WorkerBody(Body):
     host: str
     pid: int
     device: str
-    state: str = Field(description="starting, ready or draining")
+    state: str = Field(description="starting, ready, paused (it fetches no jobs until told to) or draining")
     slots: int
     busy: int
     waiting: int = Field(description="jobs it holds that wait for a slot")

@@ -7,6 +7,9 @@ from functools import cache
 from pathlib import Path
 
 from flask import Blueprint, Response, request, send_from_directory
+from markupsafe import escape
+
+from app.services import whole
 
 page = Blueprint("page", __name__)
 
@@ -28,7 +31,7 @@ POLICY = "; ".join(
 
 @page.get("/")
 def index() -> Response:
-    response = Response(_document(), content_type="text/html; charset=utf-8")
+    response = Response(_document(whole().settings.flower_url), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
@@ -46,8 +49,10 @@ def asset(name: str) -> Response:
 
 
 @cache
-def _document() -> str:
+def _document(flower_url: str) -> str:
     document = (STATIC / "page.html").read_text(encoding="utf-8")
+    flower = f' <a href="{escape(flower_url)}">Flower</a>' if flower_url else ""
+    document = document.replace("<!-- Flower -->", flower)
     for name in ("page.js", "page.css"):
         document = document.replace(f"static/{name}", f"static/{name}?v={_version(name)}")
     return document

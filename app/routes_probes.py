@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 from flask import Response
@@ -33,8 +34,8 @@ def get_health() -> Response:
 def get_readiness() -> Response:
     """Whether jobs can be taken in: the job table and the frame store answer.
 
-    If not, the problem has `checks` too. `broker` and `workers` are told beside them: without either, jobs are taken in
-    and wait.
+    If not, the problem has `checks` too. They also name the broker and the workers: how many take jobs, and how many
+    are starting, paused or draining. Without either, jobs are taken in and wait.
     """
     here = whole()
     checks = {
@@ -42,9 +43,11 @@ def get_readiness() -> Response:
         "store": _check("the frame store", lambda: here.store.head("probe")),
     }
     away = [f"{name} is {found}" for name, found in checks.items() if found != "ok"]
-    alive = len(here.table.workers(alive_s(here))) if checks["table"] == "ok" else 0
+    alive = here.table.workers(alive_s(here)) if checks["table"] == "ok" else []
+    others = Counter(worker.state for worker in alive if worker.state != "ready")
+    workers = ", ".join([str(len(alive) - others.total()), *(f"{n} {state}" for state, n in sorted(others.items()))])
     broker = "ok" if tickets.answers(here.settings.redis_url) else "away: tickets wait in the job table"
-    body = {"ready": not away, "checks": checks | {"broker": broker, "workers": str(alive)}}
+    body = {"ready": not away, "checks": checks | {"broker": broker, "workers": workers}}
     if away:
         return problem(Problem(503, "Not ready", "; ".join(away)), **body)
     return json_answer(body, Cache_Control="no-store")

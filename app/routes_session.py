@@ -15,9 +15,10 @@ api = router("session", "The web page's session")
 @api.post("/v1/session", responses=answers({200: SessionBody}, 401, 415))
 def begin_session(body: TokenBody) -> Response:
     """Begin a session: the cookie holds the token from now on."""
-    caller = caller_of(body.token)
+    token = body.token.strip()
+    caller = caller_of(token)
     response = json_answer({"project": caller.project, "scopes": sorted(caller.scopes)})
-    response.set_cookie(COOKIE, body.token, httponly=True, samesite="Strict", secure=request.is_secure, path=_path())
+    response.set_cookie(COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path=_path())
     return response
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from leym.children import end_with_parent
+
 # name, module, options; --quick goes to those that know it
 ALL = {
     "engine": ("engine", ()),
@@ -23,6 +25,7 @@ ALL = {
     "rivals nca": ("rivals", ("--law", "nca")),
     "cold start": ("cold_start", ()),
 }
+LIMIT_S = 3600.0  # of one benchmark, against hanging
 WITHOUT_QUICK = ("cold start",)
 
 
@@ -31,7 +34,10 @@ def run(name: str, quick: bool) -> dict[str, Any]:
     more = ["--quick"] if quick and name not in WITHOUT_QUICK else []
     command = [sys.executable, "-m", f"benchmarks.{module}", "--json", *options, *more]
     began = perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=LIMIT_S, preexec_fn=end_with_parent)
+    except subprocess.TimeoutExpired:
+        return {"error": f"{' '.join(command[1:])} had not ended after {LIMIT_S:.0f} s"}
     if done.returncode:
         return {"error": f"{' '.join(command[1:])} ended with {done.returncode}"}
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from leym.children import end_with_parent
 from leym.laws.bundle import Bundle, read_bundle
 from leym.laws.network import empty_network, load_weights
 from leym.physics.initial import initial_state
@@ -39,7 +40,7 @@ def in_its_own_process(law: Bundle, grid: tuple[int, int], batch: int, seconds: 
     """Cell-steps/s by form, or {"error": why}."""
     sizes = ["--grid", *map(str, grid), "--batch", str(batch), "--seconds", str(seconds)]
     command = [sys.executable, "-m", "benchmarks.jax_arm", "--law", str(law.path), *sizes]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=end_with_parent)
     if done.returncode:
         said = done.stderr.strip() or f"ended with {done.returncode}"  # what is killed says nothing
         return {"error": said.splitlines()[-1]}

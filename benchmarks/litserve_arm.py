@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 import numpy as np
 
+from leym.children import end_with_parent
 from leym.laws.bundle import Bundle
 from workers.broker import free_port
 
@@ -35,7 +36,12 @@ def server(kind: str, law: Bundle, precision: str, grid: tuple[int, int], slots:
     env = {"GOMP_SPINCOUNT": "10000", "MALLOC_ARENA_MAX": "2"} | os.environ
     with TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            [*command, "--precision", precision, *sizes], stdout=log, stderr=log, env=env, start_new_session=True
+            [*command, "--precision", precision, *sizes],
+            stdout=log,
+            stderr=log,
+            env=env,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
         )
         try:
             end = perf_counter() + READY_S
@@ -53,7 +59,7 @@ def server(kind: str, law: Bundle, precision: str, grid: tuple[int, int], slots:
 
 def _healthy(url: str) -> bool:
     try:
-        return httpx2.get(url, timeout=2).status_code == 200
+        return httpx2.get(url, timeout=2, trust_env=False).status_code == 200
     except httpx2.HTTPError:
         return False
 
@@ -72,7 +78,7 @@ def litserve_arm(
 
 async def _ask_all(url: str, arrivals: Arrivals, grid: tuple[int, int] = (1, 1)) -> dict[str, Any]:
     limits = httpx2.Limits(max_connections=len(arrivals))
-    async with httpx2.AsyncClient(limits=limits, timeout=None) as client:
+    async with httpx2.AsyncClient(limits=limits, timeout=None, trust_env=False) as client:
         began = perf_counter()
 
         async def ask(seed: int, at: float, steps: int) -> tuple[str, float, float]:

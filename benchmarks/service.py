@@ -22,9 +22,10 @@ import json
 import os
 from collections.abc import Callable
 from itertools import count
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter, sleep
+from time import monotonic, perf_counter, sleep
 from typing import Any
 
 import torch
@@ -42,16 +43,35 @@ from leym.spec import ComplexNoise, Recording
 GRID = (64, 64)
 EVERY = 10
 FIELD = "phase"
+LEAST_STEPS, TELLING_S = 10, 0.2
+LIMIT_S = 600.0  # against hanging: what takes longer has failed
 
 
 class Bench:
     """One law on one machine."""
 
-    def __init__(self, law: Bundle, precision: str, slots: int, jobs: int, mean: int):
-        self.law, self.precision, self.slots, self.mean = law, precision, slots, mean
-        self.lengths = {"equal": [mean] * jobs, "exponential": exponential_lengths(jobs, mean, 1)}
+    def __init__(self, law: Bundle, precision: str, slots: int, jobs: int, seconds: float):
+        """seconds: how long the jobs take together at least, or a fast machine would have nothing to measure."""
+        self.law, self.precision, self.slots = law, precision, slots
         self._engines: dict[int, Engine] = {}
         self._number = count()
+        self.mean = max(LEAST_STEPS, ceil(seconds * self._steps_per_s() / jobs))
+        self.lengths = {"equal": [self.mean] * jobs, "exponential": exponential_lengths(jobs, self.mean, 1)}
+
+    def _steps_per_s(self) -> float:
+        """Of all slots together: from runs that are made longer until they take so long that it says something."""
+        engine, steps, took = self.engine(self.slots), LEAST_STEPS, 0.0
+        while took < TELLING_S:
+            began = perf_counter()
+            self._finish(self.submit(engine, [steps] * self.slots))
+            took = perf_counter() - began
+            steps *= 4
+        return self.slots * (steps // 4) / took
+
+    def _finish(self, runs: list[Run]) -> None:
+        for run in runs:
+            if not run.sink.over.wait(LIMIT_S):
+                raise TimeoutError(f"a run of {run.steps} steps had not ended after {LIMIT_S:.0f} s")
 
     def engine(self, slots: int) -> Engine:
         if slots not in self._engines:
@@ -85,8 +105,7 @@ class Bench:
 
         def one_after_another() -> None:
             for steps in few:
-                for run in self.submit(engine, [steps]):
-                    run.sink.over.wait()
+                self._finish(self.submit(engine, [steps]))
 
         return self._over(engine, one_after_another)
 
@@ -118,8 +137,7 @@ class Bench:
 
         def while_jobs_wait() -> list[Run]:
             runs = self.submit(engine, lengths, record)
-            while engine.info()["waiting"]:
-                sleep(0.02)
+            _wait(lambda: not engine.info()["waiting"], "the queue to be empty")
             return runs
 
         return self._over(engine, while_jobs_wait)
@@ -130,8 +148,7 @@ class Bench:
         took, after = perf_counter() - began, engine.info()
         for run in left or ():  # what is left is not measured
             engine.cancel(run.id)
-        while engine.info()["busy"]:
-            sleep(0.02)
+        _wait(lambda: not engine.info()["busy"], "the slots to be empty")
         return {"cell_steps_per_s": (after["cell_steps"] - before["cell_steps"]) / took} | shares(before, after)
 
     def eager(self, seconds: float) -> dict[str, float]:
@@ -142,35 +159,60 @@ class Bench:
         os.environ["LEYM_SLOTS"] = str(self.slots)
         warm = f"{self.law.name}/{self.precision}/{GRID[0]}x{GRID[1]}"
         with service([self.law.path], warm) as client:
+            before = self._worker(client, 0)
+            jobs = []
             for i, steps in enumerate(lengths):
                 every = min(EVERY, steps)
-                client.submit(self.law.name, GRID, steps, record={FIELD: every}, seed=i, precision=self.precision)
-            return self._while_jobs_wait(client)
+                record = {FIELD: every}
+                jobs.append(client.submit(self.law.name, GRID, steps, record=record, seed=i, precision=self.precision))
+            ended = [job.wait(LIMIT_S).as_dict() for job in jobs]
+            after = self._worker(client, sum(lengths) * GRID[0] * GRID[1])
+        return {"cell_steps_per_s": rate_while_jobs_wait(ended)} | shares(before["info"], after["info"])
 
-    def _while_jobs_wait(self, client: Client) -> dict[str, float]:
-        """From two heartbeats of the worker, each with the moment it was written."""
-        first = self._heartbeat(client, lambda w: w["busy"] == self.slots)
-        last = first
-        while client.queue()["states"]["queued"]:
-            seen = last["updated_at"]
-            last = self._heartbeat(client, lambda w, seen=seen: w["updated_at"] != seen)
-        took = _seconds(last["updated_at"]) - _seconds(first["updated_at"])
-        rate = (last["cell_steps"] - first["cell_steps"]) / took
-        return {"cell_steps_per_s": rate} | shares(first["info"], last["info"])
-
-    def _heartbeat(self, client: Client, wanted: Any) -> dict[str, Any]:
-        while True:
+    def _worker(self, client: Client, cell_steps: int) -> dict[str, Any]:
+        """What it says of itself once it has done so much work."""
+        end = monotonic() + LIMIT_S
+        while monotonic() < end:
             for worker in client.workers():
-                if wanted(worker):
+                if worker["cell_steps"] >= cell_steps:
                     return dict(worker)
             sleep(0.1)
+        raise TimeoutError(f"no worker has told of {cell_steps} cell-steps after {LIMIT_S:.0f} s")
+
+
+def _wait(over: Callable[[], bool], what: str) -> None:
+    end = monotonic() + LIMIT_S
+    while not over():
+        if monotonic() > end:
+            raise TimeoutError(f"waited {LIMIT_S:.0f} s for {what}")
+        sleep(0.02)
+
+
+def rate_while_jobs_wait(jobs: list[dict[str, Any]]) -> float:
+    """Cell-steps per second from the start of the first job to the start of the last one, when the queue is empty.
+
+    Args:
+        jobs: records of the API, of jobs that have succeeded.
+
+    Raises:
+        ValueError: nobody had to wait, so that there is nothing to measure.
+    """
+    began = [_seconds(job["started_at"]) for job in jobs]
+    first, last = min(began), max(began)
+    work = 0.0
+    for job, start in zip(jobs, began, strict=True):
+        took = _seconds(job["finished_at"]) - start
+        share = min(1.0, (last - start) / took) if took > 0 else 1.0  # of a job that ended later
+        work += share * job["steps"] * job["spec"]["grid"][0] * job["spec"]["grid"][1]
+    if last <= first:
+        raise ValueError(f"{len(jobs)} jobs all began at once: none had to wait, more of them are needed")
+    return work / (last - first)
 
 
 def shares(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
     """occupancy: steps of jobs over steps of slots; idle: of the engine's busy time, in which nothing was stepped."""
-    done, offered, busy, stepping = (
-        after[key] - before[key] for key in ("slot_steps", "lane_steps", "busy_s", "stepping_s")
-    )
+    keys = ("slot_steps", "lane_steps", "busy_s", "stepping_s")
+    done, offered, busy, stepping = (after[key] - before.get(key, 0) for key in keys)
     return {"occupancy": done / offered, "idle": 1 - stepping / busy}
 
 
@@ -196,8 +238,8 @@ def main() -> None:
     machine = Machine.measure()
     with TemporaryDirectory() as folder:
         law = make_law(chosen.law, Path(folder))
-        jobs, mean, spells = (3 * chosen.slots, 10, 1) if chosen.quick else (12 * chosen.slots, 16, 2)
-        bench = Bench(law, chosen.precision, chosen.slots, jobs, mean)
+        jobs, seconds, spells = (3 * chosen.slots, 1.0, 1) if chosen.quick else (12 * chosen.slots, 4.0, 2)
+        bench = Bench(law, chosen.precision, chosen.slots, jobs, seconds)
         record = (Recording(field=FIELD, every=EVERY),)
         rows: list[dict[str, Any]] = []
 
@@ -228,7 +270,8 @@ def main() -> None:
         print(json.dumps({chosen.law: whole | ratios | {"arms": rows}, "machine": machine.as_dict()}))
         return
     print(machine.as_dict())
-    print(f"{chosen.law} {chosen.precision}, grid {GRID}, {chosen.slots} slots, {jobs} jobs of mean {mean} steps\n")
+    print(f"{chosen.law} {chosen.precision}, grid {GRID}, {chosen.slots} slots")
+    print(f"{jobs} jobs of mean {bench.mean} steps\n")
     print(table(rows))
     print("\n" + "\n".join(f"{name}: {value:.2f}" for name, value in ratios.items()))
 

@@ -5,6 +5,7 @@ Without a password Flower checks nothing, and with one it still answers to any `
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -16,6 +17,8 @@ from tornado.web import RequestHandler
 
 from leym.origins import is_foreign, knows_host
 from leym.settings import settings
+
+_STARTS_A_TASK = re.compile(r"/api/task/(apply|async-apply|send-task)/")
 
 
 class Refused(RequestHandler):
@@ -54,6 +57,11 @@ def refusal_of(request: HTTPServerRequest) -> tuple[int, str] | None:
     host = request.headers.get("Host", "")
     if host and not knows_host(host, settings().host_names):  # HTTP/1.0, which no browser speaks, needs none
         return 421, f"Host = {host[:80]!r}; Flower answers to loopback names, addresses and the names in LEYM_HOSTS"
+    if _STARTS_A_TASK.search(request.path):
+        return (
+            403,
+            "a task without a row in the job table does nothing here: submit jobs to the API, POST /v1/jobs",
+        )
     followed = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
     origin = request.headers.get("Origin")
     if not followed and is_foreign(origin, request.headers.get("Sec-Fetch-Site"), host):

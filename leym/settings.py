@@ -1,31 +1,173 @@
 """Every setting of the service: environment variables with the prefix LEYM_.
 
-The defaults run on one machine with no server installed.
+The defaults run on one machine with no server installed. An empty variable is an unset one. All are judged when a
+process reads them: what is wrong is a SettingsError of one line, which names the variable, and no secret is in it.
+Settings that name files are made absolute then, because child processes have another working directory.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlencode, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from leym.origins import names_of, origins_of
 
+USAGE = 2  # exit code of a process whose settings are wrong
+BROKER_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")  # in the query of a rediss:// address
+
+_PER = r"[1-9]\d{0,8}\s*(/|\sper\s)\s*([1-9]\d{0,8}\s*)?(second|minute|hour|day|month|year)s?"
+_RATE = re.compile(rf"{_PER}(\s*[,;|]\s*{_PER})*", re.IGNORECASE)
+_BUCKET = re.compile(r"[^/,\s]+/(nf4|int8|bf16|fp32|auto)/[1-9]\d{0,4}x[1-9]\d{0,4}")
+
+
+class SettingsError(ValueError):
+    """Environment variables that cannot be used. The message is one line and names each of them."""
+
+
+def clean_token(text: str) -> str:
+    """A token without white space around it, which files and copied lines add.
+
+    Raises:
+        ValueError: no HTTP header can carry it. The message does not show it.
+    """
+    token = text.strip()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ValueError(
+            "a token has printable ASCII characters only and no spaces; this one, not shown here, has others"
+        )
+    return token
+
+
+def _broker(url: str) -> str:
+    if not url:
+        return url
+    parts = _address(url, ("redis", "rediss"), "redis://:PASSWORD@HOST:PORT/0 or rediss://")
+    if parts.path.strip("/") and not parts.path.strip("/").isdigit():
+        raise ValueError("the path of a broker's address is the number of a database, as in redis://HOST:6379/0")
+    query = dict(parse_qsl(parts.query))
+    files = {key: os.path.abspath(query[key]) for key in BROKER_FILES if key in query}
+    return parts._replace(query=urlencode(query | files, safe="/")).geturl() if files else url
+
+
+def _database(url: str) -> str:
+    """Absolute for SQLite. `postgres://` is `postgresql://`, as libpq has it."""
+    if not url:
+        return url
+    scheme, colon, rest = url.partition("://")
+    kind = scheme.partition("+")[0] if colon else ""
+    if kind == "postgres":
+        kind, url = "postgresql", "postgresql" + url.removeprefix("postgres")
+    if kind == "postgresql":
+        _address(url, (url.partition("://")[0],), "postgresql://USER:PASSWORD@HOST:PORT/NAME", host=False)
+        return url
+    if kind != "sqlite":
+        raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
+    path = rest.removeprefix("/")
+    if not rest.startswith("/") or path in ("", ":memory:") or path.startswith("file:") or "?" in path:
+        raise ValueError(
+            "expected sqlite:///FILE, a file that all processes see, without a query; LEYM_DATA may name a folder with"
+            " any characters"
+        )
+    return f"{scheme}:///{os.path.abspath(path)}"
+
+
+def _store(url: str) -> str:
+    if not url:
+        return url
+    parts = _address(url, ("file", "s3", "memory"), "file:///FOLDER or s3://BUCKET/PREFIX", host=False)
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
+            raise ValueError("expected file:///FOLDER, with '?' and '#' of its name written %3F and %23")
+        return Path(os.path.abspath(os.fsdecode(unquote_to_bytes(parts.path)))).as_uri()
+    if parts.scheme == "s3" and not parts.netloc:
+        raise ValueError("expected s3://BUCKET/PREFIX")
+    return url
+
+
+def _service(url: str) -> str:
+    if not url:
+        return url
+    return _address(url, ("http", "https"), "http://HOST:PORT or https://HOST").geturl()
+
+
+def _address(url: str, schemes: tuple[str, ...], expected: str, *, host: bool = True) -> SplitResult:
+    """Raises ValueError. No message shows the address, which may hold a password."""
+    try:
+        parts = urlsplit(url)
+        good = parts.port != 0 and parts.scheme in schemes and bool(parts.hostname or not host)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"expected {expected}")
+    return parts
+
+
+def _rate(text: str) -> str:
+    if text and not _RATE.fullmatch(text):
+        raise ValueError("expected COUNT/PERIOD, joined by ';', as in 100/second;5000/hour")
+    return text
+
+
+def _warm(text: str) -> str:
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        if not _BUCKET.fullmatch(entry):
+            raise ValueError(f"{entry!r}: expected law/precision/HxW")
+    return text
+
+
+def _range(text: str) -> str:
+    least, _, most = text.partition(":")
+    if not (least.isdigit() and most.isdigit() and int(least) <= int(most) and 1 <= int(most) <= 1024):
+        raise ValueError("expected MIN:MAX, two whole numbers from 0 to 1024")
+    return text
+
+
+def _absolute(path: Path) -> Path:
+    return path.absolute()
+
+
+def _absolute_or_empty(text: str) -> str:
+    return os.path.abspath(text) if text else text
+
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LEYM_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="LEYM_",
+        extra="ignore",
+        env_ignore_empty=True,
+        str_strip_whitespace=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
 
-    data: Path = Field(Path("leym-data"), description="folder of everything the service keeps on this machine")
-    redis_url: str = Field(
+    data: Annotated[Path, AfterValidator(_absolute)] = Field(
+        Path("leym-data"), description="folder of everything the service keeps on this machine"
+    )
+    redis_url: Annotated[str, AfterValidator(_broker)] = Field(
         "", description="broker and events; empty: `leym up` starts an embedded Valkey in the data folder", repr=False
     )
-    database_url: str = Field("", description="job table; empty: SQLite in the data folder", repr=False)
-    store_url: str = Field("", description="frame store; empty: files in the data folder", repr=False)
-    token: str = Field("", description="what the SDK and the CLI show the API, if it asks for one", repr=False)
+    database_url: Annotated[str, AfterValidator(_database)] = Field(
+        "", description="job table; empty: SQLite in the data folder", repr=False
+    )
+    store_url: Annotated[str, AfterValidator(_store)] = Field(
+        "", description="frame store; empty: files in the data folder", repr=False
+    )
+    token: Annotated[str, AfterValidator(clean_token)] = Field(
+        "", description="what the SDK and the CLI show the API, if it asks for one", repr=False
+    )
     link_key: str = Field("", description="signs shared links; empty: a random key kept in the data folder", repr=False)
-    url: str = Field("http://127.0.0.1:8000", description="where the SDK and the CLI find the API")
+    url: Annotated[str, AfterValidator(_service)] = Field(
+        "http://127.0.0.1:8000", description="where the SDK and the CLI find the API"
+    )
     hosts: str = Field(
         "",
         description="names that API and Flower answer to beside loopback names and addresses, separated by commas; "
@@ -93,7 +235,9 @@ class Settings(BaseSettings):
     max_jobs: int = Field(
         200_000, ge=0, le=2**62, description="jobs that may wait or run in all; beyond, submissions are answered 503"
     )
-    rate: str = Field("", description="requests of one caller, e.g. `100/second;5000/hour`; empty: no bound")
+    rate: Annotated[str, AfterValidator(_rate)] = Field(
+        "", description="requests of one caller, e.g. `100/second;5000/hour`; empty: no bound"
+    )
     streams: int = Field(
         256, ge=1, le=4096, description="event streams and long polls at once in a process of the API, which has two"
     )
@@ -108,14 +252,23 @@ class Settings(BaseSettings):
     stall_s: float = Field(
         30.0, ge=1, le=3600, description="a longer body or an answer of which nothing moves for so long is given up"
     )
-    queue: str = Field("leym", description="name of the Celery queue")
-    rungs: str = Field(
+    queue: str = Field("leym", pattern=r"^[A-Za-z0-9_.:-]{1,100}$", description="name of the Celery queue")
+    rungs: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
         "", description="slots per batch as measured by `leym bench --rungs`; empty: rungs.json in the data folder"
     )
     ship_compiled: bool = Field(
         False, description="1: workers of a kind share what they have compiled through the store, which is code"
     )
-    warm: str = Field("", description="buckets ready before a worker is: law/precision/HxW, separated by commas")
+    warm: Annotated[str, AfterValidator(_warm)] = Field(
+        "", description="buckets ready before a worker is: law/precision/HxW, separated by commas"
+    )
+
+    autoscale: Annotated[str, AfterValidator(_range)] = Field(
+        "1:1", description="worker processes that the Procfile starts by backlog: MIN:MAX; MIN may be 0"
+    )
+    flower_url: Annotated[str, AfterValidator(_service)] = Field(
+        "", description="where people find Flower, linked from the page; `leym up` sets it; empty: no link"
+    )
 
     @field_validator("cors_origins")
     @classmethod
@@ -132,19 +285,55 @@ class Settings(BaseSettings):
         return origins_of(self.cors_origins)
 
     @property
-    def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.data.absolute() / 'jobs.sqlite'}"
+    def database(self) -> str | Path:
+        """Address of the job table: a file of SQLite, or a PostgreSQL URL."""
+        if not self.database_url:
+            return self.data / "jobs.sqlite"
+        file = self.database_url.partition(":///")[2]
+        return Path(file) if self.database_url.startswith("sqlite") else self.database_url
 
     @property
     def ladder(self) -> Path:
-        return Path(self.rungs) if self.rungs else self.data.absolute() / "rungs.json"
+        return Path(self.rungs) if self.rungs else self.data / "rungs.json"
 
     @property
     def store(self) -> str:
-        return self.store_url or (self.data.absolute() / "store").as_uri()
+        return self.store_url or (self.data / "store").as_uri()
+
+    def environment(self) -> dict[str, str]:
+        """Variables for child processes: the same files and addresses, whatever their working directory is."""
+        named = {"data": str(self.data)} | {
+            name: getattr(self, name) for name in ("redis_url", "database_url", "store_url", "rungs")
+        }
+        return {f"LEYM_{name.upper()}": value for name, value in named.items() if value}
+
+
+def read_settings() -> Settings:
+    """The settings that the environment names now.
+
+    Raises:
+        SettingsError: one line that names each wrong variable, its value unless it is a secret, and what is expected.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
 
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process, read once from its environment."""
-    return Settings()
+    """The settings of this process, read once from its environment; wrong ones end it with one line and code 2."""
+    try:
+        return read_settings()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(USAGE)
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0])
+    variable = f"LEYM_{name.upper()}"
+    given = next((value for key, value in os.environ.items() if key.upper() == variable), "")
+    field = Settings.model_fields[name]
+    shown = f" = {given[:200]!r}" if field.repr else ""
+    return f"{variable}{shown}: {error['msg'].removeprefix('Value error, ')}"

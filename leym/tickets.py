@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from celery import Celery
-from celery.app.amqp import AMQP, task_message
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
@@ -22,20 +21,9 @@ PRIORITY_STEPS = (0, 3, 6, 9)  # Redis sub-queues; the transport serves 0 first
 WEEK_S = 7 * 86400
 
 
-class Messages(AMQP):
-    """Celery's messages, except that the event "sent" names a job as all later events do: Flower keeps the name that
-    comes last, and this event may be overtaken by the worker's own."""
-
-    def as_task_v2(self, *args: Any, **options: Any) -> task_message:
-        message = super().as_task_v2(*args, **options)
-        if message.sent_event and message.headers["shadow"]:
-            message.sent_event["name"] = message.headers["shadow"]
-        return message
-
-
 def make_app(configured: Settings) -> Celery:
     """Celery as this service uses it; each setting that is not a default has its reason beside it."""
-    app = Celery("leym", set_as_current=False, amqp=Messages)
+    app = Celery("leym", set_as_current=False)
     app.conf.update(
         broker_url=configured.redis_url or None,
         broker_use_ssl=tls_of(configured.redis_url),
@@ -104,8 +92,7 @@ def send(job: Job) -> None:
         args=(job.id,),
         task_id=job.id,
         priority=queue_priority(job.priority),
-        shadow=readable(job),
-        argsrepr=f"({job.id!r})",
+        argsrepr=f"{job.id}: {readable(job)}",  # not as the task's name: each name is a label of Flower's metrics
         kwargsrepr="",
         retry=False,
     )
@@ -148,7 +135,7 @@ def queue_priority(priority: int) -> int:
 
 
 def readable(job: Job) -> str:
-    """How Flower lists a job."""
+    """What Flower shows of a job, beside its id."""
     height, width = job.grid
     return f"{job.law.split('@')[0]} {job.precision} {height}x{width}, {job.steps} steps"
 

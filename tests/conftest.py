@@ -50,8 +50,8 @@ def threads_of_the_service() -> Iterator[None]:
 class Service:
     """One `leym up`."""
 
-    def __init__(self, data: Path, *arguments: str, **settings: str):
-        self.data, self.arguments = data, arguments
+    def __init__(self, data: Path, *arguments: str, verbose: bool = True, **settings: str):
+        self.data, self.arguments, self.verbose = data, arguments, verbose
         kept = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")}
         self.env = kept | SETTINGS | settings
         self.log = data / "up.log"
@@ -59,7 +59,8 @@ class Service:
         data.mkdir(parents=True, exist_ok=True)
 
     def start(self, ready_s: float = 120) -> Service:
-        command = [sys.executable, "-m", "leym.cli", "up", "--data", str(self.data), "--port", "0", *self.arguments]
+        command = [sys.executable, "-m", "leym.cli", "up", "--data", str(self.data), "--port", "0"]
+        command += [*(["--verbose"] if self.verbose else []), *self.arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True, start_new_session=True

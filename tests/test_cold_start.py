@@ -175,6 +175,6 @@ def test_a_worker_is_ready_though_a_bucket_in_use_takes_long_or_breaks(table, la
         make_ready(engine, Settings(), table, laws, None)
         assert "made ready while others are served" in caplog.text and "no such weights" in caplog.text
         with pytest.raises(Problem, match="LEYM_WARM"):
-            make_ready(engine, Settings(warm="nonsense"), table, laws, None)
+            make_ready(engine, Settings(warm="nosuch/fp32/8x8"), table, laws, None)
     finally:
         engine.stop()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import subprocess
 import sys
 import urllib.error
@@ -15,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 
 from app import create_app
 from leym import tickets
+from leym.client import Client
 from leym.events import Events
 from leym.frames.layout import job_prefix
 from leym.frames.store import folder_of
@@ -110,7 +113,8 @@ def readable(paths):
 
 def test_settings_and_services_that_are_printed_show_none(tmp_path):
     hidden = dict.fromkeys(("token", "link_key"), HIDDEN)
-    urls = dict.fromkeys(("redis_url", "database_url", "store_url"), f"x://u:{HIDDEN}@h/0")
+    schemes = {"redis_url": "redis", "database_url": "postgresql", "store_url": "s3"}
+    urls = {name: f"{scheme}://u:{HIDDEN}@h/0" for name, scheme in schemes.items()}
     assert HIDDEN not in repr(Settings(**hidden, **urls)) and HIDDEN not in str(Settings(**hidden, **urls))
 
 
@@ -154,3 +158,44 @@ def test_a_broker_that_is_away_is_said_without_its_password(tmp_path, caplog):
         tickets.configure(Settings())
     assert "no wake-ups" in caplog.text
     assert HIDDEN not in caplog.text
+
+
+def leym(guarded, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "leym.cli", "--url", guarded.url, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=guarded.env | env, timeout=60)
+
+
+def test_a_token_with_a_line_end_is_the_token_wherever_it_comes_in(guarded):
+    token = guarded.secrets["token"] + "\r\n"
+    for done in (leym(guarded, "jobs", LEYM_TOKEN=token), leym(guarded, "--token", token, "jobs")):
+        assert done.returncode == 0, done.stderr
+    with Client(guarded.url, token=token) as client:
+        assert client.ready()
+    assert ask(f"{guarded.url}/v1/session", body={"token": token})[0] == 200
+
+
+@pytest.mark.parametrize("secret", [f"{HIDDEN}\nx", f"{HIDDEN}ψ", f"{HIDDEN} x", f"{HIDDEN}\udcff", f"{HIDDEN}\x7f"])
+def test_a_token_that_no_header_can_carry_is_refused_in_words_that_do_not_show_it(secret, guarded):
+    for done in (leym(guarded, "jobs", LEYM_TOKEN=secret), leym(guarded, "--token", secret, "jobs")):
+        assert done.returncode == 2 and HIDDEN not in done.stderr + done.stdout
+        assert re.fullmatch(r"leym: .*(printable ASCII|a unicode string).*\n", done.stderr)
+    for refused in ({"token": secret}, {"token": "", "headers": {"Authorization": f"Bearer {secret[:10]}\n"}}):
+        with pytest.raises(ValueError, match="printable ASCII") as error:
+            Client(guarded.url, **refused)
+        assert HIDDEN not in str(error.value)
+
+
+def test_a_token_is_revoked_by_itself_and_a_part_of_one_is_not_shown(tmp_path):
+    table = JobTable(tmp_path / "jobs.sqlite")
+    _, token = table.create_token("a", ["read"])
+
+    def revoke(what: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "leym.jobs.administer_tokens", "revoke", what]
+        env = os.environ | {"LEYM_DATA": str(tmp_path)}
+        return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
+
+    part = revoke(token[:-3])
+    assert part.returncode == 1 and "not shown" in part.stderr and token[20:30] not in part.stderr
+    assert table.caller(token) is not None
+    assert revoke(token + "\n").returncode == 0 and table.caller(token) is None
+    table.close()

@@ -40,6 +40,16 @@ def test_a_store_keeps_whole_objects_and_tells_what_it_has(store_url):
     assert store.delete_prefix("a/") == 1 and store.get("ab") == b"beside"
 
 
+def test_a_bucket_on_this_machine_is_reached_past_a_proxy(s3, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "proxy.example")
+    store = open_store(s3.url())
+    store.put("a", b"1")
+    assert store.get("a") == b"1" and os.environ["no_proxy"] == "proxy.example,localhost,127.0.0.1,::1"
+
+
 def test_a_listing_has_every_object_and_when_it_came(store_url):
     store = open_store(store_url)
     names = [f"many/{i % 7}/{i:04d}" for i in range(1100)]  # more than S3 tells, or deletes, at once

@@ -1,21 +1,37 @@
-"""Tickets as Celery's messages: what Flower makes of their events, in whatever order they come."""
+"""Tickets as Celery's messages: what Flower makes of their events."""
 
 from __future__ import annotations
 
-from celery.events.state import Task
-from kombu.utils.uuid import uuid
+import json
+import os
+from types import SimpleNamespace
 
-from leym.tickets import TASK, app
+import pytest
+from redis import Redis
 
-NAME = "tiny fp32 32x32, 9 steps"
+from leym import tickets
+from leym.settings import Settings
+from workers.broker import Broker
 
 
-def test_flower_shows_the_readable_name_even_if_sent_comes_last():
-    ticket = uuid()
-    message = app.amqp.create_task_message(ticket, TASK, ("job",), {}, shadow=NAME, create_sent_event=True)
-    assert message.headers["task"] == TASK, "workers find the task by this"
-    listed = Task(uuid=ticket)
-    listed.event("received", 1.0, 1.0, {"name": NAME, "uuid": ticket})
-    listed.event("started", 2.0, 2.0, {"uuid": ticket})
-    listed.event("sent", 0.0, 3.0, dict(message.sent_event))
-    assert (listed.state, listed.name) == ("STARTED", NAME)
+@pytest.fixture
+def valkey(tmp_path):
+    broker = Broker(tmp_path)
+    child = broker.start(os.environ)
+    yield broker
+    child.end(10)
+
+
+def test_a_ticket_says_what_the_job_is_without_giving_its_task_a_name_of_its_own(valkey):
+    """Flower counts by the names of tasks, for as long as it lives."""
+    tickets.configure(Settings(redis_url=valkey.url))
+    job = SimpleNamespace(id="0" * 26, law="tiny@00", precision="fp32", grid=(32, 32), steps=9, priority=4)
+    try:
+        tickets.send(job)
+    finally:
+        tickets.configure(Settings())
+    with Redis.from_url(valkey.url) as redis:
+        [queue] = [key for key in redis.keys("leym*") if redis.type(key) == b"list"]
+        headers = json.loads(redis.lindex(queue, 0))["headers"]
+    assert (headers["task"], headers["shadow"]) == (tickets.TASK, None)
+    assert headers["argsrepr"] == f"{job.id}: tiny fp32 32x32, 9 steps"

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Any
 
+from celery.platforms import SecurityWarning
 from celery.signals import task_revoked, worker_init
 
 from leym.settings import settings
 from leym.tickets import TASK, app, pool_options
+from workers import controls
 from workers.credit import LOOK_AHEAD
 
 log = logging.getLogger(__name__)
 
+# it warns root of pickles in messages, of which this application takes none
+warnings.filterwarnings("ignore", category=SecurityWarning)
+
+controls.install()
 app.conf.update(pool_options(settings().slots, LOOK_AHEAD))
 
 

@@ -18,16 +18,15 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from leym.frames.checkpoint import is_checkpoint
 from leym.frames.files import FileStore
 from leym.frames.garbage import needed
 from leym.frames.manifest import is_partial
 from leym.frames.store import folder_of
+from leym.jobs.database import address_of
 from leym.jobs.records import LIVE
 from leym.jobs.table import JobTable
-from leym.settings import Settings
+from leym.settings import Settings, settings
 
 KEPT = ("laws", "projects", "fidelity", "link-key")  # of the data folder, beside job table and store
 FOLDERS = ("jobs/", "states/")  # of the store
@@ -46,7 +45,7 @@ class Copied:
 def back_up(settings: Settings, folder: Path) -> Copied:
     """Copy into `folder`, which must be new or empty. Raises ValueError if it is not, or the job table is no SQLite
     file; OSError or sqlite3.Error when something cannot be read or written."""
-    url = make_url(settings.database)
+    url = address_of(settings.database)
     if url.get_backend_name() != "sqlite" or not url.database:
         raise ValueError(
             f"job table {url.render_as_string()}: use pg_dump (docs/operations.md); this copies SQLite only"
@@ -70,7 +69,7 @@ def back_up(settings: Settings, folder: Path) -> Copied:
 
 def _volatile(table: Path) -> list[str]:
     """What the copied rows of live jobs name and the next commit of each may replace."""
-    copy = JobTable(f"sqlite:///{table.absolute()}")
+    copy = JobTable(table.absolute())
     try:
         keys: list[str] = []
         for state in sorted(LIVE):
@@ -123,9 +122,9 @@ def main() -> None:
     options.add_argument("folder", type=Path, help="new, or empty")
     options.add_argument("--json", action="store_true", help="one JSON document on stdout")
     chosen = options.parse_args()
-    settings = Settings()
+    configured = settings()
     try:
-        copied = back_up(settings, chosen.folder)
+        copied = back_up(configured, chosen.folder)
     except (ValueError, OSError, sqlite3.Error) as error:
         print(f"leym backup: {error}", file=sys.stderr)
         sys.exit(REFUSED)
@@ -133,8 +132,8 @@ def main() -> None:
         print(json.dumps(asdict(copied)))
         return
     print(f"job table; {copied.objects} objects, {copied.bytes} bytes of the store")
-    if folder_of(settings.store) is None:
-        print(f"store {settings.store}: copy it now, with the bucket's own tools")
+    if folder_of(configured.store) is None:
+        print(f"store {configured.store}: copy it now, with the bucket's own tools")
     if copied.replaced:
         print(f"{copied.replaced} objects of live jobs were replaced meanwhile: see `leym doctor --repair` of the copy")
 

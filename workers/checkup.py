@@ -8,6 +8,7 @@ holds is left to it.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from leym.jobs.table import JobTable
 from leym.jobs.watch import LeaseWatch
 from leym.laws.registry import registry_of
 from leym.settings import Settings
-from workers.collector import Collector
+from workers.collector import ALIVE_HEARTBEATS, Collector
 from workers.reaper import SETTLED_S, Reaper
 
 PAGE = 500  # rows read at once
@@ -78,6 +79,17 @@ class Checkup:
             reaped = self.reaper.reap(silent) if self.repair else []
             for job_id, (_, until) in sorted(silent.items()):
                 check.add(job_id, f"its worker has been silent since {_at(until)}", job_id in reaped)
+        return [check]
+
+    def workers(self) -> list[Check]:
+        """Whether somebody takes the jobs that wait. If not, that is a note: nothing is damaged."""
+        alive = self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s)
+        states = ", ".join(f"{n} {state}" for state, n in sorted(Counter(worker.state for worker in alive).items()))
+        queued = self.table.counts().get(JobState.QUEUED, 0)
+        todo = "start one (`leym up`), or let a paused one fetch again: Flower, add consumer"
+        check = Check("workers", f"{states or 'none'}; {queued} jobs wait", todo=todo, note=True)
+        if queued and not any(worker.state in ("ready", "starting") for worker in alive):
+            check.add("queue", f"{queued} jobs wait and no worker takes them")
         return [check]
 
     def laws(self) -> list[Check]:

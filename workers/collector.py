@@ -24,8 +24,8 @@ from leym.frames.layout import job_prefix
 from leym.frames.states import retire_state, stale_states
 from leym.frames.store import Entry, Store, open_store
 from leym.jobs.records import Job
-from leym.jobs.table import JobTable
-from leym.settings import Settings
+from leym.jobs.table import JobTable, open_table
+from leym.settings import Settings, settings
 
 log = logging.getLogger(__name__)
 
@@ -160,10 +160,10 @@ def main() -> None:
     options.add_argument("--dry-run", action="store_true", help="change nothing; say what would be removed")
     options.add_argument("--json", action="store_true", help="one JSON document on stdout")
     chosen = options.parse_args()
-    settings = Settings()
-    table = JobTable(settings.database)
+    configured = settings()
+    table = open_table(configured)
     try:
-        found = Collector(table, open_store(settings.store), settings).collect(dry_run=chosen.dry_run)
+        found = Collector(table, open_store(configured.store), configured).collect(dry_run=chosen.dry_run)
     except (OperationalError, InterfaceError, OSError) as error:
         sys.exit(f"leym gc: {error}")
     finally:

@@ -22,7 +22,15 @@ FORM = "application/json"
 
 
 class TicketConsumer(Consumer):
-    """Celery's, behind `flaw_of`."""
+    """Celery's, behind `flaw_of`. When remote control stops fetching, the host's heartbeat says so."""
+
+    def add_task_queue(self, queue: str, *arguments: Any, **options: Any) -> None:
+        super().add_task_queue(queue, *arguments, **options)
+        self.app.host.fetch(True)
+
+    def cancel_task_queue(self, queue: str) -> None:
+        super().cancel_task_queue(queue)
+        self.app.host.fetch(False)
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Message], None]:
         receive = super().create_task_handler(*arguments, **options)

@@ -15,16 +15,15 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError as BrokerAway
 from redis.exceptions import RedisError
-from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 
 from leym import tickets
 from leym.frames.store import folder_of, open_store
-from leym.jobs.database import Database
+from leym.jobs.database import Database, address_of
 from leym.jobs.migrate import HEAD, SchemaError, version_of
 from leym.jobs.table import JobTable
 from leym.printable import printable
-from leym.settings import Settings
+from leym.settings import Settings, settings
 from leym.typed_numbers import whole
 from workers.broker import url_of
 from workers.checkup import Check, Checkup
@@ -49,7 +48,7 @@ def examine(settings: Settings, *, repair: bool = False, deep: bool = False) -> 
         checkup = Checkup(table, open_store(settings.store), settings, repair=repair, deep=deep)
         looks = [checkup.leases, checkup.laws, checkup.starts, checkup.objects, checkup.garbage]
         found = [schema, *(check for look in looks for check in _look(look))]
-        return found + (_look(checkup.tickets) if there else [_no_broker()])
+        return found + ([*_look(checkup.workers), *_look(checkup.tickets)] if there else [_no_broker()])
     finally:
         table.close()
 
@@ -70,10 +69,10 @@ def _look(look: Callable[[], list[Check]]) -> list[Check]:
 def _schema(settings: Settings, repair: bool) -> Check:
     """The version of the job table. Opening a JobTable would make one, or migrate it: that is a repair."""
     check = Check("schema", todo="--repair migrates it, as the next start of the service does")
-    url = make_url(settings.database)
+    url = address_of(settings.database)
     file = url.database if url.get_backend_name() == "sqlite" else None
     if file is not None and not Path(file).is_file():
-        check.error = f"job table {settings.database}: there is no such file"
+        check.error = f"job table {file}: there is no such file"
         return check
     try:
         database = Database(settings.database)
@@ -133,7 +132,7 @@ def main() -> None:
     chosen = options.parse_args()
     logging.getLogger("workers").setLevel(logging.ERROR)  # what is done is in the report
     try:
-        checks = examine(Settings(), repair=chosen.repair, deep=chosen.deep)
+        checks = examine(settings(), repair=chosen.repair, deep=chosen.deep)
     except ValueError as error:  # a URL of no kind that is known
         print(f"leym doctor: {error}", file=sys.stderr)
         sys.exit(BLIND)

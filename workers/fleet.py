@@ -24,7 +24,7 @@ ALIVE_HEARTBEATS = 5
 LIVED_S = 60.0  # a worker that ends by itself earlier than this, and before it has computed anything, did not start
 LONGEST_PAUSE_S = 60.0
 DRAIN_S = 90.0  # a worker told to go gets this long to save its jobs
-COMMAND = "-m celery --quiet --app=workers.app worker --without-mingle --without-gossip --loglevel=INFO"
+COMMAND = "-m celery --quiet --app=workers.app worker --without-mingle --without-gossip"
 
 
 @dataclass
@@ -39,8 +39,11 @@ class Member:
 class Fleet:
     """Worker processes of this machine. Not thread-safe: the supervisor calls `tick` about once a second."""
 
-    def __init__(self, table: JobTable, settings: Settings, limits: Limits, env: Mapping[str, str]):
-        self.table, self.settings, self.limits, self.env = table, settings, limits, dict(env)
+    def __init__(
+        self, table: JobTable, settings: Settings, limits: Limits, env: Mapping[str, str], *, log_level: str = "INFO"
+    ):
+        self.table, self.settings, self.limits = table, settings, limits
+        self.env, self.log_level = {**env, **settings.environment()}, log_level
         self.members: list[Member] = []
         self._gpus = gpus()
         self._pressed = 0
@@ -98,7 +101,7 @@ class Fleet:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
         elif self.limits.most > 1:  # workers on one CPU share its cores, always in the same way: threads decide bits
             env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.limits.most)))
-        command = [sys.executable, *COMMAND.split(), f"--hostname=worker{place}@%h"]
+        command = [sys.executable, *COMMAND.split(), f"--hostname=worker{place}@%h", f"--loglevel={self.log_level}"]
         child = processes.start(f"worker{place}", command, env)
         self.members.append(Member(child, place, time.monotonic()))
 

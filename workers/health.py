@@ -8,14 +8,14 @@ from __future__ import annotations
 import socket
 import sys
 
-from leym.jobs.table import JobTable
+from leym.jobs.table import open_table
 from leym.settings import settings
 
 BEATS = 5
 
 
 def main() -> None:
-    table = JobTable(settings().database)
+    table = open_table(settings())
     heard = [w for w in table.workers(BEATS * settings().heartbeat_s) if w.host == socket.gethostname()]
     table.close()
     sys.exit(0 if heard else "no worker of this host has told of itself lately")

@@ -124,6 +124,12 @@ class Host:
         """Whether this worker is on its way out."""
         return self._draining.is_set()
 
+    def fetch(self, wanted: bool) -> None:
+        """Whether tickets are fetched: remote control may stop that (`cancel_consumer`) and begin it again."""
+        with self._lock:
+            if self._state in ("ready", "paused"):
+                self._state = "ready" if wanted else "paused"
+
     def carry(self, job_id: str, ticket: str) -> dict[str, Any]:
         """Run a job to its end. Returns what Flower shows; raises HandBack when the worker ends first.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -11,26 +10,35 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from leym.children import end_with_parent
 
 log = logging.getLogger(__name__)
 
 HOME = Path(__file__).parents[1]  # gunicorn and Celery look for `app` and `workers` in the current folder first
 _IMPORTED = time.time()
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def start(name: str, command: Sequence[str], env: Mapping[str, str], *, pass_fds: Sequence[int] = ()) -> Child:
+def start(
+    name: str,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    pass_fds: Sequence[int] = (),
+    stdin: int = subprocess.DEVNULL,
+    stdout: Any = None,
+) -> Child:
     """Its output goes to our standard error; standard output is kept for the line that says where we listen."""
     process = subprocess.Popen(
         list(command),
         env=dict(env),
         cwd=HOME,
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr,
+        stdin=stdin,
+        stdout=stdout or sys.stderr,
         pass_fds=pass_fds,
         start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends the others in order
-        preexec_fn=_end_with_parent,
+        preexec_fn=end_with_parent,
     )
     log.info("%s started, pid %d", name, process.pid)
     return Child(name, process)
@@ -67,12 +75,6 @@ class Child:
             log.error("%s did not end within %.0f s and is killed", self.name, grace_s)
             os.killpg(self.pid, signal.SIGKILL)
             return self.process.wait()
-
-
-def _end_with_parent() -> None:
-    """Also when the supervisor is killed. Linux only; elsewhere leases and the next start clean up."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def age_s() -> float:

@@ -47,15 +47,18 @@ def make_ready(engine: Engine, settings: Settings, table: JobTable, laws: Regist
 
 
 def buckets_to_warm(wanted: str, laws: Registry) -> Wanted:
-    """Of LEYM_WARM: `law/precision/HxW`, separated by commas. Raises Problem 422."""
+    """Of LEYM_WARM: `law/precision/HxW`, separated by commas, whose form the settings have checked.
+
+    Raises Problem 422 for a law that is not there.
+    """
     found: Wanted = []
     for entry in filter(None, (part.strip() for part in wanted.split(","))):
+        law, precision, grid = entry.split("/")
+        height, width = map(int, grid.split("x"))
         try:
-            law, precision, grid = entry.split("/")
-            height, width = map(int, grid.split("x"))
-        except ValueError as error:
-            raise Problem(422, "Invalid setting", f"LEYM_WARM = {entry!r}: expected law/precision/HxW") from error
-        bundle = laws.resolve(law)
+            bundle = laws.resolve(law)
+        except Problem as problem:
+            raise Problem(422, "Invalid setting", f"LEYM_WARM = {entry!r}: {problem.detail}") from problem
         found.append((bundle, resolve_precision(bundle, precision), (height, width)))
     return found
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from leym.events import Events
 from leym.frames.store import open_store
 from leym.jobs.table import open_table
-from leym.settings import Settings
+from leym.settings import settings
 from workers.autoscaler import Limits, autoscale_range
 from workers.collector import Collector
 from workers.fleet import Fleet
@@ -26,18 +26,17 @@ TICK_S = 1.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m workers.scale", description=__doc__)
-    parser.add_argument("--autoscale", type=autoscale_range, default=(1, 1), metavar="MIN:MAX")
+    configured = settings()
+    parser.add_argument("--autoscale", type=autoscale_range, default=configured.autoscale, metavar="MIN:MAX")
     least, most = parser.parse_args().autoscale
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    settings = Settings()
-    settings.data.mkdir(parents=True, exist_ok=True)
-    table, events = open_table(settings), Events(settings.redis_url or None)
-    reaper = Reaper(table, events, settings)
-    collector = Collector(table, open_store(settings.store), settings)
-    fleet = Fleet(table, settings, Limits(least, most, settings.autoscale_idle_s), os.environ)
+    table, events = open_table(configured), Events(configured.redis_url or None)
+    reaper = Reaper(table, events, configured)
+    collector = Collector(table, open_store(configured.store), configured)
+    fleet = Fleet(table, configured, Limits(least, most, configured.autoscale_idle_s), os.environ)
     reaper.start()
     collector.start()
     while not stopping.is_set():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,8 @@ from typing import Any
 
 from celery.concurrency.thread import ApplyResult, TaskPool
 
-from leym.settings import settings
+from leym.problems import Problem
+from leym.settings import USAGE, settings
 from workers.host import Cancelled, HandBack, Host
 
 log = logging.getLogger(__name__)
@@ -66,7 +68,11 @@ class SlotPool(TaskPool):
         self.lock = threading.Lock()
         self.host = self.app.host = Host.open(settings(), getattr(self.app, "worker_name", "worker"), self.announce)
         self.executor = ThreadPoolExecutor(self.host.credit.most)
-        self.host.start()
+        try:
+            self.host.start()
+        except Problem as problem:  # of a setting that needs the laws to be judged
+            print(problem.detail, file=sys.stderr)
+            raise SystemExit(USAGE) from problem
 
     @property
     def num_processes(self) -> int:

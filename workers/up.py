@@ -7,31 +7,30 @@ what it still needs.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import logging
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import httpx2
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
 from leym.events import Events
 from leym.frames.store import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.settings import Settings
+from leym.loopback import spare_loopback
+from leym.settings import Settings, settings
 from workers import processes
 from workers.autoscaler import Limits, autoscale_range
-from workers.broker import Broker, free_port
+from workers.broker import Broker, free_port, only_one
 from workers.collector import Collector
 from workers.fleet import Fleet
 from workers.processes import Child
@@ -42,6 +41,7 @@ log = logging.getLogger("leym.up")
 TICK_S = 0.5
 READY_S = 180.0
 API_GRACE_S, FLOWER_GRACE_S, BROKER_GRACE_S = 20.0, 5.0, 10.0
+_PLAIN = re.compile(r"[A-Za-z0-9_./+:@=,-]+")
 RESTART_S = 1.0  # a server that ended by itself is started again after this
 FLOWER_PORT = 5555
 FLOWER_KEEPS = "--max-tasks=10000"  # 6 kB each; by itself it keeps ten times as many
@@ -59,36 +59,44 @@ class Supervisor:
     def run(self) -> None:
         data: Path = self.options.data.absolute()
         data.mkdir(parents=True, exist_ok=True)
-        with _only_one(data):
-            self.env = os.environ | {"LEYM_DATA": str(data), "PYTHONUNBUFFERED": "1"}
-            self.env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(data / "cache" / "inductor"))
+        os.environ["LEYM_DATA"] = str(data)
+        if self.options.slots:
+            os.environ["LEYM_SLOTS"] = str(self.options.slots)
+        settings.cache_clear()
+        spare_loopback(os.environ)
+        configured = settings()
+        with only_one(data):
+            self.env = os.environ | configured.environment() | {"PYTHONUNBUFFERED": "1"}
+            _set_compile_cache(self.env, data)
             # torch's threads wait for each other by spinning, some ms by default, and stall where others want the cores
             self.env.setdefault("GOMP_SPINCOUNT", "10000")
             # or glibc keeps an arena per thread, each with holes of its own: memory grows for as long as jobs come
             self.env.setdefault("MALLOC_ARENA_MAX", "2")
-            if self.options.slots:
-                self.env["LEYM_SLOTS"] = str(self.options.slots)
-            if not self.env.get("LEYM_REDIS_URL"):
+            table = open_table(configured)
+            say(f"data folder {data}")
+            if not configured.redis_url:
                 broker = Broker(data / "valkey")
                 self._serve("valkey", lambda: broker.start(self.env))
                 self.env["LEYM_REDIS_URL"] = broker.url
-            os.environ.update({k: v for k, v in self.env.items() if k.startswith("LEYM_")})
-            settings = Settings()
-            tickets.configure(settings)
-            table, events = open_table(settings), Events(settings.redis_url)
-            reaper = Reaper(table, events, settings)
-            collector = Collector(table, open_store(settings.store), settings)
+                configured = configured.model_copy(update={"redis_url": broker.url})
+            tickets.configure(configured)
+            events = Events(configured.redis_url)
+            reaper = Reaper(table, events, configured)
+            collector = Collector(table, open_store(configured.store), configured)
             least, most = self.options.autoscale or (self.options.workers, self.options.workers)
-            fleet = Fleet(table, settings, Limits(least, most, settings.autoscale_idle_s), self.env)
+            limits = Limits(least, most, configured.autoscale_idle_s)
+            level = "INFO" if self.options.verbose else "WARNING"
+            fleet = Fleet(table, configured, limits, self.env, log_level=level)
             try:
                 reaper.start()
                 collector.start()
-                url = self._start_api()
                 if not self.options.no_flower:
                     self._start_flower()
-                self._watch(fleet, table, settings, url)
+                url = self._start_api()
+                say(f"the API is at {url}; {_expected(limits)}")
+                self._watch(fleet, table, configured, url)
             finally:
-                log.info("ending: workers save their jobs first")
+                say("ending: workers save their jobs first")
                 collector.stop()
                 reaper.stop()
                 fleet.drain()
@@ -98,13 +106,13 @@ class Supervisor:
                 events.close()
                 table.close()
 
-    def _watch(self, fleet: Fleet, table: JobTable, settings: Settings, url: str) -> None:
+    def _watch(self, fleet: Fleet, table: JobTable, configured: Settings, url: str) -> None:
         said, end = False, time.monotonic() + READY_S
         while not self.stopping.is_set():
             self._restart_servers()
             try:
                 fleet.tick()
-                if not said and _api_is_ready(url) and _workers_are_ready(table, settings, fleet.limits.least):
+                if not said and _api_is_ready(url) and _workers_are_ready(table, configured, fleet.limits.least):
                     print(f"ready {url}", flush=True)
                     said = True
             except (OperationalError, InterfaceError) as error:
@@ -129,13 +137,15 @@ class Supervisor:
 
     def _start_flower(self) -> None:
         port = FLOWER_PORT if _is_free(FLOWER_PORT) else free_port()
+        level = "info" if self.options.verbose else "error"
         command = [
             *(sys.executable, "-m", "leym.flower"),
-            *("--address=127.0.0.1", f"--port={port}", "--logging=warning", FLOWER_KEEPS),
+            *("--address=127.0.0.1", f"--port={port}", f"--logging={level}", FLOWER_KEEPS),
         ]
         env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # on loopback, like the API
         self._serve("flower", lambda: processes.start("flower", command, env))
-        log.info("Flower is at http://127.0.0.1:%d", port)
+        self.env["LEYM_FLOWER_URL"] = f"http://127.0.0.1:{port}"  # for the page
+        say(f"Flower is at http://127.0.0.1:{port}")
 
     def _serve(self, name: str, start: Callable[[], Child]) -> None:
         self._servers[name] = start(), start
@@ -154,27 +164,36 @@ class Supervisor:
                     log.error("%s does not start, trying again: %s", name, error)
 
 
-@contextmanager
-def _only_one(data: Path) -> Iterator[None]:
-    """Two services on one data folder would fight for its broker. Raises SystemExit."""
-    with open(data / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            sys.exit(f"leym up: another service runs on --data {data}")
-        yield
+def say(text: str) -> None:
+    """What somebody who starts the service wants to know; standard output is kept for the line `ready`."""
+    print(f"leym up: {text}", file=sys.stderr, flush=True)
+
+
+def _expected(limits: Limits) -> str:
+    if limits.most == 0:
+        return "workers run elsewhere"
+    if limits.least == 0:
+        return "workers start when jobs wait"
+    return f"waiting for {limits.least} worker{'s' if limits.least > 1 else ''}"
+
+
+def _set_compile_cache(env: dict[str, str], data: Path) -> None:
+    """Compiled laws outlive the service, in the data folder. torch writes its commands without quotes, so a folder
+    whose name needs some is none for it: then torch chooses one by itself."""
+    folder = data / "cache" / "inductor"
+    if _PLAIN.fullmatch(str(folder)):
+        env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def _api_is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        return httpx2.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200  # past any proxy
+    except httpx2.TransportError:
         return False
 
 
-def _workers_are_ready(table: JobTable, settings: Settings, least: int) -> bool:
-    return sum(w.state == "ready" for w in table.workers(5 * settings.heartbeat_s)) >= least
+def _workers_are_ready(table: JobTable, configured: Settings, least: int) -> bool:
+    return sum(w.state == "ready" for w in table.workers(5 * configured.heartbeat_s)) >= least
 
 
 def _is_free(port: int) -> bool:
@@ -193,9 +212,15 @@ def count(text: str, least: int = 1) -> int:
     return int(text)
 
 
+def folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder; it is empty")
+    return Path(text)
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="leym up", description="Start API, broker, workers and Flower, until Ctrl-C.")
-    parser.add_argument("--data", type=Path, default=Settings().data, help="folder of everything that is kept")
+    parser.add_argument("--data", type=folder, default=settings().data, help="folder of everything that is kept")
     parser.add_argument("--port", type=int, default=8000, help="of the API; 0: any that is free")
     fleet = parser.add_mutually_exclusive_group()
     fleet.add_argument(
@@ -204,6 +229,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     fleet.add_argument("--autoscale", type=autoscale_range, metavar="MIN:MAX", help="workers by backlog; MIN may be 0")
     parser.add_argument("--slots", type=count, help="universes that a worker runs at once")
     parser.add_argument("--no-flower", action="store_true", help="do not start Flower")
+    parser.add_argument("--verbose", action="store_true", help="show the logs of all processes, not only warnings")
     options = parser.parse_args(arguments)
     if not 0 <= options.port <= 65535:
         parser.error(f"argument --port: {options.port} is not in 0 to 65535")
@@ -212,7 +238,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     options = parse()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
     supervisor = Supervisor(options)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: supervisor.stopping.set())

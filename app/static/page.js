@@ -100,6 +100,11 @@ function showWorkers(workers, queue) {
     make("td", {}, worker.buckets.map(bucketName).join(", ") || "–"),
     make("td", {}, number.format(worker.cell_steps_per_s)))));
   $("no-workers").hidden = workers.length > 0;
+  const waiting = queue.states.queued || 0;
+  const states = [...new Set(workers.map((worker) => worker.state))].join(", ");
+  $("nobody").hidden = waiting === 0 || workers.some((worker) => worker.state === "ready");
+  $("nobody").textContent = `${whole.format(waiting)} ${waiting === 1 ? "job waits" : "jobs wait"} and no worker takes any: `
+    + (workers.length ? `those that are alive are ${states}.` : "none is alive.");
 }
 
 function bucketName(bucket) {

@@ -16,7 +16,7 @@ from leym.client.http import Http, segment
 from leym.client.job import JOB_KEYS, Job
 from leym.client.requests import ObserveLike, RecordLike, job_body, plain, sweep_body
 from leym.client.sweep import SWEEP_KEYS, Sweep
-from leym.settings import settings
+from leym.settings import clean_token, read_settings
 from leym.spec import JobSpec
 
 PAGE = 100
@@ -27,8 +27,9 @@ class Client:
     """A connection to the service at `url` (default: LEYM_URL), with `token` (default: LEYM_TOKEN) if it asks for one.
     Safe to share between threads; a context manager.
 
-    Methods raise ProblemError when the service refuses, UnexpectedAnswer (one of these) when something else answers in
-    its place, and ServiceUnreachable when nothing does. Raises ValueError for a URL that is none.
+    Raises SettingsError for environment variables that cannot be used, and ValueError for a URL that is none or a token
+    that no header can carry. Methods raise ProblemError when the service refuses, UnexpectedAnswer (one of these) when
+    something else answers in its place, and ServiceUnreachable when nothing does.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Client:
         timeout: float = 30.0,
         headers: Mapping[str, str] | None = None,
     ):
-        shown = settings().token if token is None else token
+        configured = read_settings()
+        shown = configured.token if token is None else clean_token(token)
         bearer = {"Authorization": f"Bearer {shown}"} if shown else {}
-        self._http = Http(url or settings().url, timeout_s=timeout, headers=bearer | dict(headers or {}))
+        self._http = Http(url or configured.url, timeout_s=timeout, headers=bearer | dict(headers or {}))
 
     @property
     def url(self) -> str:

@@ -6,8 +6,9 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx2
 
@@ -28,7 +29,11 @@ class Http:
         self.shown = without_password(httpx2.URL(self.url)).rstrip("/")
         self.timeout_s = timeout_s
         self.headers = dict(headers or {})
-        self._client = httpx2.Client(timeout=httpx2.Timeout(timeout_s, connect=5.0), headers=self.headers)
+        for name, value in self.headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise ValueError(f"header {name!r}: expected printable ASCII characters; its value is not shown here")
+        timeout = httpx2.Timeout(timeout_s, connect=5.0)
+        self._client = httpx2.Client(timeout=timeout, headers=self.headers, mounts=_past_proxies(self.url))
 
     def close(self) -> None:
         self._client.close()
@@ -109,6 +114,16 @@ class Http:
         if not isinstance(body, dict) or not isinstance(body.get("title"), str):
             raise self.unexpected(response, "and no problem of the service")
         raise ProblemError.of(response.status_code, body)
+
+
+def _past_proxies(url: str) -> dict[str, None]:
+    """This machine's own addresses, of which a proxy in the environment knows nothing, are asked directly."""
+    host = urlsplit(url).hostname or ""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name
+        return {}
+    return {f"all://[{host}]" if ":" in host else f"all://{host}": None} if loopback else {}
 
 
 def address(url: str) -> str:

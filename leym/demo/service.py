@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from leym.children import end_with_parent
 from leym.client import Client
 
 READY_S = 180.0  # loading torch and compiling the first law on two cores
@@ -38,17 +40,36 @@ def service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] 
             shutil.copytree(law, Path(folder) / "data" / "laws" / law.name)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LEYM_") or key in KEPT}
         environment["LEYM_WARM"] = warm
-        command = [sys.executable, "-m", "leym.cli", "up", "--port", "0", "--data", str(Path(folder) / "data")]
+        command = [sys.executable, "-m", "leym.cli", "up", "--verbose", "--port", "0"]
+        command += ["--data", str(Path(folder) / "data"), *arguments]
         with log.open("wb") as output:
             # a session of its own: Ctrl-C reaches this process, which then stops the service in order
             process = subprocess.Popen(
-                [*command, *arguments], stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=end_with_parent,
             )
         try:
-            with Client(_wait_ready(process, log)) as client:
+            with _sigterm_is_an_exit(), Client(_wait_ready(process, log)) as client:
                 yield client
         finally:
             _stop(process)
+
+
+@contextmanager
+def _sigterm_is_an_exit() -> Iterator[None]:
+    """So that whoever is told to end (`timeout`, a CI job) still stops the service and removes its folder."""
+    if threading.current_thread() is not threading.main_thread():  # others cannot be told
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -12,6 +13,7 @@ from obstore.exceptions import BaseError
 from obstore.store import from_url
 
 from leym.frames.store import Entry, Missing, StoreUnavailable, check_key
+from leym.loopback import spare_loopback
 
 AT_ONCE = 1000  # keys that one request of S3 may name to delete
 
@@ -21,6 +23,7 @@ class BucketStore:
 
     def __init__(self, url: str):
         """s3://bucket/prefix, with credentials, region and endpoint in AWS_* variables; memory:// is for tests."""
+        spare_loopback(os.environ)  # the store may be on this machine, and obstore asks proxies
         self._store: Any = from_url(url)
 
     def put(self, key: str, data: bytes) -> None:

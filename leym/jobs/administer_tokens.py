@@ -10,14 +10,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from leym.identity import DEFAULT, SCOPES
-from leym.jobs.table import JobTable
+from leym.identity import DEFAULT, SCOPES, id_of
+from leym.jobs.table import JobTable, open_table
 from leym.jobs.tokens import LONGEST_TTL_S, Token
 from leym.laws.library import add_copy, places
 from leym.laws.registry import laws_of
 from leym.printable import printable
 from leym.problems import Problem
-from leym.settings import Settings
+from leym.settings import settings
 from leym.typed_numbers import real
 
 DAY_S = 86400.0
@@ -36,16 +36,14 @@ def main() -> None:
     create.add_argument("--days", type=real(0.001, LONGEST_TTL_S / DAY_S), help="until it expires; without it, never")
     commands.add_parser("list", help="all tokens; their secrets are stored nowhere")
     revoke = commands.add_parser("revoke", help="refuse a token from now on")
-    revoke.add_argument("id")
+    revoke.add_argument("id", help="of a token, or the token itself")
     take_over = commands.add_parser(
         "take-over", help="move all jobs, sweeps and laws of a project into another, e.g. what was made without tokens"
     )
     take_over.add_argument("project", help="whose they are from now on")
     take_over.add_argument("--of", default=DEFAULT, metavar="PROJECT", help=f"whose they were [{DEFAULT}]")
     chosen = options.parse_args()
-    configured = Settings()
-    configured.data.mkdir(parents=True, exist_ok=True)
-    table = JobTable(configured.database)
+    table = open_table(settings())
     try:
         if chosen.command == "create":
             ttl_s = None if chosen.days is None else chosen.days * DAY_S
@@ -56,12 +54,15 @@ def main() -> None:
             found = table.list_tokens()
             print(json.dumps([asdict(token) for token in found])) if chosen.json else _show(found)
         elif chosen.command == "take-over":
-            laws = _copy_laws(configured.data, chosen.of, chosen.project)
+            laws = _copy_laws(settings().data, chosen.of, chosen.project)
             jobs, sweeps = table.take_over(chosen.of, chosen.project)
             moved = {"jobs": jobs, "sweeps": sweeps, "laws": laws}
             print(json.dumps(moved) if chosen.json else f"moved {jobs} jobs and {sweeps} sweeps, copied {laws} laws")
         else:
-            table.revoke_token(chosen.id)
+            given = chosen.id.strip()
+            if given.startswith("leym_") and id_of(given) is None:
+                sys.exit("leym tokens: this is a part of a token and not shown; `leym tokens list` has the ids")
+            table.revoke_token(id_of(given) or given)
     except Problem as problem:
         sys.exit(f"leym tokens: {problem.detail}")
     finally:

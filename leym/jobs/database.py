@@ -28,11 +28,12 @@ _POOL: dict[str, Any] = {
 class Database:
     """A pool of connections. Threads may share it, and a forked child gets connections of its own.
 
-    `url`: `sqlite:///path` (a file; its folder is made) or `postgresql+psycopg://...` (`postgresql://` means the same).
+    `url`: a file of SQLite (its folder is made), as a path or `sqlite:///path`; or `postgresql+psycopg://...`
+    (`postgresql://` means the same).
     """
 
-    def __init__(self, url: str):
-        parsed = make_url(url)
+    def __init__(self, url: str | Path):
+        parsed = address_of(url)
         if parsed.get_backend_name() == "sqlite":
             self.engine = _sqlite(parsed)
         elif parsed.get_backend_name() == "postgresql":
@@ -75,6 +76,11 @@ class Database:
         if self._turns:
             self._turns.forget()
         self._turns = self._new_turns()
+
+
+def address_of(url: str | Path) -> URL:
+    """A path may have any characters; in the text of an address, '?' begins the query."""
+    return URL.create("sqlite", database=str(url)) if isinstance(url, Path) else make_url(url)
 
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()

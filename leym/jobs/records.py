@@ -175,7 +175,7 @@ class Worker:
     host: str
     pid: int
     device: str
-    state: str  # starting, ready or draining
+    state: str  # starting, ready, paused (it fetches no jobs: remote control stopped that) or draining
     slots: int = 0
     busy: int = 0
     waiting: int = 0
