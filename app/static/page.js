@@ -263,7 +263,7 @@ function follow(mine) {
   mine.stream.addEventListener("error", async () => {
     if (mine.stream.readyState !== EventSource.CLOSED) return; // the browser connects again by itself
     try { // the job ended while the stream was cut off (204), or its stream is refused
-      mine.job = await ask(`/v1/jobs/${mine.id}`);
+      mine.job = await ask(`v1/jobs/${mine.id}`);
       if (mine === chosen) showFacts(mine.job);
     } catch (error) {
       if (mine === chosen) complain(error.message);
