@@ -39,11 +39,12 @@ def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
     key with another body is refused.
     """
     here = services()
-    if made := here.table.accepted(header.idempotency_key, job_request(body)):
+    request = job_request(body)  # as it was sent: what a job inherits is no part of what its key stands for
+    if made := here.table.accepted(header.idempotency_key, request):
         job = here.table.get(made)
     else:
         here.disk.check()
-        job = take_in(here, accept(here, body), header.idempotency_key)
+        job = take_in(here, accept(here, body), header.idempotency_key, request)
     location = url_for("jobs.get_job", id=job.id)
     return json_answer(job_body(job), 202, Location=location)
 
