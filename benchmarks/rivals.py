@@ -126,7 +126,10 @@ def main() -> None:
     options.add_argument("--slots", type=int, default=16)
     options.add_argument("--precision", default="nf4")
     chosen = options.parse_args()
-    machine = Machine.measure()
+    engine = Engine(chosen.slots)
+    engine.start()
+    machine = engine.on_device_thread(Machine.measure)  # in a pool of threads that ends with it
+    engine.stop()
     with TemporaryDirectory() as folder:
         law = make_law(chosen.law, Path(folder))
         mean = {"unet_unitary": 16}.get(chosen.law, 200) // (2 if chosen.quick else 1)

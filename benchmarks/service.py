@@ -53,9 +53,11 @@ class Bench:
     def __init__(self, law: Bundle, precision: str, slots: int, jobs: int, seconds: float):
         """seconds: how long the jobs take together at least, or a fast machine would have nothing to measure."""
         self.law, self.precision, self.slots = law, precision, slots
-        self._engines: dict[int, Engine] = {}
+        self._engine: Engine | None = None
         self._number = count()
         self.mean = max(LEAST_STEPS, ceil(seconds * self._steps_per_s() / jobs))
+        [bucket] = self.engine(slots).buckets.values()
+        self.rung = bucket.rung
         self.lengths = {"equal": [self.mean] * jobs, "exponential": exponential_lengths(jobs, self.mean, 1)}
 
     def _steps_per_s(self) -> float:
@@ -74,20 +76,18 @@ class Bench:
                 raise TimeoutError(f"a run of {run.steps} steps had not ended after {LIMIT_S:.0f} s")
 
     def engine(self, slots: int) -> Engine:
-        if slots not in self._engines:
-            engine = self._engines[slots] = Engine(slots)
-            engine.start()
-            engine.warm(self.law, self.precision, GRID)
-        return self._engines[slots]
-
-    @property
-    def rung(self) -> int:
-        [bucket] = self.engine(self.slots).buckets.values()
-        return bucket.rung
+        """The one engine of this process: two would each have a pool of threads, which slows both down on a CPU."""
+        if self._engine is None or self._engine.slots != slots:
+            self.close()
+            self._engine = Engine(slots)
+            self._engine.start()
+            self._engine.warm(self.law, self.precision, GRID)
+        return self._engine
 
     def close(self) -> None:
-        for engine in self._engines.values():
-            engine.stop()
+        if self._engine is not None:
+            self._engine.stop()
+            self._engine = None
 
     def submit(self, engine: Engine, lengths: list[int], record: tuple[Recording, ...] = ()) -> list[Run]:
         runs = [self._run(steps, record) for steps in lengths]
@@ -109,10 +109,13 @@ class Bench:
 
         return self._over(engine, one_after_another)
 
-    @torch.no_grad()
     def static(self, lengths: list[int]) -> dict[str, float]:
-        """In calls of the same shape as the engine's, so that only the schedule differs."""
+        """In calls of the same shape as the engine's, on the same thread, so that only the schedule differs."""
         engine = self.engine(self.slots)
+        return engine.on_device_thread(lambda: self._static(engine, lengths))
+
+    @torch.no_grad()
+    def _static(self, engine: Engine, lengths: list[int]) -> dict[str, float]:
         [bucket] = engine.buckets.values()
         batches = [Batch(bucket.law, bucket.key, bucket.rung) for _ in range(self.slots // bucket.rung)]
         groups = [lengths[i : i + self.slots] for i in range(0, len(lengths), self.slots)]
@@ -152,7 +155,8 @@ class Bench:
         return {"cell_steps_per_s": (after["cell_steps"] - before["cell_steps"]) / took} | shares(before, after)
 
     def eager(self, seconds: float) -> dict[str, float]:
-        steps_per_s = rate(eager_loop(self.law, GRID), seconds=seconds)
+        loop = eager_loop(self.law, GRID)
+        steps_per_s = self.engine(self.slots).on_device_thread(lambda: rate(loop, seconds=seconds))
         return {"cell_steps_per_s": GRID[0] * GRID[1] * steps_per_s, "occupancy": 1.0, "idle": 0.0}
 
     def service(self, lengths: list[int]) -> dict[str, float]:
@@ -235,11 +239,11 @@ def main() -> None:
     options.add_argument("--slots", type=int, default=16)
     options.add_argument("--precision", default="nf4")
     chosen = options.parse_args()
-    machine = Machine.measure()
     with TemporaryDirectory() as folder:
         law = make_law(chosen.law, Path(folder))
         jobs, seconds, spells = (3 * chosen.slots, 1.0, 1) if chosen.quick else (12 * chosen.slots, 4.0, 2)
         bench = Bench(law, chosen.precision, chosen.slots, jobs, seconds)
+        machine = bench.engine(chosen.slots).on_device_thread(Machine.measure)
         record = (Recording(field=FIELD, every=EVERY),)
         rows: list[dict[str, Any]] = []
 
