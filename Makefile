@@ -4,7 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CLIENTS := tests/clients
-PYTEST_ARGS ?=
+# Much of the suite waits for processes that it has started, so three of its files run at a time, on two cores too.
+PYTEST_ARGS ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint audit up bench chaos clean

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from typing import Any
 
 from flask import Flask, Request, Response, request
 
 from app.errors import pointer, problem, shown
+from leym import strict_json
 from leym.problems import Problem
 from leym.spec import LIMITS
 
@@ -56,10 +55,9 @@ def parse(data: bytes) -> dict[str, Any]:
         Problem: 400 when `data` is no JSON or holds text that is no text, 422 when it is no object.
     """
     try:
-        found = json.loads(data, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Problem(400, "Malformed JSON", f"the body is no JSON: {reason[:200]}") from error
+        found = strict_json.parse(data)
+    except ValueError as error:
+        raise Problem(400, "Malformed JSON", f"the body is no JSON: {str(error)[:200]}") from error
     if not isinstance(found, dict):
         raise Problem(422, "Invalid request", f"the body must be a JSON object, not {type(found).__name__}")
     _check_text(found)
@@ -91,22 +89,3 @@ def _no_text(character: str, path: list[str], what: str) -> Problem:
     where = pointer(part.encode("utf-8", "backslashreplace").decode() for part in path)
     detail = f"{what}: {why}"
     return Problem(400, "Malformed JSON", detail, errors=[{"pointer": where, "detail": detail}])
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"the number {text[:40]} is beyond the range of float64")
-    return value
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} stands twice")
-    return found

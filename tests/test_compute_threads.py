@@ -9,10 +9,15 @@ from threading import Thread
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from leym.engine import compute_threads
+from leym.engine.bench import Countdown
 from leym.engine.engine import Engine
+from leym.engine.run import Run
+from leym.spec import ComplexNoise
 from tests.conftest import Service, add_laws, until
+from tests.laws import random_law
 
 POOL = 64  # threads: more than a worker has of all other kinds together
 
@@ -65,6 +70,21 @@ def test_the_last_of_two_engines_gives_the_pool_back(threads):
     assert in_a_new_thread(torch.get_num_threads) == 1
     second.stop()
     assert in_a_new_thread(torch.get_num_threads) == compute_threads.pool_size() == threads
+
+
+def test_the_device_thread_does_not_compile_again_what_was_warmed_on_one_thread(threads, tmp_path):
+    law = random_law(tmp_path / "law", "MLP", form="diagonal")  # which no fused kernel steps
+    engine = Engine(2)
+    engine.start()
+    try:
+        engine.warm(law, "fp32", (16, 16))
+        compiled = counters["stats"]["unique_graphs"]
+        sink = Countdown()
+        engine.submit(Run("one", law, "fp32", (16, 16), 8, 0.01, 1, ComplexNoise(), sink))
+        assert sink.over.wait(120) and sink.problem is None
+        assert counters["stats"]["unique_graphs"] == compiled > 0
+    finally:
+        engine.stop()
 
 
 def test_a_call_on_the_device_thread_that_fails_harms_only_its_caller(engine):

@@ -192,7 +192,7 @@ def test_when_nothing_can_pass_nothing_is_written(data, monkeypatch, capsys):
     ("arguments", "words"),
     [
         (["nothing"], "there is no law 'nothing'; known:"),
-        (["some", "--members", "3"], "members = 3: it must be at least 4"),
+        (["some", "--members", "3"], "argument --members: '3': expected a whole number from 4"),
         (["some", "--name", "a b"], "name = 'a b'"),
         (["some", "--precision", "bf16"], "invalid choice: 'bf16' (choose from"),
         (["some", "--report", "/nowhere/x.html"], "there is no folder '/nowhere'"),
@@ -206,6 +206,6 @@ def test_tuning_refuses(data, arguments, words, capsys):
 
 def test_tuning_is_a_command_of_its_own(monkeypatch):
     asked = []
-    monkeypatch.setattr("leym.cli.laws.become", lambda module, arguments: asked.append((module, arguments)))
+    monkeypatch.setattr("leym.cli.laws.become", lambda module, arguments, *_: asked.append((module, arguments)))
     done = CliRunner().invoke(app, ["laws", "tune-precision", "some", "--members", "64", "--help"])
     assert done.exit_code == 0 and asked == [(tune_main.__module__, ["some", "--members", "64", "--help"])]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from leym import strict_json
 from leym.client import Client
 from leym.spec import LIMITS
 
@@ -108,22 +109,9 @@ def read_document(path: str) -> dict[str, Any]:
     """A JSON object from a file, or from stdin when the path is `-`: in UTF-8, UTF-16 or UTF-32, as REST takes it."""
     data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     try:
-        document = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_no_repeats)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
-        raise ValueError(f"{path} is no JSON: {reason}") from error
+        document = strict_json.parse(data)
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path}: a JobSpec is a JSON object, not {type(document).__name__}")
     return document
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} stands twice")
-    return found

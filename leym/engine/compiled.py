@@ -6,7 +6,7 @@ constants cost no speed that a benchmark shows (docs/benchmarks.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from threading import Lock
 from typing import Any
@@ -55,8 +55,20 @@ def compile_step(step_: Step, threads: int) -> Step:
         threads: CPU threads that loops are split for. The code runs on as many as its caller computes on, so that the
             thread that compiles and warms it needs no pool.
     """
-    options: dict[str, Any] = {"cpp.threads": threads, "cpp.dynamic_threads": threads > 1}
+    options: dict[str, Any] = {
+        "cpp.threads": threads,
+        "cpp.dynamic_threads": threads > 1,
+        "guard_filter_fn": _any_number_of_threads,
+    }
     return torch.compile(step_, fullgraph=True, dynamic=False, options=options)
+
+
+def _any_number_of_threads(guards: Sequence[Any]) -> list[bool]:
+    """Keep all of Dynamo's guards but that on global state, which holds the thread's number of compute threads.
+
+    With it the device thread would compile again what the warming thread has compiled.
+    """
+    return [guard.guard_type != "GLOBAL_STATE" for guard in guards]
 
 
 class CompiledSteps:
