@@ -42,7 +42,7 @@ class Region:
                 self._memory[at : at + _VALUE.size] = _VALUE.pack(value + amount)
 
     def values(self) -> dict[Key, float]:
-        """What has been counted, also by another process that is counting now."""
+        """Return the counters, also those of another process that is counting now."""
         return {key: value for key, _, value in self._entries()}
 
     def _new(self, key: Key) -> int | None:

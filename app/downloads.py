@@ -48,7 +48,7 @@ def write_npz(file: IO[bytes], whole: Mapping[str, NDArray[Any]]) -> zipfile.Zip
 
 
 def npz_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """Where to write the array `name` of an npz file. Its date is fixed: the same arrays give the same bytes, so that
+    """Open the array `name` of an npz file for writing. Its date is fixed: the same arrays give the same bytes, so that
     a download that was cut off can go on."""
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 

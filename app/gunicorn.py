@@ -82,8 +82,10 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _answer_with_problems(cfg: Any) -> None:
-    """What gunicorn refuses by itself, before the app sees it, is a problem too. It has no hook for that: its workers
-    look this function up at every refusal."""
+    """Make gunicorn answer with problems too, where it refuses a request before the app sees it.
+
+    It has no hook for that: its workers look this function up at every refusal.
+    """
     from gunicorn import util
 
     from leym.problems import Problem

@@ -40,7 +40,7 @@ class Counter:
         counters.add((self.name, *values), by)
 
     def family(self, totals: dict[counters.Key, float]) -> Metric:
-        """What was counted, as Prometheus has it."""
+        """Return the counts as a Prometheus metric."""
         found = CounterMetricFamily(self.name, self.text, labels=self.labels)
         numbers = {key[1:]: value for key, value in totals.items() if key[0] == self.name}
         for values, value in sorted((numbers or ({} if self.labels else {(): 0.0})).items()):
@@ -64,7 +64,7 @@ class Histogram:
         counters.add((self.name, *values, "sum"), seconds)
 
     def family(self, totals: dict[counters.Key, float]) -> Metric:
-        """What was observed, as Prometheus has it."""
+        """Return the observations as a Prometheus metric."""
         found = HistogramMetricFamily(self.name, self.text, labels=self.labels)
         numbers = {key[1:]: value for key, value in totals.items() if key[0] == self.name}
         for values in sorted({key[:-1] for key in numbers}):
@@ -88,7 +88,7 @@ TICKETS_LEFT = Counter("leym_tickets_left", "Tickets that the broker did not tak
 
 
 class ProcessCollector:
-    """What the processes of the API have counted."""
+    """Collects what all processes of the API have counted."""
 
     def describe(self) -> Iterable[Metric]:
         return []

@@ -127,7 +127,7 @@ def media(description: str, *types: str, schema: type[BaseModel] | None = None, 
 
 
 def parts(*types: str) -> dict[int, type[BaseModel] | dict[str, Any] | str]:
-    """What `app.conditional` answers instead of a whole body of one of `types`."""
+    """Describe what `app.conditional` answers instead of a whole body of one of `types`."""
     part = media("The asked range of it", *types, Content_Range="the range and the whole size")
     return {206: part, 304: "It has not changed"}
 

@@ -1,5 +1,5 @@
-"""How many requests may hold a thread of this process, in all and of one caller, because their clients can make them
-last: event streams and long polls, and long bodies and answers."""
+"""Bounds the requests that hold a thread of this process for as long as their clients like: event streams, long polls,
+long bodies and answers. There is a bound per caller and one for all."""
 
 from __future__ import annotations
 
