@@ -31,8 +31,9 @@ def in_a_new_thread(call):
 
 
 @pytest.fixture
-def threads():
-    """Of torch in this thread and in new ones, as they are for other tests."""
+def threads(monkeypatch):
+    """Three threads for torch, in this thread and in new ones, though other tests may have left engines behind."""
+    monkeypatch.setattr(compute_threads, "_owners", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield 3
