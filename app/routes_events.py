@@ -118,7 +118,7 @@ def _follow(
 
 
 def _has_all(job: Job, after: int) -> bool:
-    """Whether the job has ended with this step: no frame comes after it."""
+    """Return whether the job has ended with this step, so that no frame comes after it."""
     return job.final and after >= job.step and next(Timeline(job).steps(after), None) is None
 
 

@@ -61,7 +61,7 @@ class Bench:
         self.lengths = {"equal": [self.mean] * jobs, "exponential": exponential_lengths(jobs, self.mean, 1)}
 
     def _steps_per_s(self) -> float:
-        """Of all slots together: from runs that are made longer until they take so long that it says something."""
+        """Measure the steps/s of all slots together, with runs made longer until they take TELLING_S."""
         engine, steps, took = self.engine(self.slots), LEAST_STEPS, 0.0
         while took < TELLING_S:
             began = perf_counter()
@@ -174,7 +174,7 @@ class Bench:
         return {"cell_steps_per_s": rate_while_jobs_wait(ended)} | shares(before["info"], after["info"])
 
     def _worker(self, client: Client, cell_steps: int) -> dict[str, Any]:
-        """What it says of itself once it has done so much work."""
+        """Return the worker's own record once it has done `cell_steps` of work."""
         end = monotonic() + LIMIT_S
         while monotonic() < end:
             for worker in client.workers():

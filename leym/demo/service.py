@@ -61,7 +61,7 @@ def service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] 
 
 @contextmanager
 def _sigterm_is_an_exit() -> Iterator[None]:
-    """So that whoever is told to end (`timeout`, a CI job) still stops the service and removes its folder."""
+    """Turn SIGTERM (of `timeout` or a CI job) into an exit that still stops the service and removes its folder."""
     if threading.current_thread() is not threading.main_thread():  # others cannot be told
         yield
         return

@@ -15,7 +15,7 @@ _BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
 def run_attributes(job: JobLike) -> dict[str, Any]:
-    """Where results come from: job, law with its digest, precision, state, spec, and facts that the engine gave."""
+    """Return where results come from: job, law with its digest, precision, state, spec, and facts of the engine."""
     manifest = job.manifest or {}
     return {
         "job": job.id,
@@ -57,7 +57,7 @@ def array_json(job: JobLike, path: str) -> dict[str, Any]:
 
 
 def observable_paths(arrays: Sequence[ArraySpec], observable: str) -> tuple[str, ...]:
-    """Where an observable stands: in its group, and at the root too unless a field has its name."""
+    """Return the paths of an observable: in its group, and at the root too unless a field has its name."""
     inside = f"{TABLE}/{observable}"
     return (inside,) if any(a.name == observable for a in arrays if not a.is_table) else (inside, observable)
 

@@ -38,7 +38,7 @@ JSON, OCTETS = "application/json", "application/octet-stream"
 
 @dataclass(frozen=True)
 class Resource:
-    """What a key of the hierarchy stands for.
+    """The resource that a key of the hierarchy stands for.
 
     final: of a job that has ended, whose results never change. chunk: an array's numbers rather than metadata.
     """

@@ -65,7 +65,7 @@ def render(
 
 @dataclass(frozen=True)
 class Plan:
-    """What a file of frames holds.
+    """Describes what a file of frames holds.
 
     scale: pixels of a cell's side. columns: frames in a row of a png. width, height: of the picture, in pixels.
     delays: milliseconds that each frame of an animation is shown; empty for a png.
