@@ -10,8 +10,8 @@ import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
-from leym.frames.store import folder_of
-from leym.problems import Problem
+from leym.contract.problems import Problem
+from leym.frames.stores.open import folder_of
 from leym.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import metrics
 from leym import tickets
-from leym.jobs.records import Job
+from leym.contract.records import Job
 from leym.jobs.table import JobTable
 
 log = logging.getLogger(__name__)

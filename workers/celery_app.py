@@ -1,4 +1,4 @@
-"""The Celery application of workers: `celery --app=workers.app worker`. Its task carries a job through the engine."""
+"""The Celery application of workers, for `celery --app=workers.celery_app worker`, with the task that runs a job."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from celery.signals import task_revoked, worker_init
 from leym.settings import settings
 from leym.tickets import TASK, app, pool_options
 from workers import controls
-from workers.credit import LOOK_AHEAD
+from workers.fetch_limit import LOOK_AHEAD
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from celery.concurrency.thread import ApplyResult, TaskPool
 
-from leym.problems import Problem
+from leym.contract.problems import Problem
 from leym.settings import USAGE, settings
 from workers.host import Cancelled, HandBack, Host
 

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from leym.contract.records import Fenced, Job, JobState
 from leym.events import Events
-from leym.frames.store import Store
-from leym.jobs.records import Fenced, Job, JobState
+from leym.frames.stores.base import Store
 from leym.jobs.table import JobTable
 
 log = logging.getLogger(__name__)

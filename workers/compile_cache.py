@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
-from leym.frames.store import Missing, Store
+from leym.frames.stores.base import Missing, Store
 
 log = logging.getLogger(__name__)
 

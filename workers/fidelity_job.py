@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from threading import Thread
 
+from leym.contract.fidelity_spec import FidelitySpec
+from leym.contract.problems import Problem
+from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
-from leym.jobs.records import Fenced, Job, JobState
+from leym.fidelity.engine_guest import Guest
+from leym.fidelity.gate import judge
 from leym.laws.bundle import Bundle
-from leym.precision.fidelity.gate import judge
-from leym.precision.fidelity.guest import Guest
-from leym.precision.fidelity.spec import FidelitySpec
-from leym.precision.fidelity.verdicts import Verdict, write_verdict
-from leym.problems import Problem
+from leym.laws.verdicts import Verdict, write_verdict
 from leym.settings import settings
-from workers.held import LATER, Held, Place
+from workers.claimed_job import LATER, Held, Place
 
 log = logging.getLogger(__name__)
 

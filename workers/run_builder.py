@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from leym.contract.problems import Problem
+from leym.contract.spec import FromJob, Upload, stored_spec
 from leym.engine.run import Checkpoint, Run
 from leym.frames.checkpoint import CorruptCheckpoint, chained, get_checkpoint, references
 from leym.frames.layout import arrays_of
@@ -16,8 +18,6 @@ from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.frames.writer import FrameWriter
 from leym.laws.registry import Registry
-from leym.problems import Problem
-from leym.spec import FromJob, Upload, stored_spec
 from workers.sink import JobSink
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from app.places import departure, stream_place
 from app.services import Services, services
 from app.timeline import Timeline
 from app.views import json_text
+from leym.contract.problems import Problem
+from leym.contract.records import Job
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
-from leym.jobs.records import Job
-from leym.problems import Problem
 
 api = router("events", "Live events")
 log = logging.getLogger(__name__)

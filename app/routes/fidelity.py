@@ -13,12 +13,12 @@ from app.openapi import answers, exact, json_body, media, router
 from app.services import services
 from app.submission import accept_fidelity, take_in
 from app.views import job_body, json_answer, verdict_body
+from leym.contract.fidelity_spec import FidelityRequest
+from leym.contract.problems import Problem
 from leym.jobs.submit import fidelity_request
 from leym.laws.bundle import Bundle
-from leym.precision.fidelity.report import report
-from leym.precision.fidelity.spec import FidelityRequest
-from leym.precision.fidelity.verdicts import CHEAPEST_FIRST, read_verdict
-from leym.problems import Problem
+from leym.laws.verdicts import CHEAPEST_FIRST, read_verdict
+from leym.reports.verdict import report
 
 api = router("fidelity", "Whether a law in few bits is still the law")
 exact(FidelityRequest)

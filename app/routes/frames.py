@@ -17,12 +17,12 @@ from app.models import FieldList, FieldPath, FramesQuery, IdPath, ObservablesQue
 from app.openapi import JSON, answers, json_body, leads_to, media, parts, router
 from app.services import services
 from app.views import json_answer
+from leym.common.tables import delimited
+from leym.contract.problems import Problem, invalid
+from leym.contract.spec import LIMITS
 from leym.frames import pictures
-from leym.frames.documents import run_attributes
 from leym.frames.reader import FrameReader
-from leym.problems import Problem, invalid
-from leym.spec import LIMITS
-from leym.tables import delimited
+from leym.frames.zarr_metadata import run_attributes
 
 api = router("results", "What jobs recorded: frames, pictures and numbers, also while they run")
 

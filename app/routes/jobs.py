@@ -14,10 +14,10 @@ from app.places import departure, stream_place
 from app.services import Services, services
 from app.submission import accept, take_in
 from app.views import job_body, json_answer
+from leym.contract.records import Job
+from leym.contract.spec import JobSpec
 from leym.frames.layout import job_prefix
-from leym.jobs.records import Job
 from leym.jobs.submit import job_request
-from leym.spec import JobSpec
 
 api = router("jobs", "Universes to run")
 exact(JobSpec)

@@ -11,10 +11,10 @@ from app.models import DigestQuery, ImportFields, KeptLawPath, LawBody, LawList,
 from app.openapi import BYTES, answers, form, json_body, leads_to, raw_body, router, without_null
 from app.services import Services, services
 from app.views import json_answer, law_body
-from leym.jobs.records import JobState
-from leym.laws import library
+from leym.contract.problems import Problem, conflict, invalid
+from leym.contract.records import JobState
+from leym.laws import versions
 from leym.laws.bundle import Bundle
-from leym.problems import Problem, conflict, invalid
 
 api = router("laws", "The physics that jobs run: learned networks, pinned by digest")
 
@@ -58,11 +58,11 @@ def put_law(path: NewLawPath, query: DigestQuery) -> Response:
     """
     here = services()
     folder = _added(here)
-    with library.scratch(folder) as work:
+    with versions.scratch(folder) as work:
         sent = receive(request, path.name, work)
         if query.digest is not None and not sent.digest.startswith(query.digest):
             raise invalid(f"digest = {query.digest}, but the law that came has {sent.digest}", "/digest")
-        bundle, new = library.add_version(folder, sent.path)
+        bundle, new = versions.add_version(folder, sent.path)
     location = url_for("laws.get_law", name=bundle.ref)
     return json_answer(_body(bundle, here.laws.find(path.name)), 201 if new else 200, Location=location)
 
@@ -110,7 +110,7 @@ def delete_law(path: KeptLawPath) -> Response:
     for bundle in ours:
         _check_unneeded(here, bundle)
     for bundle in ours:
-        library.remove(folder, bundle)
+        versions.remove(folder, bundle)
     return Response(status=204)
 
 

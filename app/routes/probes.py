@@ -10,13 +10,13 @@ from flask import Response
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.errors import problem
-from app.metrics import alive_s, exposition
+from app.exposition import alive_s, exposition
 from app.models import HealthBody, ReadyBody
 from app.openapi import answers, media, router
 from app.services import whole
 from app.views import json_answer
 from leym import tickets
-from leym.problems import Problem
+from leym.contract.problems import Problem
 
 api = router("operation", "Probes and metrics")
 log = logging.getLogger(__name__)

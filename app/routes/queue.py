@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flask import Response, g
 
-from app.metrics import alive_s
+from app.exposition import alive_s
 from app.models import QueueBody, WorkerList
 from app.openapi import answers, router
 from app.services import services

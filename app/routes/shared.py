@@ -6,7 +6,6 @@ import time
 
 from flask import Response, g, request
 
-from app import routes_frames, routes_store
 from app.links import sign, verify
 from app.lookup import find_job
 from app.models import (
@@ -20,6 +19,8 @@ from app.models import (
     StorePath,
 )
 from app.openapi import answers, router
+from app.routes import frames as routes_frames
+from app.routes import store as routes_store
 from app.services import services, whole
 from app.views import json_answer, moment
 

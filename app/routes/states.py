@@ -11,8 +11,8 @@ from app.models import StateBody
 from app.openapi import BYTES, OCTETS, answers, raw_body, router
 from app.services import services
 from app.views import json_answer
+from leym.contract.spec import LIMITS
 from leym.frames.states import put_state
-from leym.spec import LIMITS
 
 api = router("states", "Start states of your own")
 

@@ -8,7 +8,7 @@ from app.conditional import CHECKED, FOREVER, GROWING, conditional
 from app.models import StorePath
 from app.openapi import JSON, OCTETS, answers, media, parts, router
 from app.services import services
-from leym.frames import gateway
+from leym.frames import zarr_gateway
 
 api = router("store", "Results as a Zarr v3 hierarchy, for array libraries")
 
@@ -24,7 +24,7 @@ def get_store_object(path: StorePath) -> Response:
     404 only for what was never due: a frame that exists but cannot be read is a 503, never an empty chunk.
     """
     here = services()
-    found = gateway.find(here.store, lambda: here.table.get(path.id), path.key)
+    found = zarr_gateway.find(here.store, lambda: here.table.get(path.id), path.key)
     response = Response(content_type=found.media_type)
     kept = FOREVER if found.chunk else CHECKED
     response.headers["Cache-Control"] = kept if found.final else GROWING

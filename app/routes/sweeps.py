@@ -20,10 +20,10 @@ from app.openapi import JSON, answers, exact, json_body, leads_to, media, parts,
 from app.services import Services, services
 from app.submission import accept_sweep
 from app.views import job_body, json_answer, sweep_body, sweep_row
-from leym.jobs.records import Job, NewJob
+from leym.common.tables import columns_of, delimited, flat_row
+from leym.contract.records import Job, NewJob
+from leym.contract.spec import LIMITS, SweepSpec
 from leym.jobs.submit import sweep_request
-from leym.spec import LIMITS, SweepSpec
-from leym.tables import columns_of, delimited, flat_row
 
 api = router("sweeps", "Many jobs that differ in a few keys")
 exact(SweepSpec)

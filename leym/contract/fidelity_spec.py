@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from leym.precision.fidelity.plan import PLANS, Plan
-from leym.spec import EXACT, LAW_NAME, LIMITS, NO_TEXT, Grid, Model, Tags, Whole
+from leym.contract.fidelity_plan import PLANS, Plan
+from leym.contract.spec import EXACT, LAW_NAME, LIMITS, NO_TEXT, Grid, Model, Tags, Whole
 
 
 class FidelityRequest(Model):

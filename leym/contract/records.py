@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from leym.precision.fidelity.spec import FidelitySpec
-from leym.problems import Problem
-from leym.spec import JobSpec
+from leym.contract.fidelity_spec import FidelitySpec
+from leym.contract.problems import Problem
+from leym.contract.spec import JobSpec
 
 
 class JobState(StrEnum):
@@ -55,7 +55,7 @@ class Job:
     spec: dict[str, Any]  # JobSpec, or FidelitySpec, as JSON
     law: str  # name@digest, 64 hex digits
     precision: str  # resolved: never "auto"
-    fidelity: str  # of that precision when the job was taken in: `leym.precision.fidelity.verdicts.standing`
+    fidelity: str  # of that precision when the job was taken in: `leym.laws.verdicts.standing`
     d_state: int
     epoch: int
     attempts: int

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from leym.catalog import FIELDS, OBSERVABLES
+from leym.contract.catalog import FIELDS, OBSERVABLES
 
 LAW_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{8,64})?$"
 JOB_ID = r"^[0-9a-hjkmnp-tv-z]{26}$"  # Crockford's base 32

@@ -13,10 +13,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from leym.common.outputs import write_text
+from leym.contract.problems import Problem
 from leym.engine.device import Device
 from leym.laws.bundle import Manifest
-from leym.outputs import write_text
-from leym.problems import Problem
 
 # Cells that one call of the step should have, so that the device is busy and little is wasted on empty slots.
 CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}

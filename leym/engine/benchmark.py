@@ -22,17 +22,17 @@ from typing import Any
 
 import torch
 
+from leym.common.typed_numbers import real, whole
+from leym.contract.problems import Problem
+from leym.contract.spec import LIMITS, ComplexNoise
 from leym.engine.batch import Batch
+from leym.engine.batch_size import Ladder, choose
 from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
-from leym.engine.ladder import Ladder, choose
 from leym.engine.roofline import Ceilings, calls_per_s
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle
-from leym.problems import Problem
-from leym.spec import LIMITS, ComplexNoise
-from leym.typed_numbers import real, whole
 
 BITS_AFTER = 20  # steps
 BURST_CELLS = 2**19  # cell-steps of a timed burst: enough that calling it costs nothing

@@ -9,9 +9,9 @@ from threading import Lock, Thread
 
 import torch
 
+from leym.engine.batch_size import Ladder
 from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.compute_threads import compute_alone
-from leym.engine.ladder import Ladder
 from leym.engine.run import BucketKey
 from leym.laws.bundle import Bundle
 

@@ -1,4 +1,4 @@
-"""What a law weighs, per layer and on the device: `python -m leym.engine.inspect LAW --precision nf4`.
+"""What a law weighs, per layer and on the device: `python -m leym.engine.memory_report LAW --precision nf4`.
 
 Quantisation saves memory at rest. Awake, every weight is dense in the operand dtype, so the largest batch is decided by
 activations and state, which is why they are told apart.
@@ -15,20 +15,20 @@ from typing import Any
 
 import torch
 
+from leym.common.typed_numbers import whole
+from leym.contract.problems import Problem
+from leym.contract.spec import LIMITS
 from leym.engine.batch import Batch
-from leym.engine.courier import LIMIT
+from leym.engine.batch_size import Ladder
+from leym.engine.delivery import LIMIT
 from leym.engine.device import Device, pick_device
-from leym.engine.ladder import Ladder
 from leym.engine.run import BucketKey
-from leym.engine.stepper import AwakeLaw
+from leym.engine.step.resident_law import AwakeLaw
 from leym.laws.bundle import Bundle
-from leym.laws.network import load_weights
+from leym.laws.loading import load_weights
 from leym.laws.registry import default_registry, resolve_precision
-from leym.precision.policy import SleepingLaw, put_to_sleep
-from leym.problems import Problem
+from leym.quantization.quantized_law import SleepingLaw, put_to_sleep
 from leym.settings import settings
-from leym.spec import LIMITS
-from leym.typed_numbers import whole
 
 
 @dataclass(frozen=True)

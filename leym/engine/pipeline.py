@@ -13,14 +13,14 @@ from time import monotonic
 from typing import Protocol
 
 from leym.engine.batch import Batch, Slot
-from leym.engine.courier import Courier
+from leym.engine.counters import Totals
+from leym.engine.delivery import Courier
+from leym.engine.device_stream import Arrays as Fetched
+from leym.engine.device_stream import Moment, Stream
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
 from leym.engine.run import Arrays, Checkpoint, Run
-from leym.engine.schedule import share
-from leym.engine.stream import Arrays as Fetched
-from leym.engine.stream import Moment, Stream
-from leym.engine.totals import Totals
+from leym.engine.scheduler import share
 
 REPORT_S = 0.5  # progress of a run is told this often
 

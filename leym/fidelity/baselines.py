@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from leym.contract.fidelity_plan import Plan
+from leym.fidelity.controls import zeroed
+from leym.fidelity.decision import Decision, compare
+from leym.fidelity.ensemble import Laboratory, Subject, Trajectories
+from leym.fidelity.measurement import Measured, flow, run_and_measure, scales_of
+from leym.fidelity.stats import members_needed
 from leym.laws.bundle import Bundle
-from leym.precision.fidelity.damage import zeroed
-from leym.precision.fidelity.decision import Decision, compare
-from leym.precision.fidelity.ensemble import Laboratory, Subject, Trajectories
-from leym.precision.fidelity.measured import Measured, flow, run_and_measure, scales_of
-from leym.precision.fidelity.plan import Plan
-from leym.precision.fidelity.statistics import members_needed
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
-from leym.laws.network import load_weights
+from leym.laws.loading import load_weights
 
 BLOCK = 64  # weights that share a scale, as in NF4
 

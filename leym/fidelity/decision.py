@@ -8,9 +8,9 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.precision.fidelity.measured import Measured, Sample
-from leym.precision.fidelity.plan import Plan
-from leym.precision.fidelity.statistics import Interval, Outcome, bootstrap_excess, outcomes, tost
+from leym.contract.fidelity_plan import Plan
+from leym.fidelity.measurement import Measured, Sample
+from leym.fidelity.stats import Interval, Outcome, bootstrap_excess, outcomes, tost
 
 ALIVE = 0.9  # share of baseline members that must be free of flags, or nothing can be told
 UNKNOWN = Interval(nan, nan, nan, 1.0, 1.0)

@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from leym.contract.problems import Problem
 from leym.engine.engine import Engine
 from leym.engine.run import Arrays, Run
 from leym.laws.bundle import Bundle
-from leym.problems import Problem
 
 LAST = -1  # below every job's priority
 LOOK_S = 0.5

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leym.contract.problems import Problem
+from leym.contract.spec import ComplexNoise, Observe, Recording
 from leym.engine.engine import Engine
 from leym.engine.run import Arrays, Checkpoint, Run
 from leym.laws.bundle import Bundle
-from leym.problems import Problem
 from leym.settings import settings
-from leym.spec import ComplexNoise, Observe, Recording
 
 
 class Laboratory(Protocol):

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from leym.contract.fidelity_plan import PLANS, Plan
+from leym.fidelity.baselines import Baselines, run_baselines
+from leym.fidelity.decision import Decision, compare, finite, not_below
+from leym.fidelity.ensemble import Laboratory, Subject, an_engine
+from leym.fidelity.measurement import Measured, flow, run_and_measure
+from leym.fidelity.metrics import METRICS
+from leym.fidelity.paired import long_range, paired
+from leym.fidelity.stats import energy_test, holm, ks, members_needed, power_of, wasserstein_ratio
 from leym.laws.bundle import Bundle
-from leym.precision.fidelity.baselines import Baselines, run_baselines
-from leym.precision.fidelity.decision import Decision, compare, finite, not_below
-from leym.precision.fidelity.ensemble import Laboratory, Subject, an_engine
-from leym.precision.fidelity.measured import Measured, flow, run_and_measure
-from leym.precision.fidelity.metrics import METRICS
-from leym.precision.fidelity.plan import PLANS, Plan
-from leym.precision.fidelity.short_range import long_range, paired
-from leym.precision.fidelity.statistics import energy_test, holm, ks, members_needed, power_of, wasserstein_ratio
-from leym.precision.fidelity.verdicts import MetricVerdict, Outcome, Verdict
+from leym.laws.verdicts import MetricVerdict, Outcome, Verdict
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.precision.fidelity import dynamics, information, metrics, structure
-from leym.precision.fidelity.domains import labels_of
-from leym.precision.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
-from leym.precision.fidelity.metrics import METRICS
-from leym.precision.fidelity.plan import Plan
-from leym.precision.fidelity.short_range import lyapunov
+from leym.contract.fidelity_plan import Plan
+from leym.fidelity import information, metrics
+from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
+from leym.fidelity.metrics import METRICS
+from leym.fidelity.paired import lyapunov
+from leym.physics import dynamics, structure
+from leym.physics.domains import labels_of
 
 Sample = NDArray[np.float64]
 

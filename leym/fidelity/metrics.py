@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from leym.precision.fidelity import complexity, dynamics, structure
-from leym.precision.fidelity.domains import domains, labels_of
+from leym.physics import complexity, dynamics, structure
+from leym.physics.domains import domains, labels_of
 
 SERIES_CELLS = 16  # cells whose time series are parsed by `lz76`
 LAGS = (1, 4)  # frames

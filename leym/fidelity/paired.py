@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from leym.contract.fidelity_plan import Plan
 from leym.engine.run import Checkpoint
-from leym.precision.fidelity.dynamics import distance, exponent, normalised, perturbed, rescaled
-from leym.precision.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
-from leym.precision.fidelity.plan import Plan
-from leym.precision.fidelity.structure import cell_overlap
+from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
+from leym.physics.dynamics import distance, exponent, normalised, perturbed, rescaled
+from leym.physics.structure import cell_overlap
 
 TINY = 1e-12
 

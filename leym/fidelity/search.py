@@ -29,19 +29,19 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from leym.contract.fidelity_plan import Plan
 from leym.engine.device import pick_device
-from leym.laws import library
+from leym.fidelity.baselines import Baselines, run_baselines
+from leym.fidelity.ensemble import Laboratory, Subject, an_engine
+from leym.fidelity.gate import judge_against, unsound
+from leym.fidelity.search_ladder import HIGHER, Weight, climb, ordered, rungs
+from leym.laws import versions
 from leym.laws.bundle import Bundle
-from leym.laws.derive import with_policy
-from leym.laws.network import load_weights
-from leym.precision.fidelity.baselines import Baselines, run_baselines
-from leym.precision.fidelity.ensemble import Laboratory, Subject, an_engine
-from leym.precision.fidelity.gate import judge_against, unsound
-from leym.precision.fidelity.ladder import HIGHER, Weight, climb, ordered, rungs
-from leym.precision.fidelity.plan import Plan
-from leym.precision.fidelity.verdicts import Verdict, write_verdict
-from leym.precision.formats import formats_of, policy_for, roles_of
-from leym.precision.policy import encode, put_to_sleep
+from leym.laws.loading import load_weights
+from leym.laws.variants import with_policy
+from leym.laws.verdicts import Verdict, write_verdict
+from leym.quantization.policy import formats_of, policy_for, roles_of
+from leym.quantization.quantized_law import encode, put_to_sleep
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ def keep(found: Rescue, data: Path, name: str | None = None) -> Bundle:
         said = verdict.law | {"name": made.name, "digest": made.digest, "baseline_digest": law.digest}
         said.pop("candidate_digest", None)  # it was the same law without its provenance
         write_verdict(made, replace(verdict, law=said), data=data)
-        return library.add_copy(data / "laws", made.path)[0]
+        return versions.add_copy(data / "laws", made.path)[0]
 
 
 class _Search:

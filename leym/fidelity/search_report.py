@@ -7,9 +7,9 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from leym.precision.fidelity.plots import Point, frontier
-from leym.precision.fidelity.report import number, page, table, tag
-from leym.precision.fidelity.rescue import Effect, Rescue, Tried
+from leym.fidelity.search import Effect, Rescue, Tried
+from leym.reports.plots import Point, frontier
+from leym.reports.verdict import number, page, table, tag
 
 
 def outcome(found: Rescue) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.precision.fidelity.distributions import kolmogorov_sf, normal_quantile, student_cdf, student_quantile
+from leym.fidelity.distributions import kolmogorov_sf, normal_quantile, student_cdf, student_quantile
 
 Sample = NDArray[np.float64]
 Outcome = Literal["pass", "fail", "inconclusive"]

@@ -24,14 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from leym.frames.documents import array_json, group_json, observable_paths, step_arrays
+from leym.contract.problems import not_found
+from leym.contract.records import FINAL
 from leym.frames.layout import TABLE, TABLE_ROWS, ArraySpec, JobLike, arrays_of
 from leym.frames.manifest import series_of, visible
 from leym.frames.reader import FrameReader, check_there
 from leym.frames.shards import encode_frame
-from leym.frames.store import Store
-from leym.jobs.records import FINAL
-from leym.problems import not_found
+from leym.frames.stores.base import Store
+from leym.frames.zarr_metadata import array_json, group_json, observable_paths, step_arrays
 
 JSON, OCTETS = "application/json", "application/octet-stream"
 

@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from leym.contract.problems import not_found
 from leym.frames.layout import TABLE, TABLE_ROWS, ArraySpec, JobLike, arrays_of, column_attributes, step_dims
 from leym.frames.manifest import series_of, visible
 from leym.frames.shards import codecs
-from leym.problems import not_found
 
 _BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, text
 
-from leym.jobs.records import LIVE, Job
-from leym.jobs.rows import COLUMNS, chunks, jobs_of
+from leym.contract.problems import invalid
+from leym.contract.records import LIVE, Job
+from leym.jobs.queries import COLUMNS, chunks, jobs_of
 from leym.jobs.schema import jobs
-from leym.problems import invalid
 
 _LOCK = "hashtext('leym sources')"
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, select, update
 
+from leym.contract.ids import ALPHABET
+from leym.contract.problems import invalid, not_found
+from leym.contract.records import Job, JobState
 from leym.jobs.database import Database
-from leym.jobs.ids import ALPHABET
 from leym.jobs.quotas import Quotas
-from leym.jobs.records import Job, JobState
 from leym.jobs.schema import jobs
-from leym.problems import invalid, not_found
 
 COLUMNS = (
     *(jobs.c.id, jobs.c.state, jobs.c.step, jobs.c.steps, jobs.c.spec, jobs.c.law, jobs.c.precision),

@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Update, bindparam, func, select, update
 
+from leym.contract.records import JobState
+from leym.jobs.queries import Base
 from leym.jobs.quotas import stored_bytes
-from leym.jobs.records import JobState
-from leym.jobs.rows import Base
 from leym.jobs.schema import BOUNDS, KINDS, SHARDS, jobs, latencies, totals
 
 _NAMES = tuple(column.name for column in totals.c if column.name != "shard")

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from leym.contract.problems import Problem
 from leym.laws.bundle import WEIGHTS, Bundle, Manifest
-from leym.problems import Problem
 
 
 def empty_network(manifest: Manifest) -> nn.Module:

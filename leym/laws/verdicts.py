@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from leym.common.outputs import write_text
 from leym.laws.bundle import Bundle
-from leym.outputs import write_text
 from leym.settings import settings
 
 log = logging.getLogger(__name__)

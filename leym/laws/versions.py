@@ -17,8 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from leym.contract.problems import Problem, conflict
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
-from leym.problems import Problem, conflict
 
 NEWEST = "newest"
 SHORT = 12  # digits of a digest in the name of a version's folder

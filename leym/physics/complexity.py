@@ -1,7 +1,7 @@
 """Complexity of a frame: across scales, of ordinal patterns, and what a compressor finds (M6 to M8).
 
 Fields are float32 [..., H, W]; which field a measure reads (channel entropy, or p of channel 0) is named by the caller
-in `leym.precision.fidelity.metrics`.
+in `leym.fidelity.metrics`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from leym.precision.fidelity.structure import channel_power
+from leym.physics.structure import channel_power
 
 LEVELS = 16  # of the quantiser before compression: p over [0, 1], relative phase over [-pi, pi]
 ZLIB_LEVEL = 6

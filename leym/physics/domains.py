@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leym.precision.fidelity.structure import channel_power
+from leym.physics.structure import channel_power
 
 
 def labels_of(psi: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from math import e
 import torch
 from torch import Tensor
 
-from leym.precision.fidelity.structure import TINY, cell_overlap
+from leym.physics.structure import TINY, cell_overlap
 
 
 def activity(psi: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Fields (a number per cell) and observables (a number per step) of a state; formulas and units are in `leym.catalog`.
+"""Fields (a number per cell) and observables (a number per step) of a state.
+
+Formulas and units are in `leym.contract.catalog`.
 
 Any number of universes at a time, in the leading dimensions: `...` below.
 """

@@ -37,7 +37,7 @@ def entropy_field(psi: Tensor) -> Tensor:
 def coherence(psi: Tensor) -> Tensor:
     """Mean of r over the pairs of 4-neighbours inside the grid, both axes, no wrap: [...].
 
-    Pairs have equal weight; `leym.physics.fields.coherence` weights cells equally, which counts edge pairs more.
+    Pairs have equal weight; `leym.physics.observables.coherence` weights cells equally, which counts edge pairs more.
     """
     below = cell_overlap(psi[..., :-1, :, :], psi[..., 1:, :, :])
     right = cell_overlap(psi[..., :, :-1, :], psi[..., :, 1:, :])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from leym.contract.problems import invalid
 from leym.laws.bundle import Bundle, Manifest
-from leym.precision.policy import format_of, role
-from leym.problems import invalid
+from leym.quantization.quantized_law import format_of, role
 
 FORMATS = ("nf4", "int8", "bf16", "16", "fp32")
 UNPACKED = ("bf16", "16", "fp32")  # one number per weight, for what has no rows to be scaled

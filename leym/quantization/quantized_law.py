@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from leym.laws.bundle import Bundle, Manifest
-from leym.precision.int8 import Int8, Plain
-from leym.precision.nf4 import NF4
+from leym.quantization.int8 import Int8, Plain
+from leym.quantization.nf4 import NF4
 
 Encoded = NF4 | Int8 | Plain
 

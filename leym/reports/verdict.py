@@ -6,8 +6,8 @@ from html import escape
 from math import isfinite
 from typing import Any
 
-from leym.precision.fidelity.plots import COLOURS, OUTCOMES, curves, interval_bar, strips
-from leym.precision.fidelity.verdicts import MetricVerdict, Verdict
+from leym.laws.verdicts import MetricVerdict, Verdict
+from leym.reports.plots import COLOURS, OUTCOMES, curves, interval_bar, strips
 
 STYLE = """
 :root { color-scheme: light dark }

@@ -20,16 +20,17 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from app import create_app, dispatch, metrics, routes_jobs
-from app.dispatch import Dispatch, Outage
+from app import create_app, metrics, ticket_sender
+from app.routes import jobs as routes_jobs
+from app.ticket_sender import Dispatch, Outage
 from leym import tickets
-from leym.jobs.records import Job, Worker
+from leym.contract.records import Job, Worker
+from leym.contract.spec import JobSpec, stored_spec
 from leym.jobs.schema import jobs
 from leym.settings import Settings
-from leym.spec import JobSpec, stored_spec
 from tests.conftest import until
-from tests.laws import random_law
-from tests.test_api_support import SPEC, Api, Pretender, done, opened, refused
+from tests.support.api import SPEC, Api, Pretender, done, opened, refused
+from tests.support.laws import random_law
 
 
 @pytest.fixture
@@ -414,7 +415,7 @@ def test_every_ticket_that_the_broker_does_not_take_is_counted(api: Api, monkeyp
         (jobs, jobs[0], 0.0, 1),  # the outage is over before the next one
     ):
         refused_id = away.id
-        monkeypatch.setattr(dispatch, "OUTAGE_S", outage_s)
+        monkeypatch.setattr(ticket_sender, "OUTAGE_S", outage_s)
         taken.clear(), counted.clear()
         Dispatch(api.table, Outage())._sent(some)
         assert counted == [left] and len(taken) == len(some) - left

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from app import routes_events, shutdown
+from app import shutdown
+from app.routes import events as routes_events
 from app.timeline import Timeline
 from leym.client.sse import Event
-from tests.test_api_support import Api, Pretender, done, number, opened
+from tests.support.api import Api, Pretender, done, number, opened
 
 DUE = sorted({*range(0, 31, 3), *range(0, 31, 5), *range(0, 31, 10), *range(0, 31, 2)})
 

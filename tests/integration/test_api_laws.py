@@ -19,14 +19,14 @@ from werkzeug.serving import make_server
 
 from leym.client import Client, ProblemError
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle
-from leym.laws.importer import import_law
-from leym.laws.library import add_copy, add_version, scratch
+from leym.laws.importing.convert import import_law
 from leym.laws.registry import Registry
-from tests.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, zipped_pickle
+from leym.laws.versions import add_copy, add_version, scratch
 from tests.conftest import Service
-from tests.laws import oracle, random_law, write_law
-from tests.test_api_support import Api, Pretender, opened, refused
-from tests.test_cli import leym
+from tests.support.api import Api, Pretender, opened, refused
+from tests.support.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, zipped_pickle
+from tests.support.laws import oracle, random_law, write_law
+from tests.unit.cli.test_cli import leym
 
 
 @pytest.fixture

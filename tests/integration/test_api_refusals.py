@@ -13,9 +13,9 @@ import pytest
 from pydantic import ValidationError
 
 from app.models import LinkRequest
-from leym.precision.fidelity.spec import FidelityRequest
-from leym.spec import LIMITS, FromJob, JobSpec, Observe, Recording, SeedRange, SweepSpec
-from tests.test_api_support import SPEC, Api, opened, refused
+from leym.contract.fidelity_spec import FidelityRequest
+from leym.contract.spec import LIMITS, FromJob, JobSpec, Observe, Recording, SeedRange, SweepSpec
+from tests.support.api import SPEC, Api, opened, refused
 
 ID = "0" * 26
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leym.contract.spec import LIMITS
 from leym.frames import pictures
 from leym.frames.layout import job_prefix
-from leym.spec import LIMITS
-from tests.pictures import durations
-from tests.test_api_support import Api, Pretender, done, number, opened, value
+from tests.support.api import Api, Pretender, done, number, opened, value
+from tests.support.pictures import durations
 
 FIELDS = {
     "phase": ((8, 12), "float32", 3),

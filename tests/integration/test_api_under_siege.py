@@ -21,10 +21,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import counters
+from leym.contract.spec import JobSpec
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from leym.spec import JobSpec
-from tests.conftest import ROOT, until
+from tests.conftest import until
+from tests.support.paths import ROOT
 
 SPEC = {"law": "aurora", "grid": [8, 8], "steps": 10}
 UNSHARE = shutil.which("unshare")

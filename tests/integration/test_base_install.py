@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from leym import extras
-from tests.conftest import ROOT
-from tests.laws import random_law
+from leym.common import extras
+from tests.support.laws import random_law
+from tests.support.paths import ROOT
 
 BLOCKER = """
 import sys

@@ -20,7 +20,7 @@ from benchmarks.load_processes import processes_below
 from benchmarks.rivals import poisson
 from benchmarks.service import Bench, rate_while_jobs_wait, shares
 from leym.engine.roofline import Cost
-from leym.laws.network import load_weights
+from leym.laws.loading import load_weights
 from tests.conftest import until
 
 

@@ -1,6 +1,6 @@
 """TLS to the broker: whoever speaks to it checks whom it speaks to, and shows its own certificate.
 
-`tests/test_broker_users.py` runs a whole service over it.
+`tests/integration/test_broker_users.py` runs a whole service over it.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from leym import tickets
 from leym.events import Events
 from leym.settings import Settings
 from leym.tickets import make_app, tls_of
-from tests.guarded import over_tls
-from tests.tls import make_certificates
+from tests.support.guarded import over_tls
+from tests.support.tls import make_certificates
 
 
 def kombu_connects(url: str) -> None:

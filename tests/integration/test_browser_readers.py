@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests import browser
-from tests.test_api_support import Api, Pretender, done, number, opened, value
+from tests.support import browser
+from tests.support.api import Api, Pretender, done, number, opened, value
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
 

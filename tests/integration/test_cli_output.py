@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from werkzeug.serving import make_server
 
-from tests.test_api_support import SPEC, Api, opened
+from tests.support.api import SPEC, Api, opened
 
 AXIS = "tags.a\tb"
 VALUES = [
@@ -76,7 +76,7 @@ def sweep_of(api: Api) -> str:
 
 
 def test_a_table_in_a_pipe_reads_back_exactly_and_no_value_breaks_a_column(api: Api) -> None:
-    """A program reads it, so nothing is escaped; `leym.tables` quotes what would break a row."""
+    """A program reads it, so nothing is escaped; `leym.common.tables` quotes what would break a row."""
     sweep = sweep_of(api)
     text = run(api, "sweep", "table", sweep)
     heading, *rows = csv.reader(io.StringIO(text, newline=""), "excel-tab")

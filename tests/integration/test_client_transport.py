@@ -241,8 +241,8 @@ REQUESTS: dict[str, Callable[[Client], Any]] = {
     "array": lambda client: Job(client._http, JOB).array("phase"),
     "series": lambda client: Job(client._http, JOB).series(),
     "segments": lambda client: Job(client._http, JOB).segments,
-    "table": lambda client: Sweep(client, client._http, SWEEP).table(),
-    "cancel_sweep": lambda client: Sweep(client, client._http, SWEEP).cancel(),
+    "table": lambda client: Sweep(client._http, SWEEP).table(),
+    "cancel_sweep": lambda client: Sweep(client._http, SWEEP).cancel(),
 }
 
 

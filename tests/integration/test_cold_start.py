@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from leym.contract.problems import Problem
 from leym.engine.engine import Engine
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.laws.registry import Registry
-from leym.problems import Problem
 from leym.settings import Settings
-from tests.laws import random_law
-from tests.test_jobs import submit
+from tests.integration.test_jobs import submit
+from tests.support.laws import random_law
+from workers.compile_cache import Shipping, kind
 from workers.readiness import IN_USE_MOST, buckets_in_use, make_ready
-from workers.shipping import Shipping, kind
 
 COMPILE = """
 import json, sys

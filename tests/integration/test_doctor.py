@@ -20,18 +20,19 @@ from leym.frames.checkpoint import references
 from leym.frames.garbage import needed
 from leym.frames.layout import SHARD_FRAMES, arrays_of, job_prefix
 from leym.frames.manifest import series_of
-from leym.frames.store import Store, open_store
+from leym.frames.stores.base import Store
+from leym.frames.stores.open import open_store
 from leym.jobs.schema import jobs
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests import universe_of_jobs
-from tests.laws import random_law
-from tests.test_garbage import ANY, DOINGS, EXAMPLES, world
-from tests.test_migrations import FIRST
-from tests.universe_of_jobs import World
-from workers import checkup, doctor
+from tests.integration.test_garbage import ANY, DOINGS, EXAMPLES, world
+from tests.integration.test_migrations import FIRST
+from tests.support import universe_of_jobs
+from tests.support.laws import random_law
+from tests.support.universe_of_jobs import World
 from workers.broker import Broker, url_of
-from workers.checkup import Check, Checkup
+from workers.maintenance import checkup, doctor
+from workers.maintenance.checkup import Check, Checkup
 
 LEASE_S = 1.0
 
@@ -478,7 +479,7 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
 def test_a_ticket_that_is_only_on_its_way_is_not_missed(here, broker, monkeypatch):
     job_id = here.queued()
     here.table.ticketed([job_id], time.time() - 100)
-    monkeypatch.setattr("workers.checkup.time.sleep", lambda s: here.table.claim(job_id, "w", 60, 9))
+    monkeypatch.setattr("workers.maintenance.checkup.time.sleep", lambda s: here.table.claim(job_id, "w", 60, 9))
     assert here.found(repair=True) == {}
 
 

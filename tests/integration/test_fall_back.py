@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from leym.contract.records import Fenced
+from leym.contract.spec import JobSpec
 from leym.engine.engine import Engine
 from leym.events import Events
 from leym.frames.checkpoint import references
 from leym.frames.reader import FrameReader
-from leym.frames.store import open_store
-from leym.jobs.records import Fenced
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.laws.registry import Registry
 from leym.settings import Settings
-from leym.spec import JobSpec
 from tests.conftest import until
-from tests.laws import random_law
+from tests.support.laws import random_law
 from workers.host import HandBack, Host
 
 STEPS = 600

@@ -1,7 +1,7 @@
 """Damaged and made-up files against everything that reads files: laws, checkpoints, start states, frames, verdicts.
 
 Whatever the bytes are, a reader gives what was written or says what is wrong; it never fails in another way and never
-takes memory that the file only announces. `FUZZ_RUNS=20000 pytest -s tests/test_file_fuzz.py` looks longer.
+takes memory that the file only announces. `FUZZ_RUNS=20000 pytest -s tests/integration/test_file_fuzz.py` looks longer.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from random import Random
 import numpy as np
 import pytest
 
+from leym.contract.problems import Problem
 from leym.frames.checkpoint import CorruptCheckpoint, get_checkpoint, put_checkpoint
 from leym.frames.reader import FrameReader
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.laws.bundle import MANIFEST, WEIGHTS
-from leym.precision.fidelity.verdicts import from_json
-from leym.problems import Problem
-from tests.checkpoints import save, weights
-from tests.file_mutations import changed
-from tests.laws import random_law
-from tests.test_api_support import Api, opened
-from tests.test_fidelity_verdicts import a_verdict
-from tests.test_frames_support import Writing
+from leym.laws.verdicts import from_json
+from tests.support.api import Api, opened
+from tests.support.checkpoints import save, weights
+from tests.support.file_mutations import changed
+from tests.support.frames import Writing
+from tests.support.laws import random_law
+from tests.unit.laws.test_verdicts import a_verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # zipfile and numpy say what they find odd
 RUNS = int(os.environ.get("FUZZ_RUNS", "150"))

@@ -16,14 +16,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from leym.contract.problems import Problem
 from leym.frames.garbage import needed
 from leym.frames.layout import job_prefix
 from leym.frames.states import get_state
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
-from leym.problems import Problem
-from tests.parallel import at_once
-from tests.universe_of_jobs import DAY_S, LAW, World
+from tests.support.parallel import at_once
+from tests.support.universe_of_jobs import DAY_S, LAW, World
 
 ANY = st.integers(0, 999)
 DOINGS = {
@@ -277,7 +277,7 @@ def test_collectors_at_once_do_no_harm(made):
 
 
 def test_the_default_ttl_is_of_jobs_that_state_none_and_a_repeated_request_is_still_one(url):
-    from tests.test_quotas import spec
+    from tests.integration.test_quotas import spec
 
     table = JobTable(url)
     first, _ = table.submit(spec(), **LAW, idempotency_key="k")
@@ -290,7 +290,7 @@ def test_the_default_ttl_is_of_jobs_that_state_none_and_a_repeated_request_is_st
 
 
 def test_expiry_forks_and_deletion_exclude_each_other_on_every_database(url):
-    from tests.test_quotas import spec
+    from tests.integration.test_quotas import spec
 
     table = JobTable(url)
     now = 1_000_000.0

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.test_api_support import SPEC, Api, done, opened, refused
+from tests.support.api import SPEC, Api, done, opened, refused
 
 GZIP = {"Accept-Encoding": "gzip"}
 

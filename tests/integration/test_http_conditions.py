@@ -17,7 +17,7 @@ import pytest
 from werkzeug.serving import make_server
 
 from app import downloads
-from tests.test_api_support import Api, Pretender, done, opened, refused
+from tests.support.api import Api, Pretender, done, opened, refused
 
 FROM_THE_STORE = (
     "store.zarr/zarr.json",

@@ -10,14 +10,14 @@ from math import inf
 import pytest
 import sqlalchemy as sa
 
+from leym.contract.ids import new_id
+from leym.contract.problems import Problem
+from leym.contract.records import Fenced, JobState, NewJob, Worker
+from leym.contract.spec import JobSpec
 from leym.jobs import schema
-from leym.jobs.ids import new_id
-from leym.jobs.records import Fenced, JobState, NewJob, Worker
+from leym.jobs.lease_watch import LeaseWatch
 from leym.jobs.table import JobTable
-from leym.jobs.watch import LeaseWatch
-from leym.problems import Problem
-from leym.spec import JobSpec
-from tests.parallel import at_once
+from tests.support.parallel import at_once
 
 LAW = "aurora@" + "a1" * 32
 LAWFUL = {"law": LAW, "precision": "fp32", "d_state": 4}

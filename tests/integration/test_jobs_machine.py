@@ -1,6 +1,7 @@
 """The job table against a model of it: any order of what users, workers and time do gives what a few lines say it must.
 
-The model is a dict of jobs and knows no SQL. `FUZZ_EXAMPLES=2000 pytest tests/test_jobs_machine.py` looks longer.
+The model is a dict of jobs and knows no SQL. For a longer look:
+`FUZZ_EXAMPLES=2000 pytest tests/integration/test_jobs_machine.py`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from leym.contract.problems import Problem
+from leym.contract.records import FINAL, Fenced, JobState
+from leym.contract.spec import JobSpec
 from leym.jobs.quotas import Quotas
-from leym.jobs.records import FINAL, Fenced, JobState
 from leym.jobs.table import JobTable
-from leym.problems import Problem
-from leym.spec import JobSpec
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 100))
 LAW = {"law": "tiny@" + "0" * 64, "precision": "fp32", "d_state": 3}

@@ -11,12 +11,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from leym.contract.spec import JobSpec
 from leym.jobs import migrate
 from leym.jobs.database import Database
 from leym.jobs.schema import metadata
 from leym.jobs.table import JobTable
-from leym.spec import JobSpec
-from tests.parallel import at_once
+from tests.support.parallel import at_once
 
 FIRST = Path(__file__).with_name("job_table_v1.sql")
 SPEC = JobSpec(law="aurora", grid=(8, 16), steps=100)

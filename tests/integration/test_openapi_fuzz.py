@@ -2,7 +2,7 @@
 answer, nothing accepted that the document forbids, nothing refused that it allows.
 
 A document cannot say everything. What may be refused although its form is right stands in `REFUSED`, and nothing else.
-`FUZZ_EXAMPLES=300 pytest tests/test_openapi_fuzz.py` looks longer.
+`FUZZ_EXAMPLES=300 pytest tests/integration/test_openapi_fuzz.py` looks longer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from app import create_app
 from leym.settings import Settings
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 ALWAYS = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
@@ -98,7 +98,13 @@ def test_requests_that_follow_links_on_a_service_that_works(service):
     asked = subprocess.run(
         [
             Path(sys.executable).with_name("schemathesis"),
-            *("--config-file", ROOT / "tests/schemathesis.toml", "run", f"{service.url}/openapi.json", "--no-color"),
+            *(
+                "--config-file",
+                ROOT / "tests/integration/schemathesis.toml",
+                "run",
+                f"{service.url}/openapi.json",
+                "--no-color",
+            ),
             *("--checks", "all", "--phases", "stateful", "--max-examples", str(2 * EXAMPLES), "--seed", "1"),
             # the one would take minutes, the other what later tests need; the test above asks for both
             *("--exclude-operation-id", "judge_law", "--exclude-operation-id", "delete_law"),

@@ -19,7 +19,8 @@ import pytest
 from pydantic import ValidationError
 
 from leym.settings import Settings
-from tests.test_api_support import SPEC, Api, done, opened, refused
+from tests.support.api import SPEC, Api, done, opened, refused
+from tests.support.paths import ROOT
 
 EVIL = "https://evil.example"
 VIEWER = "https://viewer.example"
@@ -243,7 +244,7 @@ def test_flower_takes_no_orders_from_pages_of_other_sites_and_shows_them_nothing
 
 
 def test_flower_is_started_with_its_guard_everywhere() -> None:
-    root = Path(__file__).parents[1]
+    root = ROOT
     for name in ("Procfile", "docker-compose.yml", "workers/up.py"):
         text = (root / name).read_text()
         assert "leym.flower" in text and not re.search(r"leym\.tickets:app\W+flower", text), name

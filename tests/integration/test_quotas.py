@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from app import create_app
+from leym.contract.problems import Problem
+from leym.contract.records import JobState, NewJob
+from leym.contract.spec import JobSpec
 from leym.jobs.quotas import Quotas
-from leym.jobs.records import JobState, NewJob
 from leym.jobs.table import JobTable
-from leym.problems import Problem
 from leym.settings import Settings
-from leym.spec import JobSpec
-from tests.parallel import at_once
+from tests.support.parallel import at_once
 
 LAW = {"law": "aurora@" + "a1" * 32, "precision": "fp32", "d_state": 4}
 T0 = 1_000_000.0

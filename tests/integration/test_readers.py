@@ -17,7 +17,7 @@ import xarray
 import zarr
 from werkzeug.serving import make_server
 
-from tests.test_api_support import Api, done, number, opened, value
+from tests.support.api import Api, done, number, opened, value
 
 FRAMES = 2001
 LONG: dict[str, Any] = {

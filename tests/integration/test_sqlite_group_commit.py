@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from leym.jobs import turns
+from leym.jobs import sqlite_group_commit
 from leym.jobs.database import Database
 from tests.conftest import until
-from tests.parallel import at_once
+from tests.support.parallel import at_once
 
 numbers = sa.table("numbers", sa.column("n"))
 
@@ -146,7 +146,7 @@ def test_nobody_waits_for_ever(open_database, monkeypatch):
 
 def test_who_was_to_commit_and_never_came_is_replaced(open_database, monkeypatch):
     database = open_database()
-    monkeypatch.setattr(turns, "SURE_S", 0.01)
+    monkeypatch.setattr(sqlite_group_commit, "SURE_S", 0.01)
     database._turns._coming += 1
     add(database, 1)
     assert there(open_database()) == {1}

@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import create_app
+from leym.contract.problems import Problem
+from leym.contract.records import JobState
+from leym.contract.spec import JobSpec
 from leym.frames.garbage import named_bytes
 from leym.frames.layout import job_prefix
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.jobs.quotas import Quotas
-from leym.jobs.records import JobState
 from leym.jobs.table import JobTable
-from leym.problems import Problem
 from leym.settings import Settings
-from leym.spec import JobSpec
 from tests.conftest import until
-from tests.test_frames_support import Writing
-from tests.universe_of_jobs import World
+from tests.support.frames import Writing
+from tests.support.universe_of_jobs import World
 
 LAW = {"law": "tiny@" + "0" * 64, "precision": "fp32", "d_state": 3}
 

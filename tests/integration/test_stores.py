@@ -14,9 +14,10 @@ from obstore.store import from_url
 from leym.frames.checkpoint import get_checkpoint, put_checkpoint, stale_checkpoints
 from leym.frames.layout import job_prefix
 from leym.frames.reader import FrameReader
-from leym.frames.store import Missing, StoreUnavailable, open_store
+from leym.frames.stores.base import Missing, StoreUnavailable
+from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
-from tests.test_frames_support import Writing, frame
+from tests.support.frames import Writing, frame
 
 MIB = 2**20
 

@@ -14,26 +14,26 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 
 from leym import tickets
+from leym.contract.records import Fenced, Worker
+from leym.contract.spec import JobSpec
 from leym.events import Events
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
-from leym.jobs.records import Fenced, Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from leym.spec import JobSpec
 from tests.conftest import until
-from workers import up
-from workers.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
 from workers.broker import Broker
-from workers.credit import LOOK_AHEAD, Credit
-from workers.held import Place
+from workers.celery_pool import SlotPool, Ticket
+from workers.claimed_job import Place
+from workers.fetch_limit import LOOK_AHEAD, Credit
 from workers.host import Cancelled, HandBack
 from workers.quarantine import LOOK_S, Quarantine
 from workers.reaper import Reaper
 from workers.sink import JobSink
-from workers.slots import SlotPool, Ticket
+from workers.supervisor import up
+from workers.supervisor.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
 
 LIMITS = Limits(0, 3, idle_s=10)
 
@@ -240,7 +240,7 @@ def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_pa
 
 
 def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("workers.held.PAUSE_S", (0.01, 0.01))
+    monkeypatch.setattr("workers.claimed_job.PAUSE_S", (0.01, 0.01))
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     put, failures = store.put, iter([OSError(28, "No space left on device")] * 5)

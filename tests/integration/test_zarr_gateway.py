@@ -1,6 +1,6 @@
 """The Zarr gateway, read by the real array libraries over real HTTP.
 
-`tests/test_http_conditions.py` has ranges, tags and caches, `tests/test_readers.py` what other libraries ask for.
+`test_http_conditions.py` has ranges, tags and caches, `test_readers.py` the requests of other libraries.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, ShardingCodec
 
-from leym.frames import gateway
+from leym.contract.problems import Problem
+from leym.contract.spec import JobSpec
+from leym.frames import zarr_gateway
 from leym.frames.layout import TABLE_ROWS, arrays_of, job_prefix
 from leym.frames.shards import decode_frame
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
-from leym.problems import Problem
-from leym.spec import JobSpec
-from tests.test_frames_support import SPEC, Row, Writing, frame
+from tests.support.frames import SPEC, Row, Writing, frame
 
 PSI_BYTES = 4 * 6 * 3 * 8
 IN_CHUNK = 3  # frames of psi, of which four are in a shard: some chunks are parts of two objects
@@ -45,7 +45,7 @@ def served(request, monkeypatch, tmp_path):
             try:
                 status, body = (
                     200,
-                    gateway.find(job.store, lambda: job.row, self.path.removeprefix("/store.zarr/")).body,
+                    zarr_gateway.find(job.store, lambda: job.row, self.path.removeprefix("/store.zarr/")).body,
                 )
             except Problem as problem:
                 status, body = problem.status, b""
@@ -68,7 +68,7 @@ def served(request, monkeypatch, tmp_path):
 
 
 def asked(job: Writing, path: str) -> bytes:
-    return gateway.find(job.store, lambda: job.row, path).body
+    return zarr_gateway.find(job.store, lambda: job.row, path).body
 
 
 def chunk_of_psi(body: bytes) -> np.ndarray:
@@ -297,7 +297,7 @@ def test_a_partial_shard_can_be_read_while_a_newer_version_takes_its_place(serve
     served.steps(1)
     served.commit()
     rows = iter([before, served.row])  # the row was read, then a commit took the object away
-    found = chunk_of_psi(gateway.find(served.store, lambda: next(rows), "psi/c/0/0/0/0").body)
+    found = chunk_of_psi(zarr_gateway.find(served.store, lambda: next(rows), "psi/c/0/0/0/0").body)
     assert np.array_equal(found[:2], [frame(0)[0]["psi"], frame(1)[0]["psi"]])
 
 

@@ -15,14 +15,14 @@ import pytest
 from sqlalchemy import create_engine
 
 from leym.frames.checkpoint import references
-from leym.frames.files import FileStore
-from leym.frames.store import open_store
+from leym.frames.stores.files import FileStore
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.conftest import Service, add_laws, until
-from tests.databases import _initdb
-from tests.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
-from workers import backup, doctor
+from tests.integration.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
+from tests.support.databases import _initdb
+from workers.maintenance import backup, doctor
 
 STEPS = 2000  # the work of longer than a backup takes
 SPEC = {"law": "tiny", "grid": (8, 8), "record": {"psi": 50, "phase": 25}, "observe": 25, "precision": "fp32"}

@@ -14,16 +14,16 @@ import threading
 import pytest
 
 from leym.client import ProblemError
+from leym.contract.fidelity_spec import FidelityRequest, spec_of
+from leym.contract.problems import Problem
 from leym.engine.engine import Engine
+from leym.fidelity.engine_guest import Guest
+from leym.fidelity.ensemble import Subject, evolve
+from leym.fidelity.gate import judge
 from leym.laws.registry import Registry
-from leym.precision.fidelity.ensemble import Subject, evolve
-from leym.precision.fidelity.gate import judge
-from leym.precision.fidelity.guest import Guest
-from leym.precision.fidelity.spec import FidelityRequest, spec_of
-from leym.precision.fidelity.verdicts import from_json, read_verdict, standing, write_verdict
-from leym.problems import Problem
+from leym.laws.verdicts import from_json, read_verdict, standing, write_verdict
 from tests.conftest import Service, until
-from tests.laws import random_law
+from tests.support.laws import random_law
 
 QUICK = {"grid": (8, 8), "members": 4, "steps": 150}
 

@@ -21,14 +21,15 @@ from app import create_app
 from app.identity import OPEN, SCOPE_OF, check_address
 from app.links import sign
 from leym.client import Client, ProblemError
-from leym.identity import SCOPES, digest_of, id_of, mint
+from leym.contract.identity import SCOPES, digest_of, id_of, mint
+from leym.contract.problems import Problem
 from leym.jobs.schema import tokens
 from leym.jobs.table import JobTable
-from leym.problems import Problem
 from leym.settings import Settings
-from tests.conftest import ROOT, Service
-from tests.laws import random_law
-from tests.test_page import CHROMIUM
+from tests.conftest import Service
+from tests.service.test_page import CHROMIUM
+from tests.support.laws import random_law
+from tests.support.paths import ROOT
 
 T0 = 1_000_000.0
 ALL = tuple(SCOPES)
@@ -234,7 +235,7 @@ def test_a_link_is_for_one_job_until_it_expires_and_cannot_be_made_up(app, table
     forged = app.extensions["leym"].settings.model_copy(update={"link_key": "guessed"})
     assert client.get(f"/v1/shared/{sign(forged, other, 'ours', 1e12)}/store.zarr/zarr.json").status_code == 403
     assert client.get(f"/v1/jobs/{job}/store.zarr/zarr.json").status_code == 401
-    monkeypatch.setattr("app.routes_shared.time.time", lambda: 1e12)
+    monkeypatch.setattr("app.routes.shared.time.time", lambda: 1e12)
     assert client.get(f"{store}/zarr.json").status_code == 410
     monkeypatch.undo()
     assert client.delete(f"/v1/shared/{link}/store.zarr/zarr.json").status_code == 405

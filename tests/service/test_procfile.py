@@ -13,7 +13,8 @@ import pytest
 
 from leym.client import Client, ServiceUnreachable
 from leym.jobs.table import JobTable
-from tests.conftest import ROOT, SETTINGS, add_laws, until
+from tests.conftest import SETTINGS, add_laws, until
+from tests.support.paths import ROOT
 from workers.broker import free_port
 
 pytest.importorskip("honcho", reason="honcho is not installed: the extra `dev` has it")
@@ -84,7 +85,11 @@ def test_a_broker_that_runs_already_is_left_alone_and_a_wrong_one_is_refused(tmp
     def serve(url: str) -> subprocess.Popen[str]:
         env = os.environ | {"LEYM_DATA": str(tmp_path), "LEYM_REDIS_URL": url}
         return subprocess.Popen(
-            [sys.executable, "-m", "workers.broker", "serve"], env=env, cwd=ROOT, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "workers.broker", "serve"],
+            env=env,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     elsewhere = serve("rediss://:word@broker.example:6379/0")

@@ -23,16 +23,16 @@ import pytest
 from app.identity import check_address
 from leym.client import Client
 from leym.client.sse import parse_events
-from leym.identity import SCOPES
+from leym.contract.identity import SCOPES
+from leym.contract.spec import LIMITS
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from leym.spec import LIMITS
 from tests.conftest import Service, until
-from tests.test_api_support import SPEC, Pretender, opened
-from tests.test_origins import CHROMIUM, in_chromium, pages
+from tests.integration.test_origins import CHROMIUM, in_chromium, pages
+from tests.support.api import SPEC, Pretender, opened
+from tests.support.paths import ROOT
 from workers.broker import free_port
 
-ROOT = Path(__file__).parents[1]
 EXAMPLE = (ROOT / "deploy" / "nginx.conf").read_text()
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from leym.client import ProblemError
+from leym.contract.spec import JobSpec
 from leym.frames.layout import job_prefix
-from leym.frames.store import open_store
-from leym.spec import JobSpec
+from leym.frames.stores.open import open_store
 from tests.conftest import Service, add_laws, until
 
 RECORD = {"phase": 10, "psi": 40}

@@ -18,13 +18,14 @@ from sqlalchemy.exc import OperationalError
 from app import create_app
 from leym import tickets
 from leym.client import Client
+from leym.contract.spec import JobSpec
 from leym.events import Events
 from leym.frames.layout import job_prefix
-from leym.frames.store import folder_of
+from leym.frames.stores.open import folder_of
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from leym.spec import JobSpec
 from tests.conftest import until
+from tests.support.paths import ROOT
 
 HIDDEN = "h1ddenW0rd"
 
@@ -98,7 +99,7 @@ def test_no_argument_list_has_a_secret(driven):
     lists = [path.read_bytes().decode(errors="replace") for path in readable(Path("/proc").glob("[0-9]*/cmdline"))]
     if not lists:
         pytest.skip("no /proc on this machine")
-    assert any("workers.app" in one for one in lists)
+    assert any("workers.celery_app" in one for one in lists)
     assert leaks("\n".join(lists), driven[2]) == []
 
 
@@ -130,7 +131,7 @@ DATABASES = (
 def test_a_database_that_cannot_be_opened_is_said_without_its_password(url, tmp_path):
     command = [sys.executable, "-m", "leym.cli", "tokens", "list"]
     env = {"LEYM_DATA": str(tmp_path), "LEYM_DATABASE_URL": url, "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=Path(__file__).parents[1], timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=60)
     assert done.returncode != 0 and done.stderr and HIDDEN not in done.stderr + done.stdout
 
 
@@ -190,7 +191,7 @@ def test_a_token_is_revoked_by_itself_and_a_part_of_one_is_not_shown(tmp_path):
     _, token = table.create_token("a", ["read"])
 
     def revoke(what: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "leym.jobs.administer_tokens", "revoke", what]
+        command = [sys.executable, "-m", "leym.cli.local.tokens", "revoke", what]
         env = os.environ | {"LEYM_DATA": str(tmp_path)}
         return subprocess.run(command, capture_output=True, text=True, env=env, timeout=60)
 

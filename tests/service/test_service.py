@@ -18,14 +18,14 @@ import numpy as np
 import pandas
 import pytest
 
-from leym.catalog import OBSERVABLES
 from leym.client import Client, JobFailed, ProblemError
+from leym.contract.catalog import OBSERVABLES
+from leym.contract.spec import ComplexNoise, Recording
 from leym.laws.registry import Registry
-from leym.spec import ComplexNoise, Recording
 from tests.conftest import Service, add_laws, until
-from tests.laws import FORMS, deviation, oracle
-from tests.recording_sink import RecordingSink
-from tests.test_laws_oracle import TOLERANCE
+from tests.support.laws import FORMS, deviation, oracle
+from tests.support.recording_sink import RecordingSink
+from tests.unit.laws.test_oracle import TOLERANCE
 
 LONG = {"law": "tiny", "grid": (32, 32), "record": {"psi": 25}, "observe": 25, "precision": "fp32"}
 
@@ -191,8 +191,8 @@ def test_flower_says_what_a_job_is_and_its_terminate_cancels_them(service):
 
 
 def test_a_state_that_turns_non_finite_fails_its_own_job_and_no_other(service, tmp_path):
-    from leym.laws.network import load_weights
-    from tests.laws import write_law
+    from leym.laws.loading import load_weights
+    from tests.support.laws import write_law
 
     law = Registry(service.data / "laws").resolve("tiny")
     weights = {key: value.numpy() for key, value in load_weights(law).items()}
@@ -391,7 +391,7 @@ def test_up_uses_the_servers_it_is_given(tmp_path):
 
 
 def test_two_services_do_not_share_a_folder(service):
-    command = [sys.executable, "-m", "workers.up", "--data", str(service.data), "--port", "0"]
+    command = [sys.executable, "-m", "workers.supervisor.up", "--data", str(service.data), "--port", "0"]
     second = subprocess.run(command, capture_output=True, text=True, check=False, env=service.env)
     assert second.returncode == 1 and "another service runs" in second.stderr
 

@@ -18,7 +18,8 @@ import yaml
 
 from leym import tickets
 from leym.settings import Settings
-from tests.conftest import ROOT, Service, add_laws, until
+from tests.conftest import Service, add_laws, until
+from tests.support.paths import ROOT
 from workers.broker import url_of
 from workers.controls import REFUSED
 

@@ -14,9 +14,9 @@ from app import create_app
 from app.services import Services
 from leym import tickets
 from leym.client.sse import Event, parse_events
+from leym.contract.records import JobState
 from leym.frames.layout import arrays_of
 from leym.frames.writer import FrameWriter
-from leym.jobs.records import JobState
 from leym.settings import Settings, settings
 
 SPEC: dict[str, Any] = {

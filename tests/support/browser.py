@@ -17,10 +17,12 @@ from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+from tests.support.paths import ROOT
+
 CHROMIUM = shutil.which("chromium")
 LIMIT_S = 60  # against hanging
 
-MODULES = Path(__file__).parent / "clients" / "node_modules"  # tests/clients/install.sh, which `make setup` runs
+MODULES = ROOT / "tests" / "clients" / "node_modules"  # tests/clients/install.sh, which `make setup` runs
 IMPORTS = {
     "zarrita": "zarrita/dist/src/index.js",
     "@zarrita/storage/fetch": "@zarrita/storage/dist/src/fetch.js",

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from leym.frames.store import StoreUnavailable, open_store
+from leym.frames.stores.base import StoreUnavailable
+from leym.frames.stores.open import open_store
 
 SERVER = Path(sys.executable).with_name("weed")
 BUCKET = "leym-tests"

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from leym.laws.bundle import Manifest
+from tests.support.paths import ORACLE
 
-EXPERIMENT = Path(__file__).parent / "oracle" / "experiment" / "UNET_UNITARY-d4-h8-g16-lr1e-4"
+EXPERIMENT = ORACLE / "experiment" / "UNET_UNITARY-d4-h8-g16-lr1e-4"
 CHECKPOINT = EXPERIMENT / "checkpoint_ep100.pth"
 
 
@@ -20,7 +21,7 @@ def weights(architecture: str, d: int, c: int, **options: Any) -> dict[str, Any]
     import torch
 
     from leym.laws.architectures import architectures
-    from leym.laws.network import empty_network
+    from leym.laws.loading import empty_network
 
     kind = architectures()[architecture]
     manifest = Manifest(

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from leym.contract.spec import JobSpec
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.writer import FrameWriter
-from leym.spec import JobSpec
 
 SPEC = {
     "law": "tiny",

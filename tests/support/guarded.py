@@ -9,23 +9,21 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from leym.client import Client
-from leym.identity import SCOPES
+from leym.contract.identity import SCOPES
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.brokers import UsersBroker
 from tests.conftest import Service, add_laws, until
-from tests.databases import has_postgresql
-from tests.tls import Certificates, Front, make_certificates
+from tests.support.brokers import UsersBroker
+from tests.support.databases import has_postgresql
+from tests.support.paths import ROOT
+from tests.support.tls import Certificates, Front, make_certificates
 from workers.broker import free_port
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="session")

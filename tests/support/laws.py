@@ -11,8 +11,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
+from tests.support.paths import ORACLE
 
-ORACLE = Path(__file__).parent / "oracle"
 FORMS = {
     "unet": "additive",
     "unet_unitary": "diagonal",
@@ -76,7 +76,7 @@ def random_law(
     """A law with weights as torch draws them, out-bias 0 and out-weight std 1: alive."""
     import torch
 
-    from leym.laws.network import empty_network
+    from leym.laws.loading import empty_network
 
     said = {"architecture": architecture, "d_state": d, "hidden_channels": c, "form": form, "options": options or {}}
     manifest = Manifest(name=folder.name, **said)

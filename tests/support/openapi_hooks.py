@@ -1,6 +1,6 @@
 """Hooks of schemathesis for a service that works: what is submitted is small enough to end at once.
 
-`schemathesis --config-file tests/schemathesis.toml run URL/openapi.json` looks for as long as one likes.
+`schemathesis --config-file tests/integration/schemathesis.toml run URL/openapi.json` looks for as long as one likes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from uuid import uuid4
 import schemathesis
 from pydantic import BaseModel, ValidationError
 
-from leym.spec import JobSpec, SweepSpec
+from leym.contract.spec import JobSpec, SweepSpec
 
 SMALL = {
     "law": "tiny",

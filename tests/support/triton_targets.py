@@ -1,6 +1,6 @@
 """The fused kernel compiled for GPUs that are not here: what it takes of them, as JSON. For test_cells_triton.
 
-    python -m tests.triton_targets [--block 128] [--warps 8] [--operands float32]
+    python -m tests.support.triton_targets [--block 128] [--warps 8] [--operands float32]
 
 Triton brings ptxas along, so nothing but running needs the GPU. A process of its own, since tests have the interpreter.
 """
@@ -19,7 +19,7 @@ import triton.language as tl
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from leym.engine.cells_triton import BLOCK, WARPS, _step
+from leym.engine.step.per_cell_triton import BLOCK, WARPS, _step
 
 CARDS = {"L4": 89, "H100": 90}
 # d = 8, hidden 128

@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
+from leym.contract.problems import Problem
+from leym.contract.records import Fenced, Job, JobState
+from leym.contract.spec import JobSpec
 from leym.frames.checkpoint import get_checkpoint, put_checkpoint, references, stale_checkpoints
 from leym.frames.garbage import named_bytes
 from leym.frames.layout import arrays_of, job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state, put_state
-from leym.frames.store import Entry, Store
+from leym.frames.stores.base import Entry, Store
 from leym.frames.writer import FrameWriter
-from leym.jobs.records import Fenced, Job, JobState
 from leym.jobs.table import JobTable
-from leym.problems import Problem
 from leym.settings import Settings
-from leym.spec import JobSpec
-from tests.test_frames_support import SPEC, Writing, frame
-from workers import prepare
-from workers.collector import Collected, Collector
+from tests.support.frames import SPEC, Writing, frame
+from workers import run_builder
+from workers.maintenance.collector import Collected, Collector
 
 T0 = 1_000_000_000.0
 DAY_S = 86400.0
@@ -265,6 +265,6 @@ class World:
         initial = JobSpec.model_validate(job.spec).initial
         if initial.kind in ("state", "upload"):
             sink = SimpleNamespace(store=self.store, table=self.table)
-            state = prepare._stored_state(sink, initial)  # type: ignore[arg-type]
+            state = run_builder._stored_state(sink, initial)  # type: ignore[arg-type]
             if initial.kind == "state":
                 assert np.array_equal(state, frame(initial.step)[0]["psi"])

@@ -13,8 +13,8 @@ from sqlalchemy import make_url
 
 from leym.jobs.table import JobTable
 from leym.settings import Settings, SettingsError, read_settings
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[1]
 HIDDEN = "h1ddenW0rd"
 
 WRONG = [
@@ -127,12 +127,12 @@ def test_secrets_lose_the_line_end_that_files_add(monkeypatch):
     assert (found.token, found.link_key) == (HIDDEN, HIDDEN) and found.redis_url.endswith("/0")
 
 
-CELERY = ("celery", "--quiet", "--app=workers.app", "worker")
+CELERY = ("celery", "--quiet", "--app=workers.celery_app", "worker")
 PROCESSES = {
     "leym jobs": ("leym.cli", "jobs"),
     "leym up": ("leym.cli", "up", "--port", "0"),
-    "leym tokens": ("leym.jobs.administer_tokens", "list"),
-    "leym doctor": ("workers.doctor",),
+    "leym tokens": ("leym.cli.local.tokens", "list"),
+    "leym doctor": ("workers.maintenance.doctor",),
     "health": ("workers.health",),
     "API": ("gunicorn", "--config", "python:app.gunicorn", "--bind", "127.0.0.1:0", "app.wsgi:app"),
     "worker": CELERY,
@@ -178,7 +178,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(tmp_path):
 
 
 def test_an_empty_folder_on_the_command_line_is_refused(tmp_path):
-    command = [sys.executable, "-m", "workers.up", "--data", ""]
+    command = [sys.executable, "-m", "workers.supervisor.up", "--data", ""]
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path
     )

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
+from leym.contract.records import LIVE
 from leym.frames.checkpoint import is_checkpoint
-from leym.frames.files import FileStore
 from leym.frames.garbage import needed
 from leym.frames.manifest import is_partial
-from leym.frames.store import folder_of
+from leym.frames.stores.files import FileStore
+from leym.frames.stores.open import folder_of
 from leym.jobs.database import address_of
-from leym.jobs.records import LIVE
 from leym.jobs.table import JobTable
 from leym.settings import Settings, settings
 

@@ -15,17 +15,17 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from leym import tickets
+from leym.contract.records import Fenced, Job, JobState
 from leym.events import Events
 from leym.frames.garbage import needed
 from leym.frames.inspection import Damage, damages, last_good
 from leym.frames.states import has_state
-from leym.frames.store import Store, StoreUnavailable
-from leym.jobs.records import Fenced, Job, JobState
+from leym.frames.stores.base import Store, StoreUnavailable
+from leym.jobs.lease_watch import LeaseWatch
 from leym.jobs.table import JobTable
-from leym.jobs.watch import LeaseWatch
 from leym.laws.registry import registry_of
 from leym.settings import Settings
-from workers.collector import ALIVE_HEARTBEATS, Collector
+from workers.maintenance.collector import ALIVE_HEARTBEATS, Collector
 from workers.reaper import SETTLED_S, Reaper
 
 PAGE = 500  # rows read at once

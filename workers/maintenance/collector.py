@@ -19,11 +19,12 @@ from itertools import groupby
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from leym.contract.records import Job
 from leym.frames.garbage import garbage, named_bytes
 from leym.frames.layout import job_prefix
 from leym.frames.states import retire_state, stale_states
-from leym.frames.store import Entry, Store, open_store
-from leym.jobs.records import Job
+from leym.frames.stores.base import Entry, Store
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
 from leym.settings import Settings, settings
 

@@ -18,15 +18,15 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from leym import tickets
-from leym.frames.store import folder_of, open_store
+from leym.common.printable import printable
+from leym.common.typed_numbers import whole
+from leym.frames.stores.open import folder_of, open_store
 from leym.jobs.database import Database, address_of
 from leym.jobs.migrate import HEAD, SchemaError, version_of
 from leym.jobs.table import JobTable
-from leym.printable import printable
 from leym.settings import Settings, settings
-from leym.typed_numbers import whole
 from workers.broker import url_of
-from workers.checkup import Check, Checkup
+from workers.maintenance.checkup import Check, Checkup
 
 AWAY = (OSError, RedisError, BrokerAway, DBAPIError)
 SOUND, UNSOUND, BLIND = 0, 1, 2

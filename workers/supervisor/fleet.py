@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from leym.jobs.records import JobState, Worker
+from leym.contract.records import JobState, Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from workers import processes
-from workers.autoscaler import Decision, Limits, Look, Seen, decide
 from workers.processes import Child
+from workers.supervisor.autoscaler import Decision, Limits, Look, Seen, decide
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ ALIVE_HEARTBEATS = 5
 LIVED_S = 60.0  # a worker that ends by itself earlier than this, and before it has computed anything, did not start
 LONGEST_PAUSE_S = 60.0
 DRAIN_S = 90.0  # a worker told to go gets this long to save its jobs
-COMMAND = "-m celery --quiet --app=workers.app worker --without-mingle --without-gossip"
+COMMAND = "-m celery --quiet --app=workers.celery_app worker --without-mingle --without-gossip"
 
 
 @dataclass

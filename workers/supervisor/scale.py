@@ -11,13 +11,13 @@ import threading
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.events import Events
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.jobs.table import open_table
 from leym.settings import settings
-from workers.autoscaler import Limits, autoscale_range
-from workers.collector import Collector
-from workers.fleet import Fleet
+from workers.maintenance.collector import Collector
 from workers.reaper import Reaper
+from workers.supervisor.autoscaler import Limits, autoscale_range
+from workers.supervisor.fleet import Fleet
 
 log = logging.getLogger("leym.scale")
 
@@ -25,7 +25,7 @@ TICK_S = 1.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m workers.scale", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m workers.supervisor.scale", description=__doc__)
     configured = settings()
     parser.add_argument("--autoscale", type=autoscale_range, default=configured.autoscale, metavar="MIN:MAX")
     least, most = parser.parse_args().autoscale

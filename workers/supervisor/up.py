@@ -23,18 +23,18 @@ import httpx2
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
+from leym.common.loopback import spare_loopback
 from leym.events import Events
-from leym.frames.store import open_store
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.loopback import spare_loopback
 from leym.settings import Settings, settings
 from workers import processes
-from workers.autoscaler import Limits, autoscale_range
 from workers.broker import Broker, free_port, only_one
-from workers.collector import Collector
-from workers.fleet import Fleet
+from workers.maintenance.collector import Collector
 from workers.processes import Child
 from workers.reaper import Reaper
+from workers.supervisor.autoscaler import Limits, autoscale_range
+from workers.supervisor.fleet import Fleet
 
 log = logging.getLogger("leym.up")
 

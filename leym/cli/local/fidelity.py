@@ -7,11 +7,11 @@ import json
 import logging
 import sys
 
+from leym.cli.local.fidelity_options import add_plan_options, chosen_plan
+from leym.contract.problems import Problem
+from leym.fidelity.gate import judge
 from leym.laws.registry import default_registry
-from leym.precision.fidelity.gate import judge
-from leym.precision.fidelity.options import add_plan_options, chosen_plan
-from leym.precision.fidelity.verdicts import CHEAPEST_FIRST, Verdict, write_verdict
-from leym.problems import Problem
+from leym.laws.verdicts import CHEAPEST_FIRST, Verdict, write_verdict
 
 
 def show(verdict: Verdict) -> None:

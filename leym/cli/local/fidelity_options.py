@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from leym.precision.fidelity.plan import PLANS, Plan
-from leym.spec import LIMITS
-from leym.typed_numbers import whole
+from leym.common.typed_numbers import whole
+from leym.contract.fidelity_plan import PLANS, Plan
+from leym.contract.spec import LIMITS
 
 LEAST, MOST = 4, 4096  # members, as for a judgement that is a job
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from leym.contract.problems import Problem, invalid
 from leym.engine.device import pick_device
-from leym.engine.inspect import show_layers, weigh
-from leym.laws import library
+from leym.engine.memory_report import show_layers, weigh
+from leym.laws import versions
 from leym.laws.bundle import Bundle
-from leym.laws.derive import with_policy
-from leym.laws.network import load_weights
+from leym.laws.loading import load_weights
 from leym.laws.registry import SHIPPED, Registry
-from leym.precision.formats import policy_with
-from leym.precision.policy import put_to_sleep
-from leym.problems import Problem, invalid
+from leym.laws.variants import with_policy
+from leym.quantization.policy import policy_with
+from leym.quantization.quantized_law import put_to_sleep
 from leym.settings import settings
 
 REFUSED = 2
@@ -49,7 +49,7 @@ def quantize(
         after = put_to_sleep(made, weights, precision, device.operands)
         if [layer.format for layer in after.layers] == [layer.format for layer in before.layers]:
             raise invalid(f"set = {', '.join(changes)}: {law.name} has these formats in {precision} already", "/set")
-        kept, _ = library.add_copy(data / "laws", made.path)
+        kept, _ = versions.add_copy(data / "laws", made.path)
     return weigh(after, weights, device) | {"kept": kept.ref}
 
 

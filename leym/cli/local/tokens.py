@@ -10,15 +10,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from leym.identity import DEFAULT, SCOPES, id_of
+from leym.common.printable import printable
+from leym.common.typed_numbers import real
+from leym.contract.identity import DEFAULT, SCOPES, id_of
+from leym.contract.problems import Problem
 from leym.jobs.table import JobTable, open_table
 from leym.jobs.tokens import LONGEST_TTL_S, Token
-from leym.laws.library import add_copy, places
 from leym.laws.registry import laws_of
-from leym.printable import printable
-from leym.problems import Problem
+from leym.laws.versions import add_copy, places
 from leym.settings import settings
-from leym.typed_numbers import real
 
 DAY_S = 86400.0
 LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC).timestamp()

@@ -13,13 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from leym.cli.local.fidelity_options import add_plan_options, chosen_plan
+from leym.common.outputs import write_text
+from leym.contract.problems import Problem
+from leym.fidelity import search_report
+from leym.fidelity.search import keep, rescue
 from leym.laws.bundle import NAME, Bundle
 from leym.laws.registry import SHIPPED, Registry
-from leym.outputs import write_text
-from leym.precision.fidelity import frontier
-from leym.precision.fidelity.options import add_plan_options, chosen_plan
-from leym.precision.fidelity.rescue import keep, rescue
-from leym.problems import Problem
 from leym.settings import settings
 
 REFUSED, NONE_PASSES = 2, 1
@@ -49,12 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _say(f"leym laws tune-precision: {error}")
         sys.exit(REFUSED)
     if chosen.report is not None:
-        write_text(chosen.report, frontier.html(found))
+        write_text(chosen.report, search_report.html(found))
     kept = keep(found, data, chosen.name) if found.passed else None
     if chosen.json:
-        print(json.dumps(frontier.as_json(found) | {"kept": kept.ref if kept else None}, allow_nan=False))
+        print(json.dumps(search_report.as_json(found) | {"kept": kept.ref if kept else None}, allow_nan=False))
     else:
-        print(frontier.text(found))
+        print(search_report.text(found))
         print(_kept(law, kept))
     sys.exit(0 if kept else NONE_PASSES)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from leym.laws.bundle import Manifest
-from leym.physics.noise import uniform
+from leym.physics.philox import uniform
 from leym.physics.step import step
 
 Step = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
@@ -32,7 +32,7 @@ def make_step_(manifest: Manifest) -> Step:
     def step_(
         network: nn.Module, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
     ) -> None:
-        """The tensors of `leym.engine.lanes`, taken or not."""
+        """The tensors of `leym.engine.step.batch_tensors`, taken or not."""
         draws = uniform(seed, clock, (state.shape[2], state.shape[3])) if stochastic else None
         after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws)
         state.copy_(after)

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from leym.engine.lanes import Lanes
-from leym.laws.cells import Cells
+from leym.engine.step.batch_tensors import Lanes
+from leym.laws.networks.per_cell import Cells
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")

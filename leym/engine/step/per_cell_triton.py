@@ -17,8 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from leym.engine.lanes import Lanes
-from leym.laws.cells import Cells
+from leym.engine.step.batch_tensors import Lanes
+from leym.laws.networks.per_cell import Cells
 
 BLOCK, WARPS = 64, 4  # cells of a program, and by how many warps; benchmarks.gpu_check tries others
 LEAST = 16  # sides of a matrix product in Triton; smaller ones are padded with zeros

@@ -16,14 +16,14 @@ from typing import Protocol
 
 import torch
 
-from leym.engine.bursts import Bursts, Capture
-from leym.engine.cells import FusedCells, NoCompiler, multiplies
-from leym.engine.compiled import CompiledSteps, Step, make_step_
 from leym.engine.device import Device
-from leym.engine.lanes import Lanes
-from leym.laws.cells import Cells
-from leym.laws.network import empty_network
-from leym.precision.policy import SleepingLaw
+from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.compiled import CompiledSteps, Step, make_step_
+from leym.engine.step.cuda_graphs import Bursts, Capture
+from leym.engine.step.per_cell_cpu import FusedCells, NoCompiler, multiplies
+from leym.laws.loading import empty_network
+from leym.laws.networks.per_cell import Cells
+from leym.quantization.quantized_law import SleepingLaw
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class AwakeLaw:
     """A law resident on a device, its weights decoded once; one per bucket.
 
     kernel: "fused", "inductor" or "eager", which of them steps it. compiled: None to step eagerly. capture: of the
-    device (`leym.engine.bursts`).
+    device (`leym.engine.step.cuda_graphs`).
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class AwakeLaw:
 
     def _fuse_on_cuda(self, cells: Cells) -> Fused | None:
         try:
-            from leym.engine.cells_triton import TritonCells, serves
+            from leym.engine.step.per_cell_triton import TritonCells, serves
         except ImportError as error:
             self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
             return None

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple, Protocol
-from urllib.parse import unquote_to_bytes, urlsplit
 
-from leym.problems import Problem
+from leym.contract.problems import Problem
 
 KEY_LENGTH = 512
 # Short enough for any file system. Never begins with a dot: neither "..", nor a file that is being written.
@@ -64,26 +61,6 @@ class Store(Protocol):
 
     def delete_prefix(self, prefix: str) -> int:
         """Remove every object under a folder; returns how many."""
-
-
-def open_store(url: str) -> Store:
-    """The store at file:///folder, s3://bucket/prefix (credentials and endpoint from AWS_* variables) or memory://."""
-    scheme = urlsplit(url).scheme
-    if folder := folder_of(url):
-        from leym.frames.files import FileStore
-
-        return FileStore(folder)
-    if scheme in ("s3", "memory"):
-        from leym.frames.bucket import BucketStore
-
-        return BucketStore(url)
-    raise ValueError(f"store_url {url!r}: the scheme is {scheme or '(none)'!r}; known: file, s3, memory")
-
-
-def folder_of(url: str) -> Path | None:
-    """Where a store of files has them; None for other stores."""
-    parts = urlsplit(url)
-    return Path(os.fsdecode(unquote_to_bytes(parts.path))) if parts.scheme == "file" else None
 
 
 def check_key(key: str) -> str:

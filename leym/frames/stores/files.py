@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from leym.frames.store import Entry, Missing, check_key
+from leym.frames.stores.base import Entry, Missing, check_key
 
 _WRITING = ".writing-"  # begins the name of a file that is not complete; no key begins with a dot
 
 
 class FileStore:
-    """See `leym.frames.store.Store`. Survives a power cut: file, name and folders are synced before `put` returns."""
+    """A store of files that survives a power cut: `put` returns once file, name and folders are synced."""
 
     def __init__(self, root: Path):
         self.root = root.absolute()

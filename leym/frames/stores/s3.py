@@ -12,14 +12,14 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from leym.frames.store import Entry, Missing, StoreUnavailable, check_key
-from leym.loopback import spare_loopback
+from leym.common.loopback import spare_loopback
+from leym.frames.stores.base import Entry, Missing, StoreUnavailable, check_key
 
 AT_ONCE = 1000  # keys that one request of S3 may name to delete
 
 
 class BucketStore:
-    """See `leym.frames.store.Store`."""
+    """See `leym.frames.stores.base.Store`."""
 
     def __init__(self, url: str):
         """s3://bucket/prefix, with credentials, region and endpoint in AWS_* variables; memory:// is for tests."""

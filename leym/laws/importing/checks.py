@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from leym.contract.problems import Problem
 from leym.laws.bundle import WEIGHTS, Bundle, Manifest
-from leym.laws.shapes import Shapes, expected
-from leym.problems import Problem
+from leym.laws.importing.expected_shapes import Shapes, expected
 
 TITLE = "Weights do not fit the law"
 # Element types that a law may be stored in, and how numpy reads them. BF16 is looked at as its bits.

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from safetensors.numpy import save_file
 
 from leym import __version__
+from leym.contract.problems import Problem, conflict
+from leym.contract.spec import LIMITS
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
-from leym.laws.checks import check_shapes
-from leym.laws.experiment import find, read_config
-from leym.laws.identify import Said, identify
-from leym.laws.library import publish, scratch, versions
-from leym.laws.pickled import Skipped
-from leym.laws.torchfile import Described, TorchFile, torch_file
-from leym.problems import Problem, conflict
-from leym.spec import LIMITS
+from leym.laws.importing.checks import check_shapes
+from leym.laws.importing.experiment import find, read_config
+from leym.laws.importing.identify import Said, identify
+from leym.laws.importing.safe_pickle import Skipped
+from leym.laws.importing.torch_file import Described, TorchFile, torch_file
+from leym.laws.versions import publish, scratch, versions
 
 TITLE = "Unusable checkpoint"
 PREFIXES = ("_orig_mod.", "module.", "model.")  # what torch.compile, DataParallel (or an average) and Lightning add

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from leym.problems import Problem
+from leym.contract.problems import Problem
 
 CONFIG = "config.json"
 CONFIG_BYTES = 1 * 2**20

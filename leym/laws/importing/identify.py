@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from leym.contract.problems import Problem
 from leym.laws.architectures import architectures
-from leym.laws.pickled import Skipped
-from leym.laws.shapes import Sizes, families, sizes
-from leym.problems import Problem
+from leym.laws.importing.expected_shapes import Sizes, families, sizes
+from leym.laws.importing.safe_pickle import Skipped
 
 TITLE = "Unusable checkpoint"
 _BY_FORM = {"additive": "UNET", "diagonal": "UNET_UNITARY", "antisymmetric": "UNET_UNITARIA"}

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from leym.problems import Problem
+from leym.contract.problems import Problem
 
 DIRECTORY_BYTES = 4 * 2**20  # of the list of entries at the end: about 40 000 of them
 RATIO = 100  # unpacked bytes per packed byte; float weights hardly shrink at all

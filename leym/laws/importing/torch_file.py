@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.laws.archive import copy, opened
-from leym.laws.pickled import Reading, Refused, Skipped
-from leym.problems import Problem
-from leym.spec import LIMITS
+from leym.contract.problems import Problem
+from leym.contract.spec import LIMITS
+from leym.laws.importing.safe_pickle import Reading, Refused, Skipped
+from leym.laws.importing.safe_zip import copy, opened
 
 TITLE = "Unreadable checkpoint"
 PICKLE_BYTES = 2 * 2**20  # of the description; a law of 42 tensors with optimizer has 15 KB

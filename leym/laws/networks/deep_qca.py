@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from leym.laws.blocks import Conv
-from leym.laws.cells import Cells, layers_of
+from leym.laws.networks.blocks import Conv
+from leym.laws.networks.per_cell import Cells, layers_of
 
 MAPS = 8  # identical neighbour sums per channel in a checkpoint
 

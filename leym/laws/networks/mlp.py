@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from leym.laws.blocks import Conv
-from leym.laws.cells import Cells, layers_of
+from leym.laws.networks.blocks import Conv
+from leym.laws.networks.per_cell import Cells, layers_of
 
 
 class MLP(nn.Module):

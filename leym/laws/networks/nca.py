@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from leym.laws.blocks import Conv
-from leym.laws.cells import Cells, layers_of
+from leym.laws.networks.blocks import Conv
+from leym.laws.networks.per_cell import Cells, layers_of
 
 FILTERS = 4
 _IDENTITY = [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from leym.laws.blocks import Conv, UpConv, join
+from leym.laws.networks.blocks import Conv, UpConv, join
 
 
 class Spikes(nn.Module):

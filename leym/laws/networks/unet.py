@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from leym.laws.blocks import Conv, ConvBlock, Norm, UpConv, down, join
+from leym.laws.networks.blocks import Conv, ConvBlock, Norm, UpConv, down, join
 
 
 class UNet(nn.Module):

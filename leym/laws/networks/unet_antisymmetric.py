@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from leym.laws.unet import UNet
+from leym.laws.networks.unet import UNet
 
 
 def groups_of(channels: int) -> int:

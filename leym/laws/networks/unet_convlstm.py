@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from leym.laws.blocks import Conv, join
-from leym.laws.unet import UNet
+from leym.laws.networks.blocks import Conv, join
+from leym.laws.networks.unet import UNet
 
 
 class UNetConvLSTM(UNet):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from leym.laws.unet import UNet
+from leym.laws.networks.unet import UNet
 
 
 class RMSNorm2d(nn.Module):

@@ -14,7 +14,7 @@ import pytest
 
 from app.requests import parse
 from leym.cli import specs
-from leym.problems import Problem
+from leym.contract.problems import Problem
 
 
 def leym(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from leym.client.requests import job_body, sweep_body
-from leym.spec import JobSpec, Observe, Recording, SweepSpec
+from leym.contract.spec import JobSpec, Observe, Recording, SweepSpec
 
 
 @pytest.mark.parametrize(

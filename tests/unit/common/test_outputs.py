@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from leym.outputs import write_text, written
-from tests.test_client_transport import JOB, Scripted, answers, says, scripted
+from leym.common.outputs import write_text, written
+from tests.integration.test_client_transport import JOB, Scripted, answers, says, scripted
 
 __all__ = ["scripted"]  # the fixture
 GIF = b"GIF89a" + bytes(range(256)) * 300

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leym.catalog import OBSERVABLES
-from leym.spec import JobSpec
-from leym.tables import columns_of, delimited, flat_row
+from leym.common.tables import columns_of, delimited, flat_row
+from leym.contract.catalog import OBSERVABLES
+from leym.contract.spec import JobSpec
 
 TEXTS = st.text() | st.sampled_from(
     ["a\rb", "\r", "\n", "\r\n", "a\tb", 'a"b', '"', " a ", "NA", "007", "", "\0", ",", "é"]

@@ -9,8 +9,8 @@ from argparse import ArgumentTypeError
 import pytest
 from pydantic import ValidationError
 
+from leym.common.typed_numbers import real, whole
 from leym.settings import Settings
-from leym.typed_numbers import real, whole
 
 HUGE = "9" * 25
 
@@ -43,14 +43,14 @@ def test_every_number_among_the_settings_is_bounded(name: str, value: str, monke
 @pytest.mark.parametrize(
     ("module", "option"),
     [
-        ("leym.engine.bench", "--slots"),
-        ("leym.engine.bench", "--seconds"),
-        ("leym.engine.inspect", "--slots"),
-        ("leym.precision.fidelity", "--members"),
-        ("leym.precision.fidelity", "--steps"),
-        ("workers.doctor", "--examples"),
-        ("workers.up", "--slots"),
-        ("workers.up", "--workers"),
+        ("leym.engine.benchmark", "--slots"),
+        ("leym.engine.benchmark", "--seconds"),
+        ("leym.engine.memory_report", "--slots"),
+        ("leym.cli.local.fidelity", "--members"),
+        ("leym.cli.local.fidelity", "--steps"),
+        ("workers.maintenance.doctor", "--examples"),
+        ("workers.supervisor.up", "--slots"),
+        ("workers.supervisor.up", "--workers"),
     ],
 )
 def test_numbers_among_options_are_bounded(module: str, option: str) -> None:

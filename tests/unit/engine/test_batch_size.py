@@ -10,13 +10,13 @@ import sys
 import pytest
 import torch
 
-from leym.engine.bench import rungs
-from leym.engine.bursts import Bursts
+from leym.contract.problems import Problem
+from leym.engine.batch_size import Ladder, choose
+from leym.engine.benchmark import rungs
 from leym.engine.device import Device, pick_device
-from leym.engine.ladder import Ladder, choose
-from leym.problems import Problem
-from tests.laws import random_law
-from tests.test_engine import a_run, engines  # noqa: F401 -- `engines` is a fixture
+from leym.engine.step.cuda_graphs import Bursts
+from tests.support.laws import random_law
+from tests.unit.engine.test_engine import a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 DEVICE = Device(torch.device("cpu"), torch.float32, "stand-in")
 OTHER = Device(torch.device("cpu"), torch.float32, "another")

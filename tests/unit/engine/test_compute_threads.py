@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from leym.contract.spec import ComplexNoise
 from leym.engine import compute_threads
-from leym.engine.bench import Countdown
+from leym.engine.benchmark import Countdown
 from leym.engine.engine import Engine
 from leym.engine.run import Run
-from leym.spec import ComplexNoise
 from tests.conftest import Service, add_laws, until
-from tests.laws import random_law
+from tests.support.laws import random_law
 
 POOL = 64  # threads: more than a worker has of all other kinds together
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from leym.engine.compiled import compile_step, make_step_
+from leym.contract.spec import ComplexNoise, Observe, Recording
+from leym.engine.batch_size import rung_for
 from leym.engine.engine import Engine
-from leym.engine.ladder import rung_for
 from leym.engine.run import Checkpoint, Run
-from leym.spec import ComplexNoise, Observe, Recording
-from tests.laws import FORMS, deviation, oracle, random_law
-from tests.recording_sink import RecordingSink
+from leym.engine.step.compiled import compile_step, make_step_
+from tests.support.laws import FORMS, deviation, oracle, random_law
+from tests.support.recording_sink import RecordingSink
 
 PSI = (Recording(field="psi", every=7),)
 
@@ -210,7 +210,7 @@ def test_a_state_that_turns_non_finite_fails_its_own_run_with_the_step_named(com
 
 def test_a_slow_sink_gives_up_its_slot_and_loses_nothing(engines, law, monkeypatch):
     expected = alone(engines, law, slots=1, steps=60, record=(Recording(field="psi", every=1),))
-    monkeypatch.setattr("leym.engine.courier.LIMIT", 20_000)  # five frames of 4 KiB
+    monkeypatch.setattr("leym.engine.delivery.LIMIT", 20_000)  # five frames of 4 KiB
     engine = engines(slots=1)
     slow = a_run(law, id="slow", steps=60, record=(Recording(field="psi", every=1),))
     quick = a_run(law, id="quick", steps=30, record=())
@@ -243,7 +243,7 @@ def test_a_law_that_cannot_be_made_ready_fails_its_run_and_the_engine_goes_on(en
 
 @pytest.mark.parametrize("architecture", ["UNET", "UNET_CONVLSTM", "NCA"])
 def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
-    from leym.laws.network import empty_network, load_weights
+    from leym.laws.loading import empty_network, load_weights
 
     law = random_law(tmp_path / "law", architecture, options={"update_rate": 0.5} if architecture == "NCA" else None)
     network = empty_network(law.manifest)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from leym.engine.inspect import inspect
+from leym.engine.memory_report import inspect
 from leym.laws.bundle import MANIFEST, Manifest, read_bundle
-from leym.laws.network import load_weights
-from leym.precision.policy import put_to_sleep
-from tests.laws import random_law
+from leym.laws.loading import load_weights
+from leym.quantization.quantized_law import put_to_sleep
+from tests.support.laws import random_law
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_unknown_formats_and_precisions_are_refused():
 
 
 def test_the_command_shows_layers_and_memory(law, tmp_path):
-    command = [sys.executable, "-m", "leym.engine.inspect", "some", "--grid", "16", "16"]
+    command = [sys.executable, "-m", "leym.engine.memory_report", "some", "--grid", "16", "16"]
     run = subprocess.run(
         command, env={"LEYM_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
     )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from leym.contract.spec import Observe, Recording
 from leym.engine.batch import Batch
 from leym.engine.bucket import Bucket
-from leym.spec import Observe, Recording
-from tests.test_engine import a_run, alone, engines, law  # noqa: F401 -- fixtures
+from tests.unit.engine.test_engine import a_run, alone, engines, law  # noqa: F401 -- fixtures
 
 EVERY = (Recording(field="psi", every=3),)
 
@@ -83,7 +83,7 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
 
 
 def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("leym.engine.ladder.rung_for", lambda *_: 2)
+    monkeypatch.setattr("leym.engine.batch_size.rung_for", lambda *_: 2)
     make, made = Batch.__init__, []
 
     def one_only(self, *arguments):

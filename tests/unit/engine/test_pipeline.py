@@ -7,13 +7,13 @@ from time import sleep
 import numpy as np
 import pytest
 
-from leym.engine.flight import Flights
-from leym.spec import Recording
-from tests import test_engine as at_once
-from tests import test_schedule as schedule
-from tests.laws import random_law
-from tests.test_engine import a_run, law  # noqa: F401 -- `law` is a fixture
-from tests.test_engine import engines as engines_at_once  # noqa: F401
+from leym.contract.spec import Recording
+from leym.engine.pipeline import Flights
+from tests.support.laws import random_law
+from tests.unit.engine import test_engine as at_once
+from tests.unit.engine import test_scheduler as schedule
+from tests.unit.engine.test_engine import a_run, law  # noqa: F401 -- `law` is a fixture
+from tests.unit.engine.test_engine import engines as engines_at_once  # noqa: F401
 
 SAME = (
     at_once.test_every_due_frame_and_observable_comes_once_and_in_order,

@@ -14,8 +14,8 @@ import torch
 from leym.engine.bucket import LawShelf
 from leym.engine.device import pick_device
 from leym.engine.roofline import Ceilings, cost_of
-from tests.laws import random_law
-from tests.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
+from tests.support.laws import random_law
+from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 
 def awake(law, precision="fp32"):

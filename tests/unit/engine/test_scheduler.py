@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from leym.contract.spec import Recording
 from leym.engine.run import Checkpoint
-from leym.engine.schedule import AGE_S, Line, makes_room, next_batch, share
-from leym.spec import Recording
-from tests.laws import random_law
-from tests.test_engine import a_run, alone, engines  # noqa: F401 -- `engines` is a fixture
+from leym.engine.scheduler import AGE_S, Line, makes_room, next_batch, share
+from tests.support.laws import random_law
+from tests.unit.engine.test_engine import a_run, alone, engines  # noqa: F401 -- `engines` is a fixture
 
 SLOW = (Recording(field="psi", every=200),)
 

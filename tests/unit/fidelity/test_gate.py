@@ -11,22 +11,22 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.engine import Engine
+from leym.fidelity.baselines import sized
+from leym.fidelity.controls import in_two_bits, zeroed
+from leym.fidelity.decision import compare, not_below
+from leym.fidelity.ensemble import Subject, Trajectories, evolve
+from leym.fidelity.gate import conclude, judge
+from leym.fidelity.measurement import measure_all, run_and_measure, scales_of
+from leym.fidelity.paired import fidelity, long_range, lyapunov, paired
+from leym.fidelity.stats import members_needed
 from leym.laws.bundle import WEIGHTS
-from leym.laws.network import empty_network, load_weights
+from leym.laws.loading import empty_network, load_weights
+from leym.laws.verdicts import cheapest_passing, from_json, read_verdict, write_verdict
 from leym.physics.step import step
-from leym.precision.fidelity.baselines import sized
-from leym.precision.fidelity.damage import in_two_bits, zeroed
-from leym.precision.fidelity.decision import compare, not_below
-from leym.precision.fidelity.ensemble import Subject, Trajectories, evolve
-from leym.precision.fidelity.gate import conclude, judge
-from leym.precision.fidelity.measured import measure_all, run_and_measure, scales_of
-from leym.precision.fidelity.plan import PLANS, Plan
-from leym.precision.fidelity.report import report
-from leym.precision.fidelity.short_range import fidelity, long_range, lyapunov, paired
-from leym.precision.fidelity.statistics import members_needed
-from leym.precision.fidelity.verdicts import cheapest_passing, from_json, read_verdict, write_verdict
-from tests.laws import lively_law, random_law, write_law
+from leym.reports.verdict import report
+from tests.support.laws import lively_law, random_law, write_law
 
 PLAN = PLANS["small"].with_(grid=(16, 16), members=32, pilot=0, steps=500, rounds=20, round_steps=2)
 TINY = Plan(

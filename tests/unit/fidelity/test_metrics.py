@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from leym.precision.fidelity import complexity, dynamics, information, structure
-from leym.precision.fidelity.domains import components, domains, labels_of
-from leym.precision.fidelity.metrics import METRICS, flags, measure, shuffled
+from leym.fidelity import information
+from leym.fidelity.metrics import METRICS, flags, measure, shuffled
+from leym.physics import complexity, dynamics, structure
+from leym.physics.domains import components, domains, labels_of
 
 
 def haar(*shape: int, seed: int = 0) -> torch.Tensor:

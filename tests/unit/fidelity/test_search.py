@@ -13,21 +13,21 @@ import torch
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
+from leym.cli.local.tune_precision import main as tune_main
 from leym.cli.main import app
+from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.engine import Engine
+from leym.fidelity import search_report
+from leym.fidelity.search import Rescue, keep, rescue
 from leym.laws.bundle import WEIGHTS, read_bundle
-from leym.laws.network import load_weights
+from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
-from leym.precision.fidelity import frontier
-from leym.precision.fidelity.plan import PLANS, Plan
-from leym.precision.fidelity.rescue import Rescue, keep, rescue
-from leym.precision.fidelity.tune import main as tune_main
-from leym.precision.fidelity.verdicts import cheapest_passing, read_verdict
-from leym.precision.formats import formats_of
-from leym.precision.int8 import Int8
-from leym.precision.nf4 import NF4
-from leym.precision.policy import put_to_sleep
-from tests.laws import random_law, write_law
+from leym.laws.verdicts import cheapest_passing, read_verdict
+from leym.quantization.int8 import Int8
+from leym.quantization.nf4 import NF4
+from leym.quantization.policy import formats_of
+from leym.quantization.quantized_law import put_to_sleep
+from tests.support.laws import random_law, write_law
 
 # Margins as wide as few members need: what is tested is the search, not the laws.
 PLAN = Plan(
@@ -147,20 +147,20 @@ def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path
 
 
 def test_the_frontier_is_shown_as_text_json_and_page(found):
-    shown = frontier.text(found)
+    shown = search_report.text(found)
     assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.tried if t.raised})
     assert f"rung 1 passes, {found.tried[-1].bytes_at_rest:,} B at rest, 1 of 3 weights raised" in shown
-    said = json.loads(json.dumps(frontier.as_json(found), allow_nan=False))
+    said = json.loads(json.dumps(search_report.as_json(found), allow_nan=False))
     assert len(said["candidates"]) == len(found.tried) and said["passed"] and said["judgements"] == 1
-    page = frontier.html(found)
+    page = search_report.html(found)
     assert page.count("<circle") == 2 * len(found.tried) and page.count("<svg") == page.count("</svg>") == 2
     assert not re.search(r"https?://|src=|<script|<link|url\(", page)
-    none = frontier.text(dataclasses.replace(found, passed=None))
+    none = search_report.text(dataclasses.replace(found, passed=None))
     assert "no candidate passes, the last rung (6) included" in none
     broken = dataclasses.replace(found.tried[0], activity=(float("nan"),) * 3)
-    page = frontier.html(dataclasses.replace(found, tried=[broken, *found.tried[1:]]))
+    page = search_report.html(dataclasses.replace(found, tried=[broken, *found.tried[1:]]))
     assert "nan" not in "".join(re.findall(r'c[xy]="[^"]*"|y[12]="[^"]*"', page))
-    assert json.dumps(frontier.as_json(dataclasses.replace(found, tried=[broken])), allow_nan=False)
+    assert json.dumps(search_report.as_json(dataclasses.replace(found, tried=[broken])), allow_nan=False)
 
 
 @pytest.fixture

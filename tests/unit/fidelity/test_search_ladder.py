@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leym.precision.fidelity.ladder import Weight, climb, ordered, rungs
+from leym.fidelity.search_ladder import Weight, climb, ordered, rungs
 
 
 def weight(key, score, *, error=0.0, form="nf4", sizes=(10, 20, 40)):

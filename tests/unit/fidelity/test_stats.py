@@ -8,14 +8,14 @@ from math import gamma, pi, sqrt
 import numpy as np
 import pytest
 
-from leym.precision.fidelity.distributions import (
+from leym.fidelity.distributions import (
     incomplete_beta,
     kolmogorov_sf,
     normal_quantile,
     student_cdf,
     student_quantile,
 )
-from leym.precision.fidelity.statistics import (
+from leym.fidelity.stats import (
     Interval,
     bootstrap_excess,
     energy_test,

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from leym.precision.fidelity import complexity, dynamics, statistics, structure
-from leym.precision.fidelity.distributions import kolmogorov_sf, normal_quantile, student_cdf, student_quantile
-from leym.precision.fidelity.domains import components, domains
-from leym.precision.fidelity.information import mutual_information, transfer_entropy
-from leym.precision.fidelity.metrics import METRICS, flags, measure, shuffled
+from leym.fidelity import stats
+from leym.fidelity.distributions import kolmogorov_sf, normal_quantile, student_cdf, student_quantile
+from leym.fidelity.information import mutual_information, transfer_entropy
+from leym.fidelity.metrics import METRICS, flags, measure, shuffled
+from leym.physics import complexity, dynamics, structure
+from leym.physics.domains import components, domains
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -130,39 +131,39 @@ def test_distributions_meet_the_tables():
 
 def test_ks_is_exact_by_enumeration():
     a, b = np.array([0.1, 0.2, 0.35, 0.9]), np.array([0.3, 0.5, 0.7])
-    d, p = statistics.ks(a, b)
+    d, p = stats.ks(a, b)
     both, as_large, ways = np.concatenate([a, b]), 0, list(combinations(range(7), 4))
     for rows in ways:
         rest = [i for i in range(7) if i not in rows]
-        as_large += statistics.ks(both[list(rows)], both[rest])[0] >= d - 1e-12
+        as_large += stats.ks(both[list(rows)], both[rest])[0] >= d - 1e-12
     assert p == pytest.approx(as_large / len(ways))
 
 
 def test_tost_holm_wasserstein_and_the_global_test():
     rng = np.random.default_rng(0)
     q, b = rng.normal(1.0, 0.02, 30), rng.normal(1.0, 0.02, 30)
-    same, far = statistics.tost(q, b, 1.0), statistics.tost(q + 0.2, b, 1.0)
+    same, far = stats.tost(q, b, 1.0), stats.tost(q + 0.2, b, 1.0)
     error = np.sqrt(q.var(ddof=1) / 30 + b.var(ddof=1) / 30)
     assert same.high - same.low == pytest.approx(2 * 1.6717 * error, rel=1e-3)  # t_0.95 at 58 degrees of freedom
     assert same.p < 0.05 and far.p > 0.99 and far.p_beyond < 1e-6 and same.p_beyond > 0.5
-    noisy = statistics.tost(rng.normal(1, 0.5, 10), rng.normal(1, 0.5, 10), 1.0)
-    verdicts = statistics.outcomes({"same": same, "far": far, "noisy": noisy}, 0.05)
+    noisy = stats.tost(rng.normal(1, 0.5, 10), rng.normal(1, 0.5, 10), 1.0)
+    verdicts = stats.outcomes({"same": same, "far": far, "noisy": noisy}, 0.05)
     assert verdicts == {"same": "pass", "far": "fail", "noisy": "inconclusive"}
-    assert statistics.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
-    assert statistics.wasserstein(b + 0.3, b) == pytest.approx(0.3)
+    assert stats.holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert stats.wasserstein(b + 0.3, b) == pytest.approx(0.3)
     rows = rng.normal(size=(40, 4))
-    assert statistics.energy_test(rows[:20], rows[20:])[1] > 0.05
-    assert statistics.energy_test(rows[:20] + 1, rows[20:])[1] < 0.01
+    assert stats.energy_test(rows[:20], rows[20:])[1] > 0.05
+    assert stats.energy_test(rows[:20] + 1, rows[20:])[1] < 0.01
 
 
 def test_the_stated_power_is_the_measured_one():
-    members = statistics.members_needed(spread=0.08)
+    members = stats.members_needed(spread=0.08)
     rng, passed = np.random.default_rng(1), 0
     for _ in range(300):
         q, b = rng.normal(1, 0.08, (2, members))
-        passed += statistics.outcomes({"x": statistics.tost(q, b, 1.0)}, 0.05)["x"] == "pass"
+        passed += stats.outcomes({"x": stats.tost(q, b, 1.0)}, 0.05)["x"] == "pass"
     assert abs(passed / 300 - 0.8) < 0.07
-    assert statistics.power_of(0.08, members) == pytest.approx(0.8, abs=0.02)
+    assert stats.power_of(0.08, members) == pytest.approx(0.8, abs=0.02)
 
 
 def test_the_suite_measures_a_member_and_its_null_and_flags_the_dead():

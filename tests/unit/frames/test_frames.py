@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leym.frames import gateway
+from leym.contract.problems import Problem
+from leym.frames import zarr_gateway
 from leym.frames.checkpoint import (
     CorruptCheckpoint,
     chained,
@@ -26,9 +27,9 @@ from leym.frames.checkpoint import (
 from leym.frames.layout import job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state, put_state
-from leym.frames.store import Missing, open_store
-from leym.problems import Problem
-from tests.test_frames_support import Writing, frame
+from leym.frames.stores.base import Missing
+from leym.frames.stores.open import open_store
+from tests.support.frames import Writing, frame
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_what_is_missing_or_damaged_is_said_and_never_shown(small, tmp_path):
         FrameReader(job.store, job.row, lambda: job.row).read("psi")
     assert refusal.value.status == 503
     with pytest.raises(Problem) as refusal:
-        gateway.find(job.store, lambda: job.row, "psi/c/0/0/0/0")
+        zarr_gateway.find(job.store, lambda: job.row, "psi/c/0/0/0/0")
     assert refusal.value.status == 503
     assert len(FrameReader(job.store, job.row).read("psi", 0, 4)[0]) == 4, "the other shards can be read"
 

@@ -1,7 +1,7 @@
 """One job's frames in any order of writers, their commits, crashes, zombies, held-up deletions and slow readers.
 
-The model is a function of the step (`tests.test_frames_support.frame`): a reader is shown a growing prefix of it.
-`tests/test_garbage.py` does the same to many jobs, forks and collectors at once, and so comes less deep.
+The model is a function of the step (`tests.support.frames.frame`): a reader is shown a growing prefix of it.
+`tests/integration/test_garbage.py` does the same to many jobs, forks and collectors at once, and so comes less deep.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.test_garbage import world
-from tests.universe_of_jobs import World
+from tests.integration.test_garbage import world
+from tests.support.universe_of_jobs import World
 
 
 def taken_over(made: World) -> None:

@@ -17,10 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from leym.catalog import FIELDS
+from leym.contract.catalog import FIELDS
+from leym.contract.problems import Problem
 from leym.frames import pictures
-from leym.problems import Problem
-from tests.pictures import durations
+from tests.support.pictures import durations
 
 CHROMIUM = shutil.which("chromium")
 

@@ -21,16 +21,16 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from leym.contract.problems import Problem
 from leym.laws.architectures import architectures
 from leym.laws.bundle import WEIGHTS, Manifest
-from leym.laws.importer import import_law, weights_of
-from leym.laws.network import empty_network, load_weights
-from leym.laws.shapes import expected
-from leym.laws.torchfile import torch_file
+from leym.laws.importing.convert import import_law, weights_of
+from leym.laws.importing.expected_shapes import expected
+from leym.laws.importing.torch_file import torch_file
+from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import step, to_complex, to_real
-from leym.problems import Problem
-from tests.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, same, save, weights, zipped_pickle
-from tests.laws import oracle
+from tests.support.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, same, save, weights, zipped_pickle
+from tests.support.laws import oracle
 
 REQUIRED = {"SNN_UNET": {"antialias": False}}
 
@@ -149,7 +149,7 @@ def test_plain_data_of_whatever_type_beside_the_weights_is_skipped_and_named(pro
         provenance = law.manifest.provenance
         assert set(provenance["skipped"]) >= beside.keys() - {"rng_torch"}
         assert "datetime.datetime" in provenance["skipped_types"]
-        assert "tests.test_law_import.Running" in provenance["skipped_types"]
+        assert "tests.unit.laws.test_importing.Running" in provenance["skipped_types"]
     assert "skipped" not in import_law(save(tmp_path / "a.pth", state), "a", target=tmp_path).manifest.provenance
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from leym.laws.network import empty_network, load_weights
+from leym.contract.problems import Problem
+from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import step, to_complex, to_real
-from leym.problems import Problem
-from tests.laws import FORMS, deviation, oracle, random_law, write_law
+from tests.support.laws import FORMS, deviation, oracle, random_law, write_law
 
 TOLERANCE = {1: 1e-5, 2: 1e-4, 10: 1e-3}
 

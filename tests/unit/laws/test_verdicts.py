@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from leym.contract.fidelity_plan import PLANS
 from leym.laws.registry import resolve_precision
-from leym.precision.fidelity.plan import PLANS
-from leym.precision.fidelity.verdicts import MetricVerdict, Verdict, from_json, read_verdict, write_verdict
+from leym.laws.verdicts import MetricVerdict, Verdict, from_json, read_verdict, write_verdict
 from leym.settings import Settings
-from tests.laws import random_law
+from tests.support.laws import random_law
 
 
 @pytest.fixture

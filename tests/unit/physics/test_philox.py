@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from leym.physics.noise import philox, uniform
+from leym.physics.philox import philox, uniform
 
 # Known answers of Philox4x32-10 from the Random123 distribution (Salmon et al. 2011).
 KNOWN = [

@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leym.catalog import FIELDS, OBSERVABLES
-from leym.laws.deep_qca import DeepQCA
-from leym.physics.fields import Frame
-from leym.physics.initial import initial_state
+from leym.contract.catalog import FIELDS, OBSERVABLES
+from leym.contract.spec import ComplexNoise, RandomState, Zeros
+from leym.engine.run import initial_state
+from leym.laws.networks.deep_qca import DeepQCA
+from leym.physics.observables import Frame
 from leym.physics.step import step, to_complex, to_real
-from leym.spec import ComplexNoise, RandomState, Zeros
 
 
 class Constant(torch.nn.Module):

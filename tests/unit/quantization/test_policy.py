@@ -11,18 +11,18 @@ import sys
 import pytest
 import torch
 
+from leym.cli.local.quantize import main as quantize_main
+from leym.cli.local.quantize import quantize
+from leym.contract.problems import Problem
 from leym.engine.device import pick_device
-from leym.engine.quantize import main as quantize_main
-from leym.engine.quantize import quantize
 from leym.laws.bundle import MANIFEST, read_bundle
-from leym.laws.derive import with_policy
-from leym.laws.network import load_weights
+from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
-from leym.precision.fidelity.verdicts import cheapest_passing
-from leym.precision.formats import formats_of, policy_for
-from leym.precision.policy import put_to_sleep
-from leym.problems import Problem
-from tests.laws import random_law
+from leym.laws.variants import with_policy
+from leym.laws.verdicts import cheapest_passing
+from leym.quantization.policy import formats_of, policy_for
+from leym.quantization.quantized_law import put_to_sleep
+from tests.support.laws import random_law
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leym.laws.network import empty_network, load_weights
-from leym.precision.int8 import Int8
-from leym.precision.nf4 import BLOCK, NF4
-from leym.precision.policy import put_to_sleep
-from tests.laws import oracle, random_law
+from leym.laws.loading import empty_network, load_weights
+from leym.quantization.int8 import Int8
+from leym.quantization.nf4 import BLOCK, NF4
+from leym.quantization.quantized_law import put_to_sleep
+from tests.support.laws import oracle, random_law
 
 # The sixteen levels of NormalFloat4 (Dettmers et al. 2023, arXiv 2305.14314, appendix E).
 LEVELS = np.array(

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from leym.contract.spec import Recording
 from leym.engine import bucket
-from leym.engine.bursts import LENGTHS, Bursts
-from leym.spec import Recording
-from tests.laws import random_law
-from tests.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
+from leym.engine.step.cuda_graphs import LENGTHS, Bursts
+from tests.support.laws import random_law
+from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 EACH, SELDOM = ((Recording(field="psi", every=n),) for n in (1, 20))
 

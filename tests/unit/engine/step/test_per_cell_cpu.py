@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import torch
 
-from leym.engine import cells
-from leym.engine.cells import FusedCells, NoCompiler, multiplies
-from leym.engine.compiled import CompiledSteps
+from leym.contract.spec import Recording
 from leym.engine.device import Device, pick_device
-from leym.engine.lanes import Lanes
-from leym.engine.stepper import AwakeLaw
-from leym.laws.deep_qca import DeepQCA
-from leym.laws.mlp import MLP
-from leym.laws.nca import NCA
-from leym.laws.network import load_weights
-from leym.physics.noise import uniform
+from leym.engine.step import per_cell_cpu
+from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.compiled import CompiledSteps
+from leym.engine.step.per_cell_cpu import FusedCells, NoCompiler, multiplies
+from leym.engine.step.resident_law import AwakeLaw
+from leym.laws.loading import load_weights
+from leym.laws.networks.deep_qca import DeepQCA
+from leym.laws.networks.mlp import MLP
+from leym.laws.networks.nca import NCA
+from leym.physics.philox import uniform
 from leym.physics.step import step
-from leym.precision.policy import put_to_sleep
-from leym.spec import Recording
-from tests.laws import deviation, oracle, random_law
-from tests.test_engine import a_run, engines  # noqa: F401
+from leym.quantization.quantized_law import put_to_sleep
+from tests.support.laws import deviation, oracle, random_law
+from tests.unit.engine.test_engine import a_run, engines  # noqa: F401
 
 CLOCK = [0, 5, 2**33]
 SEED = [7, 2**63 - 1, 0]
@@ -93,8 +93,8 @@ def operands(request, monkeypatch):
     if lesser:
         if platform.machine() != "x86_64":
             pytest.skip("such CPUs are x86-64")
-        monkeypatch.setattr(cells, "FLAGS", (*cells.FLAGS, *LESSER[lesser]))
-        monkeypatch.setattr(cells, "_library", cache(cells._library.__wrapped__))
+        monkeypatch.setattr(per_cell_cpu, "FLAGS", (*per_cell_cpu.FLAGS, *LESSER[lesser]))
+        monkeypatch.setattr(per_cell_cpu, "_library", cache(per_cell_cpu._library.__wrapped__))
     if not multiplies(dtype):
         pytest.skip("this CPU has no products of bfloat16")
     return dtype
@@ -106,10 +106,14 @@ def operands(request, monkeypatch):
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="names of x86-64 CPUs")
 def test_the_source_is_taken_for_every_kind_of_cpu(cpu):
     """Most of them are another machine than this one."""
-    flags = [*(flag for flag in cells.FLAGS if flag != "-march=native"), *f"-march={cpu}".split(), "-fsyntax-only"]
+    flags = [
+        *(flag for flag in per_cell_cpu.FLAGS if flag != "-march=native"),
+        *f"-march={cpu}".split(),
+        "-fsyntax-only",
+    ]
     if subprocess.run(["g++", *flags, "-xc++", "/dev/null"], capture_output=True).returncode:
         pytest.skip("this compiler knows no such CPU")
-    subprocess.run(["g++", *flags, cells.SOURCE], check=True)
+    subprocess.run(["g++", *flags, per_cell_cpu.SOURCE], check=True)
 
 
 def test_it_computes_what_the_network_says(network, operands):
@@ -207,7 +211,7 @@ def test_elu_is_exact_to_rounding():
         .contiguous(memory_format=torch.channels_last)
     )
     zero, same = torch.zeros(2), torch.eye(2)
-    law = cells.Cells(None, False, [(100 * same, zero), (same, zero)])
+    law = per_cell_cpu.Cells(None, False, [(100 * same, zero), (same, zero)])
     one = torch.ones(1, dtype=torch.int64)
     lanes = Lanes(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
     FusedCells(law).advance(lanes, 1)  # gamma 1: phi = y
@@ -255,7 +259,7 @@ def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):  # noqa: F8
 
 def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr(cells, "_library", cells._library.__wrapped__)
+    monkeypatch.setattr(per_cell_cpu, "_library", per_cell_cpu._library.__wrapped__)
     with pytest.raises(NoCompiler, match="no-such-compiler"):
         FusedCells(MLP(2, 8).requires_grad_(False).cells())
     law, said, device = random_law(tmp_path / "law", "MLP"), [], pick_device("cpu")
@@ -266,8 +270,8 @@ def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path,
 
 
 def test_what_was_built_is_found_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "_folder", lambda: tmp_path / "kernels")
-    first = cells.built()
+    monkeypatch.setattr(per_cell_cpu, "_folder", lambda: tmp_path / "kernels")
+    first = per_cell_cpu.built()
     made = first.stat().st_mtime_ns
-    assert cells.built() == first and first.stat().st_mtime_ns == made
+    assert per_cell_cpu.built() == first and first.stat().st_mtime_ns == made
     assert [path.name for path in first.parent.iterdir()] == [first.name], "nothing else is left"

@@ -11,12 +11,12 @@ import sys
 import pytest
 import torch
 
-from leym.engine.lanes import Lanes
-from leym.laws.deep_qca import DeepQCA
-from leym.laws.mlp import MLP
-from tests.test_cells import CLOCK, NETWORKS, fused, lanes_of, nca, network, universes  # noqa: F401 -- `network`
+from leym.engine.step.batch_tensors import Lanes
+from leym.laws.networks.deep_qca import DeepQCA
+from leym.laws.networks.mlp import MLP
+from tests.unit.engine.step.test_per_cell_cpu import CLOCK, NETWORKS, fused, lanes_of, nca, network, universes  # noqa: F401 -- `network`
 
-kernel = pytest.importorskip("leym.engine.cells_triton", reason="Triton is not installed", exc_type=ImportError)
+kernel = pytest.importorskip("leym.engine.step.per_cell_triton", reason="Triton is not installed", exc_type=ImportError)
 GRID = (6, 13)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest chooses the interpreter where there is no CUDA
 
@@ -83,7 +83,9 @@ def test_it_serves_what_a_gpu_has_room_for():
 def test_it_compiles_for_the_gpus_of_production(tmp_path):
     """To machine code, which needs no GPU: with tensor cores, within shared memory and registers."""
     env = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"} | {"TRITON_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "tests.triton_targets"], env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.triton_targets"], env=env, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert len(rows) == 6, "three laws on two cards"
