@@ -10,31 +10,20 @@ from leym.settings import Settings
 
 def create_app(settings: Settings) -> Flask:
     """The WSGI application. Opens (and, when it is new, creates) the job table and the frame store of `settings`."""
-    from app import (
-        compression,
-        errors,
-        headers,
-        identity,
-        limits,
-        metrics,
-        openapi,
-        origins,
-        places,
-        requests,
-        routes_events,
-        routes_fidelity,
-        routes_frames,
-        routes_jobs,
-        routes_laws,
-        routes_page,
-        routes_probes,
-        routes_queue,
-        routes_session,
-        routes_shared,
-        routes_states,
-        routes_store,
-        routes_sweeps,
-    )
+    from app import compression, errors, headers, identity, limits, metrics, openapi, origins, places, requests
+    from app.routes import events as routes_events
+    from app.routes import fidelity as routes_fidelity
+    from app.routes import frames as routes_frames
+    from app.routes import jobs as routes_jobs
+    from app.routes import laws as routes_laws
+    from app.routes import page as routes_page
+    from app.routes import probes as routes_probes
+    from app.routes import queue as routes_queue
+    from app.routes import session as routes_session
+    from app.routes import shared as routes_shared
+    from app.routes import states as routes_states
+    from app.routes import store as routes_store
+    from app.routes import sweeps as routes_sweeps
     from app.services import open_services
 
     app = openapi.make_app(__name__)

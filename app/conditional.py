@@ -10,9 +10,9 @@ from typing import IO
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
+from leym.contract.problems import Problem
+from leym.contract.records import FINAL
 from leym.frames.layout import JobLike
-from leym.jobs.records import FINAL
-from leym.problems import Problem
 
 GROWING = "no-store"  # a cache that joins parts of two moments gives bytes that never were
 CHECKED = "no-cache"  # kept, and asked for again with its ETag before each use

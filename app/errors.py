@@ -15,8 +15,8 @@ from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from leym.printable import printable
-from leym.problems import Problem
+from leym.common.printable import printable
+from leym.contract.problems import Problem
 
 log = logging.getLogger(__name__)
 

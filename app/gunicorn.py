@@ -88,7 +88,7 @@ def _answer_with_problems(cfg: Any) -> None:
     """
     from gunicorn import util
 
-    from leym.problems import Problem
+    from leym.contract.problems import Problem
 
     details = {
         414: f"the request line has more than {cfg.limit_request_line} bytes",

@@ -13,8 +13,8 @@ from typing import Any
 from flask import Flask, g, request
 
 from app.services import whole
-from leym.identity import EVERYONE, Caller
-from leym.problems import Problem
+from leym.contract.identity import EVERYONE, Caller
+from leym.contract.problems import Problem
 
 COOKIE = "leym_token"
 

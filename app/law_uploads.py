@@ -11,15 +11,15 @@ from werkzeug.datastructures import FileStorage
 
 from app.errors import problem_of_validation
 from app.models import ImportFields
-from leym.laws import archive
+from leym.contract.problems import Problem, invalid
+from leym.contract.spec import LIMITS
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
-from leym.laws.checks import check_bundle
-from leym.laws.experiment import CONFIG_BYTES, parse_config
-from leym.laws.identify import Said
-from leym.laws.importer import convert
-from leym.laws.library import rename_law
-from leym.problems import Problem, invalid
-from leym.spec import LIMITS
+from leym.laws.importing import safe_zip
+from leym.laws.importing.checks import check_bundle
+from leym.laws.importing.convert import convert
+from leym.laws.importing.experiment import CONFIG_BYTES, parse_config
+from leym.laws.importing.identify import Said
+from leym.laws.versions import rename_law
 
 ZIP, FORM = "application/zip", "multipart/form-data"
 TITLE = "Unreadable law"
@@ -68,7 +68,7 @@ def _body(request: Request, target: Path) -> Path:
 
 def _unpack(path: Path, folder: Path) -> None:
     """Exactly the two files of a bundle, at the top of the zip or in one folder."""
-    with archive.opened(path, TITLE, LIMITS.law_bytes) as packed:
+    with safe_zip.opened(path, TITLE, LIMITS.law_bytes) as packed:
         names = [name for name in packed.namelist() if not name.endswith("/")]
         top = str(PurePosixPath(names[0]).parent) if names else "."
         prefix = "" if top == "." else top + "/"
@@ -82,7 +82,7 @@ def _unpack(path: Path, folder: Path) -> None:
         folder.mkdir()
         for name in (MANIFEST, WEIGHTS):
             with (folder / name).open("wb") as file:
-                archive.copy(packed, prefix + name, file, TITLE)
+                safe_zip.copy(packed, prefix + name, file, TITLE)
 
 
 def _import(request: Request, name: str, work: Path, folder: Path) -> None:

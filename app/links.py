@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from leym.problems import Problem
+from leym.contract.problems import Problem
 from leym.settings import Settings
 
 KEY_FILE = "link-key"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from app.services import Services
+from leym.contract.problems import Problem
+from leym.contract.records import Job
 from leym.frames.reader import FrameReader, check_there
-from leym.jobs.records import Job
-from leym.problems import Problem
 
 
 def find_job(services: Services, job_id: str) -> Job:

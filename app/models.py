@@ -1,4 +1,4 @@
-"""The shapes of requests and answers, as the OpenAPI document shows them. What a job is stands in `leym.spec`."""
+"""Models of requests and answers for the OpenAPI document; the JobSpec is in `leym.contract.spec`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, Json
 
 from app.parameters import Parameters
+from leym.contract.spec import EXAMPLE_JOB, EXAMPLE_SWEEP, JOB_ID, LAW_NAME, LIMITS, Whole
 from leym.laws.bundle import NAME
-from leym.spec import EXAMPLE_JOB, EXAMPLE_SWEEP, JOB_ID, LAW_NAME, LIMITS, Whole
 
 Standing = Literal["exact", "passed", "failed", "unverified"]
 Verdict = Literal["pass", "fail", "inconclusive"]

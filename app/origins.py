@@ -1,11 +1,11 @@
-"""Pages of other sites: what they may ask of the API, and what they may read. `leym.origins` has the rules."""
+"""Pages of other sites: what they may ask of the API, and what they may read. `leym.common.origins` has the rules."""
 
 from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from leym.origins import ANY, is_foreign, knows_host
-from leym.problems import Problem
+from leym.common.origins import ANY, is_foreign, knows_host
+from leym.contract.problems import Problem
 from leym.settings import Settings
 
 SAFE = ("GET", "HEAD", "OPTIONS")

@@ -12,7 +12,7 @@ from flask import Flask, Response, current_app, g, request
 
 from app.errors import problem
 from app.limits import caller_key
-from leym.problems import Problem
+from leym.contract.problems import Problem
 from leym.settings import Settings
 
 RETRY_AFTER_S = 5

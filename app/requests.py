@@ -8,9 +8,9 @@ from typing import Any
 from flask import Flask, Request, Response, request
 
 from app.errors import pointer, problem, shown
-from leym import strict_json
-from leym.problems import Problem
-from leym.spec import LIMITS
+from leym.common import strict_json
+from leym.contract.problems import Problem
+from leym.contract.spec import LIMITS
 
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # no database takes these, and surrogates are no characters
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from flask import current_app, g
 from kombu.exceptions import OperationalError
 
-from app.dispatch import Dispatch, Outage
-from app.pressure import DiskGuard
+from app.disk_guard import DiskGuard
+from app.ticket_sender import Dispatch, Outage
 from leym import tickets
+from leym.contract.identity import DEFAULT
+from leym.contract.records import Job
 from leym.events import Events
-from leym.frames.store import Store, open_store
-from leym.identity import DEFAULT
-from leym.jobs.records import Job
+from leym.frames.stores.base import Store
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
 from leym.laws.registry import Registry, registry_of
 from leym.settings import Settings

@@ -10,15 +10,15 @@ from pydantic import ValidationError
 
 from app.errors import problem_of_validation, shown
 from app.services import Services
+from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
+from leym.contract.problems import Problem
+from leym.contract.records import FINAL, Job
+from leym.contract.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inherit, with_point
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
-from leym.jobs.records import FINAL, Job
 from leym.laws.bundle import Bundle
 from leym.laws.registry import resolve_precision
-from leym.precision.fidelity.spec import FidelityRequest, FidelitySpec, spec_of
-from leym.precision.fidelity.verdicts import standing
-from leym.problems import Problem
-from leym.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inherit, with_point
+from leym.laws.verdicts import standing
 
 
 @dataclass(frozen=True)

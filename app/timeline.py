@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 
+from leym.contract.records import Job
 from leym.frames.layout import ArraySpec, arrays_of
 from leym.frames.manifest import series_of, visible
 from leym.frames.reader import FrameReader
-from leym.jobs.records import Job
 
 AT_ONCE = 1024  # steps whose observables are read together
 

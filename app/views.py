@@ -9,9 +9,9 @@ from typing import Any
 
 from flask import Response, request
 
-from leym.jobs.records import FINAL, Job, Sweep, Worker
+from leym.contract.records import FINAL, Job, Sweep, Worker
 from leym.laws.bundle import Bundle
-from leym.precision.fidelity.verdicts import Verdict
+from leym.laws.verdicts import Verdict
 
 
 def json_answer(body: Any, status: int = 200, **headers: str) -> Response:

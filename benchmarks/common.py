@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from leym.contract.spec import ComplexNoise
 from leym.engine.device import pick_device
 from leym.engine.roofline import Cost, calls_per_s, copied_bytes, cost_of, matmul_flops
+from leym.engine.run import initial_state
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
-from leym.laws.network import empty_network, load_weights
-from leym.physics.initial import initial_state
+from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import step, to_real
-from leym.spec import ComplexNoise
 
 LAWS = {
     "unet_unitary": {"architecture": "UNET_UNITARY", "d_state": 8, "hidden_channels": 32, "form": "diagonal"},

@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.common import LAWS, Machine, eager_loop, make_law, rate, table
-from leym.engine.bench import cell_steps_per_s, step_alone
+from leym.engine.benchmark import cell_steps_per_s, step_alone
 from leym.engine.engine import Engine
 from leym.engine.run import BucketKey
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from leym.children import end_with_parent
+from leym.common.children import end_with_parent
 
 # name, module, options; --quick goes to those that know it
 ALL = {

@@ -1,7 +1,7 @@
 """Does the gate let through what it must, and refuse what it must? `python -m benchmarks.fidelity_controls`.
 
 The law against itself, on seeds of its own, in 100 independent draws of the whole procedure; copies damaged on purpose;
-and the smallest share of zeroed weights that is found out. All on a cheap chaotic law (`tests.laws.lively_law`).
+and the smallest share of zeroed weights that is found out. All on a cheap chaotic law, `tests.support.laws.lively_law`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
+from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.device import pick_device
 from leym.engine.engine import Engine
+from leym.fidelity.baselines import run_baselines
+from leym.fidelity.controls import in_two_bits, zeroed
+from leym.fidelity.ensemble import Subject
+from leym.fidelity.gate import judge_against
 from leym.laws.bundle import Bundle
-from leym.precision.fidelity.baselines import run_baselines
-from leym.precision.fidelity.damage import in_two_bits, zeroed
-from leym.precision.fidelity.ensemble import Subject
-from leym.precision.fidelity.gate import judge_against
-from leym.precision.fidelity.plan import PLANS, Plan
-from tests.laws import lively_law
+from tests.support.laws import lively_law
 
 PLAN = PLANS["small"].with_(grid=(16, 16), members=32, pilot=0, steps=600, damage=0.0, rounds=44)
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of weights set to zero

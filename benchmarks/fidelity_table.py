@@ -16,18 +16,18 @@ from time import monotonic
 from typing import Any
 
 from benchmarks.common import make_law
+from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.device import pick_device
 from leym.engine.engine import Engine
+from leym.fidelity.baselines import run_baselines
+from leym.fidelity.ensemble import Subject
+from leym.fidelity.gate import judge_against
 from leym.laws.bundle import Bundle
-from leym.laws.network import load_weights
+from leym.laws.loading import load_weights
 from leym.laws.registry import SHIPPED, Registry
-from leym.precision.fidelity.baselines import run_baselines
-from leym.precision.fidelity.ensemble import Subject
-from leym.precision.fidelity.gate import judge_against
-from leym.precision.fidelity.plan import PLANS, Plan
-from leym.precision.fidelity.verdicts import Verdict
-from leym.precision.policy import put_to_sleep
-from tests.laws import FORMS, oracle
+from leym.laws.verdicts import Verdict
+from leym.quantization.quantized_law import put_to_sleep
+from tests.support.laws import FORMS, oracle
 
 PRECISIONS = ("nf4", "int8", "bf16")
 

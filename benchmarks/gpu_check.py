@@ -35,17 +35,17 @@ from typing import Any
 import torch
 
 from benchmarks.common import LAWS, eager_loop, make_law, rate
-from leym.engine import bursts
+from leym.contract.spec import ComplexNoise, Recording
 from leym.engine.batch import Batch
-from leym.engine.bench import Countdown
+from leym.engine.benchmark import Countdown
 from leym.engine.bucket import LawShelf
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
 from leym.engine.roofline import Ceilings, calls_per_s, cost_of, matmul_flops
 from leym.engine.run import BucketKey, Run
-from leym.engine.stepper import AwakeLaw
+from leym.engine.step import cuda_graphs
+from leym.engine.step.resident_law import AwakeLaw
 from leym.laws.bundle import Bundle
-from leym.spec import ComplexNoise, Recording
 
 FULL = {"grids": (64, 128, 256, 512), "rungs": (1, 8, 32, 128), "cells": 2**21}
 SMALL = {"grids": (16,), "rungs": (1, 2), "cells": 2**12}
@@ -141,7 +141,7 @@ class Check:
             batch.bursts.advance(77)
             digests.add(digest(batch.state))
             found[name] = {"kernel": law.kernel, "equal": len(digests) == 1}
-        return found | {"graphs per batch": len(bursts.LENGTHS) if self.device.is_cuda else 0}
+        return found | {"graphs per batch": len(cuda_graphs.LENGTHS) if self.device.is_cuda else 0}
 
     def kernels(self) -> dict[str, Any]:
         found = {}
@@ -162,7 +162,7 @@ class Check:
     def blocks(self) -> dict[str, Any]:
         if not self.device.is_cuda:
             return {"not measured": "no CUDA"}
-        from leym.engine.cells_triton import TritonCells
+        from leym.engine.step.per_cell_triton import TritonCells
 
         found: dict[str, Any] = {}
         for name in PER_CELL:
@@ -194,13 +194,13 @@ class Check:
         return rows
 
     def bursts(self) -> dict[str, float]:
-        found, kept = {}, bursts.LENGTHS
+        found, kept = {}, cuda_graphs.LENGTHS
         for name in ("unet_unitary", "nca"):
             for k in (1, 8, 32):
-                bursts.LENGTHS = (k,) if k == 1 else (k, 1)
+                cuda_graphs.LENGTHS = (k,) if k == 1 else (k, 1)
                 law = self.awake(name, "nf4")
                 found[f"{name} K={k}"] = self.speed(self.batch(law, self.small, self.rung(self.small)))
-            bursts.LENGTHS = kept
+            cuda_graphs.LENGTHS = kept
             law = self.awake(name, "nf4")
             law._capture = None
             found[f"{name} no graph"] = self.speed(self.batch(law, self.small, self.rung(self.small)))

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, make_law, rate, table
-from leym.engine.bench import rungs
+from leym.engine.benchmark import rungs
 from leym.engine.device import pick_device
 from leym.laws.bundle import Bundle
 

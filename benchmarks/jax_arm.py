@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from leym.children import end_with_parent
+from leym.common.children import end_with_parent
+from leym.contract.spec import ComplexNoise
+from leym.engine.run import initial_state
 from leym.laws.bundle import Bundle, read_bundle
-from leym.laws.network import empty_network, load_weights
-from leym.physics.initial import initial_state
+from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import EPSILON, step, to_real
-from leym.spec import ComplexNoise
 
 STEPS = 32  # per call
 GAMMA = 0.01

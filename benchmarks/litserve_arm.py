@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import numpy as np
 
-from leym.children import end_with_parent
+from leym.common.children import end_with_parent
 from leym.laws.bundle import Bundle
 from workers.broker import free_port
 

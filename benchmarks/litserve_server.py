@@ -26,15 +26,15 @@ from litserve.loops.continuous_batching_loop import (  # type: ignore[import-not
 )
 from litserve.utils import LitAPIStatus  # type: ignore[import-not-found, unused-ignore]
 
+from leym.contract.spec import ComplexNoise
 from leym.engine.batch import Batch, Slot
-from leym.engine.bench import Countdown
+from leym.engine.batch_size import Ladder
+from leym.engine.benchmark import Countdown
 from leym.engine.bucket import Bucket, LawShelf
 from leym.engine.device import pick_device
-from leym.engine.ladder import Ladder
+from leym.engine.device_stream import Stream
 from leym.engine.run import BucketKey, Run
-from leym.engine.stream import Stream
 from leym.laws.bundle import Bundle, read_bundle
-from leym.spec import ComplexNoise
 
 BURST_S = 0.05
 

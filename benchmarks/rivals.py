@@ -37,10 +37,10 @@ from benchmarks.litserve_arm import Arrivals, litserve_arm, summary
 from benchmarks.load_http import Connection, events
 from leym.client import Client
 from leym.demo.service import service
-from leym.engine.bench import cell_steps_per_s
+from leym.engine.batch_size import rung_for
+from leym.engine.benchmark import cell_steps_per_s
 from leym.engine.device import pick_device
 from leym.engine.engine import Engine
-from leym.engine.ladder import rung_for
 from leym.laws.bundle import Bundle
 
 GRID = (64, 64)

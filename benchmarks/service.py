@@ -32,13 +32,13 @@ import torch
 
 from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, exponential_lengths, make_law, rate, table
 from leym.client import Client
+from leym.contract.spec import ComplexNoise, Recording
 from leym.demo.service import service
 from leym.engine.batch import Batch
-from leym.engine.bench import Countdown
+from leym.engine.benchmark import Countdown
 from leym.engine.engine import Engine
 from leym.engine.run import Run
 from leym.laws.bundle import Bundle
-from leym.spec import ComplexNoise, Recording
 
 GRID = (64, 64)
 EVERY = 10

@@ -25,4 +25,4 @@ WORKDIR /srv/leym
 USER leym
 VOLUME /var/lib/leym /var/cache/leym
 STOPSIGNAL SIGTERM
-CMD ["celery", "--app=workers.app", "worker", "--hostname=gpu0@%h", "--without-mingle", "--without-gossip", "--loglevel=INFO"]
+CMD ["celery", "--app=workers.celery_app", "worker", "--hostname=gpu0@%h", "--without-mingle", "--without-gossip", "--loglevel=INFO"]

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from leym.laws.bundle import MANIFEST, WEIGHTS, Manifest, read_bundle
-from leym.laws.unet import UNet
+from leym.laws.networks.unet import UNet
 
 SEED, D_STATE, HIDDEN = 2, 4, 8
 

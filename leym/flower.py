@@ -15,7 +15,7 @@ from flower.app import Flower
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
-from leym.origins import is_foreign, knows_host
+from leym.common.origins import is_foreign, knows_host
 from leym.settings import settings
 
 _STARTS_A_TASK = re.compile(r"/api/task/(apply|async-apply|send-task)/")

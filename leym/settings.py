@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlencode, ur
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from leym.origins import names_of, origins_of
+from leym.common.origins import names_of, origins_of
 
 USAGE = 2  # exit code of a process whose settings are wrong
 BROKER_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")  # in the query of a rediss:// address

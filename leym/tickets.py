@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
 
-from leym.jobs.records import Job
+from leym.contract.records import Job
 from leym.settings import Settings, settings
 
 TASK = "leym.simulate"
@@ -148,7 +148,7 @@ def _check_broker() -> None:
 def pool_options(slots: int, look_ahead: int) -> dict[str, Any]:
     """What a worker adds to the configuration."""
     return {
-        "worker_pool": "workers.slots:SlotPool",
+        "worker_pool": "workers.celery_pool:SlotPool",
         "worker_concurrency": slots + look_ahead,
-        "worker_consumer": "workers.consumer:TicketConsumer",
+        "worker_consumer": "workers.celery_consumer:TicketConsumer",
     }

@@ -17,12 +17,11 @@ import torch
 from leym.client import Client
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.laws import FORMS, oracle, random_law
+from tests.support.laws import FORMS, oracle, random_law
 
 if not torch.cuda.is_available():  # before anybody imports Triton: kernels for CUDA run in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
-ROOT = Path(__file__).parents[1]
-pytest_plugins = ["tests.databases", "tests.buckets", "tests.guarded", "tests.browser"]
+pytest_plugins = ["tests.support.databases", "tests.support.buckets", "tests.support.guarded", "tests.support.browser"]
 
 # Short times, so that faults are over soon. Eager, so that no test waits for a compiler; test_engine shows that
 # compiled batches behave alike, and test_service runs one service compiled.

@@ -13,25 +13,26 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from leym.contract.identity import DEFAULT
+from leym.contract.problems import Problem
+from leym.contract.records import Fenced, Job, JobState, Worker
 from leym.engine.engine import Engine
 from leym.events import Events
-from leym.frames.store import Store, open_store
-from leym.identity import DEFAULT
-from leym.jobs.records import Fenced, Job, JobState, Worker
+from leym.frames.stores.base import Store
+from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
 from leym.laws.registry import Registry, default_registry, registry_of
-from leym.problems import Problem
 from leym.settings import Settings
-from workers import prepare, shipping
-from workers.collector import Collector
-from workers.credit import Credit
-from workers.held import Held, Place
-from workers.judgement import Judgement
+from workers import compile_cache, run_builder
+from workers.claimed_job import Held, Place
+from workers.compile_cache import Shipping
+from workers.fetch_limit import Credit
+from workers.fidelity_job import Judgement
+from workers.maintenance.collector import Collector
 from workers.processes import age_s
 from workers.quarantine import Quarantine
 from workers.readiness import make_ready
 from workers.reaper import Reaper
-from workers.shipping import Shipping
 from workers.sink import JobSink
 
 log = logging.getLogger(__name__)
@@ -79,8 +80,8 @@ class Host:
         self.credit = Credit(settings)
         self.reaper = Reaper(table, events, settings, name)
         self.collector = Collector(table, store, settings)
-        compiled = shipping.folder() if settings.ship_compiled else None
-        self.shipping = Shipping(store, compiled, shipping.kind(engine.device.kind)) if compiled else None
+        compiled = compile_cache.folder() if settings.ship_compiled else None
+        self.shipping = Shipping(store, compiled, compile_cache.kind(engine.device.kind)) if compiled else None
         self._held: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._started_at = time.time()
@@ -216,7 +217,7 @@ class Host:
         if job.judges:
             return Judgement(job, place, self.engine, self._laws_of(job).resolve(job.law))
         sink = JobSink(job, place, self.engine)
-        prepare.prepare(sink, self._laws_of(job))
+        run_builder.prepare(sink, self._laws_of(job))
         return sink
 
     def _laws_of(self, job: Job) -> Registry:
@@ -258,7 +259,7 @@ class Host:
                 if time.monotonic() - renewed >= renew_s - 0.5:
                     renewed = time.monotonic()
                     self._renew()
-            except prepare.TABLE_AWAY as error:
+            except run_builder.TABLE_AWAY as error:
                 log.warning("no heartbeat: the job table does not answer: %s", error)
 
     def _renew(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leym.children import end_with_parent
+from leym.common.children import end_with_parent
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import time
 
+from leym.contract.problems import Problem
+from leym.contract.spec import stored_spec
 from leym.engine.engine import Engine
 from leym.jobs.table import JobTable
 from leym.laws.bundle import Bundle
 from leym.laws.registry import Registry, resolve_precision
-from leym.problems import Problem
 from leym.settings import Settings
-from leym.spec import stored_spec
-from workers.shipping import Shipping
+from workers.compile_cache import Shipping
 
 log = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
 from leym.events import Events
+from leym.jobs.lease_watch import LeaseWatch
 from leym.jobs.leases import Lease
 from leym.jobs.table import JobTable
-from leym.jobs.watch import LeaseWatch
 from leym.settings import Settings
 
 log = logging.getLogger(__name__)

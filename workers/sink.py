@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
+from leym.contract.problems import Problem
+from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
 from leym.engine.run import Arrays, Run
 from leym.frames.checkpoint import put_checkpoint, references, stale_checkpoints
 from leym.frames.writer import FrameWriter
-from leym.jobs.records import Fenced, Job, JobState
-from leym.problems import Problem
-from workers.held import LATER, Held, Place
+from workers.claimed_job import LATER, Held, Place
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from leym.cli.output import USAGE, note
-from leym.extras import missing
+from leym.common.extras import missing
 
 PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -13,8 +13,8 @@ from leym.cli.jobs import Json, show_progress
 from leym.cli.laws import Name
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
-from leym.outputs import STDOUT, write_text
-from leym.printable import printable
+from leym.common.outputs import STDOUT, write_text
+from leym.common.printable import printable
 
 app = typer.Typer(help="Judge a precision of a law; show its verdicts.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ PrecisionName = Annotated[str, typer.Option(help="nf4, int8 or bf16")]
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def run(context: typer.Context) -> None:
     """Judge on this machine (needs torch) and keep the verdict; has a --help of its own."""
-    become("leym.precision.fidelity", context.args, "worker")
+    become("leym.cli.local.fidelity", context.args, "worker")
 
 
 @app.command()

@@ -81,8 +81,10 @@ def import_(
             law = context.obj.import_law(path, name, **said)
             _report(law, as_json, law["provenance"])
             return
-        from leym.laws.importer import import_law  # here: the commands that only speak HTTP need no safetensors
-        from leym.problems import Problem
+        from leym.contract.problems import Problem
+        from leym.laws.importing.convert import (
+            import_law,  # here: the commands that only speak HTTP need no safetensors
+        )
 
         try:
             made = import_law(path, name, target=folder / "laws", **said)
@@ -124,11 +126,11 @@ def _folder(data: Path | None) -> Path | None:
 
 def _place(bundle: Path, data: Path) -> dict[str, Any]:
     """Copy a bundle into a data folder: `laws/<name>`, or beside what is there as a further version."""
-    from leym.laws import library
-    from leym.problems import Problem
+    from leym.contract.problems import Problem
+    from leym.laws import versions
 
     try:
-        law, new = library.add_copy(data / "laws", bundle)
+        law, new = versions.add_copy(data / "laws", bundle)
     except Problem as problem:
         raise ValueError(problem.detail) from problem
     if not new:
@@ -149,16 +151,16 @@ def _report(law: dict[str, Any], as_json: bool, provenance: Mapping[str, Any] | 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def quantize(context: typer.Context) -> None:
     """Give a law formats of its own, per role or weight (needs torch); has a --help of its own."""
-    become("leym.engine.quantize", context.args, "worker")
+    become("leym.cli.local.quantize", context.args, "worker")
 
 
 @app.command("tune-precision", context_settings=PASS_ON, add_help_option=False)
 def tune_precision(context: typer.Context) -> None:
     """Find the weights that need more bits for a law to pass its gate (needs torch); has a --help of its own."""
-    become("leym.precision.fidelity.tune", context.args, "worker")
+    become("leym.cli.local.tune_precision", context.args, "worker")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def inspect(context: typer.Context) -> None:
     """Bytes and error of every layer at a precision, on this machine (needs torch); has a --help of its own."""
-    become("leym.engine.inspect", context.args, "worker")
+    become("leym.engine.memory_report", context.args, "worker")

@@ -52,37 +52,37 @@ def up(context: typer.Context) -> None:
     """Start API, broker and workers on this machine, until Ctrl-C. `leym up --help` lists its options."""
     given = " ".join(context.args).replace("=", " ") + " "
     extras = ("service",) if "--workers 0 " in given else ("service", "worker")  # the workers run elsewhere
-    become("workers.up", context.args, *extras)
+    become("workers.supervisor.up", context.args, *extras)
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def tokens(context: typer.Context) -> None:
     """Create, list and revoke tokens of the service whose data is on this machine; has a --help of its own."""
-    become("leym.jobs.administer_tokens", context.args, "service")
+    become("leym.cli.local.tokens", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def gc(context: typer.Context) -> None:
     """Remove now what expired and what no job needs from the store that LEYM_* name; --dry-run only tells."""
-    become("workers.collector", context.args, "service")
+    become("workers.maintenance.collector", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def doctor(context: typer.Context) -> None:
     """Check the job table against the store and the broker that LEYM_* name; --repair puts right what can be."""
-    become("workers.doctor", context.args, "service")
+    become("workers.maintenance.doctor", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def backup(context: typer.Context) -> None:
     """Copy the service whose data is on this machine, also while it runs; has a --help of its own."""
-    become("workers.backup", context.args, "service")
+    become("workers.maintenance.backup", context.args, "service")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)
 def bench(context: typer.Context) -> None:
     """How fast this machine runs a law, beside what the machine can do; has a --help of its own."""
-    become("leym.engine.bench", context.args, "worker")
+    become("leym.engine.benchmark", context.args, "worker")
 
 
 @app.command(context_settings=PASS_ON, add_help_option=False)

@@ -16,9 +16,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable, UnexpectedAnswer
-from leym.extras import extra_of
-from leym.printable import printable, printable_json
-from leym.tables import delimited
+from leym.common.extras import extra_of
+from leym.common.printable import printable, printable_json
+from leym.common.tables import delimited
 
 OK, FAILED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from leym import strict_json
 from leym.client import Client
-from leym.spec import LIMITS
+from leym.common import strict_json
+from leym.contract.spec import LIMITS
 
 
 def grid(text: str) -> tuple[int, int]:

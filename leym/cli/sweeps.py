@@ -26,7 +26,7 @@ from leym.cli.jobs import (
 )
 from leym.cli.output import FAILED, exits, write_json, write_table
 from leym.client import Client, Sweep
-from leym.tables import columns_of
+from leym.common.tables import columns_of
 
 app = typer.Typer(help="Run one job over many values of its keys.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID", help="sweep id")]

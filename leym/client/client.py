@@ -13,13 +13,12 @@ import numpy as np
 from leym.client import laws
 from leym.client.errors import ProblemError, UnexpectedAnswer
 from leym.client.http import Http, segment
-from leym.client.job import JOB_KEYS, Job
+from leym.client.job import JOB_KEYS, Job, list_jobs
 from leym.client.requests import ObserveLike, RecordLike, job_body, plain, sweep_body
 from leym.client.sweep import SWEEP_KEYS, Sweep
+from leym.contract.spec import JobSpec
 from leym.settings import clean_token, read_settings
-from leym.spec import JobSpec
 
-PAGE = 100
 LAW_KEYS = ("name", "digest", "provenance", "versions")
 
 
@@ -90,7 +89,7 @@ class Client:
         What is left out is inherited as in `submit`.
         """
         body = sweep_body(self._body(law, **spec), axes, mode)
-        return Sweep(self, self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
+        return Sweep(self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
 
     def job(self, id: str) -> Job:
         return Job(self._http, self._http.json("GET", f"/v1/jobs/{segment(id)}", having=JOB_KEYS))
@@ -106,19 +105,10 @@ class Client:
     ) -> Iterator[Job]:
         """Jobs, newest first, page by page as they are asked for; `limit=None` for all. A tag is `key=value`."""
         filters = {"state": state, "law": law, "tag": tag, "sweep": sweep}
-        params: dict[str, Any] = {key: value for key, value in filters.items() if value is not None}
-        left = limit if limit is not None else 2**63
-        while left > 0:
-            page = self._http.json("GET", "/v1/jobs", having=("items",), params=params | {"limit": min(left, PAGE)})
-            for data in page["items"][:left]:
-                yield Job(self._http, data)
-            left -= len(page["items"])
-            if not page.get("next"):
-                return
-            params["cursor"] = page["next"]
+        return list_jobs(self._http, {key: value for key, value in filters.items() if value is not None}, limit)
 
     def get_sweep(self, id: str) -> Sweep:
-        return Sweep(self, self._http, self._http.json("GET", f"/v1/sweeps/{segment(id)}", having=SWEEP_KEYS))
+        return Sweep(self._http, self._http.json("GET", f"/v1/sweeps/{segment(id)}", having=SWEEP_KEYS))
 
     def laws(self) -> list[dict[str, Any]]:
         """The laws the service knows: name, digest, architecture, d_state, …"""

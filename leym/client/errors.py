@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from leym.client.job import Job
+from typing import Any, Protocol
 
 
 class LeymError(Exception):
@@ -55,10 +52,23 @@ def printable(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
+class EndedJob(Protocol):
+    """A job that did not succeed, as the exceptions below carry it: a `leym.client.Job`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def error(self) -> dict[str, Any] | None: ...
+
+
 class JobFailed(LeymError):
     """A job ended in state `failed`; `problem` says why (a dict with title and detail)."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: EndedJob):
         self.job, self.problem = job, job.error or {}
         reason = self.problem.get("detail") or self.problem.get("title") or "no reason was given"
         super().__init__(f"job {job.id} failed at step {job.step} of {job.steps}: {reason}")
@@ -67,6 +77,6 @@ class JobFailed(LeymError):
 class JobCancelled(LeymError):
     """A job ended in state `cancelled`; what it recorded until then can be read."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: EndedJob):
         self.job, self.problem = job, job.error or {}
         super().__init__(f"job {job.id} was cancelled at step {job.step} of {job.steps}")

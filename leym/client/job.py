@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 JOB_KEYS = ("id", "state", "step", "steps", "spec", "law")
+PAGE = 100
 LONG_POLL_S = 20  # below the 30 s after which proxies cut silent requests
 PROGRESS_POLL_S = 1
 
@@ -125,7 +126,9 @@ class Job:
         With `field`, only steps at which it was recorded. A lost connection resumes where it was. Afterwards
         `state` is fresh; a failed or cancelled job just ends the stream (`check()` raises).
         """
-        yield from frames_of(self, start, field)
+        if start == "latest":
+            start = self.refresh().step + 1
+        yield from frames_of(self._http, self._path, start, field, self.array)
         self.refresh()
 
     @property
@@ -189,6 +192,20 @@ class Job:
         share = 100 * self.step / self.steps
         bar = f'<progress max="100" value="{share:.0f}"></progress>'
         return f"<code>{escape(self.id)}</code> {bar} {self.step}/{self.steps} {escape(self.state)}"
+
+
+def list_jobs(http: Http, filters: dict[str, str], limit: int | None = None) -> Iterator[Job]:
+    """Yield jobs, newest first, and fetch each page when it is reached; all of them without a `limit`."""
+    params: dict[str, Any] = dict(filters)
+    left = limit if limit is not None else 2**63
+    while left > 0:
+        page = http.json("GET", "/v1/jobs", having=("items",), params=params | {"limit": min(left, PAGE)})
+        for data in page["items"][:left]:
+            yield Job(http, data)
+        left -= len(page["items"])
+        if not page.get("next"):
+            return
+        params["cursor"] = page["next"]
 
 
 def wait_all(jobs: list[Job], timeout: float | None, bars: Bars) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from leym.client.http import Http, segment
-from leym.laws.experiment import find
-from leym.problems import Problem
+from leym.contract.problems import Problem
+from leym.laws.importing.experiment import find
 
 LAW = ("name", "digest", "ref", "provenance")
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"

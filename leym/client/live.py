@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
 import numpy as np
 
+from leym.client.http import Http
 from leym.client.sse import events
 
-if TYPE_CHECKING:
-    from leym.client.job import Job
+Fetch = Callable[[str, int, int], tuple[np.ndarray, np.ndarray]]  # (field, start, stop) -> (steps, frames)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Frame:
     step: int
     fields: tuple[str, ...]  # recorded at this step
     observables: Mapping[str, float]  # observed at this step, else empty
-    _job: Job = field(repr=False, compare=False)
+    _fetch: Fetch = field(repr=False, compare=False)
     _arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def array(self, name: str) -> np.ndarray:
@@ -32,7 +32,7 @@ class Frame:
                 f"{name!r} is not recorded at step {self.step}; recorded: {', '.join(self.fields) or 'nothing'}"
             )
         if name not in self._arrays:
-            steps, frames = self._job.array(name, self.step, self.step + 1)
+            steps, frames = self._fetch(name, self.step, self.step + 1)
             self._arrays[name] = frames[list(steps).index(self.step)]
         return self._arrays[name]
 
@@ -42,15 +42,13 @@ class Frame:
         return {name: self.array(name) for name in self.fields}
 
 
-def frames_of(job: Job, start: int | Literal["latest"], only: str | None) -> Iterator[Frame]:
-    """The frames of `job` from step `start` on, until the job has ended."""
-    if start == "latest":
-        start = job.refresh().step + 1
+def frames_of(http: Http, path: str, start: int, only: str | None, fetch: Fetch) -> Iterator[Frame]:
+    """Yield the frames of the job at `path` from step `start` on, until the job has ended."""
     last_id = str(start - 1) if start > 0 else ""
-    for event in events(job._http, f"{job._path}/events", last_id=last_id):
-        data = json.loads(event.data)
+    for event in events(http, f"{path}/events", last_id=last_id):
+        data: dict[str, Any] = json.loads(event.data)
         if event.name == "frame":
-            frame = Frame(int(data["step"]), tuple(data.get("fields", ())), data.get("observables") or {}, job)
+            frame = Frame(int(data["step"]), tuple(data.get("fields", ())), data.get("observables") or {}, fetch)
             if only is None or only in frame.fields:
                 yield frame
         elif event.name == "end":

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from leym.spec import JobSpec, Observe, Recording
+from leym.contract.spec import JobSpec, Observe, Recording
 
 FRAMES = 100  # recordings that name no schedule are spread over the run to about this many frames
 

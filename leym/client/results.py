@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leym.client.http import Http, segment
-from leym.outputs import written
+from leym.common.outputs import written
 
 if TYPE_CHECKING:
     import xarray

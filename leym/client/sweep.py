@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from leym.client.http import Http, segment
-from leym.client.job import FINAL, Job
+from leym.client.job import FINAL, Job, list_jobs
 from leym.client.progress import Bars
-from leym.tables import flat_row
-
-if TYPE_CHECKING:
-    from leym.client.client import Client
+from leym.common.tables import flat_row
 
 SWEEP_KEYS = ("id", "size", "counts")
 POLL_S = (0.2, 2.0)  # first and longest pause between two looks
@@ -21,8 +18,8 @@ POLL_S = (0.2, 2.0)  # first and longest pause between two looks
 class Sweep:
     """Jobs that differ in a few keys. Made by `Client.sweep`; attributes show the last answer of the service."""
 
-    def __init__(self, client: Client, http: Http, data: dict[str, Any]):
-        self._client, self._http, self._data = client, http, data
+    def __init__(self, http: Http, data: dict[str, Any]):
+        self._http, self._data = http, data
         self._path = f"/v1/sweeps/{segment(str(data['id']))}"
 
     @property
@@ -81,7 +78,7 @@ class Sweep:
 
     def jobs(self) -> Iterator[Job]:
         """Its jobs, newest first."""
-        return self._client.jobs(sweep=self.id, limit=None)
+        return list_jobs(self._http, {"sweep": self.id})
 
     def table(self) -> list[dict[str, Any]]:
         """Returns one row per job: its state, its point and its last observables, in the columns of the CSV.

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from leym.children import end_with_parent
 from leym.client import Client
+from leym.common.children import end_with_parent
 
 READY_S = 180.0  # loading torch and compiling the first law on two cores
 STOP_S = 30.0

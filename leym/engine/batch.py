@@ -14,17 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leym.engine.lanes import Lanes
+from leym.engine.device_stream import Stream
 from leym.engine.run import BucketKey, Checkpoint, Run
-from leym.engine.stepper import AwakeLaw
-from leym.engine.stream import Stream
+from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.resident_law import AwakeLaw
 from leym.physics.step import to_complex, to_real
 
 
 @dataclass
 class Slot:
     """A seat in a batch. step: where its universe is, once the device has done what it was given; joined: where it was
-    when it took the seat; level: how urgent it was then (`leym.engine.schedule`); over: nothing more is told of it."""
+    when it took the seat; level: how urgent it was then (`leym.engine.scheduler`); over: nothing more is told of it."""
 
     index: int
     run: Run

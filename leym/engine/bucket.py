@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from leym.engine.batch import Batch
-from leym.engine.bursts import capture_of
-from leym.engine.compiled import CompiledSteps
 from leym.engine.device import Device
 from leym.engine.roofline import cost_of
 from leym.engine.run import BucketKey
-from leym.engine.stepper import AwakeLaw
+from leym.engine.step.compiled import CompiledSteps
+from leym.engine.step.cuda_graphs import capture_of
+from leym.engine.step.resident_law import AwakeLaw
 from leym.laws.bundle import Bundle
-from leym.laws.network import load_weights
-from leym.precision.policy import SleepingLaw, put_to_sleep
+from leym.laws.loading import load_weights
+from leym.quantization.quantized_law import SleepingLaw, put_to_sleep
 
 log = logging.getLogger(__name__)
 

@@ -20,21 +20,21 @@ from typing import Any, TypeVar
 
 import torch
 
+from leym.contract.problems import Problem
 from leym.engine import compute_threads
 from leym.engine.batch import Batch, Slot
+from leym.engine.batch_size import Ladder
 from leym.engine.bucket import Bucket, LawShelf
-from leym.engine.courier import Courier
+from leym.engine.counters import Totals
+from leym.engine.delivery import Courier
 from leym.engine.device import pick_device
-from leym.engine.flight import Flights
-from leym.engine.ladder import Ladder
+from leym.engine.device_stream import Stream
+from leym.engine.loading import Warming
+from leym.engine.pipeline import Flights
 from leym.engine.roofline import Ceilings
 from leym.engine.run import BucketKey, Run
-from leym.engine.schedule import Line, makes_room, next_batch
-from leym.engine.stream import Stream
-from leym.engine.totals import Totals
-from leym.engine.warming import Warming
+from leym.engine.scheduler import Line, makes_room, next_batch
 from leym.laws.bundle import Bundle
-from leym.problems import Problem
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -331,7 +331,7 @@ class Engine:
                 else:
                     self._fail(run, max(0, run.recorded), f"{self.device.name} has no memory for one universe: {error}")
 
-    # --- what becomes of slots (`leym.engine.flight.Owner`)
+    # --- what becomes of slots (`leym.engine.pipeline.Owner`)
 
     def leave(self, batch: Batch, slot: Slot) -> None:
         with self._changed:

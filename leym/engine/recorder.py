@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from numpy.typing import NDArray
 
-from leym.engine.stream import Stream
-from leym.physics.fields import Frame
+from leym.engine.device_stream import Stream
+from leym.physics.observables import Frame
 
 if TYPE_CHECKING:
     from leym.engine.batch import Batch, Slot

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.problems import Problem
+from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
 from leym.laws.bundle import Bundle
-from leym.physics.initial import initial_state
-from leym.problems import Problem
-from leym.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
+from leym.physics import initial
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -26,6 +26,20 @@ class Checkpoint:
 
     step: int
     arrays: Arrays
+
+
+def initial_state(
+    start: ComplexNoise | RandomState | Zeros, grid: tuple[int, int], d_state: int, seed: int
+) -> NDArray[np.complex64]:
+    """Draw the start state that a JobSpec names: complex64 [H, W, d] at step 0."""
+    shape = (*grid, d_state)
+    match start:
+        case ComplexNoise(strength=strength):
+            return initial.complex_noise(shape, seed, strength)
+        case RandomState():
+            return initial.haar_random(shape, seed)
+        case Zeros():
+            return initial.zeros(shape)
 
 
 class Sink(Protocol):

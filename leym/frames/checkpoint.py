@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.problems import Problem
 from leym.frames.layout import job_prefix
 from leym.frames.manifest import epoch_of
-from leym.frames.store import Missing, Store
-from leym.problems import Problem
+from leym.frames.stores.base import Missing, Store
 
 KEPT = 2  # of a live job
 

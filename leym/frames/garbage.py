@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from leym.contract.records import Job
 from leym.frames.checkpoint import references
 from leym.frames.layout import arrays_of
 from leym.frames.manifest import epoch_of, series_of
-from leym.frames.store import Entry
-from leym.jobs.records import Job
+from leym.frames.stores.base import Entry
 
 
 def garbage(job: Job, objects: Iterable[Entry]) -> list[Entry]:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from leym.contract.records import Job
 from leym.frames.checkpoint import CorruptCheckpoint, chained, get_checkpoint, references
 from leym.frames.layout import ArraySpec, arrays_of, job_prefix
 from leym.frames.manifest import Series, series_of
 from leym.frames.shards import Damaged, decode_frame, parse_table, split_shard
-from leym.frames.store import Missing, Store
-from leym.jobs.records import Job
+from leym.frames.stores.base import Missing, Store
 
 
 @dataclass(frozen=True)

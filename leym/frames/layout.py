@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from leym.catalog import FIELDS, OBSERVABLES
-from leym.spec import JobSpec, stored_spec
+from leym.contract.catalog import FIELDS, OBSERVABLES
+from leym.contract.spec import JobSpec, stored_spec
 
 SHARD_BYTES = 8 * 2**20  # of raw frames: large enough for object stores, small enough to rewrite while it fills
 SHARD_FRAMES = 1024  # bounds the index of a shard (16 bytes a frame), which every reader fetches first
@@ -21,7 +21,7 @@ TABLE = "observables"  # the array that holds all observables, one column each
 
 
 class JobLike(Protocol):
-    """What this package needs of a job; `leym.jobs.records.Job` has it."""
+    """What this package needs of a job; `leym.contract.records.Job` has it."""
 
     @property
     def id(self) -> str: ...

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from leym.catalog import FIELDS
+from leym.contract.catalog import FIELDS
+from leym.contract.problems import invalid
+from leym.contract.spec import LIMITS
 from leym.frames.animations import gif, webp
-from leym.problems import invalid
-from leym.spec import LIMITS
 
 FORMATS = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
 SIDE = 256  # pixels that the longer side of a frame gets when no scale is asked for

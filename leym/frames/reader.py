@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.problems import Problem, invalid, not_found
 from leym.frames.layout import ArraySpec, JobLike, arrays_of
 from leym.frames.manifest import series_of, visible
 from leym.frames.shards import Damaged, decode_frame, index_bytes, parse_index, parse_table
-from leym.frames.store import Missing, Store
-from leym.problems import Problem, invalid, not_found
+from leym.frames.stores.base import Missing, Store
 
 WHOLE = 0.5  # above this share of a shard's frames one read of all of it is quicker than one per frame
 

@@ -17,9 +17,9 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.frames.store import Entry, Missing, Store
-from leym.problems import Problem, invalid, not_found
-from leym.spec import LIMITS
+from leym.contract.problems import Problem, invalid, not_found
+from leym.contract.spec import LIMITS
+from leym.frames.stores.base import Entry, Missing, Store
 
 DTYPE = np.dtype("<c8")
 FOLDER = "states/"

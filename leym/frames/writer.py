@@ -7,11 +7,11 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from leym.contract.problems import Problem
 from leym.frames.layout import ArraySpec, job_prefix
 from leym.frames.manifest import VERSION, Series, epoch_of, series_of, shard_key
 from leym.frames.shards import Damaged, encode_frame, encode_row, pack_shard, pack_table, parse_table, split_shard
-from leym.frames.store import Missing, Store
-from leym.problems import Problem
+from leym.frames.stores.base import Missing, Store
 
 
 class FrameWriter:

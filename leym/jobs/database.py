@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
 
-from leym.jobs.turns import Turns
+from leym.jobs.sqlite_group_commit import Turns
 
 BUSY_S = 30.0  # how long a transaction waits for another process's
 _WRITE = "leym_write"

@@ -4,7 +4,7 @@ A claim raises the job's epoch. Every write of a holder names its epoch, so one 
 ended or claimed again is refused: it is fenced.
 
 A lease is not over when some clock says so, for clocks jump and hosts differ: it is over when somebody has watched it
-for its length and it was not renewed (`leym.jobs.watch`).
+for its length and it was not renewed (`leym.jobs.lease_watch`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, select, update
 
-from leym.jobs.records import Claim, Job, JobState
-from leym.jobs.rows import COLUMNS, Base, change_job, chunks, dump, find_job, jobs_of
+from leym.contract.problems import Problem
+from leym.contract.records import Claim, Job, JobState
+from leym.jobs.queries import COLUMNS, Base, change_job, chunks, dump, find_job, jobs_of
 from leym.jobs.schema import jobs
-from leym.jobs.totals import count, observe
-from leym.problems import Problem
+from leym.jobs.statistics import count, observe
 
 Lease = tuple[int, float | None]  # the epoch of the claim and the moment that its last renewal named
 

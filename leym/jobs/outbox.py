@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, or_, select, update
 
-from leym.jobs.records import Job, JobState
-from leym.jobs.rows import COLUMNS, Base, chunks, jobs_of, not_within
+from leym.contract.records import Job, JobState
+from leym.jobs.queries import COLUMNS, Base, chunks, jobs_of, not_within
 from leym.jobs.schema import jobs
 
 GRACE_S = 1.0  # the ticket of a job this young is being sent by whoever took the job in

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Row, select
 
-from leym.jobs.records import FINAL, LIVE, Fenced, Job, JobState
-from leym.jobs.rows import COLUMNS, Base, change_job, chunks, dump, get_job, jobs_of
+from leym.contract.problems import conflict
+from leym.contract.records import FINAL, LIVE, Fenced, Job, JobState
+from leym.jobs.dependencies import hold_off_forks, live_sources
+from leym.jobs.queries import COLUMNS, Base, change_job, chunks, dump, get_job, jobs_of
 from leym.jobs.schema import jobs
-from leym.jobs.sources import hold_off_forks, live_sources
-from leym.jobs.totals import count, observe
-from leym.problems import conflict
+from leym.jobs.statistics import count, observe
 
 _HELD: tuple[Column[Any], ...] = (
     *(jobs.c.state, jobs.c.epoch, jobs.c.step, jobs.c.steps, jobs.c.height, jobs.c.width, jobs.c.frames),

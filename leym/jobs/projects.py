@@ -6,11 +6,11 @@ import re
 
 from sqlalchemy import func, literal, select, update
 
-from leym import identity
-from leym.jobs.rows import Base
+from leym.contract import identity
+from leym.contract.problems import invalid
+from leym.jobs.queries import Base
 from leym.jobs.schema import jobs, requests, sweeps
 from leym.jobs.submit import key_prefix
-from leym.problems import invalid
 
 
 class Projects(Base):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select, text
 
-from leym.jobs.records import LIVE, Job, JobState
+from leym.contract.problems import Problem
+from leym.contract.records import LIVE, Job, JobState
 from leym.jobs.schema import jobs, totals
-from leym.problems import Problem
 from leym.settings import Settings
 
 DAY_S = 86400.0

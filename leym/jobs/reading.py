@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
-from leym.jobs.records import Job, JobState
-from leym.jobs.rows import COLUMNS, Base, check_cursor, chunks, jobs_of, page_of
+from leym.contract.records import Job, JobState
+from leym.jobs.queries import COLUMNS, Base, check_cursor, chunks, jobs_of, page_of
 from leym.jobs.schema import jobs
 from leym.jobs.schema import tags as of_tags
 from leym.jobs.submit import tag_text

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, select, update
 
-from leym.jobs.records import FINAL, Job
-from leym.jobs.rows import COLUMNS, Base, change_job, chunks, jobs_of
+from leym.contract.records import FINAL, Job
+from leym.jobs.dependencies import Sources, hold_off_forks, live_sources
+from leym.jobs.queries import COLUMNS, Base, change_job, chunks, jobs_of
 from leym.jobs.schema import jobs
-from leym.jobs.sources import Sources, hold_off_forks, live_sources
 
 _PAGE = 500  # rows read at once
 

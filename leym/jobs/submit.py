@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
-from leym.identity import DEFAULT
-from leym.jobs.ids import new_id
-from leym.jobs.records import Job, JobState, NewJob, Sweep
-from leym.jobs.rows import COLUMNS, Base, digest, dump, get_job, jobs_of
+from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec
+from leym.contract.identity import DEFAULT
+from leym.contract.ids import new_id
+from leym.contract.problems import invalid
+from leym.contract.records import Job, JobState, NewJob, Sweep
+from leym.contract.spec import JobSpec
+from leym.jobs.dependencies import check_sources
+from leym.jobs.queries import COLUMNS, Base, digest, dump, get_job, jobs_of
 from leym.jobs.schema import jobs, requests, sweeps, tags
-from leym.jobs.sources import check_sources
+from leym.jobs.statistics import count
 from leym.jobs.sweeps import get_sweep
-from leym.jobs.totals import count
-from leym.precision.fidelity.spec import FidelityRequest, FidelitySpec
-from leym.problems import invalid
-from leym.spec import JobSpec
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
 APART = "\x1f"  # between a project and a key; no header holds it

@@ -8,11 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from leym.jobs.records import LIVE, Job, JobState, Sweep
-from leym.jobs.rows import COLUMNS, Base, check_cursor, jobs_of, page_of
+from leym.contract.problems import not_found
+from leym.contract.records import LIVE, Job, JobState, Sweep
+from leym.jobs.queries import COLUMNS, Base, check_cursor, jobs_of, page_of
 from leym.jobs.schema import jobs, sweeps
-from leym.jobs.totals import count
-from leym.problems import not_found
+from leym.jobs.statistics import count
 
 
 def get_sweep(connection: Connection, sweep_id: str, project: str | None) -> Sweep:

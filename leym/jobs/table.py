@@ -17,10 +17,10 @@ from leym.jobs.projects import Projects
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
+from leym.jobs.statistics import Totals
 from leym.jobs.submit import Submit
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
-from leym.jobs.totals import Totals
 from leym.jobs.workers import Workers
 from leym.settings import USAGE, Settings
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Row, insert, select, update
 
-from leym import identity
-from leym.identity import Caller
-from leym.jobs.rows import Base
+from leym.common.printable import printable
+from leym.contract import identity
+from leym.contract.identity import Caller
+from leym.contract.problems import invalid, not_found
+from leym.jobs.queries import Base
 from leym.jobs.schema import tokens
-from leym.printable import printable
-from leym.problems import invalid, not_found
 
 LONGEST_TTL_S = 3650 * 86400.0  # ten years, as for results
 _ANY = select(tokens.c.id).limit(1)  # asked by every request without a token

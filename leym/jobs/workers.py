@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from sqlalchemy import delete, insert, not_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from leym.jobs.records import Worker
-from leym.jobs.rows import Base, dump, not_within
+from leym.contract.records import Worker
+from leym.jobs.queries import Base, dump, not_within
 from leym.jobs.schema import workers
 
 FORGET_S = 86400.0  # the row of a worker that died without a word is kept so long

@@ -59,9 +59,9 @@ from typing import TYPE_CHECKING, Any
 from leym.laws.architectures import Architecture, Option, architectures
 
 if TYPE_CHECKING:
-    from leym.laws.blocks import Conv, ConvBlock, Norm, UpConv
     from leym.laws.bundle import Bundle, Manifest, read_bundle
-    from leym.laws.network import check_weights, empty_network, load_weights
+    from leym.laws.loading import check_weights, empty_network, load_weights
+    from leym.laws.networks.blocks import Conv, ConvBlock, Norm, UpConv
 
 __all__ = [
     "Architecture",
@@ -80,9 +80,9 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("Conv", "ConvBlock", "Norm", "UpConv"), "leym.laws.blocks"),
+    **dict.fromkeys(("Conv", "ConvBlock", "Norm", "UpConv"), "leym.laws.networks.blocks"),
     **dict.fromkeys(("Bundle", "Manifest", "read_bundle"), "leym.laws.bundle"),
-    **dict.fromkeys(("check_weights", "empty_network", "load_weights"), "leym.laws.network"),
+    **dict.fromkeys(("check_weights", "empty_network", "load_weights"), "leym.laws.loading"),
 }
 
 

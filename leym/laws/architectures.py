@@ -55,26 +55,28 @@ class Architecture:
 
 
 _OWN = (
-    Architecture("UNET", "leym.laws.unet:UNet", "additive", 4, "inc.", "outc."),
-    Architecture("UNET_UNITARY", "leym.laws.unet:UNet", "diagonal", 4, "inc.", "outc."),
-    Architecture("UNET_UNITARY_RMSNORM", "leym.laws.unet_rmsnorm:UNetRMSNorm", "additive", 4, "inc.", "outc."),
+    Architecture("UNET", "leym.laws.networks.unet:UNet", "additive", 4, "inc.", "outc."),
+    Architecture("UNET_UNITARY", "leym.laws.networks.unet:UNet", "diagonal", 4, "inc.", "outc."),
+    Architecture("UNET_UNITARY_RMSNORM", "leym.laws.networks.unet_rmsnorm:UNetRMSNorm", "additive", 4, "inc.", "outc."),
     Architecture(
-        "UNET_UNITARIA", "leym.laws.unet_antisymmetric:UNetAntisymmetric", "antisymmetric", 4, "inc.", "outc."
+        "UNET_UNITARIA", "leym.laws.networks.unet_antisymmetric:UNetAntisymmetric", "antisymmetric", 4, "inc.", "outc."
     ),
-    Architecture("UNET_CONVLSTM", "leym.laws.unet_convlstm:UNetConvLSTM", "additive", 4, "inc.", "outc.", memory=True),
+    Architecture(
+        "UNET_CONVLSTM", "leym.laws.networks.unet_convlstm:UNetConvLSTM", "additive", 4, "inc.", "outc.", memory=True
+    ),
     Architecture(
         "SNN_UNET",
-        "leym.laws.snn_unet:SNNUNet",
+        "leym.laws.networks.snn_unet:SNNUNet",
         "additive",
         1,
         "conv1.",
         "conv_out.",
         options={"antialias": Option((False, True))},
     ),
-    Architecture("MLP", "leym.laws.mlp:MLP", "additive", 1, "net.0.", "net.4."),
+    Architecture("MLP", "leym.laws.networks.mlp:MLP", "additive", 1, "net.0.", "net.4."),
     Architecture(
         "DEEP_QCA",
-        "leym.laws.deep_qca:DeepQCA",
+        "leym.laws.networks.deep_qca:DeepQCA",
         "additive",
         1,
         "processing_net.0.",
@@ -83,7 +85,7 @@ _OWN = (
     ),
     Architecture(
         "NCA",
-        "leym.laws.nca:NCA",
+        "leym.laws.networks.nca:NCA",
         "additive",
         1,
         None,

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
+from leym.contract.problems import Problem
 from leym.laws.architectures import Architecture, architectures
-from leym.problems import Problem
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"

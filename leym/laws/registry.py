@@ -1,4 +1,4 @@
-"""Where laws are found: folders of bundles, by name, pinned by digest (layout: `leym.laws.library`). Torch-free."""
+"""Where laws are found: folders of bundles, by name, pinned by digest (layout: `leym.laws.versions`). Torch-free."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from leym.identity import DEFAULT
+from leym.contract.identity import DEFAULT
+from leym.contract.problems import Problem
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
-from leym.laws.library import newest_digest, places
-from leym.precision.fidelity.verdicts import cheapest_passing
-from leym.problems import Problem
+from leym.laws.verdicts import cheapest_passing
+from leym.laws.versions import newest_digest, places
 from leym.settings import settings
 
 log = logging.getLogger(__name__)

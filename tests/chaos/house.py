@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from leym.laws.bundle import Bundle
-from tests.conftest import ROOT, Service, until
-from tests.laws import oracle, random_law
+from tests.conftest import Service, until
+from tests.support.laws import oracle, random_law
+from tests.support.paths import ROOT
 
 LEASE_S = 3.0
 INSIDE = Path(__file__).with_name("inside")
-ROLES = {"worker": b"workers.app", "api": b"app.wsgi", "valkey": b"valkey-server"}
+ROLES = {"worker": b"workers.celery_app", "api": b"app.wsgi", "valkey": b"valkey-server"}
 
 
 def laws(folder: Path) -> list[Bundle]:

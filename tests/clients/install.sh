@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the clients of others that tests/test_clients.py runs, into this folder: Python's beside the service's own
+# Installs the clients of others that tests/service/test_clients.py runs, into this folder: Python's beside the service's own
 # environment, because they pin other versions of what it uses, and JavaScript's where npm is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

@@ -21,7 +21,7 @@ from pathlib import Path
 
 ORDERS = Path(os.environ.get("LEYM_CHAOS", "/nonexistent"))
 COMMAND = " ".join(sys.orig_argv)
-ROLE = "worker" if "workers.app" in COMMAND else "api" if "app.wsgi" in COMMAND else "other"
+ROLE = "worker" if "workers.celery_app" in COMMAND else "api" if "app.wsgi" in COMMAND else "other"
 
 
 def order(name: str) -> dict | None:
@@ -57,7 +57,7 @@ def around(owner: object, name: str, before: str = "", after: str = "", only=lam
 
 def inside_files() -> None:
     """Points between the bytes of an object and its name."""
-    from leym.frames import files
+    from leym.frames.stores import files
 
     for name, point in (("fsync", "data.unsynced"), ("replace", "data.unnamed")):
         real = getattr(os, name)
@@ -119,8 +119,8 @@ def settle() -> None:
     wrong_clock()
     from leym import tickets
     from leym.events import Events
-    from leym.frames.bucket import BucketStore
-    from leym.frames.files import FileStore
+    from leym.frames.stores.files import FileStore
+    from leym.frames.stores.s3 import BucketStore
     from leym.jobs.table import JobTable
 
     if ROLE == "worker":

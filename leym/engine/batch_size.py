@@ -1,0 +1,79 @@
+"""The ladder: how many universes a call of the step has, by law and grid, on each kind of device.
+
+By itself a rung fills a call with so many cells. Better is what was measured (`leym bench LAW --rungs --keep`): the
+smallest rung whose speed is within TOLERANCE of the best, since empty slots are stepped too. Bits can depend on the
+rung, so a choice is never made anew from a timing: workers of a kind read it from one file.
+
+    {"<kind of device>": {"UNET d4 c8 additive float32 64x64": 4, ...}, ...}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from leym.common.outputs import write_text
+from leym.contract.problems import Problem
+from leym.engine.device import Device
+from leym.laws.bundle import Manifest
+
+# Cells that one call of the step should have, so that the device is busy and little is wasted on empty slots.
+CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}
+TOLERANCE = 0.05
+
+
+class Ladder:
+    """file: None or one that need not be there. Raises Problem 422 for one that cannot be read."""
+
+    def __init__(self, device: Device, file: Path | None = None):
+        self._device, self._file = device, file
+        self._measured = _read(file).get(device.kind, {}) if file else {}
+
+    def rung(self, law: Manifest, precision: str, grid: tuple[int, int], slots: int) -> int:
+        """Slots per batch, a power of two, at most `slots`."""
+        measured = self._measured.get(self._name(law, precision, grid))
+        return min(measured, _power_of_two(slots)) if measured else rung_for(grid, slots, self._device.torch.type)
+
+    def keep(self, law: Manifest, precision: str, grid: tuple[int, int], rung: int) -> None:
+        """Write a choice to the file, beside those that are there."""
+        assert self._file is not None
+        self._measured[self._name(law, precision, grid)] = rung
+        everything = _read(self._file) | {self._device.kind: self._measured}
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self._file, json.dumps(everything, indent=1, sort_keys=True) + "\n")
+
+    def _name(self, law: Manifest, precision: str, grid: tuple[int, int]) -> str:
+        operands = "float32" if precision == "fp32" else str(self._device.operands).removeprefix("torch.")
+        shape = f"{law.architecture} d{law.d_state} c{law.hidden_channels} {law.form}"
+        return f"{shape} {operands} {grid[0]}x{grid[1]}"
+
+
+def rung_for(grid: tuple[int, int], slots: int, device_type: str) -> int:
+    """The power of two that fills a call, at most `slots`."""
+    cells = CELLS_PER_CALL.get(device_type, CELLS_PER_CALL["cpu"])
+    return min(_power_of_two(slots), _power_of_two(max(1, cells // (grid[0] * grid[1]))))
+
+
+def choose(speeds: Mapping[int, float]) -> int:
+    """speeds: cell-steps/s of full batches, by rung."""
+    enough = (1 - TOLERANCE) * max(speeds.values())
+    return min(rung for rung, speed in speeds.items() if speed >= enough)
+
+
+def _power_of_two(most: int) -> int:
+    return 1 << (most.bit_length() - 1)
+
+
+def _read(file: Path) -> dict[str, dict[str, int]]:
+    try:
+        found: dict[str, dict[str, int]] = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise Problem(422, "Invalid ladder", f"{file}: {error}") from error
+    rungs = [rung for kind in found.values() for rung in kind.values()] if isinstance(found, dict) else [None]
+    for rung in rungs:
+        if not isinstance(rung, int) or rung < 1 or rung & (rung - 1):
+            raise Problem(422, "Invalid ladder", f"{file}: rung {rung!r}: expected powers of two")
+    return found

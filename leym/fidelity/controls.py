@@ -1,0 +1,44 @@
+"""Laws damaged on purpose: what the gate must refuse, or a pass would mean nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
+from leym.laws.loading import load_weights
+
+BLOCK = 64  # weights that share a scale, as in NF4
+
+
+def zeroed(law: Bundle, share: float, folder: Path, seed: int = 0) -> Bundle:
+    """A copy of the law in `folder` with this share of its weights, chosen at random, set to zero."""
+    generator = torch.Generator().manual_seed(seed)
+    return _changed(law, folder, lambda w: w * (torch.rand(w.shape, generator=generator) >= share))
+
+
+def in_two_bits(law: Bundle, folder: Path) -> Bundle:
+    """A copy with its matrices rounded to -1, -1/3, 1/3, 1 times the largest weight of each block of 64."""
+
+    def rounded(weight: Tensor) -> Tensor:
+        if weight.ndim < 2:
+            return weight
+        flat = torch.nn.functional.pad(weight.flatten(), (0, -weight.numel() % BLOCK)).view(-1, BLOCK)
+        largest = flat.abs().amax(1, keepdim=True).clamp_min(1e-30)
+        levels = ((flat / largest * 1.5 - 0.5).round().clamp(-2, 1) + 0.5) / 1.5
+        return (levels * largest).flatten()[: weight.numel()].view_as(weight)
+
+    return _changed(law, folder, rounded)
+
+
+def _changed(law: Bundle, folder: Path, change: Callable[[Tensor], Tensor]) -> Bundle:
+    weights = {key: change(w) if w.is_floating_point() else w for key, w in load_weights(law).items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(law.path / MANIFEST, folder / MANIFEST)
+    save_file({key: w.contiguous() for key, w in weights.items()}, folder / WEIGHTS)
+    return read_bundle(folder)

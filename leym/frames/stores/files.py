@@ -1,0 +1,112 @@
+"""Objects as files of one folder, which may be shared by several processes of a machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from leym.frames.stores.base import Entry, Missing, check_key
+
+_WRITING = ".writing-"  # begins the name of a file that is not complete; no key begins with a dot
+
+
+class FileStore:
+    """A store of files that survives a power cut: `put` returns once file, name and folders are synced."""
+
+    def __init__(self, root: Path):
+        self.root = root.absolute()
+        _make_folder(self.root)
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        _make_folder(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_WRITING)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)  # mkstemp lets only the writer read; the API may be another user
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+        _sync_folder(path.parent)
+
+    def get(self, key: str) -> bytes:
+        try:
+            return self._path(key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise Missing(key) from error
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        try:
+            with open(self._path(key), "rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise Missing(key) from error
+
+    def head(self, key: str) -> int | None:
+        path = self._path(key)
+        try:
+            return path.stat().st_size if path.is_file() else None
+        except FileNotFoundError:
+            return None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            try:
+                self._path(key).unlink()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder = self._path(prefix.rstrip("/"))
+        for parent, _, names in os.walk(folder):
+            for name in names:
+                if not name.startswith("."):
+                    yield Path(parent, name).relative_to(self.root).as_posix()
+
+    def scan(self, prefix: str) -> Iterator[Entry]:
+        for key in self.list(prefix):
+            try:
+                found = (self.root / key).stat()
+            except FileNotFoundError:  # removed since the folder was read
+                continue
+            yield Entry(key, found.st_size, found.st_mtime)
+
+    def delete_prefix(self, prefix: str) -> int:
+        folder = self._path(prefix.rstrip("/"))
+        removed = 0
+        for parent, _, names in os.walk(folder, topdown=False):
+            for name in names:
+                Path(parent, name).unlink(missing_ok=True)
+                removed += not name.startswith(".")
+            try:
+                os.rmdir(parent)
+            except OSError:  # somebody wrote into it meanwhile
+                continue
+        return removed
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+
+def _make_folder(folder: Path) -> None:
+    """Like mkdir -p, with the new names on disk."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

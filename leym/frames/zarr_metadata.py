@@ -1,0 +1,138 @@
+"""The Zarr v3 metadata documents of a job, made from its row: they say what is committed, no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from leym.contract.problems import not_found
+from leym.frames.layout import TABLE, TABLE_ROWS, ArraySpec, JobLike, arrays_of, column_attributes, step_dims
+from leym.frames.manifest import series_of, visible
+from leym.frames.shards import codecs
+
+_BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
+
+
+def run_attributes(job: JobLike) -> dict[str, Any]:
+    """Return where results come from: job, law with its digest, precision, state, spec, and facts of the engine."""
+    manifest = job.manifest or {}
+    return {
+        "job": job.id,
+        "law": job.law,
+        "precision": job.precision,
+        "fidelity": job.fidelity,
+        "state": str(job.state),
+        "committed_step": job.step,
+        **{key: job.spec[key] for key in ("seed", "gamma") if key in job.spec},  # a fidelity job has neither
+        "spec": dict(job.spec),
+        **manifest.get("attributes", {}),
+    }
+
+
+def group_json(job: JobLike, group: str = "") -> dict[str, Any]:
+    """A group's zarr.json: attributes of the run, and all nodes below it inline as consolidated metadata.
+
+    Args:
+        group: `""` for the root, or `observables`.
+
+    Raises:
+        Problem: 404 for a group that the job does not have.
+    """
+    nodes = dict(_nodes(job))
+    if group and nodes.get(group, {}).get("node_type") != "group":
+        raise not_found("group", group)
+    below = f"{group}/" if group else ""
+    inline = {path.removeprefix(below): node for path, node in nodes.items() if path.startswith(below)}
+    consolidated = {"kind": "inline", "must_understand": False, "metadata": inline}
+    return _group(run_attributes(job)) | {"consolidated_metadata": consolidated}
+
+
+def array_json(job: JobLike, path: str) -> dict[str, Any]:
+    """An array's zarr.json, as long as it is committed. Raises Problem 404."""
+    found = dict(_nodes(job)).get(path)
+    if found is None or found["node_type"] != "array":
+        raise not_found("array", path)
+    return found
+
+
+def observable_paths(arrays: Sequence[ArraySpec], observable: str) -> tuple[str, ...]:
+    """Return the paths of an observable: in its group, and at the root too unless a field has its name."""
+    inside = f"{TABLE}/{observable}"
+    return (inside,) if any(a.name == observable for a in arrays if not a.is_table) else (inside, observable)
+
+
+def step_arrays(arrays: Sequence[ArraySpec]) -> dict[str, int]:
+    """The coordinate arrays by path, with the schedule of each: all at the root, that of the observables in their group
+    as well."""
+    dims = step_dims(arrays)
+    at_root = {dims[a.every]: a.every for a in arrays}
+    return at_root | {f"{TABLE}/{dims[a.every]}": a.every for a in arrays if a.is_table}
+
+
+def _nodes(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every array and group below the root by path, a group before what is in it."""
+    arrays = arrays_of(job)
+    dims, counts = step_dims(arrays), visible(series_of(job.manifest, arrays), arrays)
+    for array in arrays:
+        time, n = dims[array.every], counts[array.name]
+        if array.is_table:
+            yield TABLE, _group(run_attributes(job))
+            for column in array.columns:
+                for path in observable_paths(arrays, column):
+                    yield path, _flat("float64", n, time, "NaN", column_attributes(column))
+        else:
+            yield array.name, _field(array, n, time)
+    for path, every in step_arrays(arrays).items():
+        n = max(counts[array.name] for array in arrays if array.every == every)
+        attributes = {"units": "1", "long_name": "step", "every": every}
+        yield path, _flat("int64", n, dims[every], 0, attributes)
+
+
+def _field(array: ArraySpec, n: int, time: str) -> dict[str, Any]:
+    return _array(
+        array.dtype,
+        [n, *array.shape],
+        [array.chunk_frames, *array.shape],
+        ["NaN", "NaN"] if array.dtype.startswith("complex") else "NaN",
+        codecs(array.dtype),
+        [time, *array.dims],
+        array.attributes,
+    )
+
+
+def _flat(dtype: str, n: int, time: str, fill: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return _array(dtype, [n], [TABLE_ROWS], fill, _BYTES, [time], attributes)
+
+
+def _array(
+    dtype: str,
+    shape: list[int],
+    chunk: list[int],
+    fill: Any,
+    codec: Any,
+    dims: list[str],
+    attributes: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": shape,
+        "data_type": dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill,
+        "codecs": codec,
+        "attributes": _portable(attributes),
+        "dimension_names": dims,
+        "storage_transformers": [],
+    }
+
+
+def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {"zarr_format": 3, "node_type": "group", "attributes": _portable(attributes)}
+
+
+def _portable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of types that netCDF takes too: text and numbers as they are, everything else as JSON text."""
+    return {key: value if type(value) in (str, int, float) else json.dumps(value) for key, value in attributes.items()}

@@ -1,0 +1,123 @@
+"""Between rows of the job table and records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, select, update
+
+from leym.contract.ids import ALPHABET
+from leym.contract.problems import invalid, not_found
+from leym.contract.records import Job, JobState
+from leym.jobs.database import Database
+from leym.jobs.quotas import Quotas
+from leym.jobs.schema import jobs
+
+COLUMNS = (
+    *(jobs.c.id, jobs.c.state, jobs.c.step, jobs.c.steps, jobs.c.spec, jobs.c.law, jobs.c.precision),
+    *(jobs.c.fidelity, jobs.c.d_state),
+    *(jobs.c.epoch, jobs.c.attempts, jobs.c.priority, jobs.c.owner, jobs.c.lease_until, jobs.c.error),
+    *(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep, jobs.c.point, jobs.c.manifest),
+    *(jobs.c.checkpoint, jobs.c.observables_last, jobs.c.deleted_at),
+    *(jobs.c.project, jobs.c.stored_bytes),
+)
+_JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last")
+_AT_ONCE = 500  # ids in one statement
+
+
+class Base:
+    """What every part of the job table has. project: whose rows there are; None for all of them.
+
+    quotas: on new jobs. ttl_s: of new jobs that state none; None keeps their results for ever.
+    """
+
+    db: Database
+    project: str | None = None
+    quotas = Quotas()
+    ttl_s: float | None = None
+
+    def _own(self) -> tuple[ColumnElement[bool], ...]:
+        """The condition that a job is one of the project's."""
+        return () if self.project is None else (jobs.c.project == self.project,)
+
+    def _job(self, connection: Connection, job_id: str, *, lock: bool = False) -> Job:
+        """Raises Problem 404, also for a job of another project."""
+        job = get_job(connection, job_id, lock=lock)
+        if self.project not in (None, job.project):
+            raise not_found("job", job_id)
+        return job
+
+
+class _Named(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=_Named)
+
+
+def dump(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, separators=(",", ":"))
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON, 64 hex digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def job_of(row: RowMapping) -> Job:
+    values = dict(row)
+    for name in _JSON:
+        if values[name] is not None:
+            values[name] = json.loads(values[name])
+    values["state"] = JobState(values["state"])
+    return Job(**values)
+
+
+def jobs_of(connection: Connection, statement: Select[Any]) -> list[Job]:
+    return [job_of(row) for row in connection.execute(statement).mappings()]
+
+
+def find_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job | None:
+    statement = select(*COLUMNS).where(jobs.c.id == job_id)
+    row = connection.execute(statement.with_for_update() if lock else statement).mappings().first()
+    return None if row is None else job_of(row)
+
+
+def get_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
+    """Raises Problem 404."""
+    job = find_job(connection, job_id, lock=lock)
+    if job is None:
+        raise not_found("job", job_id)
+    return job
+
+
+def change_job(connection: Connection, job_id: str, **values: Any) -> None:
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _AT_ONCE):
+        yield ids[start : start + _AT_ONCE]
+
+
+def check_cursor(cursor: str) -> str:
+    """A cursor is the id of the last record of a page. Raises Problem 422."""
+    if len(cursor) != 26 or not set(cursor) <= set(ALPHABET):
+        raise invalid(f"cursor = {cursor[:64]!r} was not given out by this service", "/cursor")
+    return cursor
+
+
+def page_of(found: list[T], limit: int) -> tuple[list[T], str | None]:
+    """The page and the cursor of the next one, of up to `limit` + 1 records."""
+    if len(found) <= limit:
+        return found, None
+    return found[:limit], found[limit - 1].id
+
+
+def not_within(moment: ColumnElement[Any], seconds: float, now: float) -> ColumnElement[bool]:
+    """The moment is longer ago than `seconds`, or further ahead: then a clock that has been set back since wrote it."""
+    return or_(moment < now - seconds, moment > now + seconds)

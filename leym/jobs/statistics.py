@@ -1,0 +1,143 @@
+"""What the service has done and has to do: monotone counters, latencies, and the backlog."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from bisect import bisect_left
+from collections.abc import Iterable
+from functools import cache
+from itertools import accumulate
+from math import inf
+from typing import Any
+
+from sqlalchemy import Connection, Update, bindparam, func, select, update
+
+from leym.contract.records import JobState
+from leym.jobs.queries import Base
+from leym.jobs.quotas import stored_bytes
+from leym.jobs.schema import BOUNDS, KINDS, SHARDS, jobs, latencies, totals
+
+_NAMES = tuple(column.name for column in totals.c if column.name != "shard")
+_BUSY = (JobState.QUEUED, JobState.RUNNING)
+
+
+def count(connection: Connection, **growth: int) -> None:
+    """Add to the totals; the last thing a transaction does but `observe`, so that it holds these rows shortly."""
+    grown = {name: n for name, n in growth.items() if n}
+    if grown:
+        connection.execute(
+            _growth(tuple(grown)), {"of": secrets.randbelow(SHARDS)} | {f"+{n}": grown[n] for n in grown}
+        )
+
+
+@cache
+def _growth(names: tuple[str, ...]) -> Update:
+    """Made once: that takes longer than to execute it."""
+    values = {name: totals.c[name] + bindparam(f"+{name}", type_=totals.c[name].type) for name in names}
+    return update(totals).where(totals.c.shard == bindparam("of")).values(values)
+
+
+def observe(connection: Connection, ended: Iterable[tuple[float, float | None, float]]) -> None:
+    """Add jobs that have succeeded or failed to the latencies: when each was created, started and finished."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for created, started, finished in ended:
+        for kind, end in (("wait", started), ("total", finished)):
+            if end is not None:
+                seconds = max(end - created, 0.0)
+                found.setdefault((kind, bisect_left(BOUNDS, seconds)), []).append(seconds)
+    for (kind, bucket), values in sorted(found.items()):  # in one order: two transactions must not wait for each other
+        row = (latencies.c.kind == kind) & (latencies.c.bucket == bucket)
+        grown = {"n": latencies.c.n + len(values), "sum": latencies.c["sum"] + sum(values)}
+        connection.execute(update(latencies).where(row).values(**grown))
+
+
+class Totals(Base):
+    def totals(self) -> dict[str, int]:
+        """Since the table was made: jobs submitted, succeeded, failed, cancelled; cell_steps and frames committed."""
+        with self.db.read() as connection:
+            row = connection.execute(select(*(func.sum(totals.c[name]) for name in _NAMES))).one()
+        return {name: int(n) for name, n in zip(_NAMES, row, strict=True)}
+
+    def latencies(self) -> dict[str, dict[str, Any]]:
+        """Seconds of ended (not cancelled) jobs: "wait" from submission to start, "total" from submission to end.
+
+        Each {"buckets": [(bound, jobs at or under it), ...], "count": n, "sum": seconds}; the last bound is infinite.
+        """
+        with self.db.read() as connection:
+            rows = connection.execute(select(latencies).order_by(latencies.c.kind, latencies.c.bucket)).all()
+        found = {}
+        for kind in KINDS:
+            of_kind = [row for row in rows if row.kind == kind]
+            counts = list(accumulate(int(row.n) for row in of_kind))
+            buckets = list(zip((*BOUNDS, inf), counts, strict=True))
+            found[kind] = {"buckets": buckets, "count": counts[-1], "sum": sum(row.sum for row in of_kind)}
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Jobs in each state; deleted ones left out."""
+        statement = (
+            select(jobs.c.state, func.count()).where(jobs.c.deleted_at.is_(None), *self._own()).group_by(jobs.c.state)
+        )
+        with self.db.read() as connection:
+            found = {state: int(n) for state, n in connection.execute(statement)}
+        return {state.value: found.get(state.value, 0) for state in JobState}
+
+    def stored_bytes(self) -> int:
+        """What the results of all jobs take, as their rows say."""
+        with self.db.read() as connection:
+            return stored_bytes(connection, self.project)
+
+    def standings(self) -> dict[str, int]:
+        """Jobs that wait or run, by their fidelity; those without any are left out."""
+        statement = (
+            select(jobs.c.fidelity, func.count())
+            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
+            .group_by(jobs.c.fidelity)
+            .order_by(jobs.c.fidelity)
+        )
+        with self.db.read() as connection:
+            return {standing: int(n) for standing, n in connection.execute(statement)}
+
+    def backlog(self, now: float | None = None) -> dict[str, Any]:
+        """Queued and running jobs and their cell-steps to go; `oldest_queued_s` is None when none is queued."""
+        now = time.time() if now is None else now
+        # Multiplied by the cells here: the sum over many large jobs would not fit SQLite's integers.
+        statement = (
+            select(jobs.c.state, jobs.c.height, jobs.c.width)
+            .add_columns(func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
+            .add_columns(func.min(jobs.c.created_at).label("oldest"))
+            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
+            .group_by(jobs.c.state, jobs.c.height, jobs.c.width)
+        )
+        with self.db.read() as connection:
+            rows = connection.execute(statement).all()
+        queued = [row for row in rows if row.state == JobState.QUEUED]
+        return {
+            "jobs": sum(int(row.n) for row in rows),
+            "cell_steps": sum(row.height * row.width * int(row.steps) for row in rows),
+            "queued_cell_steps": sum(row.height * row.width * int(row.steps) for row in queued),
+            "oldest_queued_s": max(now - min(row.oldest for row in queued), 0.0) if queued else None,
+        }
+
+    def buckets(self) -> list[dict[str, Any]]:
+        """The backlog by what can be batched together: [{law, precision, grid: [H, W], jobs, cell_steps}]."""
+        key = (jobs.c.law, jobs.c.precision, jobs.c.height, jobs.c.width)
+        statement = (
+            select(*key, func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
+            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
+            .group_by(*key)
+            .order_by(*key)
+        )
+        with self.db.read() as connection:
+            rows = connection.execute(statement).all()
+        return [
+            {
+                "law": row.law,
+                "precision": row.precision,
+                "grid": [row.height, row.width],
+                "jobs": int(row.n),
+                "cell_steps": row.height * row.width * int(row.steps),
+            }
+            for row in rows
+        ]

@@ -1,0 +1,56 @@
+"""SNN_UNET: a network of thresholds (models/snn_unet.py of the Atheria project), without snntorch and torchvision.
+
+    s1 = [conv1(x) > 1]                        2d -> c    H
+    sb = [conv_bottom(s1) > 1]                  c -> 2c   H
+    u  = shrink(upconv(sb))                    2c -> c    up to 2H, and back to H
+    s2 = [conv2([u, s1]) > 1]                  2c -> c    H
+    y  = [conv_out(s2) > 1]                     c -> 2d   H
+
+Membranes begin at zero at every step and each step is one call, so the leaky neurons of the original (beta, reset) have
+neither memory nor reset: a current above the threshold is a spike. Their constants stay in the checkpoint and threshold
+and spike height are read from it. `antialias` says how the original was shrunk: torchvision's default changed.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from leym.laws.networks.blocks import Conv, UpConv, join
+
+
+class Spikes(nn.Module):
+    """`graded_spikes_factor` where the current is above `threshold`, else 0."""
+
+    threshold: Tensor
+    graded_spikes_factor: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name, value in (("threshold", 1.0), ("graded_spikes_factor", 1.0), ("reset_mechanism_val", 0), ("beta", 0)):
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+
+    def forward(self, current: Tensor) -> Tensor:
+        return (current.float() > self.threshold).float() * self.graded_spikes_factor
+
+
+class SNNUNet(nn.Module):
+    """x: float [B, 2d, H, W] -> y: [B, 2d, H, W] of spikes."""
+
+    def __init__(self, d_state: int, hidden_channels: int, *, antialias: bool):
+        super().__init__()
+        d, c = d_state, hidden_channels
+        self.antialias = antialias
+        self.conv1, self.lif1 = Conv(2 * d, c, 3, padding=1), Spikes()
+        self.conv_bottom, self.lif_bottom = Conv(c, 2 * c, 3, padding=1), Spikes()
+        self.upconv = UpConv(2 * c, c, 2, stride=2)
+        self.conv2, self.lif2 = Conv(2 * c, c, 3, padding=1), Spikes()
+        self.conv_out, self.lif_out = Conv(c, 2 * d, 1), Spikes()
+
+    def forward(self, x: Tensor) -> Tensor:
+        s1 = self.lif1(self.conv1(x))
+        up = self.upconv(self.lif_bottom(self.conv_bottom(s1))).float()
+        up = F.interpolate(up, size=x.shape[-2:], mode="bilinear", antialias=self.antialias)
+        y: Tensor = self.lif_out(self.conv_out(self.lif2(self.conv2(join(up, s1)))))
+        return y

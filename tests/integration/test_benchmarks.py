@@ -1,0 +1,128 @@
+"""What the benchmarks reckon with, and what they say where something they measure against is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.common import Machine, cost_per_cell_step, make_law
+from benchmarks.jax_arm import in_its_own_process, weights_of
+from benchmarks.litserve_arm import litserve_arm, summary
+from benchmarks.load_processes import processes_below
+from benchmarks.rivals import poisson
+from benchmarks.service import Bench, rate_while_jobs_wait, shares
+from leym.engine.roofline import Cost
+from leym.laws.loading import load_weights
+from tests.conftest import until
+
+
+def test_arrivals_come_at_their_rate_and_begin_at_once():
+    lengths = list(range(1, 2001))
+    arrivals = poisson(lengths, jobs_per_s=50.0)
+    moments = [at for at, _ in arrivals]
+    assert moments[0] == 0 and moments == sorted(moments) and [steps for _, steps in arrivals] == lengths
+    assert len(moments) / moments[-1] == pytest.approx(50, rel=0.1)
+    assert np.std(np.diff(moments)) == pytest.approx(1 / 50, rel=0.15), "exponential gaps"
+
+
+def test_a_summary_counts_from_the_first_arrival_to_the_last_answer():
+    found = summary([(1.0, 100), (2.0, 300)], (4, 8), ["a", "b"], [2.0, 3.0], [3.0, 5.0])
+    assert found["cell_steps_per_s"] == 400 * 32 / 4 and found["p50_s"] == 2.5 and found["digests"] == ["a", "b"]
+
+
+def test_shares_are_of_what_came_between():
+    before = {"slot_steps": 10, "lane_steps": 20, "busy_s": 5.0, "stepping_s": 1.0}
+    after = {"slot_steps": 40, "lane_steps": 60, "busy_s": 9.0, "stepping_s": 4.0}
+    assert shares(before, after) == {"occupancy": 0.75, "idle": 0.25}
+
+
+def record(started: float, finished: float, steps: int = 100) -> dict[str, object]:
+    moment = [datetime.fromtimestamp(1e9 + at, UTC).isoformat() for at in (started, finished)]
+    return {"started_at": moment[0], "finished_at": moment[1], "steps": steps, "spec": {"grid": [2, 5]}}
+
+
+def test_the_speed_of_a_service_is_the_work_done_while_jobs_wait():
+    """By hand: of three jobs, the last begins after 2 s; then 100 steps are done, and half of another's."""
+    jobs = [record(0.0, 1.0), record(0.0, 4.0), record(2.0, 3.0)]
+    assert rate_while_jobs_wait(jobs) == pytest.approx((100 + 50) * 10 / 2.0)
+    with pytest.raises(ValueError, match="none had to wait"):
+        rate_while_jobs_wait(jobs[:2])
+
+
+@pytest.mark.parametrize(("steps_per_s", "mean"), [(6_000_000, 100_000), (1, 10)])
+def test_the_jobs_of_a_benchmark_are_long_enough_for_the_machine(steps_per_s, mean, tmp_path, monkeypatch):
+    monkeypatch.setattr(Bench, "_steps_per_s", lambda self: steps_per_s)
+    bench = Bench(make_law("nca", tmp_path), "fp32", slots=2, jobs=6, seconds=0.1)
+    assert bench.mean == mean and bench.lengths["equal"] == [mean] * 6
+
+
+def test_a_benchmark_measures_how_fast_the_machine_is_and_then_an_arm(tmp_path):
+    bench = Bench(make_law("nca", tmp_path), "fp32", slots=2, jobs=6, seconds=0.1)
+    found = bench.continuous(bench.lengths["equal"])
+    bench.close()
+    assert found["cell_steps_per_s"] > 0 and 0 < found["occupancy"] <= 1 and 0 <= found["idle"] <= 1
+
+
+STARTS = """
+import os, signal, sys
+from leym.demo.service import service
+with service(arguments=["--workers", "0", "--no-flower"]) as client:
+    print(client.url, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
+    command = [sys.executable, "-c", STARTS]
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert started.stdout is not None and started.stdout.readline().startswith("http://")
+    left = [process.pid for process in processes_below(started.pid)]
+    assert len(left) >= 3, "supervisor, broker, API"
+    started.send_signal(number)
+    started.wait(60)
+    until(lambda: not [pid for pid in left if is_alive(pid)], what="all have ended")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):
+    law = make_law("mlp", tmp_path)
+    small, large = (cost_per_cell_step(law, (64, 64), rung) for rung in (1, 8))
+    assert small.flops == large.flops == 2 * (16 * 128 + 128 * 128 + 128 * 16) and large.bytes < small.bytes
+    machine = Machine("stand-in", bf16_gemm=4e9, fp32_gemm=4e9, copy=2e9)
+    found = machine.roofline(1e5, Cost(flops=1e4, bytes=1e4))
+    assert found == {
+        "gflops": 1.0, "gemm_share": 0.25, "operand_gemm_share": 0.25, "gbytes_per_s": 1.0, "copy_share": 0.5
+    }  # fmt: skip
+
+
+def test_weights_for_jax_are_those_of_the_network(tmp_path):
+    law = make_law("nca", tmp_path)
+    mine, theirs = weights_of(law), load_weights(law)
+    x = torch.randn(5, 64)
+    hidden = torch.nn.functional.linear(x, theirs["net.0.weight"].flatten(1), theirs["net.0.bias"])
+    np.testing.assert_allclose(x.numpy() @ mine["w1"] + mine["b1"], hidden.numpy(), atol=1e-5)
+    filters = theirs["perceive.weight"].unflatten(0, (-1, 4)).squeeze(2)
+    assert all(np.array_equal(mine["filters"], of_channel.numpy()) for of_channel in filters)
+
+
+def test_where_a_rival_is_not_installed_its_arm_says_so(tmp_path):
+    law = make_law("nca", tmp_path)
+    if not importlib.util.find_spec("jax"):
+        assert "jax" in in_its_own_process(law, (8, 8), 1, 0.1)["error"]
+    if not importlib.util.find_spec("litserve"):
+        assert "litserve" in litserve_arm("batched", law, "nf4", (8, 8), 1, [(0.0, 1)], "ours")["error"]

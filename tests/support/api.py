@@ -1,0 +1,152 @@
+"""What the tests of the API share: an app with a real job table and frame store, and a worker that only pretends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app import create_app
+from app.services import Services
+from leym import tickets
+from leym.client.sse import Event, parse_events
+from leym.contract.records import JobState
+from leym.frames.layout import arrays_of
+from leym.frames.writer import FrameWriter
+from leym.settings import Settings, settings
+
+SPEC: dict[str, Any] = {
+    "law": "aurora",
+    "grid": [8, 12],
+    "steps": 30,
+    "record": [
+        {"field": "phase", "every": 3},
+        {"field": "channel_power", "every": 5, "dtype": "float16"},
+        {"field": "psi", "every": 10},
+    ],
+    "observe": {"every": 2, "names": ["coherence", "activity"]},
+}
+
+
+class Api:
+    """One app in a folder of its own, without a broker."""
+
+    def __init__(self, data: Path, **more: Any):
+        self.app = create_app(Settings(data=data, **({"redis_url": ""} | more)))
+        self.http = self.app.test_client()
+        self.services: Services = self.app.extensions["leym"]
+        self.table, self.store = self.services.table, self.services.store
+
+    def submit(self, **spec: Any) -> str:
+        answer = self.http.post("/v1/jobs", json=SPEC | spec)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json["id"])
+
+    def events(self, job: str, last: int | None = None, by_query: bool = False) -> Iterator[Event]:
+        """The events of a stream as they come, until it ends."""
+        headers = {} if last is None or by_query else {"Last-Event-ID": str(last)}
+        query = {"last_event_id": last} if by_query else {}
+        answer = self.http.get(f"/v1/jobs/{job}/events", headers=headers, query_string=query)
+        assert answer.status_code == 200, answer.text
+        assert answer.mimetype == "text/event-stream"
+        with answer:
+            yield from parse_events(answer.iter_encoded())
+
+
+@contextmanager
+def opened(data: Path, **more: Any) -> Iterator[Api]:
+    api = Api(data, **more)
+    yield api
+    api.services.events.close()
+    api.table.close()
+    tickets.configure(settings())
+
+
+def value(field: str, step: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """What the pretended worker records: different in every cell and at every step."""
+    cells = np.arange(np.prod(shape), dtype=np.float64).reshape(shape) + len(field) + step
+    found = np.exp(1j * cells) if dtype == "complex64" else np.sin(cells)
+    return found.astype(dtype)
+
+
+def number(name: str, step: int) -> float:
+    return len(name) + step / 7
+
+
+class Pretender:
+    """Claims a job, writes frames through the real writer and commits them; its physics is `value`."""
+
+    def __init__(self, api: Api, job_id: str):
+        claim = api.table.claim(job_id, "pretender", lease_s=60, max_attempts=9)
+        assert claim is not None
+        self.api, self.job, self.at = api, claim.job, -1
+        self.arrays = arrays_of(self.job)
+        self.writer = FrameWriter(
+            api.store, job_id, claim.epoch, self.arrays, self.job.manifest, attributes={"device": "pretended"}
+        )
+
+    def rewind(self, step: int) -> None:
+        self.writer.rewind(step)
+        self.at = step
+
+    def run(self, until: int) -> None:
+        """Steps up to `until`, not yet committed."""
+        for step in range(self.at + 1, until + 1):
+            due = [array for array in self.arrays if step % array.every == 0]
+            fields = {a.name: value(a.name, step, a.shape, a.dtype) for a in due if not a.is_table}
+            numbers = {name: number(name, step) for a in due for name in a.columns}
+            if due:
+                self.writer.append(step, fields, numbers)
+        self.at = until
+
+    def commit(self) -> None:
+        manifest = self.writer.flush()
+        step = max(self.at, 0)
+        self.api.table.commit(self.job.id, self.job.epoch, step=step, manifest=manifest, observables_last=self.last())
+        self.api.store.delete(self.writer.superseded())
+
+    def finish(self, state: str = "succeeded", error: dict[str, Any] | None = None) -> None:
+        manifest = self.writer.flush()
+        self.api.table.finish(
+            self.job.id,
+            self.job.epoch,
+            JobState(state),
+            step=self.at,
+            manifest=manifest,
+            error=error,
+            observables_last=self.last(),
+        )
+        self.api.store.delete(self.writer.superseded())
+
+    def last(self) -> dict[str, float]:
+        table = next((array for array in self.arrays if array.is_table), None)
+        if table is None:
+            return {}
+        step = max(self.at, 0) // table.every * table.every
+        return {name: number(name, step) for name in table.columns}
+
+
+def done(api: Api, **spec: Any) -> str:
+    """A job that has succeeded."""
+    job = api.submit(**spec)
+    worker = Pretender(api, job)
+    worker.run(worker.job.steps)
+    worker.finish()
+    return job
+
+
+def refused(answer: Any, status: int, *named: str, pointer: str | None = None) -> dict[str, Any]:
+    """An RFC 9457 problem whose words name what is wrong."""
+    assert answer.status_code == status, answer.text
+    assert answer.content_type == "application/problem+json"
+    body: dict[str, Any] = json.loads(answer.data)
+    assert body["status"] == status and body["title"] and body["instance"]
+    for words in named:
+        assert words in body["detail"], (words, body["detail"])
+    if pointer is not None:
+        assert pointer in [error["pointer"] for error in body["errors"]], body["errors"]
+    return body

@@ -1,0 +1,109 @@
+"""A script in a real browser, beside the API at one address, and JavaScript libraries for it from npm."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.middleware.shared_data import SharedDataMiddleware
+from werkzeug.serving import make_server
+from werkzeug.wrappers import Request, Response
+
+from tests.support.paths import ROOT
+
+CHROMIUM = shutil.which("chromium")
+LIMIT_S = 60  # against hanging
+
+MODULES = ROOT / "tests" / "clients" / "node_modules"  # tests/clients/install.sh, which `make setup` runs
+IMPORTS = {
+    "zarrita": "zarrita/dist/src/index.js",
+    "@zarrita/storage/fetch": "@zarrita/storage/dist/src/fetch.js",
+    "numcodecs/blosc": "numcodecs/dist/blosc.js",
+}
+PAGE = """<!doctype html><script type="importmap">IMPORTS</script><script type="module">
+import("/reader/script.js").catch((error) => fetch("/reader/result", {method: "POST",
+  headers: {"Content-Type": "application/json"}, body: JSON.stringify({error: String(error)})}));
+</script>"""
+PRELUDE = """
+const result = (value) => fetch("/reader/result", {method: "POST",
+  headers: {"Content-Type": "application/json"}, body: JSON.stringify(value)});
+const act = async (name) => (await fetch(`/reader/${name}`, {cache: "no-store"})).json();
+"""
+
+
+@pytest.fixture(scope="session")
+def modules() -> Path:
+    """`node_modules` with zarrita. Skips where npm was missing when `make setup` ran."""
+    if not (MODULES / "zarrita").exists():
+        pytest.skip("zarrita is not installed: make setup does that where npm is")
+    return MODULES
+
+
+class Site:
+    """The API, and beside it `/reader/`: a page, the modules that it imports, and what it asks the test to do."""
+
+    def __init__(self, api: Any, modules: Path | None, script: str, actions: dict[str, Callable[[], Any]]):
+        self._script, self._actions = script, actions
+        self._acting = threading.Lock()  # one action at a time, although a browser asks for several things at once
+        self.results: queue.Queue[Any] = queue.Queue()
+        self._app = SharedDataMiddleware(api, {"/reader/modules": str(modules)}) if modules else api
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        request = Request(environ)
+        name = request.path.removeprefix("/reader/")
+        if name == request.path or name.startswith("modules/"):
+            return self._app(environ, start_response)
+        if name == "result":
+            self.results.put(request.get_json())
+            return Response(status=204)(environ, start_response)
+        if name in self._actions:
+            with self._acting:
+                done = self._actions[name]()
+            return Response(json.dumps(done), mimetype="application/json")(environ, start_response)
+        if name == "script.js":
+            return Response(PRELUDE + self._script, mimetype="text/javascript")(environ, start_response)
+        imports = json.dumps({"imports": {key: f"/reader/modules/{path}" for key, path in IMPORTS.items()}})
+        return Response(PAGE.replace("IMPORTS", imports), mimetype="text/html")(environ, start_response)
+
+
+@contextmanager
+def opened_in_chromium(site: Site, profile: Path) -> Iterator[None]:
+    server = make_server("127.0.0.1", 0, site, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += [
+        f"--user-data-dir={profile}",
+        "--remote-debugging-port=0",
+        f"http://127.0.0.1:{server.server_port}/reader/page",
+    ]
+    with (profile / "log").open("wb") as log:
+        browser = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield
+    finally:
+        browser.terminate()
+        browser.wait(LIMIT_S)
+        server.shutdown()
+
+
+def run(api: Any, modules: Path | None, profile: Path, script: str, **actions: Callable[[], Any]) -> Any:
+    """What `script`, a module, passes to `result(value)`. It may call `await act(name)`, which runs the action here.
+
+    Raises AssertionError when the script fails or gives nothing.
+    """
+    site = Site(api, modules, script, actions)
+    with opened_in_chromium(site, profile):
+        try:
+            found = site.results.get(timeout=LIMIT_S)
+        except queue.Empty:
+            raise AssertionError((profile / "log").read_text(errors="replace")[-2000:]) from None
+    assert not (isinstance(found, dict) and "error" in found), found
+    return found

@@ -1,0 +1,98 @@
+"""Laws for tests: the oracle laws with their reference trajectories, and small ones made on the spot."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
+from tests.support.paths import ORACLE
+
+FORMS = {
+    "unet": "additive",
+    "unet_unitary": "diagonal",
+    "unet_unitary_rmsnorm": "additive",
+    "unet_convlstm": "additive",
+    "snn_unet": "additive",
+    "mlp": "additive",
+    "deep_qca": "additive",
+}
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """A law with random weights and the trajectory that the reference implementation gives it."""
+
+    bundle: Bundle
+    psi: dict[int, np.ndarray]  # step -> complex64 [H, W, d]
+    gamma: float
+    memory: dict[int, np.ndarray]  # step -> float32 [8c, H/4, W/4] of a law that has one
+
+
+def write_law(folder: Path, weights: dict[str, np.ndarray], **manifest: Any) -> Bundle:
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: np.array(value, order="C") for key, value in weights.items()}, folder / WEIGHTS)
+    (folder / MANIFEST).write_text(json.dumps(Manifest(name=folder.name, **manifest).model_dump()))
+    return read_bundle(folder)
+
+
+def oracle(name: str, folder: Path) -> Oracle:
+    with np.load(ORACLE / f"{name}.npz") as arrays:
+        meta = json.loads(str(arrays["meta"]))
+        weights = {key[2:]: arrays[key] for key in arrays if key.startswith("w:")}
+        psi = {int(key[4:]): arrays[key] for key in arrays if key.startswith("psi_")}
+        steps = [int(key[2:]) for key in arrays if key.startswith("h_")]
+        memory = {n: np.concatenate([arrays[f"h_{n}"], arrays[f"c_{n}"]]) for n in steps}
+    kind = {key: meta[key] for key in ("architecture", "d_state", "hidden_channels")}
+    if meta["architecture"] == "SNN_UNET":
+        kind["options"] = {"antialias": meta["resize_antialias"]}
+    return Oracle(write_law(folder / name, weights, form=FORMS[name], **kind), psi, meta["gamma"], memory)
+
+
+def deviation(name: str, found: np.ndarray, expected: np.ndarray) -> float:
+    """Largest difference of two states. A law of thresholds may flip a spike by rounding: under 0.1 % of cells are let
+    off there."""
+    largest = np.abs(found - expected).max(-1)
+    if name == "snn_unet" and (largest > 1e-5).mean() < 1e-3:
+        return 0.0
+    return float(largest.max())
+
+
+def random_law(
+    folder: Path,
+    architecture: str,
+    *,
+    d: int = 2,
+    c: int = 4,
+    form: str = "additive",
+    seed: int = 0,
+    options: dict[str, Any] | None = None,
+) -> Bundle:
+    """A law with weights as torch draws them, out-bias 0 and out-weight std 1: alive."""
+    import torch
+
+    from leym.laws.loading import empty_network
+
+    said = {"architecture": architecture, "d_state": d, "hidden_channels": c, "form": form, "options": options or {}}
+    manifest = Manifest(name=folder.name, **said)
+    torch.manual_seed(seed)
+    network = type(empty_network(manifest))(d, c, **manifest.choices)
+    head = network.get_submodule(manifest.kind.head.rstrip("."))
+    torch.nn.init.normal_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    weights = {key: value.numpy() for key, value in network.state_dict().items()}
+    return write_law(folder, weights, **said)
+
+
+def lively_law(folder: Path) -> Bundle:
+    """A small chaotic law: the twofold head shortens its memory, so that few members tell much."""
+    law = random_law(folder / "drawn", "UNET")
+    weights = load_file(law.path / WEIGHTS)
+    weights[f"{law.manifest.kind.head.rstrip('.')}.weight"] *= 2
+    said = law.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form", "options"})
+    return write_law(folder / "lively", weights, **said)

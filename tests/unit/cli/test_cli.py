@@ -1,0 +1,134 @@
+"""The `leym` command: its short forms, its exit codes, and what it never imports."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.requests import parse
+from leym.cli import specs
+from leym.contract.problems import Problem
+
+
+def leym(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, without a terminal."""
+    import os
+
+    command = [sys.executable, "-m", "leym.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("64", (64, 64)), ("64x128", (64, 128)), ("8,16", (8, 16))])
+def test_grid(text: str, expected: tuple[int, int]) -> None:
+    assert specs.grid(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "64x", "64x64x3", "-4"])
+def test_no_grid(text: str) -> None:
+    with pytest.raises(ValueError, match="--grid"):
+        specs.grid(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, None),
+        ("10", {"every": 10}),
+        ("activity,coherence", {"names": ["activity", "coherence"]}),
+        ("5:activity", {"every": 5, "names": ["activity"]}),
+    ],
+)
+def test_observe(text: str | None, expected: Any) -> None:
+    assert specs.observe(text) == expected
+
+
+def test_recordings() -> None:
+    assert specs.recordings(["phase", "psi:5", "phase:10:float16"]) == [
+        "phase",
+        {"field": "psi", "every": 5},
+        {"field": "phase", "every": 10, "dtype": "float16"},
+    ]
+
+
+def test_axes() -> None:
+    found = specs.axes(["seed=0..3", "gamma=0,0.5", "precision=nf4,fp32", "grid=[[8,8],[16,16]]"])
+    assert found == {
+        "seed": range(4),
+        "gamma": [0, 0.5],
+        "precision": ["nf4", "fp32"],
+        "grid": [[8, 8], [16, 16]],
+    }
+
+
+@pytest.mark.parametrize("text", ["0..10000", "5..4", "0..1" + "0" * 25])
+def test_an_axis_has_as_many_values_as_a_sweep_may_have(text: str) -> None:
+    with pytest.raises(ValueError, match=f"seed={re.escape(text)}: .* values; 1 to 10000 are allowed"):
+        specs.axes([f"seed={text}"])
+    assert specs.axes(["seed=9007199254740993..9007199254750992"]) == {"seed": range(2**53 + 1, 2**53 + 10001)}
+
+
+@pytest.mark.parametrize("arguments", [["submit"], ["jobs", "--limit", "0"], ["nonsense"], ["sweep", "run", "aurora"]])
+def test_wrong_usage_exits_2(arguments: list[str]) -> None:
+    assert leym(*arguments).returncode == 2
+
+
+def test_a_short_form_that_makes_no_sense_exits_2_and_says_what_to_write() -> None:
+    done = leym("submit", "aurora", "--grid", "64x")
+    assert done.returncode == 2
+    assert "64x128" in done.stderr
+
+
+def test_no_service_exits_3() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        done = leym("jobs", "--json", LEYM_URL=f"http://127.0.0.1:{unused.getsockname()[1]}")
+    assert done.returncode == 3
+    assert json.loads(done.stderr)["title"] == "Service unreachable"
+    assert done.stdout == ""
+
+
+def test_the_command_and_the_sdk_load_no_server_part() -> None:
+    probe = "import sys, leym.cli, leym.client; print(' '.join(m.partition('.')[0] for m in sys.modules))"
+    loaded = set(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True).stdout.split())
+    assert "leym" in loaded
+    assert not loaded & {"torch", "sqlalchemy", "celery", "flask", "redis", "xarray", "zarr", "matplotlib"}
+
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_spec_file_is_taken_in_every_encoding_that_rest_takes(encoding: str, tmp_path: Path) -> None:
+    spec = {"law": "aurora", "steps": 10, "tags": {"who": "Ψ 😀"}}
+    file = tmp_path / "spec.json"
+    file.write_bytes(json.dumps(spec, ensure_ascii=False).encode(encoding))
+    assert specs.read_document(str(file)) == parse(file.read_bytes()) == spec
+    # by the command, also from stdin: with a law missing in the file it gets as far as asking for one
+    file.write_bytes(json.dumps({"tags": {"who": "Ψ"}}, ensure_ascii=False).encode(encoding))
+    assert specs.read_document(str(file)) == {"tags": {"who": "Ψ"}}
+
+
+def test_a_spec_from_stdin_may_begin_with_a_byte_order_mark() -> None:
+    command = [sys.executable, "-m", "leym.cli", "submit", "--spec", "-"]
+    data = json.dumps({"steps": 10}).encode("utf-8-sig")
+    done = subprocess.run(command, input=data, capture_output=True, timeout=60)
+    assert done.returncode == 2 and b"name a law" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[]", b'{"gamma": NaN}', b'{"steps": 1, "steps": 2}', b"[" * 100_000, b"\xff\xfe{\x00"]
+)
+def test_a_spec_file_that_rest_would_not_take_is_refused_by_name(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "spec.json"
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"spec\.json"):
+        specs.read_document(str(file))
+    with pytest.raises(Problem):
+        parse(data)

@@ -1,0 +1,64 @@
+"""What callers write in Python becomes the JobSpec they meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from leym.client.requests import job_body, sweep_body
+from leym.contract.spec import JobSpec, Observe, Recording, SweepSpec
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"phase": 10}, [("phase", 10, "float32")]),
+        ("phase", [("phase", 5, "float32")]),
+        (["phase", "psi"], [("phase", 5, "float32"), ("psi", 5, "complex64")]),
+        ([Recording(field="density", every=7, dtype="float16")], [("density", 7, "float16")]),
+        ([{"field": "density", "dtype": "float16"}], [("density", 5, "float16")]),
+        ((), []),
+    ],
+)
+def test_recordings(record: Any, expected: list[tuple[str, int, str]]) -> None:
+    spec = JobSpec.model_validate(job_body("aurora", steps=500, record=record))
+    assert [(r.field, r.every, r.stored_dtype) for r in spec.record] == expected
+
+
+@pytest.mark.parametrize(
+    ("observe", "expected"),
+    [
+        (None, None),
+        (False, None),
+        (True, Observe(every=5)),
+        (20, Observe(every=20)),
+        (np.int64(20), Observe(every=20)),
+        ("activity", Observe(every=5, names=("activity",))),
+        (["activity", "coherence"], Observe(every=5, names=("activity", "coherence"))),
+        ({"names": ["activity"]}, Observe(every=5, names=("activity",))),
+        (Observe(every=3), Observe(every=3)),
+    ],
+)
+def test_observables(observe: Any, expected: Observe | None) -> None:
+    assert JobSpec.model_validate(job_body("aurora", steps=500, observe=observe)).observe == expected
+
+
+def test_a_ready_spec_is_sent_as_it_is() -> None:
+    spec = JobSpec(law="aurora", grid=(8, 16), steps=30, seed=5, record=(Recording(field="psi", every=3),))
+    assert JobSpec.model_validate(job_body(spec)) == spec
+    assert "gamma" not in job_body(spec)  # what is left out may be inherited
+
+
+def test_numpy_numbers_and_square_grids() -> None:
+    body = job_body("aurora", grid=32, steps=10, seed=np.int64(3), gamma=np.float32(0.5), initial={"kind": "zeros"})
+    spec = JobSpec.model_validate(body)
+    assert (spec.grid, spec.seed, spec.gamma, spec.initial.kind) == ((32, 32), 3, 0.5, "zeros")
+
+
+def test_axes_of_a_sweep() -> None:
+    axes = {"seed": range(5, 9), "gamma": np.linspace(0, 1, 3), "initial.strength": (0.1, 0.2)}
+    sweep = SweepSpec.model_validate(sweep_body(job_body("aurora"), axes, "product"))
+    assert sweep.values() == {"seed": [5, 6, 7, 8], "gamma": [0.0, 0.5, 1.0], "initial.strength": [0.1, 0.2]}
+    assert sweep.size() == 24

@@ -1,0 +1,61 @@
+"""Numbers that people type: in options and in settings, each has bounds, and a refusal names them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import ArgumentTypeError
+
+import pytest
+from pydantic import ValidationError
+
+from leym.common.typed_numbers import real, whole
+from leym.settings import Settings
+
+HUGE = "9" * 25
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "9", "-1", "1_0", " 5", "5.0", "٣", "²", "nan", HUGE, "9" * 5000])
+def test_a_whole_number_outside_its_bounds_is_none(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="expected a whole number from 1 to 8"):
+        whole(1, 8)(text)
+    assert [whole(1, 8)(good) for good in ("1", "8")] == [1, 8]
+
+
+@pytest.mark.parametrize("text", ["", "x", "0.4", "8.1", "-1", "1_0", "1e0", "nan", "inf", HUGE])
+def test_a_decimal_number_outside_its_bounds_is_none(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=r"expected a number from 0\.5 to 8"):
+        real(0.5, 8)(text)
+    assert [real(0.5, 8)(good) for good in ("0.5", "8", "2.25")] == [0.5, 8.0, 2.25]
+
+
+NUMBERS = [name for name, field in Settings.model_fields.items() if field.annotation in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [HUGE, "-1", "nan", "inf"])
+def test_every_number_among_the_settings_is_bounded(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"LEYM_{name.upper()}", value)
+    with pytest.raises(ValidationError, match=name):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("module", "option"),
+    [
+        ("leym.engine.benchmark", "--slots"),
+        ("leym.engine.benchmark", "--seconds"),
+        ("leym.engine.memory_report", "--slots"),
+        ("leym.cli.local.fidelity", "--members"),
+        ("leym.cli.local.fidelity", "--steps"),
+        ("workers.maintenance.doctor", "--examples"),
+        ("workers.supervisor.up", "--slots"),
+        ("workers.supervisor.up", "--workers"),
+    ],
+)
+def test_numbers_among_options_are_bounded(module: str, option: str) -> None:
+    law = [] if module.startswith("workers") else ["aurora"]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *law, option, HUGE], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 2 and HUGE in done.stderr and option in done.stderr, done.stderr

@@ -1,0 +1,128 @@
+"""Who goes first: urgency, age and remaining work; an urgent run on a full engine; shares of the device."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from leym.contract.spec import Recording
+from leym.engine.run import Checkpoint
+from leym.engine.scheduler import AGE_S, Line, makes_room, next_batch, share
+from tests.support.laws import random_law
+from tests.unit.engine.test_engine import a_run, alone, engines  # noqa: F401 -- `engines` is a fixture
+
+SLOW = (Recording(field="psi", every=200),)
+
+
+@pytest.fixture(scope="module")
+def law(tmp_path_factory):
+    return random_law(tmp_path_factory.mktemp("laws") / "alive", "UNET", d=2, c=4)
+
+
+def test_the_line_goes_by_level_then_by_work_left_then_by_arrival(law):
+    line = Line()
+    half_done = Checkpoint(90, {})
+    for id, more in {
+        "long": {"steps": 100},
+        "short": {"steps": 20},
+        "nearly over": {"steps": 100, "start": half_done},
+        "small": {"steps": 100, "grid": (8, 8)},
+        "as long": {"steps": 100},
+        "urgent": {"steps": 9999, "priority": 5},
+    }.items():
+        line.add(a_run(law, id=id, **more))
+    now = line.ordered(0.0)[0].since
+    order = [entry.run.id for entry in line.ordered(now)]
+    assert order == ["urgent", "nearly over", "short", "small", "long", "as long"]
+    line.drop({"urgent", "short"})
+    assert len(line) == 4 and {run.id for run in line} == {"long", "nearly over", "small", "as long"}
+
+
+def test_who_has_waited_long_enough_goes_before_anybody_new(law):
+    line = Line()
+    line.add(a_run(law, id="old", priority=0, steps=10**6))
+    [old] = line.ordered(0.0)
+    fresh = type(old)(a_run(law, id="fresh", priority=9, steps=1), old.since + 10 * AGE_S, 2)
+    now = old.since + 10 * AGE_S
+    assert min((old, fresh), key=lambda entry: entry.order(now)) is old
+    assert min((old, fresh), key=lambda entry: entry.order(now - AGE_S)) is fresh or fresh.level(now) == 9
+
+
+def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobody_a_bit(engines, law, monkeypatch):  # noqa: F811
+    expected = {seed: alone(engines, law, slots=2, steps=1000, seed=seed, record=SLOW) for seed in (1, 2)}
+    engine = engines(slots=2)
+    engine.warm(law, "nf4", (16, 16))
+    low = [a_run(law, id=f"low-{seed}", steps=1000, seed=seed, record=SLOW, priority=2) for seed in (1, 2)]
+    for run in low:
+        engine.submit(run)
+        assert run.sink.began.wait(60)
+    bursts: list[int] = []
+    burst = engine._burst
+
+    def counted(batch):
+        bursts.append(sum(slot.run.id == "urgent" for slot in batch.active))
+        burst(batch)
+
+    monkeypatch.setattr(engine, "_burst", counted)
+    urgent = a_run(law, id="urgent", steps=30, priority=3)
+    engine.submit(urgent)
+    assert np.array_equal(urgent.sink.wait().psi(), alone(engines, law, slots=2, steps=30))
+    assert bursts.index(1) <= 2
+    assert not any(run.sink.over.is_set() for run in low)
+    assert engine.info()["swapped_out"] == 1
+    for seed, run in zip((1, 2), low, strict=True):
+        assert np.array_equal(run.sink.wait().psi(), expected[seed])
+    assert sorted(len(run.sink.calls) for run in low) == [2, 3], "one of them was seated twice"
+
+
+def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law):  # noqa: F811
+    engine = engines(slots=1)
+    low, high = (a_run(law, id=f"p{p}", steps=100_000, record=(), priority=p) for p in (1, 7))
+    for run in (low, high):
+        engine.submit(run)
+        assert run.sink.began.wait(60)
+    engine.drain()
+    for run in (low, high):
+        assert run.sink.calls[-1] == "released" and len(run.sink.checkpoints) == 1
+    [(step, arrays)] = low.sink.checkpoints.items()
+    rest = a_run(law, steps=step + 5, start=Checkpoint(step, arrays), record=())
+    whole = a_run(law, steps=step + 5, record=())
+    for run in (rest, whole):
+        engines(slots=1).submit(run)
+    assert np.array_equal(rest.sink.wait().last, whole.sink.wait().last)
+
+
+def seat(id, priority, level=None, steps=100, step=0, grid=(16, 16)):
+    run = SimpleNamespace(id=id, priority=priority, steps=steps, grid=grid)
+    return SimpleNamespace(run=run, level=priority if level is None else level, step=step)
+
+
+def a_batch(*slots, rung=4):
+    return SimpleNamespace(active=list(slots), rung=rung, charged_s=0.0)
+
+
+def test_room_is_made_by_the_least_urgent_with_most_to_do_and_never_by_an_equal_or_one_who_waited_long():
+    batch = a_batch(seat("aged", 1, level=6), seat("far", 3, step=90), seat("near", 3, step=10), seat("high", 7))
+    assert makes_room([batch], SimpleNamespace(priority=4))[1].run.id == "near"
+    assert makes_room([batch], SimpleNamespace(priority=3)) is None
+    batch.active = [slot for slot in batch.active if slot.run.priority != 3]
+    assert makes_room([batch], SimpleNamespace(priority=6)) is None
+    assert makes_room([batch], SimpleNamespace(priority=7))[1].run.id == "aged"
+
+
+def test_the_device_is_shared_by_time_urgency_and_fill_however_long_a_step_takes():
+    """Bursts of 1 s against bursts of 10 ms: the small grid is not starved by the large one."""
+    large, small = a_batch(*[seat("l", 4)] * 4), a_batch(*[seat("s", 4)] * 4)
+    urgent, sparse = a_batch(*[seat("u", 6)] * 4), a_batch(seat("n", 4))
+    took = {id(large): 1.0, id(small): 0.01, id(urgent): 0.1, id(sparse): 0.05}
+    had = dict.fromkeys(took, 0.0)
+    for _ in range(40_000):
+        batch = next_batch([large, small, urgent, sparse])
+        batch.charged_s += took[id(batch)] / share(batch)
+        had[id(batch)] += took[id(batch)]
+    total = sum(had.values())
+    for batch, due in ((large, 1), (small, 1), (urgent, 2), (sparse, 0.25)):
+        assert abs(had[id(batch)] / total - due / 4.25) < 0.01
+    assert next_batch([a_batch()]) is None

@@ -1,0 +1,106 @@
+"""Formats of a law's own: entries mean what they say, and `leym laws quantize` refuses before it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from leym.cli.local.quantize import main as quantize_main
+from leym.cli.local.quantize import quantize
+from leym.contract.problems import Problem
+from leym.engine.device import pick_device
+from leym.laws.bundle import MANIFEST, read_bundle
+from leym.laws.loading import load_weights
+from leym.laws.registry import Registry
+from leym.laws.variants import with_policy
+from leym.laws.verdicts import cheapest_passing
+from leym.quantization.policy import formats_of, policy_for
+from leym.quantization.quantized_law import put_to_sleep
+from tests.support.laws import random_law
+
+
+@pytest.fixture
+def data(tmp_path):
+    random_law(tmp_path / "laws" / "some", "NCA", d=2, c=8)  # a fixed point
+    return tmp_path
+
+
+def files(data):
+    return sorted(str(p) for p in data.rglob("*"))
+
+
+def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
+    net = random_law(tmp_path / "net", "UNET")
+    wanted = formats_of(net, "nf4")
+    assert set(wanted.values()) == {"nf4", "int8", "16"} and not any("bias" in key for key in wanted)
+    for key in wanted:
+        formats = wanted | {key: "fp32"}
+        made = with_policy(net, tmp_path / key, "nf4", policy_for(net, "nf4", formats))
+        assert formats_of(made, "nf4") == formats
+    own = with_policy(net, tmp_path / "own", "nf4", {"down": "int8", "down1.": "bf16"})
+    formats = formats_of(own, "nf4") | {"down1.1.conv_block.0.weight": "nf4"}
+    again = with_policy(own, tmp_path / "again", "nf4", policy_for(own, "nf4", formats))
+    assert formats_of(again, "nf4") == formats and formats["down1.1.conv_block.3.weight"] == "bf16"
+
+
+def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
+    law = read_bundle(data / "laws" / "some")
+    short, long = "net.0.weight", "net.0.weight_v"
+    vars(law)["tensors"] = dict.fromkeys((short, long), ("F32", (8, 8, 1, 1)))
+    policy = policy_for(law, "nf4", {short: "int8", long: "nf4"})
+    law = dataclasses.replace(law, manifest=law.manifest.model_copy(update={"policy": {"nf4": policy}}))
+    vars(law)["tensors"] = dict.fromkeys((short, long), ("F32", (8, 8, 1, 1)))
+    assert formats_of(law, "nf4") == {short: "int8", long: "nf4"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("net.9=int8", "net.9 = 'int8': some has no such role or matrix; its roles backbone, head, vector; its matr"),
+        ("encoder=nf4", "encoder = 'nf4': some has no such role"),
+        ("net.0.bias=int8", "(norms, biases and constants follow their role)"),
+        ("frozen=bf16", "frozen = 'bf16': some has no such role"),
+        ("head=int4", "head = 'int4': it must be one of nf4, int8, bf16, 16, fp32"),
+        ("vector=nf4", "vector = 'nf4': it must be one of bf16, 16, fp32"),
+        ("head", "set = 'head': it must be KEY_OR_ROLE=FORMAT"),
+        ("backbone=nf4", "has these formats in nf4 already"),
+    ],
+)
+def test_quantize_refuses(data, change, words, capsys):
+    before = files(data)
+    with pytest.raises(SystemExit) as ended:
+        quantize_main(["some", "--set", change, "--data", str(data)])
+    assert ended.value.code == 2 and words in capsys.readouterr().err and files(data) == before
+
+
+def test_quantize_makes_a_version_that_nobody_has_judged(data):
+    law = read_bundle(data / "laws" / "some")
+    report = quantize(law, "nf4", [], data)
+    assert report["kept"] is None and {x["key"]: x["format"] for x in report["layers"]}["net.0.weight"] == "nf4"
+    with pytest.raises(Problem, match="it needs --set"):
+        quantize(law, "nf4", [], data, "other")
+    found = quantize(law, "nf4", ["net.0.=int8", "head=fp32", "vector=bf16"], data)
+    kept = Registry(data / "laws").resolve("some")
+    assert kept.ref == found["kept"] != law.ref and cheapest_passing(kept, data=data) == "fp32"
+    layers = {x["key"]: x for x in found["layers"]}
+    assert [layers[f"net.{k}"]["format"] for k in ("0.weight", "2.weight", "0.bias")] == ["int8", "fp32", "bf16"]
+    assert 0 < layers["net.0.weight"]["error"] < 0.02
+    in_fp32 = pick_device().operands == torch.float32  # else what is kept whole is rounded when it is woken
+    assert layers["net.2.weight"]["error"] == 0 if in_fp32 else 0 < layers["net.2.weight"]["error"] < 2**-8
+    asleep = put_to_sleep(kept, load_weights(kept), "nf4", torch.float32)
+    assert asleep.bytes_at_rest == sum(x["bytes_at_rest"] for x in found["layers"])
+    assert quantize(law, "nf4", ["net.0.=int8", "head=fp32", "vector=bf16"], data)["kept"] == kept.ref
+
+
+def test_the_command_says_that_the_version_is_unverified(data):
+    command = [sys.executable, "-m", "leym.cli", "laws", "quantize", "some", "--set", "net.0.=int8", "--name", "mine"]
+    run = subprocess.run([*command, "--data", str(data)], capture_output=True, text=True, check=True)
+    assert "unverified" in run.stdout and re.search(r"net\.0\.weight +backbone +int8", run.stdout)
+    manifest = json.loads((data / "laws" / "mine" / MANIFEST).read_text())
+    assert manifest["policy"] == {"nf4": {"net.0.": "int8"}}

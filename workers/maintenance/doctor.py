@@ -1,0 +1,150 @@
+"""`leym doctor`: says whether the job table, the store, the laws and the broker agree, and puts right what can be.
+
+Exit codes: 0 sound, or all that was found is repaired; 1 something is left; 2 it could not look everywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from kombu.exceptions import OperationalError as BrokerAway
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
+
+from leym import tickets
+from leym.common.printable import printable
+from leym.common.typed_numbers import whole
+from leym.frames.stores.open import folder_of, open_store
+from leym.jobs.database import Database, address_of
+from leym.jobs.migrate import HEAD, SchemaError, version_of
+from leym.jobs.table import JobTable
+from leym.settings import Settings, settings
+from workers.broker import url_of
+from workers.maintenance.checkup import Check, Checkup
+
+AWAY = (OSError, RedisError, BrokerAway, DBAPIError)
+SOUND, UNSOUND, BLIND = 0, 1, 2
+
+
+def examine(settings: Settings, *, repair: bool = False, deep: bool = False) -> list[Check]:
+    """All checks, in an order in which a later one sees what an earlier one has repaired."""
+    schema = _schema(settings, repair)
+    if schema.error or schema.left:
+        return [schema]
+    if there := _broker(settings):
+        settings = settings.model_copy(update={"redis_url": there})
+        tickets.configure(settings)
+    table = JobTable(settings.database)
+    try:
+        folder = folder_of(settings.store)
+        if folder is not None and not folder.is_dir():
+            return [schema, Check("store", error=f"store {settings.store}: there is no such folder")]
+        checkup = Checkup(table, open_store(settings.store), settings, repair=repair, deep=deep)
+        looks = [checkup.leases, checkup.laws, checkup.starts, checkup.objects, checkup.garbage]
+        found = [schema, *(check for look in looks for check in _look(look))]
+        return found + ([*_look(checkup.workers), *_look(checkup.tickets)] if there else [_no_broker()])
+    finally:
+        table.close()
+
+
+def code_of(checks: list[Check]) -> int:
+    if any(check.error for check in checks):
+        return BLIND
+    return UNSOUND if any(check.left and not check.note for check in checks) else SOUND
+
+
+def _look(look: Callable[[], list[Check]]) -> list[Check]:
+    try:
+        return look()
+    except AWAY as error:
+        return [Check(look.__name__, error=str(error).splitlines()[0])]
+
+
+def _schema(settings: Settings, repair: bool) -> Check:
+    """The version of the job table. Opening a JobTable would make one, or migrate it: that is a repair."""
+    check = Check("schema", todo="--repair migrates it, as the next start of the service does")
+    url = address_of(settings.database)
+    file = url.database if url.get_backend_name() == "sqlite" else None
+    if file is not None and not Path(file).is_file():
+        check.error = f"job table {file}: there is no such file"
+        return check
+    try:
+        database = Database(settings.database)
+        try:
+            with database.read() as connection:
+                version = version_of(connection)
+        finally:
+            database.close()
+        check.looked = f"version {version}; this program's is {HEAD}"
+        if version is None:
+            check.error = f"job table {url.render_as_string()}: the database has none"
+        elif version != HEAD:
+            check.add("job table", check.looked)
+            if repair:
+                JobTable(settings.database).close()
+                check.repaired = 1
+    except SchemaError as error:
+        check.error = str(error)
+    except AWAY as error:
+        check.error = f"job table {url.render_as_string()}: {str(error).splitlines()[0]}"
+    return check
+
+
+def _broker(settings: Settings) -> str:
+    """The URL of the broker; empty when none is named and the embedded one does not run: the service is stopped."""
+    if settings.redis_url:
+        return settings.redis_url
+    embedded = url_of(settings.data / "valkey")
+    return embedded if tickets.answers(embedded) else ""
+
+
+def _no_broker() -> Check:
+    return Check("tickets", "not looked at: no broker runs, and `leym up` sends what is missing when it starts")
+
+
+def show(checks: list[Check], examples: int) -> None:
+    for check in checks:
+        state = "could not look" if check.error else "ok" if not check.found else "note" if check.note else "found"
+        if state == "found" and not check.left:
+            state = "repaired"
+        print(f"{check.name:12} {state:9} {check.error or check.looked}")
+        if not check.found:
+            continue
+        print(f"{'':12} found {check.found}, repaired {check.repaired}, left {check.left}")
+        for example in check.examples[:examples]:
+            print(f"{'':12}   {printable(example)}")
+        if check.left:
+            print(f"{'':12} {check.todo}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(prog="leym doctor", description=__doc__.partition("\n")[0])
+    options.add_argument("--repair", action="store_true", help="put right what can be; safe while the service runs")
+    options.add_argument("--deep", action="store_true", help="read every object and compare its checksums")
+    options.add_argument("--examples", type=whole(0, 1000), default=5, help="shown of each kind of damage; default 5")
+    options.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    chosen = options.parse_args()
+    logging.getLogger("workers").setLevel(logging.ERROR)  # what is done is in the report
+    try:
+        checks = examine(settings(), repair=chosen.repair, deep=chosen.deep)
+    except ValueError as error:  # a URL of no kind that is known
+        print(f"leym doctor: {error}", file=sys.stderr)
+        sys.exit(BLIND)
+    code = code_of(checks)
+    if chosen.json:
+        told = [asdict(c) | {"left": c.left, "examples": c.examples[: chosen.examples]} for c in checks]
+        print(json.dumps({"sound": code == SOUND, "repair": chosen.repair, "deep": chosen.deep, "checks": told}))
+    else:
+        show(checks, chosen.examples)
+        print({SOUND: "sound", UNSOUND: "not sound: see what is left", BLIND: "could not look everywhere"}[code])
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

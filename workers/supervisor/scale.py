@@ -1,0 +1,56 @@
+"""Worker processes of this machine, by backlog: the worker line of the Procfile. `leym up` has the same inside."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import threading
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from leym.events import Events
+from leym.frames.stores.open import open_store
+from leym.jobs.table import open_table
+from leym.settings import settings
+from workers.maintenance.collector import Collector
+from workers.reaper import Reaper
+from workers.supervisor.autoscaler import Limits, autoscale_range
+from workers.supervisor.fleet import Fleet
+
+log = logging.getLogger("leym.scale")
+
+TICK_S = 1.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m workers.supervisor.scale", description=__doc__)
+    configured = settings()
+    parser.add_argument("--autoscale", type=autoscale_range, default=configured.autoscale, metavar="MIN:MAX")
+    least, most = parser.parse_args().autoscale
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    table, events = open_table(configured), Events(configured.redis_url or None)
+    reaper = Reaper(table, events, configured)
+    collector = Collector(table, open_store(configured.store), configured)
+    fleet = Fleet(table, configured, Limits(least, most, configured.autoscale_idle_s), os.environ)
+    reaper.start()
+    collector.start()
+    while not stopping.is_set():
+        try:
+            fleet.tick()
+        except (OperationalError, InterfaceError) as error:
+            log.warning("the job table does not answer: %s", error)
+        stopping.wait(TICK_S)
+    collector.stop()
+    reaper.stop()
+    fleet.drain()
+    events.close()
+    table.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,255 @@
+"""`leym up`: the whole service on one machine. Broker, API, workers and Flower as processes of one supervisor.
+
+SIGINT or SIGTERM: workers save their jobs and hand them back, then everything ends, in an order in which nobody loses
+what it still needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import httpx2
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from leym import tickets
+from leym.common.loopback import spare_loopback
+from leym.events import Events
+from leym.frames.stores.open import open_store
+from leym.jobs.table import JobTable, open_table
+from leym.settings import Settings, settings
+from workers import processes
+from workers.broker import Broker, free_port, only_one
+from workers.maintenance.collector import Collector
+from workers.processes import Child
+from workers.reaper import Reaper
+from workers.supervisor.autoscaler import Limits, autoscale_range
+from workers.supervisor.fleet import Fleet
+
+log = logging.getLogger("leym.up")
+
+TICK_S = 0.5
+READY_S = 180.0
+API_GRACE_S, FLOWER_GRACE_S, BROKER_GRACE_S = 20.0, 5.0, 10.0
+_PLAIN = re.compile(r"[A-Za-z0-9_./+:@=,-]+")
+RESTART_S = 1.0  # a server that ended by itself is started again after this
+FLOWER_PORT = 5555
+FLOWER_KEEPS = "--max-tasks=10000"  # 6 kB each; by itself it keeps ten times as many
+
+
+class Supervisor:
+    """Starts, watches and ends the processes."""
+
+    def __init__(self, options: argparse.Namespace):
+        self.options = options
+        self.stopping = threading.Event()
+        self._servers: dict[str, tuple[Child, Callable[[], Child]]] = {}
+        self._again_at: dict[str, float] = {}
+
+    def run(self) -> None:
+        data: Path = self.options.data.absolute()
+        data.mkdir(parents=True, exist_ok=True)
+        os.environ["LEYM_DATA"] = str(data)
+        if self.options.slots:
+            os.environ["LEYM_SLOTS"] = str(self.options.slots)
+        settings.cache_clear()
+        spare_loopback(os.environ)
+        configured = settings()
+        with only_one(data):
+            self.env = os.environ | configured.environment() | {"PYTHONUNBUFFERED": "1"}
+            _set_compile_cache(self.env, data)
+            # torch's threads wait for each other by spinning, some ms by default, and stall where others want the cores
+            self.env.setdefault("GOMP_SPINCOUNT", "10000")
+            # or glibc keeps an arena per thread, each with holes of its own: memory grows for as long as jobs come
+            self.env.setdefault("MALLOC_ARENA_MAX", "2")
+            table = open_table(configured)
+            say(f"data folder {data}")
+            if not configured.redis_url:
+                broker = Broker(data / "valkey")
+                self._serve("valkey", lambda: broker.start(self.env))
+                self.env["LEYM_REDIS_URL"] = broker.url
+                configured = configured.model_copy(update={"redis_url": broker.url})
+            tickets.configure(configured)
+            events = Events(configured.redis_url)
+            reaper = Reaper(table, events, configured)
+            collector = Collector(table, open_store(configured.store), configured)
+            least, most = self.options.autoscale or (self.options.workers, self.options.workers)
+            limits = Limits(least, most, configured.autoscale_idle_s)
+            level = "INFO" if self.options.verbose else "WARNING"
+            fleet = Fleet(table, configured, limits, self.env, log_level=level)
+            try:
+                reaper.start()
+                collector.start()
+                if not self.options.no_flower:
+                    self._start_flower()
+                url = self._start_api()
+                say(f"the API is at {url}; {_expected(limits)}")
+                self._watch(fleet, table, configured, url)
+            finally:
+                say("ending: workers save their jobs first")
+                collector.stop()
+                reaper.stop()
+                fleet.drain()
+                for name, grace in (("flower", FLOWER_GRACE_S), ("api", API_GRACE_S), ("valkey", BROKER_GRACE_S)):
+                    if name in self._servers:
+                        self._servers[name][0].end(grace)
+                events.close()
+                table.close()
+
+    def _watch(self, fleet: Fleet, table: JobTable, configured: Settings, url: str) -> None:
+        said, end = False, time.monotonic() + READY_S
+        while not self.stopping.is_set():
+            self._restart_servers()
+            try:
+                fleet.tick()
+                if not said and _api_is_ready(url) and _workers_are_ready(table, configured, fleet.limits.least):
+                    print(f"ready {url}", flush=True)
+                    said = True
+            except (OperationalError, InterfaceError) as error:
+                log.warning("the job table does not answer: %s", error)
+            if not said and time.monotonic() > end:
+                log.warning("not ready after %.0f s; still trying", READY_S)
+                end = float("inf")
+            self.stopping.wait(TICK_S)
+
+    def _start_api(self) -> str:
+        # bound here, so that the port is ours before it is announced and stays open while gunicorn restarts
+        listener = socket.create_server(("127.0.0.1", self.options.port), backlog=1024)
+        port, handle = listener.getsockname()[1], listener.fileno()
+        command = [
+            *(sys.executable, "-m", "gunicorn", "--config", "python:app.gunicorn"),
+            *("--bind", f"fd://{handle}", "--log-level", "warning", "app.wsgi:app"),
+        ]
+        env = self.env | {"LEYM_URL": f"http://127.0.0.1:{port}"}
+        self._serve("api", lambda: processes.start("api", command, env, pass_fds=[handle]))
+        self._listener = listener
+        return f"http://127.0.0.1:{port}"
+
+    def _start_flower(self) -> None:
+        port = FLOWER_PORT if _is_free(FLOWER_PORT) else free_port()
+        level = "info" if self.options.verbose else "error"
+        command = [
+            *(sys.executable, "-m", "leym.flower"),
+            *("--address=127.0.0.1", f"--port={port}", f"--logging={level}", FLOWER_KEEPS),
+        ]
+        env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # on loopback, like the API
+        self._serve("flower", lambda: processes.start("flower", command, env))
+        self.env["LEYM_FLOWER_URL"] = f"http://127.0.0.1:{port}"  # for the page
+        say(f"Flower is at http://127.0.0.1:{port}")
+
+    def _serve(self, name: str, start: Callable[[], Child]) -> None:
+        self._servers[name] = start(), start
+
+    def _restart_servers(self) -> None:
+        for name, (child, start) in list(self._servers.items()):
+            if child.exit_code is None:
+                continue
+            due = self._again_at.setdefault(name, time.monotonic() + RESTART_S)
+            if time.monotonic() >= due:
+                log.error("%s ended with code %s and is started again", name, child.exit_code)
+                del self._again_at[name]
+                try:
+                    self._serve(name, start)
+                except (OSError, RuntimeError) as error:  # the others can do without it for a while
+                    log.error("%s does not start, trying again: %s", name, error)
+
+
+def say(text: str) -> None:
+    """What somebody who starts the service wants to know; standard output is kept for the line `ready`."""
+    print(f"leym up: {text}", file=sys.stderr, flush=True)
+
+
+def _expected(limits: Limits) -> str:
+    if limits.most == 0:
+        return "workers run elsewhere"
+    if limits.least == 0:
+        return "workers start when jobs wait"
+    return f"waiting for {limits.least} worker{'s' if limits.least > 1 else ''}"
+
+
+def _set_compile_cache(env: dict[str, str], data: Path) -> None:
+    """Compiled laws outlive the service, in the data folder. torch writes its commands without quotes, so a folder
+    whose name needs some is none for it: then torch chooses one by itself."""
+    folder = data / "cache" / "inductor"
+    if _PLAIN.fullmatch(str(folder)):
+        env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+def _api_is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200  # past any proxy
+    except httpx2.TransportError:
+        return False
+
+
+def _workers_are_ready(table: JobTable, configured: Settings, least: int) -> bool:
+    return sum(w.state == "ready" for w in table.workers(5 * configured.heartbeat_s)) >= least
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def count(text: str, least: int = 1) -> int:
+    if not text.isdigit() or not least <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} to 1024")
+    return int(text)
+
+
+def folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder; it is empty")
+    return Path(text)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="leym up", description="Start API, broker, workers and Flower, until Ctrl-C.")
+    parser.add_argument("--data", type=folder, default=settings().data, help="folder of everything that is kept")
+    parser.add_argument("--port", type=int, default=8000, help="of the API; 0: any that is free")
+    fleet = parser.add_mutually_exclusive_group()
+    fleet.add_argument(
+        "--workers", type=partial(count, least=0), default=1, help="worker processes, one per device; 0: run elsewhere"
+    )
+    fleet.add_argument("--autoscale", type=autoscale_range, metavar="MIN:MAX", help="workers by backlog; MIN may be 0")
+    parser.add_argument("--slots", type=count, help="universes that a worker runs at once")
+    parser.add_argument("--no-flower", action="store_true", help="do not start Flower")
+    parser.add_argument("--verbose", action="store_true", help="show the logs of all processes, not only warnings")
+    options = parser.parse_args(arguments)
+    if not 0 <= options.port <= 65535:
+        parser.error(f"argument --port: {options.port} is not in 0 to 65535")
+    return options
+
+
+def main() -> None:
+    options = parse()
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    supervisor = Supervisor(options)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: supervisor.stopping.set())
+    try:
+        supervisor.run()
+    except (OSError, RuntimeError) as error:
+        sys.exit(f"leym up: {error}")
+
+
+if __name__ == "__main__":
+    main()
