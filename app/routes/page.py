@@ -13,7 +13,7 @@ from app.services import whole
 
 page = Blueprint("page", __name__)
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 FOREVER = "public, max-age=31536000, immutable"
 POLICY = "; ".join(
     (

@@ -41,9 +41,11 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 def test_a_job_from_submit_to_delete(api: Api) -> None:
     answer = api.http.post("/v1/jobs", json=SPEC | {"tags": {"who": "me"}})
-    assert answer.status_code == 202 and answer.headers["Location"] == answer.json["links"]["self"]
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == answer.json["links"]["self"]
     job = answer.json["id"]
-    assert answer.json["state"] == "queued" and answer.json["law"].startswith("aurora@")
+    assert answer.json["state"] == "queued"
+    assert answer.json["law"].startswith("aurora@")
     for query in ("tag=who:me", "tag=who=me", "law=aurora", "state=queued", ""):
         assert [j["id"] for j in api.http.get(f"/v1/jobs?{query}").json["items"]] == [job], query
     for query in ("tag=who:you", "law=other", "state=running"):
@@ -54,7 +56,8 @@ def test_a_job_from_submit_to_delete(api: Api) -> None:
     worker.commit()
     assert api.http.get(f"/v1/jobs/{job}").json["step"] == 12
     cancelled = api.http.post(f"/v1/jobs/{job}/cancel")
-    assert cancelled.status_code == 200 and cancelled.json["state"] == "cancelled"
+    assert cancelled.status_code == 200
+    assert cancelled.json["state"] == "cancelled"
     assert api.http.post(f"/v1/jobs/{job}/cancel").json == cancelled.json
     assert list(api.store.list(f"jobs/{job}/"))
     for _ in range(2):
@@ -82,7 +85,8 @@ def test_a_repeated_request_finds_the_first_job(api: Api) -> None:
     first = api.http.post("/v1/jobs", json=SPEC, headers=key)
     again = api.http.post("/v1/jobs", json=SPEC, headers=key)
     assert (first.status_code, again.status_code) == (202, 202)
-    assert again.json == first.json and again.headers["Location"] == first.headers["Location"]
+    assert again.json == first.json
+    assert again.headers["Location"] == first.headers["Location"]
     refused(api.http.post("/v1/jobs", json=SPEC | {"seed": 9}, headers=key), 422, "once")
     refused(api.http.post("/v1/jobs", json=SPEC, headers={"Idempotency-Key": "x" * 256}), 422, "255")
     assert api.table.totals()["submitted"] == 1
@@ -96,7 +100,8 @@ def test_a_broker_that_is_away_stops_no_submission(tmp_path: Path, caplog: pytes
         Pretender(api, job)
         assert api.http.post(f"/v1/jobs/{job}/cancel").json["state"] == "cancelled"
         ready = api.http.get("/readyz")
-        assert ready.status_code == 200 and "away" in ready.json["checks"]["broker"]
+        assert ready.status_code == 200
+        assert "away" in ready.json["checks"]["broker"]
 
 
 def test_a_long_poll_answers_when_the_state_changes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +123,8 @@ def test_sweeps(api: Api) -> None:
     refused(api.http.post("/v1/sweeps", json=body | {"axes": {"seed": {"count": 10**5}}}), 422, "10000")
     assert api.table.totals()["submitted"] == 0
     answer = api.http.post("/v1/sweeps", json=body, headers={"Idempotency-Key": "s"})
-    assert answer.status_code == 202 and answer.json["counts"]["queued"] == answer.json["size"] == 6
+    assert answer.status_code == 202
+    assert answer.json["counts"]["queued"] == answer.json["size"] == 6
     at = answer.headers["Location"]
     assert api.http.post("/v1/sweeps", json=body, headers={"Idempotency-Key": "s"}).json["id"] == answer.json["id"]
     members = api.http.get(f"{at}/jobs").json["items"]
@@ -140,11 +146,13 @@ def test_sweeps(api: Api) -> None:
 
 def test_laws_workers_and_queue(api: Api) -> None:
     law = api.http.get("/v1/laws").json["items"][0]
-    assert law["name"] == "aurora" and law["grid_multiple"] == 4
+    assert law["name"] == "aurora"
+    assert law["grid_multiple"] == 4
     assert api.http.get("/v1/laws/aurora").json == law == api.http.get(f"/v1/laws/{law['ref']}").json
     api.submit()
     queue = api.http.get("/v1/queue").json
-    assert queue["states"]["queued"] == 1 and queue["cell_steps"] == queue["queued_cell_steps"] == 8 * 12 * 30
+    assert queue["states"]["queued"] == 1
+    assert queue["cell_steps"] == queue["queued_cell_steps"] == 8 * 12 * 30
     assert queue["buckets"][0]["grid"] == [8, 12]
     api.table.heartbeat(Worker("w", "here", 1, "cpu", "ready", slots=4, busy=1))
     assert [w["name"] for w in api.http.get("/v1/workers").json["items"]] == ["w"]
@@ -198,7 +206,8 @@ def bodies(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_generators_find_in_the_document_what_they_need(api: Api) -> None:
     """A schema for every body, no default in any, none of the schemas that some do not know; a server to start from."""
     document = api.http.get("/openapi.json").json
-    assert document["servers"] == [{"url": "/"}] and document["info"]["license"]["identifier"] == "MIT"
+    assert document["servers"] == [{"url": "/"}]
+    assert document["info"]["license"]["identifier"] == "MIT"
     assert api.http.get("/openapi.json", base_url="http://localhost/leym").json["servers"] == [{"url": "/leym"}]
     answered = (
         answer for path in document["paths"].values() for o in path.values() for answer in o["responses"].values()
@@ -209,11 +218,13 @@ def test_generators_find_in_the_document_what_they_need(api: Api) -> None:
     stored = document["paths"]["/v1/jobs/{id}/store.zarr/{key}"]["get"]["responses"]["200"]["content"]
     assert list(stored) == ["application/octet-stream", "application/json"]  # a shard is no JSON, and JSON is bytes
     schemas = document["components"]["schemas"]
-    assert '"default"' not in json.dumps(schemas) and "prefixItems" not in json.dumps(schemas)
+    assert '"default"' not in json.dumps(schemas)
+    assert "prefixItems" not in json.dumps(schemas)
     assert schemas["JobSpec"]["required"] == ["law", "grid", "steps"]
     assert schemas["LawList"]["required"] == ["items", "next"]  # an answer has all its keys
     said = {key: found.get("description", "") for key, found in schemas["JobSpec"]["properties"].items()}
-    assert said["gamma"].endswith("default: `0.01`") and said["priority"] == "9 is the most urgent; default: `4`"
+    assert said["gamma"].endswith("default: `0.01`")
+    assert said["priority"] == "9 is the most urgent; default: `4`"
     assert said["initial"] == 'default: `{"kind": "complex_noise", "strength": 0.1}`'
 
 
@@ -251,11 +262,13 @@ def test_no_mapping_is_shown_with_made_up_keys(api: Api) -> None:
 def test_the_page_needs_nothing_from_elsewhere(api: Api) -> None:
     answer = api.http.get("/")
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    assert "//" not in answer.text.replace("<!doctype", "") and "style=" not in answer.text
+    assert "//" not in answer.text.replace("<!doctype", "")
+    assert "style=" not in answer.text
     for name in ("page.js", "page.css"):
         path = next(part for part in answer.text.split('"') if part.startswith(f"static/{name}?v="))
         asset = api.http.get(f"/{path}")
-        assert asset.status_code == 200 and "immutable" in asset.headers["Cache-Control"]
+        assert asset.status_code == 200
+        assert "immutable" in asset.headers["Cache-Control"]
         assert "immutable" not in api.http.get(f"/static/{name}?v=old").headers["Cache-Control"]
     refused(api.http.get("/static/page.html"), 404)
     refused(api.http.get("/static/../wsgi.py"), 404)
@@ -385,7 +398,8 @@ def test_pages_of_a_tag_that_reads_in_two_ways(api: Api) -> None:
     jobs = [api.submit(tags=tags) for tags in ({"a:b": "c"}, {"a": "b=c"}, {"a:b": "c", "a": "b=c"}, {"a": "b"})]
     first = api.http.get("/v1/jobs", query_string={"tag": "a:b=c", "limit": 2}).json
     rest = api.http.get("/v1/jobs", query_string={"tag": "a:b=c", "limit": 2, "cursor": first["next"]}).json
-    assert [j["id"] for j in first["items"] + rest["items"]] == jobs[2::-1] and rest["next"] is None
+    assert [j["id"] for j in first["items"] + rest["items"]] == jobs[2::-1]
+    assert rest["next"] is None
 
 
 def test_every_ticket_that_the_broker_does_not_take_is_counted(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -418,4 +432,5 @@ def test_every_ticket_that_the_broker_does_not_take_is_counted(api: Api, monkeyp
         monkeypatch.setattr(ticket_sender, "OUTAGE_S", outage_s)
         taken.clear(), counted.clear()
         Dispatch(api.table, Outage())._sent(some)
-        assert counted == [left] and len(taken) == len(some) - left
+        assert counted == [left]
+        assert len(taken) == len(some) - left

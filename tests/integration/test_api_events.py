@@ -65,7 +65,8 @@ class Follower(threading.Thread):
         """Wait until it was told of this step; the time is only against hanging."""
         end = time.monotonic() + 20
         while not any(event.id == str(step) for event in list(self.events)):
-            assert self.is_alive() and time.monotonic() < end
+            assert self.is_alive()
+            assert time.monotonic() < end
             time.sleep(0.002)
 
     def ended(self) -> list[Event]:
@@ -86,7 +87,8 @@ def test_a_reader_who_is_there_from_the_beginning(api: Api) -> None:
     events = follower.ended()
     assert frames(events) == DUE
     seen = [state["state"] for state in states(events)]
-    assert seen[-1] == "succeeded" and set(seen) <= {"queued", "running", "succeeded"}
+    assert seen[-1] == "succeeded"
+    assert set(seen) <= {"queued", "running", "succeeded"}
     assert len(seen) == len(set(seen))
     assert [event.name for event in events[-2:]] == ["state", "end"]
     assert states(events)[-1] == {"id": job, "state": "succeeded", "step": 30, "steps": 30, "error": None}
@@ -206,7 +208,8 @@ def test_a_step_is_told_when_all_of_it_can_be_read(api: Api) -> None:
     api.table.finish(job, worker.job.epoch, "failed", step=12, manifest=ahead, error={"title": "lost", "detail": "x"})  # type: ignore[arg-type]
     events = list(api.events(job))
     told = [json.loads(event.data) for event in events if event.name == "frame"]
-    assert [t["step"] for t in told] == [0, 3, 6, 9, 12] and all(t["fields"] == ["phase"] for t in told)
+    assert [t["step"] for t in told] == [0, 3, 6, 9, 12]
+    assert all(t["fields"] == ["phase"] for t in told)
     assert states(events)[-1]["error"]["title"] == "lost"
 
 
@@ -226,7 +229,8 @@ def test_cancelled_and_deleted_jobs_end_their_streams(api: Api) -> None:
     api.http.post(f"/v1/jobs/{job}/cancel")
     events = follower.ended()
     assert frames(events) == [step for step in DUE if step <= 9]
-    assert states(events)[-1]["state"] == "cancelled" and events[-1].name == "end"
+    assert states(events)[-1]["state"] == "cancelled"
+    assert events[-1].name == "end"
     api.http.delete(f"/v1/jobs/{job}")
     assert api.http.get(f"/v1/jobs/{job}/events").status_code == 410
 
@@ -243,7 +247,9 @@ def test_silence_has_heartbeats_and_a_process_that_ends_lets_go(api: Api, monkey
         parts = answer.iter_encoded()
         assert next(parts).startswith(b"retry: ")
         assert b"event: state" in next(parts)
-        assert next(parts).startswith(b":") and next(parts).startswith(b":")
+        assert next(parts).startswith(b":")
+        assert next(parts).startswith(b":")
         monkeypatch.setattr(shutdown, "_asked", lambda: True)
         list(parts)  # ends
-    assert answer.headers["Cache-Control"] == "no-store" and answer.headers["X-Accel-Buffering"] == "no"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Accel-Buffering"] == "no"

@@ -60,13 +60,15 @@ def test_a_bundle_comes_as_zip_or_as_form_and_can_be_run(api: Api, tmp_path: Pat
     bundle = law(tmp_path)
     answer = put(api, "tiny", zipped(bundle), digest=bundle.digest[:16])
     assert answer.status_code == 201, answer.text
-    assert answer.json["ref"] == bundle.ref and answer.json["versions"] == [bundle.ref]
+    assert answer.json["ref"] == bundle.ref
+    assert answer.json["versions"] == [bundle.ref]
     assert api.http.get(answer.headers["Location"]).json == answer.json == api.http.get("/v1/laws/tiny").json
     assert put(api, "tiny", zipped(bundle, "some-folder/")).status_code == 200
     files = {key: (bundle.path / name).read_bytes() for key, name in (("manifest", MANIFEST), ("weights", WEIGHTS))}
     assert form(api, "tiny", **files).status_code == 200
     renamed = form(api, "other", **files)
-    assert renamed.status_code == 201 and renamed.json["ref"] == f"other@{bundle.digest}"
+    assert renamed.status_code == 201
+    assert renamed.json["ref"] == f"other@{bundle.digest}"
     assert [item["name"] for item in api.http.get("/v1/laws").json["items"]] == ["aurora", "other", "tiny"]
     job = api.submit(law="tiny", grid=[8, 8])
     assert api.http.get(f"/v1/jobs/{job}").json["law"] == bundle.ref
@@ -84,7 +86,8 @@ def test_versions_stay_what_they_were_and_the_bare_name_is_the_last_one_put(api:
     assert put(api, "tiny", zipped(first)).status_code == 200
     assert api.http.get("/v1/laws/tiny").json["ref"] == first.ref
     other = Registry(tmp_path / "data" / "laws")  # another process
-    assert other.resolve("tiny").ref == first.ref and other.resolve(second.ref).ref == second.ref
+    assert other.resolve("tiny").ref == first.ref
+    assert other.resolve(second.ref).ref == second.ref
 
 
 def test_a_law_may_hide_a_shipped_one_but_not_remove_it(api: Api, tmp_path: Path) -> None:
@@ -146,7 +149,8 @@ def test_processes_that_add_at_once_all_succeed(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(added) == 12 and sum(added) == 3
+    assert len(added) == 12
+    assert sum(added) == 3
     assert len(Registry(laws).find("tiny")) == 3
 
 
@@ -154,7 +158,8 @@ def test_a_checkpoint_is_imported(api: Api, tmp_path: Path) -> None:
     parts = {"checkpoint": CHECKPOINT.read_bytes(), "config": (EXPERIMENT / "config.json").read_bytes()}
     answer = form(api, "mine", **parts)
     assert answer.status_code == 201, answer.text
-    assert answer.json["architecture"] == "UNET_UNITARY" and answer.json["form"] == "diagonal"
+    assert answer.json["architecture"] == "UNET_UNITARY"
+    assert answer.json["form"] == "diagonal"
     here = import_law(EXPERIMENT, "mine", target=tmp_path)
     there = api.services.laws.resolve("mine")
     assert (there.path / WEIGHTS).read_bytes() == (here.path / WEIGHTS).read_bytes()
@@ -207,7 +212,8 @@ def test_zips_that_climb_link_swell_or_hold_something_else_are_refused(api: Api,
         "Field required": _zip((MANIFEST, b"{}"), (WEIGHTS, weights)),
     }.items():
         refused(put(api, "tiny", body), 422, words)
-    assert not (tmp_path / "etc").exists() and not list((tmp_path / "data" / "laws").iterdir())
+    assert not (tmp_path / "etc").exists()
+    assert not list((tmp_path / "data" / "laws").iterdir())
 
 
 def _flipped(bundle: Bundle) -> bytes:
@@ -279,7 +285,8 @@ def test_the_sdk_adds_imports_shows_and_deletes(api: Api, tmp_path: Path) -> Non
             assert client.add_law(packed) == client.law("tiny") == client.law(bundle.ref)
             assert client.add_law(packed, "other")["ref"] == f"other@{bundle.digest}"
             mine = client.import_law(EXPERIMENT, "mine")
-            assert mine["form"] == "diagonal" and mine["provenance"]["imported_from"] == CHECKPOINT.name
+            assert mine["form"] == "diagonal"
+            assert mine["provenance"]["imported_from"] == CHECKPOINT.name
             again = client.import_law(CHECKPOINT, "again", form="diagonal", d_state=4, resize_antialias=None)
             assert again["architecture"] == "UNET_UNITARY"
             assert [found["name"] for found in client.laws()] == ["again", "aurora", "mine", "other", "tiny"]
@@ -327,7 +334,8 @@ def test_the_command_adds_into_a_folder_without_a_service(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout.strip()) == (0, bundle.ref), done.stderr
     assert (data / "laws" / "tiny" / MANIFEST).exists()
     done = leym("laws", "add", str(bundle.path), **nowhere | {"LEYM_DATA": str(data)})
-    assert done.returncode == 2 and "is there already" in done.stderr
+    assert done.returncode == 2
+    assert "is there already" in done.stderr
     done = leym("laws", "import", str(EXPERIMENT), "--name", "mine", "--data", str(data), "--json", **nowhere)
     assert done.returncode == 0 and json.loads(done.stdout)["name"] == "mine", done.stderr
     assert {b.name for b in Registry(data / "laws").bundles()} == {"tiny", "mine"}

@@ -122,7 +122,8 @@ def test_states_are_bounded_and_must_fit_the_job(api: Api) -> None:
         str(LIMITS.upload_bytes),
     )
     answer = api.http.post("/v1/states", data=npy(GOOD))
-    assert answer.status_code == 201 and answer.json["shape"] == [8, 12, 4]
+    assert answer.status_code == 201
+    assert answer.json["shape"] == [8, 12, 4]
     assert api.http.post("/v1/states", data=npy(GOOD)).json == answer.json
     initial = {"kind": "upload", "id": answer.json["id"]}
     api.submit(initial=initial)
@@ -153,7 +154,8 @@ def test_truth_values_are_no_numbers(api: Api) -> None:
     for key, value in (("seed", False), ("steps", True), ("gamma", True), ("grid", [8, True])):
         answer = api.http.post("/v1/jobs", json=SPEC | {key: value})
         assert answer.status_code == 422, key
-        assert f"{key} = " in answer.json["detail"] and "true and false are no values" in answer.json["detail"]
+        assert f"{key} = " in answer.json["detail"]
+        assert "true and false are no values" in answer.json["detail"]
 
 
 LONE = "\ud83d"  # half of an emoji

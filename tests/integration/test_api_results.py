@@ -73,12 +73,16 @@ def test_arrays_are_what_was_recorded(api: Api, job: str, field: str, query: str
     assert answer.status_code == 200, answer.text
     found = np.load(io.BytesIO(answer.data))
     assert sorted(found.files) == sorted([field, "step", "attributes"])
-    assert about(found)["steps"]["start"] == (steps[0] if steps else 0) and about(found)["field"] == field
-    assert found["step"].dtype == np.int64 and found["step"].tolist() == list(steps)
-    assert found[field].dtype == frames.dtype and np.array_equal(found[field], frames)
+    assert about(found)["steps"]["start"] == (steps[0] if steps else 0)
+    assert about(found)["field"] == field
+    assert found["step"].dtype == np.int64
+    assert found["step"].tolist() == list(steps)
+    assert found[field].dtype == frames.dtype
+    assert np.array_equal(found[field], frames)
     answer = api.http.get(f"/v1/jobs/{job}/frames/{field}?format=npy&{query}")
     alone = np.load(io.BytesIO(answer.data))
-    assert alone.dtype == frames.dtype and np.array_equal(alone, frames)
+    assert alone.dtype == frames.dtype
+    assert np.array_equal(alone, frames)
     assert answer.headers["X-Frames"] == str(len(steps))
     if steps:
         assert list(range(*map(int, answer.headers["X-Steps"].split(":")))) == list(steps)
@@ -108,7 +112,9 @@ def test_pictures_show_the_frames(api: Api, job: str, query: str) -> None:
         webp.seek(i)
         assert np.array_equal(np.asarray(webp.convert("RGB")), frame)
     gif: Any = picture(api, job, f"{query}format=gif&fps=10")
-    assert gif.n_frames == len(rgb) and gif.info["duration"] == 100 and gif.size[0] > 200
+    assert gif.n_frames == len(rgb)
+    assert gif.info["duration"] == 100
+    assert gif.size[0] > 200
     assert picture(api, job, f"{query}format=png&scale=1").size[0] > one.size[0]
 
 
@@ -123,7 +129,8 @@ def test_observables_in_every_format(api: Api, job: str) -> None:
     }
     found = np.load(io.BytesIO(api.http.get(f"{at}?format=npz").data))
     assert {name: found[name].tolist() for name in found.files if name != "attributes"} == {"step": steps, **numbers}
-    assert about(found)["job"] == job and about(found)["steps"] == {"start": 0, "stop": 32, "stride": 2}
+    assert about(found)["job"] == job
+    assert about(found)["steps"] == {"start": 0, "stop": 32, "stride": 2}
     answer = api.http.get(f"{at}?format=csv")
     assert answer.mimetype == "text/csv"
     lines = list(csv.DictReader(io.StringIO(answer.text)))
@@ -150,12 +157,15 @@ def test_every_file_says_where_it_comes_from_and_holds_what_its_headers_say(api:
         assert (answer.headers["X-Frames"], answer.headers["X-Steps"]) == ("7", "6:27:3")
         if query.startswith(("gif", "webp")):
             frames = durations(answer.data)
-            assert len(frames) == 7 and str(sum(frames)) == answer.headers["X-Duration-Ms"]
+            assert len(frames) == 7
+            assert str(sum(frames)) == answer.headers["X-Duration-Ms"]
         else:
             assert "X-Duration-Ms" not in answer.headers
     refusal = api.http.get(f"{at}&format=gif&fps=60")
-    assert refusal.status_code == 422 and refusal.json["errors"][0]["pointer"] == "/fps"
-    assert "fps = 60" in refusal.json["detail"] and "at most 50" in refusal.json["detail"]
+    assert refusal.status_code == 422
+    assert refusal.json["errors"][0]["pointer"] == "/fps"
+    assert "fps = 60" in refusal.json["detail"]
+    assert "at most 50" in refusal.json["detail"]
 
 
 def test_an_observable_has_one_name_in_every_format(api: Api) -> None:
@@ -202,7 +212,8 @@ def test_what_cannot_be_had_is_refused(api: Api, job: str, monkeypatch: pytest.M
     monkeypatch.setattr(LIMITS, "answer_pixels", 11 * 8 * 12 * 4 - 1)
     for query, bound in [("format=npz", LIMITS.answer_bytes), ("format=png&scale=2", LIMITS.answer_pixels)]:
         answer = api.http.get(f"{at}/phase?{query}")
-        assert answer.status_code == 422 and str(bound) in answer.json["detail"]
+        assert answer.status_code == 422
+        assert str(bound) in answer.json["detail"]
     assert picture(api, job, "phase?format=png&last=3").size[1] == 8 * 3  # the largest scale that fits
 
 
@@ -218,7 +229,8 @@ def test_fields_while_the_job_grows(api: Api) -> None:
             shape, dtype, every = FIELDS[item["name"]]
             steps = list(range(0, until + 1, every))
             assert (item["shape"], item["dtype"]) == ([len(steps), *shape], dtype)
-            assert list(range(*item["steps"].values())) == steps and item["units"]
+            assert list(range(*item["steps"].values())) == steps
+            assert item["units"]
             answer = api.http.get(f"/v1/jobs/{job}/frames/{item['name']}?last=1")
             assert np.load(io.BytesIO(answer.data))["step"].tolist() == steps[-1:]
 
@@ -231,9 +243,11 @@ def test_the_store_is_served_with_etags_and_ranges(api: Api, job: str) -> None:
     assert api.http.get(f"{at}/zarr.json", headers={"If-None-Match": group.headers["ETag"]}).status_code == 304
     whole = api.http.get(f"{at}/phase/c/0/0/0")
     head = api.http.head(f"{at}/phase/c/0/0/0")
-    assert head.data == b"" and head.headers["Content-Length"] == str(len(whole.data))
+    assert head.data == b""
+    assert head.headers["Content-Length"] == str(len(whole.data))
     part = api.http.get(f"{at}/phase/c/0/0/0", headers={"Range": "bytes=5-14"})
-    assert part.status_code == 206 and part.data == whole.data[5:15]
+    assert part.status_code == 206
+    assert part.data == whole.data[5:15]
     assert api.http.get(f"{at}/phase/c/0/0/0", headers={"Range": "bytes=99999999-"}).status_code == 416
     assert api.http.get(f"{at}/phase/c/7/0/0").status_code == 404
 
@@ -258,7 +272,8 @@ def test_a_key_that_climbs_out_of_the_job_is_refused(api: Api, job: str, key: st
     before = api.table.totals()
     answer = api.http.get(f"/v1/jobs/{job}/store.zarr/{key}")
     assert answer.status_code in (400, 404, 422), answer.text
-    assert answer.content_type == "application/problem+json" and answer.json["detail"]
+    assert answer.content_type == "application/problem+json"
+    assert answer.json["detail"]
     assert api.table.totals() == before
 
 

@@ -28,14 +28,18 @@ def test_arrivals_come_at_their_rate_and_begin_at_once():
     lengths = list(range(1, 2001))
     arrivals = poisson(lengths, jobs_per_s=50.0)
     moments = [at for at, _ in arrivals]
-    assert moments[0] == 0 and moments == sorted(moments) and [steps for _, steps in arrivals] == lengths
+    assert moments[0] == 0
+    assert moments == sorted(moments)
+    assert [steps for _, steps in arrivals] == lengths
     assert len(moments) / moments[-1] == pytest.approx(50, rel=0.1)
     assert np.std(np.diff(moments)) == pytest.approx(1 / 50, rel=0.15), "exponential gaps"
 
 
 def test_a_summary_counts_from_the_first_arrival_to_the_last_answer():
     found = summary([(1.0, 100), (2.0, 300)], (4, 8), ["a", "b"], [2.0, 3.0], [3.0, 5.0])
-    assert found["cell_steps_per_s"] == 400 * 32 / 4 and found["p50_s"] == 2.5 and found["digests"] == ["a", "b"]
+    assert found["cell_steps_per_s"] == 400 * 32 / 4
+    assert found["p50_s"] == 2.5
+    assert found["digests"] == ["a", "b"]
 
 
 def test_shares_are_of_what_came_between():
@@ -61,14 +65,17 @@ def test_the_speed_of_a_service_is_the_work_done_while_jobs_wait():
 def test_the_jobs_of_a_benchmark_are_long_enough_for_the_machine(steps_per_s, mean, tmp_path, monkeypatch):
     monkeypatch.setattr(Bench, "_steps_per_s", lambda self: steps_per_s)
     bench = Bench(make_law("nca", tmp_path), "fp32", slots=2, jobs=6, seconds=0.1)
-    assert bench.mean == mean and bench.lengths["equal"] == [mean] * 6
+    assert bench.mean == mean
+    assert bench.lengths["equal"] == [mean] * 6
 
 
 def test_a_benchmark_measures_how_fast_the_machine_is_and_then_an_arm(tmp_path):
     bench = Bench(make_law("nca", tmp_path), "fp32", slots=2, jobs=6, seconds=0.1)
     found = bench.continuous(bench.lengths["equal"])
     bench.close()
-    assert found["cell_steps_per_s"] > 0 and 0 < found["occupancy"] <= 1 and 0 <= found["idle"] <= 1
+    assert found["cell_steps_per_s"] > 0
+    assert 0 < found["occupancy"] <= 1
+    assert 0 <= found["idle"] <= 1
 
 
 STARTS = """
@@ -84,7 +91,8 @@ with service(arguments=["--workers", "0", "--no-flower"]) as client:
 def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     command = [sys.executable, "-c", STARTS]
     started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert started.stdout is not None and started.stdout.readline().startswith("http://")
+    assert started.stdout is not None
+    assert started.stdout.readline().startswith("http://")
     left = [process.pid for process in processes_below(started.pid)]
     assert len(left) >= 3, "supervisor, broker, API"
     started.send_signal(number)
@@ -102,7 +110,8 @@ def is_alive(pid: int) -> bool:
 def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):
     law = make_law("mlp", tmp_path)
     small, large = (cost_per_cell_step(law, (64, 64), rung) for rung in (1, 8))
-    assert small.flops == large.flops == 2 * (16 * 128 + 128 * 128 + 128 * 16) and large.bytes < small.bytes
+    assert small.flops == large.flops == 2 * (16 * 128 + 128 * 128 + 128 * 16)
+    assert large.bytes < small.bytes
     machine = Machine("stand-in", bf16_gemm=4e9, fp32_gemm=4e9, copy=2e9)
     found = machine.roofline(1e5, Cost(flops=1e4, bytes=1e4))
     assert found == {

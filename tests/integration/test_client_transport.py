@@ -318,7 +318,8 @@ def test_a_bad_url_in_the_environment_is_a_sentence_of_the_command() -> None:
     command, environment = [sys.executable, "-m", "leym.cli", "jobs"], {**os.environ, "LEYM_URL": "127.0.0.1:8000"}
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert run.returncode == 2 and "Traceback" not in run.stderr, run.stderr
-    assert "LEYM_URL" in run.stderr and "http://HOST:PORT" in run.stderr
+    assert "LEYM_URL" in run.stderr
+    assert "http://HOST:PORT" in run.stderr
 
 
 def test_the_command_says_what_answered_and_ends_with_3(scripted: Callable[..., Scripted]) -> None:

@@ -62,14 +62,18 @@ def test_what_one_machine_compiled_another_does_not_compile(tmp_path):
     here, there = tmp_path / "here", tmp_path / "there" / "cache"
     store = open_store((tmp_path / "store").as_uri())
     found = compile_in(here, law.path, PATH=path)
-    assert found["kernel"] == "inductor" and found["fxgraph_cache_miss"] == 1
+    assert found["kernel"] == "inductor"
+    assert found["fxgraph_cache_miss"] == 1
     assert calls.read_text(), "what is compiled is seen"
     calls.write_text("")
     assert Shipping(store, here, "kind").push()
     assert Shipping(store, there, "kind").fetch() > 3
     found = compile_in(there, law.path, PATH=path)
-    assert found["kernel"] == "inductor" and not found["degraded"]
-    assert found["fxgraph_cache_hit"] == 1 and "fxgraph_cache_miss" not in found and not calls.read_text()
+    assert found["kernel"] == "inductor"
+    assert not found["degraded"]
+    assert found["fxgraph_cache_hit"] == 1
+    assert "fxgraph_cache_miss" not in found
+    assert not calls.read_text()
 
 
 @pytest.fixture
@@ -94,17 +98,22 @@ def test_those_of_a_kind_have_what_any_of_them_compiled_and_one_object_holds_it(
     a_folder(a.folder, one="1")
     a_folder(b.folder, two="2", **{"half.tmp": "written now"})
     assert a.push() and b.push() and not a.push(), "what a has is there already"
-    assert c.fetch() == 2 and texts(c.folder) == {"one": "1", "two": "2"}
-    assert not c.push() and other.fetch() == 0
+    assert c.fetch() == 2
+    assert texts(c.folder) == {"one": "1", "two": "2"}
+    assert not c.push()
+    assert other.fetch() == 0
     a_folder(c.folder, three="3")
-    assert c.push() and len(list(store.list("compiled/"))) == 1
-    assert a.fetch() == 2 and texts(a.folder) == {"one": "1", "two": "2", "three": "3"}
+    assert c.push()
+    assert len(list(store.list("compiled/"))) == 1
+    assert a.fetch() == 2
+    assert texts(a.folder) == {"one": "1", "two": "2", "three": "3"}
 
 
 def test_a_file_that_is_there_stays_as_it_is(store, tmp_path):
     Shipping(store, a_folder(tmp_path / "a", one="theirs"), "kind").push()
     mine = Shipping(store, a_folder(tmp_path / "b", one="mine"), "kind")
-    assert mine.fetch() == 0 and texts(mine.folder) == {"one": "mine"}
+    assert mine.fetch() == 0
+    assert texts(mine.folder) == {"one": "mine"}
 
 
 def an_archive(name: str, data: bytes = b"x") -> bytes:
@@ -173,7 +182,8 @@ def test_a_worker_is_ready_though_a_bucket_in_use_takes_long_or_breaks(table, la
     engine.start()
     try:
         make_ready(engine, Settings(), table, laws, None)
-        assert "made ready while others are served" in caplog.text and "no such weights" in caplog.text
+        assert "made ready while others are served" in caplog.text
+        assert "no such weights" in caplog.text
         with pytest.raises(Problem, match="LEYM_WARM"):
             make_ready(engine, Settings(warm="nosuch/fp32/8x8"), table, laws, None)
     finally:

@@ -85,7 +85,8 @@ class Patient(World):
             self.work(6)
         self.work(6, finish=True)
         self.check()
-        assert self.table.get(job_id).final and self.found(deep=True) == {}
+        assert self.table.get(job_id).final
+        assert self.found(deep=True) == {}
 
     def keys(self, job_id: str, array: str) -> list[str]:
         job = self.table.get(job_id)
@@ -136,7 +137,8 @@ def test_a_sound_service_is_called_sound(patient, deep):
     patient.ended(), patient.queued(), patient.running()
     patient.submit()
     code, checks = patient.look(deep=deep)
-    assert code == doctor.SOUND and patient.found(deep=deep, repair=True) == {}
+    assert code == doctor.SOUND
+    assert patient.found(deep=deep, repair=True) == {}
     names = [
         "schema",
         "leases",
@@ -151,7 +153,8 @@ def test_a_sound_service_is_called_sound(patient, deep):
         "tickets",
     ]
     assert list(checks) == names
-    assert checks["results"].looked.startswith("1 ended jobs") and checks["frames"].looked.startswith("3 live jobs")
+    assert checks["results"].looked.startswith("1 ended jobs")
+    assert checks["frames"].looked.startswith("3 live jobs")
     assert "not looked at" in checks["tickets"].looked
     patient.check()
 
@@ -164,11 +167,13 @@ def test_a_live_job_goes_back_to_the_checkpoint_before_a_bad_one(patient, how):
     patient.break_object(newest["key"], how)
     assert patient.found() == ({} if how == "flipped" else {"checkpoints": (1, 0)}), "its size is right"
     code, checks = patient.look(deep=True)
-    assert code == doctor.UNSOUND and checks["checkpoints"].left == 1
+    assert code == doctor.UNSOUND
+    assert checks["checkpoints"].left == 1
     assert f"--repair sends it back to step {previous['step']}" in checks["checkpoints"].examples[0]
     assert patient.table.get(job_id) == before, "a look changes nothing"
     code, checks = patient.look(deep=True, repair=True)
-    assert code == doctor.SOUND and (checks["checkpoints"].found, checks["checkpoints"].repaired) == (1, 1)
+    assert code == doctor.SOUND
+    assert (checks["checkpoints"].found, checks["checkpoints"].repaired) == (1, 1)
     after = patient.table.get(job_id)
     assert (after.checkpoint, after.state, after.epoch) == (previous, "queued", before.epoch)
     assert (after.step, after.manifest) == (before.step, before.manifest), "readers see what they saw"
@@ -183,7 +188,8 @@ def test_a_bad_older_checkpoint_is_named_no_more_and_without_any_a_job_begins_ag
     for ref in references(here.table.get(second).checkpoint):
         here.break_object(ref["key"], "empty")
     assert here.found(repair=True) == {"checkpoints": (2, 2)}
-    assert here.table.get(first).checkpoint == newest and here.table.get(second).checkpoint is None
+    assert here.table.get(first).checkpoint == newest
+    assert here.table.get(second).checkpoint is None
     here.goes_on(first)
     here.goes_on(second)
 
@@ -194,9 +200,11 @@ def test_a_job_that_a_worker_holds_is_left_to_it(patient):
     patient.break_object(before.checkpoint["key"], "gone")
     patient.break_object(patient.keys(job_id, "psi")[0], "gone")
     code, checks = patient.look(repair=True)
-    assert code == doctor.UNSOUND and patient.table.get(job_id) == before
+    assert code == doctor.UNSOUND
+    assert patient.table.get(job_id) == before
     for name in ("checkpoints", "frames"):
-        assert checks[name].left == 1 and "a worker holds it" in checks[name].examples[0]
+        assert checks[name].left == 1
+        assert "a worker holds it" in checks[name].examples[0]
 
 
 @pytest.mark.parametrize("how", ["gone", "empty", "cut", "flipped"])
@@ -221,7 +229,8 @@ def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_go_on_from_it(here):
     newest, previous = references(here.table.get(job_id).checkpoint)
     assert newest["step"] == 12  # the first of a shard
     here.break_object(here.keys(job_id, "psi")[3], "gone")
-    assert here.found(repair=True) == {"frames": (1, 1)} and here.table.get(job_id).checkpoint == previous
+    assert here.found(repair=True) == {"frames": (1, 1)}
+    assert here.table.get(job_id).checkpoint == previous
     here.goes_on(job_id)
 
 
@@ -229,7 +238,8 @@ def test_lost_frames_behind_the_checkpoint_are_written_again_anyway(here):
     job_id = here.queued(7, 3)  # a checkpoint at step 11; frames 12 and 13 are a shard that is not full
     before = here.table.get(job_id)
     here.break_object(here.keys(job_id, "psi")[-1], "gone")
-    assert here.found(repair=True, deep=True) == {} and here.table.get(job_id) == before
+    assert here.found(repair=True, deep=True) == {}
+    assert here.table.get(job_id) == before
     here.goes_on(job_id)
 
 
@@ -242,9 +252,13 @@ def test_results_that_are_lost_are_said_to_be_lost_and_stay_so(patient, what):
     for options in ({}, {"repair": True}, {"repair": True, "deep": True}):
         code, checks = patient.look(**options)
         lost = checks["results"]
-        assert code == doctor.UNSOUND and (lost.found, lost.left) == (1, 1)
-        assert job_id in lost.examples[0] and key in lost.examples[0] and "lost" in lost.todo
-    assert patient.table.get(job_id) == before and whole not in str(lost.examples)
+        assert code == doctor.UNSOUND
+        assert (lost.found, lost.left) == (1, 1)
+        assert job_id in lost.examples[0]
+        assert key in lost.examples[0]
+        assert "lost" in lost.todo
+    assert patient.table.get(job_id) == before
+    assert whole not in str(lost.examples)
 
 
 def test_jobs_of_every_page_are_looked_at(here, monkeypatch):
@@ -283,7 +297,8 @@ def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, dee
     patient.store.get = commit_first(get) if deep else get
     check = Checkup(patient.table, patient.store, patient.settings, repair=True, deep=deep)
     [*_, checkpoints, frames, results] = check.objects()
-    assert left == [] and patient.store.head(partial) is None
+    assert left == []
+    assert patient.store.head(partial) is None
     assert (checkpoints.found, frames.found, results.found) == (0, 0, 0)
 
 
@@ -299,7 +314,8 @@ def test_jobs_that_somebody_claims_while_they_are_looked_at_are_left_to_him(here
     monkeypatch.setattr(JobTable, "go_back", claimed_first)
     before = here.table.get(job_id).checkpoint
     code, checks = here.look(repair=True)
-    assert code == doctor.UNSOUND and "claimed meanwhile" in checks["checkpoints"].examples[0]
+    assert code == doctor.UNSOUND
+    assert "claimed meanwhile" in checks["checkpoints"].examples[0]
     assert here.table.get(job_id).checkpoint == before
 
 
@@ -321,8 +337,10 @@ def test_a_law_that_is_not_there_with_its_digest_is_named(here, law, tmp_path):
     home = tmp_path / "laws" / "tiny"
     shutil.rmtree(home)
     code, checks = here.look(repair=True)
-    assert code == doctor.UNSOUND and (checks["laws"].found, checks["laws"].left) == (1, 1)
-    assert law.ref in checks["laws"].examples[0] and job_id in checks["laws"].examples[0]
+    assert code == doctor.UNSOUND
+    assert (checks["laws"].found, checks["laws"].left) == (1, 1)
+    assert law.ref in checks["laws"].examples[0]
+    assert job_id in checks["laws"].examples[0]
     random_law(home, "MLP", d=3, seed=1)
     assert here.found() == {"laws": (1, 0)}, "another law of that name"
     shutil.copytree(law.path, home / "first")
@@ -343,7 +361,9 @@ def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is
     assert here.found() == {}, "it is retired and can be had again"
     here.store.delete([retired])
     code, checks = here.look(repair=True)
-    assert code == doctor.UNSOUND and checks["starts"].left == 1 and state in checks["starts"].examples[0]
+    assert code == doctor.UNSOUND
+    assert checks["starts"].left == 1
+    assert state in checks["starts"].examples[0]
     here.cancel(0)
     assert here.found() == {}
 
@@ -355,9 +375,12 @@ def test_garbage_and_strangers_are_told_and_are_no_fault(here):
     code, checks = here.look(repair=True)
     assert code == doctor.SOUND
     garbage, strangers = checks["garbage"], checks["strangers"]
-    assert garbage.found == 1 and "11 bytes" in garbage.looked and "leym gc" in garbage.todo
+    assert garbage.found == 1
+    assert "11 bytes" in garbage.looked
+    assert "leym gc" in garbage.todo
     assert (strangers.found, strangers.examples) == (1, ["z" * 26])
-    assert len(list(here.store.list("jobs/"))) > 2 and here.store.head(f"{job_prefix('z' * 26)}psi/000000.1")
+    assert len(list(here.store.list("jobs/"))) > 2
+    assert here.store.head(f"{job_prefix('z' * 26)}psi/000000.1")
 
 
 def test_a_row_that_this_program_cannot_read_is_named(here):
@@ -366,7 +389,8 @@ def test_a_row_that_this_program_cannot_read_is_named(here):
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(manifest=json.dumps(manifest)))
     before = set(here.store.list("jobs/"))
     code, checks = here.look(repair=True)
-    assert code == doctor.UNSOUND and "manifest version 9" in checks["rows"].examples[0]
+    assert code == doctor.UNSOUND
+    assert "manifest version 9" in checks["rows"].examples[0]
     assert set(here.store.list("jobs/")) == before
 
 
@@ -378,7 +402,8 @@ def test_a_store_that_is_not_there_is_no_reason_to_begin_anything_again(here, tm
     if how == "empty folder":
         (tmp_path / "store").mkdir()
     code, checks = here.look(repair=True)
-    assert code == doctor.BLIND and here.table.get(job_id) == before
+    assert code == doctor.BLIND
+    assert here.table.get(job_id) == before
     assert (tmp_path / "store").exists() == (how == "empty folder")
     assert any("store" in check.error for check in checks.values())
 
@@ -401,15 +426,20 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
             if statement.strip():
                 connection.execute(text(statement))
     code, [schema] = look()
-    assert code == doctor.UNSOUND and schema.left == 1 and "version 0001" in schema.looked
+    assert code == doctor.UNSOUND
+    assert schema.left == 1
+    assert "version 0001" in schema.looked
     code, checks = look(repair=True)
-    assert code == doctor.SOUND and checks[0].repaired == 1 and len(checks) > 5
+    assert code == doctor.SOUND
+    assert checks[0].repaired == 1
+    assert len(checks) > 5
     assert look()[0] == doctor.SOUND
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     for repair in (False, True):
         code, [schema] = look(repair=repair)
-        assert code != doctor.SOUND and "9999" in schema.looked + schema.error
+        assert code != doctor.SOUND
+        assert "9999" in schema.looked + schema.error
     assert code == doctor.BLIND
     engine.dispose()
 
@@ -461,12 +491,14 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
     ids = [here.queued(), here.queued(), here.queued()]
     here.table.ticketed(ids, time.time() - 100)
     code, checks = here.look()
-    assert code == doctor.UNSOUND and checks["tickets"].found == 3
+    assert code == doctor.UNSOUND
+    assert checks["tickets"].found == 3
     assert "3 queued jobs, 0 tickets" in checks["tickets"].looked
     with Redis.from_url(broker.url) as redis:
         assert tickets.waiting(broker.url, "leym") == 0, "a look sends nothing"
         assert here.found(repair=True) == {"tickets": (3, 3)}
-        assert tickets.waiting(broker.url, "leym") == 3 and here.found() == {}
+        assert tickets.waiting(broker.url, "leym") == 3
+        assert here.found() == {}
         redis.flushall()
         here.table.ticketed(ids, time.time() - 100)
         tickets.send(here.table.get(ids[0]))
@@ -487,7 +519,9 @@ def test_a_broker_that_is_away_is_said_and_the_rest_is_looked_at(here):
     here.settings = here.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     here.break_object(here.table.get(here.ended()).checkpoint["key"], "gone")
     code, checks = here.look()
-    assert code == doctor.BLIND and checks["tickets"].error and checks["results"].found == 1
+    assert code == doctor.BLIND
+    assert checks["tickets"].error
+    assert checks["results"].found == 1
     tickets.configure(Settings())
 
 
@@ -505,14 +539,21 @@ def test_the_command_says_what_it_saw_and_its_code_says_it_too(here, tmp_path, m
     for job_id in ids:
         here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
     code, said = leym_doctor("--examples", "1")
-    assert code == 1 and "found 2, repaired 0, left 2" in said and "not sound" in said
+    assert code == 1
+    assert "found 2, repaired 0, left 2" in said
+    assert "not sound" in said
     assert sum(job_id in said for job_id in ids) == 1
     code, said = leym_doctor("--json", "--repair")
     document = json.loads(said)
-    assert code == 0 and document["sound"] and document["repair"] and not document["deep"]
+    assert code == 0
+    assert document["sound"]
+    assert document["repair"]
+    assert not document["deep"]
     [checkpoints] = [check for check in document["checks"] if check["name"] == "checkpoints"]
     assert (checkpoints["found"], checkpoints["repaired"], checkpoints["left"]) == (2, 2, 0)
     assert all(any(job_id in example for example in checkpoints["examples"]) for job_id in ids)
     (tmp_path / "jobs.sqlite").rename(tmp_path / "elsewhere")
     code, said = leym_doctor()
-    assert code == 2 and "no such file" in said and not (tmp_path / "jobs.sqlite").exists()
+    assert code == 2
+    assert "no such file" in said
+    assert not (tmp_path / "jobs.sqlite").exists()

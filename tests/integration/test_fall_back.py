@@ -68,7 +68,9 @@ class Site:
         host.drain()
         carrying.join()
         job = self.table.get(job_id)
-        assert left and job.state == "queued" and 0 < job.step < STEPS
+        assert left
+        assert job.state == "queued"
+        assert 0 < job.step < STEPS
 
     def results(self, job_id: str) -> dict[str, np.ndarray]:
         reader = FrameReader(self.store, self.table.get(job_id))
@@ -91,7 +93,8 @@ def test_what_is_lost_of_the_checkpoints_changes_no_bit(site, lost, caplog):
     site.run(whole)
     site.run_a_part(job_id)
     newest, previous = references(site.table.get(job_id).checkpoint)
-    assert previous["step"] <= newest["step"] and previous["key"] != newest["key"]
+    assert previous["step"] <= newest["step"]
+    assert previous["key"] != newest["key"]
     if lost == "newest spoilt":
         site.store.put(newest["key"], site.store.get(newest["key"])[:-1] + b"?")
     else:
@@ -99,7 +102,8 @@ def test_what_is_lost_of_the_checkpoints_changes_no_bit(site, lost, caplog):
     with caplog.at_level(logging.ERROR):
         site.run(job_id)
     back_to = 0 if lost == "both gone" else previous["step"]
-    assert f"job {job_id} goes back to step {back_to}: " in caplog.text and newest["key"] in caplog.text
+    assert f"job {job_id} goes back to step {back_to}: " in caplog.text
+    assert newest["key"] in caplog.text
     found = site.results(job_id)
     for name, values in site.results(whole).items():
         assert np.array_equal(found[name], values) and len(values) > 20, name
@@ -137,9 +141,11 @@ def test_only_who_holds_a_job_or_found_it_unheld_may_send_it_back(url):
         table.go_back(job.id, 0, None, job.state)
     with pytest.raises(Fenced):
         table.go_back(job.id, claim.epoch, None, job.state)
-    assert table.get(job.id).checkpoint == ref and table.get(job.id).attempts == 1
+    assert table.get(job.id).checkpoint == ref
+    assert table.get(job.id).attempts == 1
     table.go_back(job.id, claim.epoch, None)
-    assert table.get(job.id).checkpoint is None and table.get(job.id).attempts == 1
+    assert table.get(job.id).checkpoint is None
+    assert table.get(job.id).attempts == 1
     table.hand_back(job.id, claim.epoch)
     with pytest.raises(Fenced):
         table.go_back(job.id, claim.epoch, ref)

@@ -140,13 +140,18 @@ def run(made: World, ttl_s: float | None = None) -> str:
 def test_results_expire_when_their_time_is_over_and_the_record_stays(made):
     job, kept = run(made, ttl_s=DAY_S), run(made)
     before = made.table.get(job)
-    assert before.expires_at == before.finished_at + DAY_S and made.table.get(kept).expires_at is None
+    assert before.expires_at == before.finished_at + DAY_S
+    assert made.table.get(kept).expires_at is None
     made.wait(0.99)
-    assert made.collect().expired == [] and made.table.get(job) == before
+    assert made.collect().expired == []
+    assert made.table.get(job) == before
     made.wait(0.01)
     found = made.collect()
-    assert found.expired == [job] and found.objects > 0 and found.bytes > 0
-    assert list(made.store.list(job_prefix(job))) == [] and list(made.store.list(job_prefix(kept)))
+    assert found.expired == [job]
+    assert found.objects > 0
+    assert found.bytes > 0
+    assert list(made.store.list(job_prefix(job))) == []
+    assert list(made.store.list(job_prefix(kept)))
     after = made.table.get(job)
     assert (after.manifest, after.checkpoint, after.deleted_at) == ({}, None, None)
     assert (after.state, after.step, after.spec) == (before.state, before.step, before.spec)
@@ -226,7 +231,8 @@ def test_what_a_zombie_left_goes_and_what_the_holder_writes_stays(made):
     keys = set(made.store.list(job_prefix(zombie.job.id)))
     made.collect()
     left = set(made.store.list(job_prefix(zombie.job.id)))
-    assert keys - left and all(key.split("/")[-1].split(".")[1] == "1" for key in keys - left)
+    assert keys - left
+    assert all(key.split("/")[-1].split(".")[1] == "1" for key in keys - left)
     assert {key for key in keys if key.split("/")[-1].split(".")[1] == "2"} <= left, "the holder may yet commit it"
     made.check()
     assert holder.job.epoch == 2
@@ -258,7 +264,8 @@ def test_the_last_two_checkpoints_stay_while_the_job_lives_and_one_when_it_has_s
     assert there() == {5, 8}, "of an epoch that is over"
     made.holders = made.holders[-1:]
     made.work(1, finish=True)
-    assert len(there()) == 1 and max(there()) > 8
+    assert len(there()) == 1
+    assert max(there()) > 8
 
 
 def test_collectors_at_once_do_no_harm(made):
@@ -283,7 +290,9 @@ def test_the_default_ttl_is_of_jobs_that_state_none_and_a_repeated_request_is_st
     first, _ = table.submit(spec(), **LAW, idempotency_key="k")
     table.ttl_s = 50.0
     again, created = table.submit(spec(), **LAW, idempotency_key="k")
-    assert not created and again.id == first.id and first.spec["ttl_s"] is None
+    assert not created
+    assert again.id == first.id
+    assert first.spec["ttl_s"] is None
     assert table.submit(spec(), **LAW)[0].spec["ttl_s"] == 50
     assert table.submit(spec(ttl_s=7), **LAW)[0].spec["ttl_s"] == 7
     table.close()
@@ -304,9 +313,11 @@ def test_expiry_forks_and_deletion_exclude_each_other_on_every_database(url):
         submitted, _ = at_once(lambda i=initial: table.submit(spec(initial=i), **LAW, now=now + 1), remove)
         left = table.get(source.id)
         if isinstance(submitted, Exception):
-            assert submitted.status == 422 and left.checkpoint is None
+            assert submitted.status == 422
+            assert left.checkpoint is None
         else:
-            assert left.checkpoint == ref and left.deleted_at is None
+            assert left.checkpoint == ref
+            assert left.deleted_at is None
         for job in table.list()[0]:
             table.cancel(job.id)
     table.close()
@@ -324,8 +335,11 @@ def test_leym_gc_tells_what_it_would_do_and_does_it(tmp_path, monkeypatch):
 
     there = set(store.list("jobs/"))
     would = gc("--dry-run")
-    assert would["expired"] == [job] and would["objects"] == len(there)
-    assert set(store.list("jobs/")) == there and table.get(job).manifest
+    assert would["expired"] == [job]
+    assert would["objects"] == len(there)
+    assert set(store.list("jobs/")) == there
+    assert table.get(job).manifest
     assert gc() == would
-    assert list(store.list("jobs/")) == [] and not Path(tmp_path / "store" / "jobs" / job).exists()
+    assert list(store.list("jobs/")) == []
+    assert not Path(tmp_path / "store" / "jobs" / job).exists()
     table.close()

@@ -60,7 +60,9 @@ def frames(n: int) -> dict:
 
 def test_a_submitted_job_reads_back_as_it_was_handed_out(table, open_table):
     job, created = table.submit(spec(tags={"run": "ψ \x00 'x'"}, priority=7), **LAWFUL, now=T0)
-    assert created and job.state == JobState.QUEUED and not job.final
+    assert created
+    assert job.state == JobState.QUEUED
+    assert not job.final
     assert (job.step, job.steps, job.grid, job.priority, job.created_at) == (0, 100, (8, 16), 7, T0)
     assert table.get(job.id) == job == open_table().get(job.id)
     assert JobSpec.model_validate(job.spec).tags == {"run": "ψ \x00 'x'"}
@@ -84,7 +86,8 @@ def test_find_keeps_the_order_and_leaves_out_what_is_missing(table):
 def test_a_request_repeated_under_its_key_gives_the_first_job(table):
     first, created = table.submit(spec(tags={"a": "1", "b": "2"}), **LAWFUL, idempotency_key="k")
     again, created_again = table.submit(spec(tags={"b": "2", "a": "1"}), **LAWFUL, idempotency_key="k")
-    assert (created, created_again) == (True, False) and again == first
+    assert (created, created_again) == (True, False)
+    assert again == first
     with pytest.raises(Problem, match=r"Idempotency-Key 'k'") as refusal:
         table.submit(spec(seed=1), **LAWFUL, idempotency_key="k")
     assert refusal.value.status == 422
@@ -116,7 +119,8 @@ def test_pages_are_newest_first_and_stay_whole_while_jobs_come_in(table):
         submit(table)
         if cursor is None:
             break
-    assert seen == ids[::-1] and pages == 3
+    assert seen == ids[::-1]
+    assert pages == 3
 
 
 def test_a_full_last_page_has_no_next(table):
@@ -124,7 +128,8 @@ def test_a_full_last_page_has_no_next(table):
     page, cursor = table.list(limit=2)
     assert cursor == page[-1].id
     page, cursor = table.list(limit=2, cursor=cursor)
-    assert [job.id for job in page] == [ids[1], ids[0]] and cursor is None
+    assert [job.id for job in page] == [ids[1], ids[0]]
+    assert cursor is None
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "i" * 26, "'; DROP TABLE leym_jobs; --"])
@@ -145,9 +150,13 @@ def test_lists_are_filtered(table):
         return [job.id for job in table.list(**how)[0]]
 
     assert ids(law="aurora") == [tagged, plain]
-    assert ids(law="aurora_b") == [foreign] and ids(law="auroraXb") == [like]
-    assert ids(law="aurora@a1a1a1a1") == [tagged, plain] and ids(law="aurora@b") == []
-    assert ids(tags=[("k", "v")]) == [tagged] and ids(tags=[("x%", "y_")]) == [tagged] and ids(tags=[("k", "%")]) == []
+    assert ids(law="aurora_b") == [foreign]
+    assert ids(law="auroraXb") == [like]
+    assert ids(law="aurora@a1a1a1a1") == [tagged, plain]
+    assert ids(law="aurora@b") == []
+    assert ids(tags=[("k", "v")]) == [tagged]
+    assert ids(tags=[("x%", "y_")]) == [tagged]
+    assert ids(tags=[("k", "%")]) == []
     table.cancel(plain)
     assert ids(state="cancelled") == ids(state=JobState.CANCELLED, law="aurora") == [plain]
     assert ids(state="queued", tags=[("k", "w")], law="aurora_b") == [foreign]
@@ -166,7 +175,9 @@ def test_of_many_claimants_exactly_one_wins(open_table):
         found = at_once(*(lambda i=i, t=t, job=job: t.claim(job, f"w{i}", 20, 3) for i, t in enumerate(tables)))
         (winner,) = [i for i, claim in enumerate(found) if claim is not None]
         held = tables[0].get(job)
-        assert found[winner].job == held and held.owner == f"w{winner}" and (held.epoch, held.attempts) == (1, 1)
+        assert found[winner].job == held
+        assert held.owner == f"w{winner}"
+        assert (held.epoch, held.attempts) == (1, 1)
 
 
 def lose(table, *jobs, max_attempts=3, now=None):
@@ -178,7 +189,8 @@ def lose(table, *jobs, max_attempts=3, now=None):
 def test_a_claim_lasts_until_it_is_reaped(table):
     job = submit(table)
     claim = table.claim(job, "a", 20, 3, now=T0)
-    assert claim.job.started_at == T0 and claim.job.lease_until == T0 + 20
+    assert claim.job.started_at == T0
+    assert claim.job.lease_until == T0 + 20
     seen = table.leases()
     assert seen == {job: (1, T0 + 20)}
     assert table.renew("a", {job: 1}, 20, now=T0 + 19) == {job}
@@ -195,7 +207,8 @@ def test_a_claim_lasts_until_it_is_reaped(table):
 def test_only_a_job_that_waits_can_be_claimed(table):
     job = submit(table)
     table.cancel(job)
-    assert table.claim(job, "a", 20, 3) is None and table.claim(new_id(), "a", 20, 3) is None
+    assert table.claim(job, "a", 20, 3) is None
+    assert table.claim(new_id(), "a", 20, 3) is None
 
 
 def test_writes_after_a_cancel_are_fenced(table):
@@ -212,7 +225,8 @@ def test_writes_after_a_cancel_are_fenced(table):
             table.finish(job, held, JobState.SUCCEEDED, step=100, manifest=frames(2))
         assert not table.hand_back(job, held)
     assert table.renew("a", {job: epoch}, 20) == set()
-    assert table.get(job) == cancelled and cancelled.manifest == frames(1)
+    assert table.get(job) == cancelled
+    assert cancelled.manifest == frames(1)
     with pytest.raises(Fenced, match="no such job"):
         table.commit(new_id(), 1, step=1, manifest={})
 
@@ -237,12 +251,14 @@ def test_a_commit_keeps_what_it_does_not_name_and_never_goes_back(table):
     table.commit(job, epoch, step=20, manifest=frames(3), checkpoint=point, observables_last=seen)
     table.commit(job, epoch, step=10, manifest=frames(1))
     found = table.get(job)
-    assert (found.step, found.checkpoint, found.observables_last) == (20, point, seen) and found.manifest == frames(1)
+    assert (found.step, found.checkpoint, found.observables_last) == (20, point, seen)
+    assert found.manifest == frames(1)
     error = Problem(500, "Non-finite", "psi is not finite at step 30").as_dict()
     table.finish(job, epoch, JobState.FAILED, step=30, manifest=frames(4), error=error)
     found = table.get(job)
     assert (found.state, found.error, found.checkpoint, found.owner) == (JobState.FAILED, error, point, "a")
-    assert found.lease_until is None and found.finished_at is not None
+    assert found.lease_until is None
+    assert found.finished_at is not None
     assert table.totals() | {"submitted": 0} == {
         "submitted": 0,
         "succeeded": 0,
@@ -263,8 +279,10 @@ def test_a_job_that_kills_its_workers_fails(table):
     assert table.claim(job, "w4", 20, 3) is None
     poison = table.get(job)
     assert (poison.state, poison.finished_at, poison.lease_until) == (JobState.FAILED, T0 + 300, None)
-    assert poison.error["title"] == "Poison job" and "attempts = 3" in poison.error["detail"]
-    assert table.totals()["failed"] == 1 and table.latencies()["total"]["sum"] == 300
+    assert poison.error["title"] == "Poison job"
+    assert "attempts = 3" in poison.error["detail"]
+    assert table.totals()["failed"] == 1
+    assert table.latencies()["total"]["sum"] == 300
 
 
 def test_progress_makes_the_attempts_count_anew(table):
@@ -304,8 +322,10 @@ def test_jobs_of_silent_workers_are_reaped(table):
     assert table.reap({lost: (1, T0 + 20), waiting: (0, None), new_id(): (1, T0)}, 3) == []
     found = table.get(lost)
     assert (found.state, found.attempts, found.owner, found.lease_until) == (JobState.QUEUED, 1, None, None)
-    assert table.get(poison).state == JobState.FAILED and "attempts = 3" in table.get(poison).error["detail"]
-    assert table.get(held).state == JobState.RUNNING and table.get(waiting).state == JobState.QUEUED
+    assert table.get(poison).state == JobState.FAILED
+    assert "attempts = 3" in table.get(poison).error["detail"]
+    assert table.get(held).state == JobState.RUNNING
+    assert table.get(waiting).state == JobState.QUEUED
     assert lost in [job.id for job in table.unticketed(60, now=T0)]
 
 
@@ -344,7 +364,8 @@ def test_clocks_that_were_set_back_strand_nothing(table):
     assert [found.id for found in table.unticketed(60, now=T0)] == [job, new]
     assert table.unticketed(60, now=T0 + 3650) == [] == table.unticketed(float("inf"), now=T0)
     table.heartbeat(Worker("w0", "host", 8, "cpu", "ready"), now=T0 + 3600)
-    assert table.workers(20, now=T0) == [] and len(table.workers(20, now=T0 + 3590)) == 1
+    assert table.workers(20, now=T0) == []
+    assert len(table.workers(20, now=T0 + 3590)) == 1
 
 
 # --- deletion and numbers
@@ -358,7 +379,8 @@ def test_only_an_ended_job_can_be_deleted(table):
     assert refusal.value.status == 409
     table.finish(job, epoch, JobState.SUCCEEDED, step=100, manifest=frames(9), checkpoint={"key": "c", "step": 100})
     gone = table.delete(job, now=T0)
-    assert (gone.deleted_at, gone.manifest, gone.checkpoint) == (T0, {}, None) and gone.spec["steps"] == 100
+    assert (gone.deleted_at, gone.manifest, gone.checkpoint) == (T0, {}, None)
+    assert gone.spec["steps"] == 100
     assert gone == table.get(job) == table.delete(job)
 
 
@@ -380,13 +402,17 @@ def test_counters_never_fall(table):
     }
     for job in table.list()[0]:
         table.delete(job.id)
-    assert table.list() == ([], None) and set(table.counts().values()) == {0}
-    assert table.totals() == totals and table.latencies() == latencies
+    assert table.list() == ([], None)
+    assert set(table.counts().values()) == {0}
+    assert table.totals() == totals
+    assert table.latencies() == latencies
     assert (latencies["wait"]["sum"], latencies["total"]["sum"]) == (6, 60)
-    assert dict(latencies["wait"]["buckets"])[1.0] == 2 and dict(latencies["total"]["buckets"])[10.0] == 2
+    assert dict(latencies["wait"]["buckets"])[1.0] == 2
+    assert dict(latencies["total"]["buckets"])[10.0] == 2
     for found in latencies.values():
         bounds, counts = zip(*found["buckets"], strict=True)
-        assert list(counts) == sorted(counts) and (bounds[-1], counts[-1], found["count"]) == (inf, 4, 4)
+        assert list(counts) == sorted(counts)
+        assert (bounds[-1], counts[-1], found["count"]) == (inf, 4, 4)
 
 
 def test_the_backlog_is_what_is_left_to_do(table):
@@ -451,9 +477,14 @@ def sweep_of(table: JobTable, n: int = 5, **how):
 
 def test_a_sweep_is_submitted_once_and_whole(table):
     sweep, jobs, created = sweep_of(table, idempotency_key="s")
-    assert created and sweep.size == 5 and [job.point["seed"] for job in jobs] == list(range(5))
-    assert sweep == table.get_sweep(sweep.id) and sweep.counts["queued"] == 5 and not sweep.final
-    assert table.find([job.id for job in jobs]) == jobs and {job.sweep for job in jobs} == {sweep.id}
+    assert created
+    assert sweep.size == 5
+    assert [job.point["seed"] for job in jobs] == list(range(5))
+    assert sweep == table.get_sweep(sweep.id)
+    assert sweep.counts["queued"] == 5
+    assert not sweep.final
+    assert table.find([job.id for job in jobs]) == jobs
+    assert {job.sweep for job in jobs} == {sweep.id}
     assert sweep_of(table, idempotency_key="s") == (sweep, jobs, False)
     assert [job.id for job in table.list(sweep=sweep.id, tags=[("s", "1")])[0]] == [job.id for job in jobs][::-1]
     assert table.totals()["submitted"] == 5
@@ -470,7 +501,8 @@ def test_members_are_paged_in_the_order_of_the_points(table):
     table.delete(table.cancel(jobs[1].id).id)
     first, cursor = table.sweep_members(sweep.id, limit=3)
     second, end = table.sweep_members(sweep.id, limit=3, cursor=cursor)
-    assert [job.id for job in first + second] == [job.id for job in jobs] and end is None
+    assert [job.id for job in first + second] == [job.id for job in jobs]
+    assert end is None
     assert table.get_sweep(sweep.id).counts | {"queued": 0} == {state.value: 0 for state in JobState} | {"cancelled": 1}
 
 
@@ -479,9 +511,12 @@ def test_a_cancelled_sweep_leaves_what_had_ended(table):
     done = table.claim(jobs[0].id, "a", 20, 3)
     table.finish(jobs[0].id, done.epoch, JobState.SUCCEEDED, step=100, manifest={})
     running = table.claim(jobs[1].id, "a", 20, 3)
-    assert table.cancel_sweep(sweep.id, now=T0) == 4 and table.cancel_sweep(sweep.id) == 0
+    assert table.cancel_sweep(sweep.id, now=T0) == 4
+    assert table.cancel_sweep(sweep.id) == 0
     found = table.get_sweep(sweep.id)
-    assert found.final and found.cancelled_at == T0 and (found.counts["cancelled"], found.counts["succeeded"]) == (4, 1)
+    assert found.final
+    assert found.cancelled_at == T0
+    assert (found.counts["cancelled"], found.counts["succeeded"]) == (4, 1)
     with pytest.raises(Fenced):
         table.commit(jobs[1].id, running.epoch, step=10, manifest={})
     assert table.totals()["cancelled"] == 4
@@ -491,7 +526,8 @@ def test_sweeps_are_listed_newest_first(table):
     ids = [sweep_of(table, 2)[0].id for _ in range(3)]
     first, cursor = table.list_sweeps(limit=2)
     second, end = table.list_sweeps(limit=2, cursor=cursor)
-    assert [sweep.id for sweep in first + second] == ids[::-1] and end is None
+    assert [sweep.id for sweep in first + second] == ids[::-1]
+    assert end is None
     assert all(sweep.counts["queued"] == 2 for sweep in first)
 
 
@@ -518,7 +554,8 @@ def test_processes_may_make_the_tables_at_once(url, open_table):
         assert process.exitcode == 0
     table = open_table()
     assert len({shared for shared, _ in found}) == 1
-    assert len({job for _, made in found for job in made}) == 30 and table.totals()["submitted"] == 31
+    assert len({job for _, made in found for job in made}) == 30
+    assert table.totals()["submitted"] == 31
 
 
 def test_a_forked_child_has_connections_of_its_own(table):
@@ -591,7 +628,8 @@ def test_the_state_index_serves_lists_and_counts(tmp_path):
         for statement in [s for s in asked if s.startswith("SELECT")]:
             n = len(re.findall(r"\?", statement))
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("1",) * n).all()
-            assert any("leym_jobs_state" in row[3] for row in plan) and not any("B-TREE" in row[3] for row in plan)
+            assert any("leym_jobs_state" in row[3] for row in plan)
+            assert not any("B-TREE" in row[3] for row in plan)
     table.close()
 
 

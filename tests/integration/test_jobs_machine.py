@@ -112,7 +112,8 @@ class Jobs(RuleBasedStateMachine):
             assert refusal.value.status == (422 if known else 429)
         else:
             job, created = ask()
-            assert created and job.id not in self.jobs
+            assert created
+            assert job.id not in self.jobs
             self.jobs[job.id] = Model(job.id, name, seed)
             if key:
                 self.keys[name, key] = seed, job.id
@@ -161,7 +162,9 @@ class Jobs(RuleBasedStateMachine):
         if free and job.attempts < MAX_ATTEMPTS:
             job.state, job.owner, job.lease_until = "running", owner, self.now + LEASE_S
             job.epoch, job.attempts = job.epoch + 1, job.attempts + 1
-            assert claim and claim.epoch == job.epoch and job.epoch not in job.claims
+            assert claim
+            assert claim.epoch == job.epoch
+            assert job.epoch not in job.claims
             job.claims.append(job.epoch)
             self.claims.append((job.id, job.epoch, owner))
         else:

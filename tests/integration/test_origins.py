@@ -65,7 +65,8 @@ def test_no_route_takes_an_order_from_a_page_of_another_origin(api: Api, headers
     for method, path in routes:
         answer = api.http.open(path.replace(ID, job, 1), method=method, headers=headers, json={})
         refused(answer, 403, method, "LEYM_CORS_ORIGINS")
-    assert api.table.get(job).state == "queued" and api.table.totals()["submitted"] == 1
+    assert api.table.get(job).state == "queued"
+    assert api.table.totals()["submitted"] == 1
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,8 @@ def test_one_setting_opens_frames_events_store_and_json_to_listed_pages(tmp_path
         assert api.http.post("/v1/jobs", json=SPEC, headers={"Origin": EVIL}).status_code == 403
         asked = {"Origin": VIEWER, "Access-Control-Request-Method": "POST"}
         preflight = api.http.options("/v1/jobs", headers=asked)
-        assert preflight.status_code == 200 and "POST" in preflight.headers["Access-Control-Allow-Methods"]
+        assert preflight.status_code == 200
+        assert "POST" in preflight.headers["Access-Control-Allow-Methods"]
         assert {"Authorization", "Range", "Idempotency-Key", "Last-Event-ID"} <= set(
             preflight.headers["Access-Control-Allow-Headers"].split(", ")
         )
@@ -194,7 +196,8 @@ def test_a_shared_link_is_read_on_any_page(api: Api) -> None:
         assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin", path
     asked = {"Origin": EVIL, "Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "range"}
     preflight = api.http.options(f"{link['store']}/zarr.json", headers=asked)
-    assert preflight.status_code == 200 and "Range" in preflight.headers["Access-Control-Allow-Headers"]
+    assert preflight.status_code == 200
+    assert "Range" in preflight.headers["Access-Control-Allow-Headers"]
 
 
 @pytest.mark.parametrize(
@@ -316,5 +319,6 @@ def test_a_page_of_another_origin_does_nothing_in_a_real_browser(service, tmp_pa
         assert f"{name}: TypeError" in dom, dom
     assert job.refresh().state in ("queued", "running")
     assert service.client._http.json("GET", "/v1/jobs", having=("items",), params={"tag": "by:evil"})["items"] == []
-    assert service.client.workers()[0]["state"] == "ready" and service.client.workers()[0]["pid"] == worker["pid"]
+    assert service.client.workers()[0]["state"] == "ready"
+    assert service.client.workers()[0]["pid"] == worker["pid"]
     job.cancel()

@@ -39,7 +39,8 @@ def test_a_project_has_so_many_jobs_that_wait_or_run_and_others_have_their_own(t
     members = [NewJob(spec(seed=i), LAW["law"], "fp32", 4) for i in range(3)]
     with pytest.raises(Problem, match="1 jobs of project 'theirs' wait or run; 3 more"):
         theirs.submit_sweep({}, members)
-    assert theirs.list_sweeps() == ([], None) and theirs.counts()["queued"] == 1  # all of it or nothing
+    assert theirs.list_sweeps() == ([], None)
+    assert theirs.counts()["queued"] == 1
     claim = table.claim(jobs[0].id, "w", 20, 3)
     table.finish(jobs[0].id, claim.epoch, JobState.SUCCEEDED, step=100, manifest={})
     ours.submit(spec(), **LAW)
@@ -49,7 +50,8 @@ def test_a_repeated_request_is_no_new_job(table):
     table.quotas = Quotas(live_jobs=1)
     first, _ = table.submit(spec(), **LAW, idempotency_key="k")
     again, created = table.submit(spec(), **LAW, idempotency_key="k")
-    assert again.id == first.id and not created
+    assert again.id == first.id
+    assert not created
 
 
 def test_cell_steps_are_counted_over_a_day(table):
@@ -98,14 +100,17 @@ def test_a_claim_above_the_bound_is_put_off_and_its_ticket_sent_when_there_is_ro
     table.ticketed([*jobs, other], now=T0 + 10)
     first, second = (table.claim(job, "w", 20, 3, now=T0 + 11) for job in jobs[:2])
     assert [table.claim(job, "w", 20, 3, now=T0 + 11) for job in jobs[2:]] == [None] * 3
-    assert {table.get(job).state for job in jobs[2:]} == {"queued"} and table.get(jobs[2]).epoch == 0
+    assert {table.get(job).state for job in jobs[2:]} == {"queued"}
+    assert table.get(jobs[2]).epoch == 0
     assert table.claim(other, "w", 20, 3, now=T0 + 11)  # another project overtakes
-    assert unticketed(table) == [] and table.awaited() == 0  # nothing to send, nothing lost
+    assert unticketed(table) == []
+    assert table.awaited() == 0
     table.finish(jobs[0], first.epoch, JobState.SUCCEEDED, step=100, manifest={})
     assert unticketed(table) == [jobs[4]]  # one, the most urgent
     table.hand_back(jobs[1], second.epoch)
     assert unticketed(table) == [jobs[3], jobs[4]]
-    assert table.claim(jobs[4], "w", 20, 3) and table.claim(jobs[1], "w", 20, 3)
+    assert table.claim(jobs[4], "w", 20, 3)
+    assert table.claim(jobs[1], "w", 20, 3)
     table.quotas = Quotas()
     assert unticketed(table) == [jobs[2], jobs[3]]
 
@@ -117,9 +122,11 @@ def test_a_ticket_that_was_used_up_before_its_sender_noted_it_is_sent_again(tabl
     assert table.claim(jobs[1], "w", 20, 3, now=T0 + 2) is None
     table.ticketed(jobs, now=T0 + 1)  # sent before it was put off
     table.cancel(jobs[0])
-    assert claim and unticketed(table) == [jobs[1]]
+    assert claim
+    assert unticketed(table) == [jobs[1]]
     table.ticketed(jobs, now=T0 + 3)  # sent after that
-    assert unticketed(table) == [] and table.awaited() == 1
+    assert unticketed(table) == []
+    assert table.awaited() == 1
 
 
 def test_a_project_with_many_that_wait_keeps_out_no_other(table):
@@ -128,7 +135,8 @@ def test_a_project_with_many_that_wait_keeps_out_no_other(table):
         table.of("ours").submit(spec(seed=i, priority=9), **LAW, now=T0)
     other = table.of("theirs").submit(spec(priority=0), **LAW, now=T0 + 1)[0].id
     found = [job.id for job in table.unticketed(float("inf"), limit=2, now=T0 + 100)]
-    assert len(found) == 2 and other in found
+    assert len(found) == 2
+    assert other in found
 
 
 def test_many_claims_at_once_do_not_pass_the_bound_together(url):
@@ -137,7 +145,8 @@ def test_many_claims_at_once_do_not_pass_the_bound_together(url):
     for table in tables:
         table.quotas = Quotas(running_jobs=2)
     claims = at_once(*(lambda t=t, j=j: t.claim(j, "w", 20, 3) for t, j in zip(tables, jobs, strict=True)))
-    assert sum(claim is not None for claim in claims) == 2 and tables[0].counts()["running"] == 2
+    assert sum(claim is not None for claim in claims) == 2
+    assert tables[0].counts()["running"] == 2
     for table in tables:
         table.close()
 
@@ -150,8 +159,10 @@ def test_the_api_says_429_with_the_bound_and_when_to_come_again(tmp_path):
     body = {"law": "aurora", "grid": [8, 8], "steps": 10}
     assert client.post("/v1/jobs", json=body).status_code == 202
     refused = client.post("/v1/jobs", json=body)
-    assert refused.status_code == 429 and refused.headers["Retry-After"] == "5"
-    assert refused.content_type == "application/problem+json" and "quota of 1" in refused.json["detail"]
+    assert refused.status_code == 429
+    assert refused.headers["Retry-After"] == "5"
+    assert refused.content_type == "application/problem+json"
+    assert "quota of 1" in refused.json["detail"]
 
 
 def test_rates_are_counted_per_token_and_not_for_probes(tmp_path):
@@ -160,8 +171,10 @@ def test_rates_are_counted_per_token_and_not_for_probes(tmp_path):
     ada, bob = ({"Authorization": f"Bearer {table.create_token(name, ['read'])[1]}"} for name in ("ada", "bob"))
     assert [client.get("/v1/jobs", headers=ada).status_code for _ in range(4)] == [200, 200, 200, 429]
     refused = client.get("/v1/queue", headers=ada)  # all routes together
-    assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
-    assert refused.content_type == "application/problem+json" and "3 per 1 minute" in refused.json["detail"]
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert refused.content_type == "application/problem+json"
+    assert "3 per 1 minute" in refused.json["detail"]
     assert client.get("/v1/jobs", headers=bob).status_code == 200
     assert {client.get("/healthz").status_code for _ in range(8)} == {200}
 

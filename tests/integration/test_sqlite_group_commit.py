@@ -68,7 +68,8 @@ def test_threads_share_a_transaction_and_each_finds_its_rows_when_it_returns(ope
         assert n in there(other)
 
     assert held_up(database, [lambda n=n: write(n) for n in range(10)]) == [None] * 10
-    assert len(there(other)) == 10 and len(commits) < 10
+    assert len(there(other)) == 10
+    assert len(commits) < 10
 
 
 def test_a_part_that_fails_takes_back_only_its_own(open_database):

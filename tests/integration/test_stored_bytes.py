@@ -61,10 +61,12 @@ def test_a_project_at_its_bound_submits_nothing_and_what_runs_goes_on(table):
         ours.submit(spec(), **LAW)
     assert (full.value.status, full.value.retry_after_s) == (429, 60)
     table.commit(running.id, claim.epoch, step=7, manifest={}, stored_bytes=7_000_000_000)
-    assert table.get(running.id).stored_bytes == 7_000_000_000 and table.stored_bytes() == 7_000_000_600
+    assert table.get(running.id).stored_bytes == 7_000_000_000
+    assert table.stored_bytes() == 7_000_000_600
     theirs.submit(spec(), **LAW)
     table.finish(running.id, claim.epoch, JobState.SUCCEEDED, step=100, manifest={}, stored_bytes=500)
-    assert ours.delete(first).stored_bytes == 0 and ours.get(first).stored_bytes == 0
+    assert ours.delete(first).stored_bytes == 0
+    assert ours.get(first).stored_bytes == 0
     ours.submit(spec(), **LAW)
     assert (ours.stored_bytes(), theirs.stored_bytes()) == (500, 0)
 
@@ -77,7 +79,8 @@ def test_what_expires_is_counted_no_more_and_a_commit_without_bytes_changes_none
     claim = table.claim(other.id, "w", 20, 3)
     table.commit(other.id, claim.epoch, step=5, manifest={}, stored_bytes=70)
     table.commit(other.id, claim.epoch, step=6, manifest={})
-    assert table.cancel(other.id).stored_bytes == 70 and table.stored_bytes() == 70
+    assert table.cancel(other.id).stored_bytes == 70
+    assert table.stored_bytes() == 70
 
 
 def test_the_sum_is_read_from_an_index(tmp_path):
@@ -153,7 +156,8 @@ def test_the_api_says_429_with_the_bytes_and_metrics_the_sum(tmp_path):
     assert "\nleym_stored_bytes 1001.0\n" in client.get("/metrics").text
     for path, sent in (("/v1/jobs", body), ("/v1/sweeps", {"base": body, "axes": {"seed": [1, 2]}})):
         refused = client.post(path, json=sent)
-        assert refused.status_code == 429 and refused.headers["Retry-After"] == "60"
+        assert refused.status_code == 429
+        assert refused.headers["Retry-After"] == "60"
         assert refused.content_type == "application/problem+json"
         assert "project 'default' take 1001 bytes; its quota is 1000" in refused.json["detail"]
     assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204

@@ -132,7 +132,8 @@ def test_a_ticket_delivered_again_while_its_job_runs_shares_the_outcome_and_runs
     assert apply(pool, body, log, copy=" again") is first
     go.set()
     first.wait(10)
-    assert len(runs) == 1 and pool.tickets == {}
+    assert len(runs) == 1
+    assert pool.tickets == {}
     assert sorted(log) == ["accepted", "accepted again", "done again fine", "done fine"]
 
 
@@ -145,7 +146,8 @@ def test_a_job_handed_back_is_not_acknowledged_and_a_revoked_one_ends_without_a_
 
     log: list[str] = []
     apply(pool, hand_back, log).wait(10)
-    assert log == [] and pool.tickets == {}
+    assert log == []
+    assert pool.tickets == {}
     apply(pool, cancelled, log).wait(10)
     assert log == ["accepted"]
 
@@ -233,9 +235,11 @@ def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_pa
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     sink = sink_of(job, table, store)
     sink.frames(0, {"phase": np.zeros((3, 3), np.float32)}, {})
-    assert sink.outcome.result(0)["state"] == "left" and sink.engine.cancelled == ["run"]
+    assert sink.outcome.result(0)["state"] == "left"
+    assert sink.engine.cancelled == ["run"]
     sink.frames(1, {}, {})
-    assert table.get(job.id).state == "running" and "cannot be saved" in caplog.text
+    assert table.get(job.id).state == "running"
+    assert "cannot be saved" in caplog.text
     table.close()
 
 
@@ -295,8 +299,10 @@ def submit(table, **spec):
 def test_the_embedded_broker_keeps_what_it_has_and_lets_nobody_in(valkey):
     with Redis.from_url(valkey.url, decode_responses=True) as redis:
         found = redis.config_get("*")
-    assert found["appendonly"] == "yes" and found["maxmemory-policy"] == "noeviction"
-    assert found["bind"] == "127.0.0.1" and found["requirepass"]
+    assert found["appendonly"] == "yes"
+    assert found["maxmemory-policy"] == "noeviction"
+    assert found["bind"] == "127.0.0.1"
+    assert found["requirepass"]
     with Redis(port=valkey.port) as stranger, pytest.raises(Exception, match=r"(?i)auth"):
         stranger.ping()
     assert (valkey.folder / "valkey.conf").stat().st_mode & 0o077 == 0
@@ -349,7 +355,8 @@ def test_the_reaper_sends_missing_tickets_and_takes_jobs_from_silent_workers(set
     assert {job.id for job in table.unticketed(float("inf"), now=late)} == {jobs[1].id, jobs[2].id}
     table.claim(jobs[0].id, "gone", 0.0, 3, now=jobs[0].created_at)
     assert reaper.reap(table.leases()) == [jobs[0].id]
-    assert table.get(jobs[0].id).state == "queued" and "fell silent" in caplog.text
+    assert table.get(jobs[0].id).state == "queued"
+    assert "fell silent" in caplog.text
     table.ticketed([jobs[1].id, jobs[2].id])
     assert reaper.send_missing() == 1
     assert tickets.waiting(settings.redis_url, "leym") == 1
@@ -395,7 +402,8 @@ def test_one_reaper_leads_and_another_takes_over_with_all_it_has_watched(setting
     assert table.get(job.id).state == "running"
     table.remove_worker("b")
     second.look()
-    assert table.get(job.id).state == "queued" and tickets.waiting(settings.redis_url, "leym") == 1
+    assert table.get(job.id).state == "queued"
+    assert tickets.waiting(settings.redis_url, "leym") == 1
 
 
 def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):
@@ -410,7 +418,8 @@ def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):
     with Redis.from_url(settings.redis_url) as redis:
         redis.flushall()
     assert reaper.send_missing() == 5
-    assert tickets.waiting(settings.redis_url, "leym") == 5 and "sending 5 again" in caplog.text
+    assert tickets.waiting(settings.redis_url, "leym") == 5
+    assert "sending 5 again" in caplog.text
 
 
 def test_events_wake_who_waits_and_nobody_else(settings):

@@ -78,7 +78,8 @@ def test_what_is_replaced_while_it_is_copied_is_counted_and_its_job_goes_back(he
     assert copy.table.get(running) == before
     copy.table.hand_back(running, before.epoch)  # or its lease runs out
     code, found = look(tmp_path / "copy")
-    assert code == doctor.UNSOUND and set(found) == {"checkpoints", "frames"}
+    assert code == doctor.UNSOUND
+    assert set(found) == {"checkpoints", "frames"}
     assert look(tmp_path / "copy", repair=True)[0] == doctor.SOUND == look(tmp_path / "copy", deep=True)[0]
     assert copy.table.get(running).checkpoint is None
     copy.jobs = [running, ended]
@@ -100,7 +101,8 @@ def test_what_cannot_be_backed_up_is_refused_and_nothing_is_written(here, tmp_pa
     refused = here.settings.model_copy(update=settings)
     with pytest.raises(ValueError, match=why):
         backup.back_up(refused, tmp_path / folder)
-    assert not (tmp_path / "copy").exists() and os.listdir(tmp_path / "full") == ["file"]
+    assert not (tmp_path / "copy").exists()
+    assert os.listdir(tmp_path / "full") == ["file"]
 
 
 def leym(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -138,7 +140,8 @@ def test_a_dump_of_postgresql_and_then_a_copy_of_the_bucket_are_a_backup_too(rem
     copy.table.hand_back(running, before[2].epoch)
     assert set(copy.found(deep=True)) == {"checkpoints", "frames"}
     assert copy.look(repair=True)[0] == doctor.SOUND
-    assert copy.table.get(running).checkpoint is None and copy.table.find([ended, queued]) == before[:2]
+    assert copy.table.get(running).checkpoint is None
+    assert copy.table.find([ended, queued]) == before[:2]
     copy.jobs = [ended, queued, running]
     copy.goes_on(running)
     copy.goes_on(queued)
@@ -172,7 +175,9 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     assert done.returncode == 0, done.stdout  # of the service that runs
     table = JobTable(f"sqlite:///{copy}/jobs.sqlite")
     states = [row.state for row in table.find([job.id for job in jobs])]
-    assert "running" in states and "queued" in states and table.get(ended.id).state == "succeeded"
+    assert "running" in states
+    assert "queued" in states
+    assert table.get(ended.id).state == "succeeded"
     table.close()
     for job in jobs:
         job.wait(120)

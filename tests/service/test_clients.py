@@ -94,9 +94,11 @@ def check(found: dict[str, Any], service: Service, state: Path) -> None:
     assert found["uploaded"] == uploaded
     assert "event: end" in found.get("events", "event: end")  # as one text, of those that know no streams
     job = service.client.job(found["job"])
-    assert job.spec["initial"] == {"kind": "upload", "id": uploaded} and job.spec["gamma"] == 0.01
+    assert job.spec["initial"] == {"kind": "upload", "id": uploaded}
+    assert job.spec["gamma"] == 0.01
     steps, phase = job.array("phase")
-    assert list(steps) == [0, 10, 20] and phase.shape == (3, 16, 16)
+    assert list(steps) == [0, 10, 20]
+    assert phase.shape == (3, 16, 16)
     sent = httpx2.get(f"{service.url}/v1/jobs/{job.id}/frames/phase", params={"format": "npy"}).content
     assert found["frames"] == sha256(sent).hexdigest()
 
@@ -180,7 +182,8 @@ def test_typescript_types_require_what_the_service_requires(compiled):
 
 def test_redocly_finds_nothing_to_say(document):
     said = run(node_tool("redocly"), "lint", document, REDOCLY_TELEMETRY="off", REDOCLY_SUPPRESS_UPDATE_NOTICE="true")
-    assert "Your API description is valid" in said and "warning" not in said.lower().replace("deprecation warning", "")
+    assert "Your API description is valid" in said
+    assert "warning" not in said.lower().replace("deprecation warning", "")
 
 
 def test_a_postman_collection_has_every_request_with_a_body_that_is_taken(service, document):
@@ -190,7 +193,8 @@ def test_a_postman_collection_has_every_request_with_a_body_that_is_taken(servic
     submit = next(r for r in made if (r["method"], r["path"]) == ("POST", "/v1/jobs"))
     job = httpx2.post(f"{service.url}/v1/jobs", json=json.loads(submit["body"])).json()
     service.client.job(job["id"]).cancel()
-    assert job["state"] == "queued" and job["law"].startswith("aurora@")
+    assert job["state"] == "queued"
+    assert job["law"].startswith("aurora@")
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +226,8 @@ def test_what_swagger_ui_offers_to_send_is_taken(service, tmp_path):
     answer = httpx2.post(f"{service.url}/v1/jobs", json=json.loads(unescape(offered[1])))
     assert answer.status_code == 202, answer.text
     job = service.client.job(answer.json()["id"]).wait(60)
-    assert job.state == "succeeded" and job.array("phase")[1].shape == (11, 64, 64)
+    assert job.state == "succeeded"
+    assert job.array("phase")[1].shape == (11, 64, 64)
 
 
 SPEC = {"law": LAW, "grid": [16, 16], "steps": 20, "record": [{"field": "phase", "every": 10}]}

@@ -47,13 +47,16 @@ def test_a_judgement_is_a_job_and_its_numbers_are_those_of_the_library(own):
     job = own.client.judge("first", "int8", tags={"why": "test"}, **QUICK)
     request = FidelityRequest(precision="int8", **QUICK)
     beside = own.client.submit("first", (8, 8), 400, precision="int8")
-    assert beside.as_dict()["fidelity"] == "unverified" and beside.as_dict()["verdict"] is None
+    assert beside.as_dict()["fidelity"] == "unverified"
+    assert beside.as_dict()["verdict"] is None
     job.wait(120)
     beside.wait(60)
     record = job.as_dict()
     assert record["step"] == record["steps"] == spec_of("first", request).total_steps
-    assert record["spec"]["kind"] == "fidelity" and record["tags"] == {"why": "test"}
-    assert job.fields == [] and not list(job.frames)
+    assert record["spec"]["kind"] == "fidelity"
+    assert record["tags"] == {"why": "test"}
+    assert job.fields == []
+    assert not list(job.frames)
     assert [event.step for event in job.stream()] == []
 
     law = Registry(own.data / "laws").resolve("first")
@@ -74,7 +77,9 @@ def test_a_judgement_is_a_job_and_its_numbers_are_those_of_the_library(own):
     [short] = own.client.fidelity("first")
     assert (short["precision"], short["verdict"]) == ("int8", kept.verdict)
     page = own.client.report("first", "int8")
-    assert page.startswith("<!doctype html>") and "lyapunov" in page and "http://" not in page
+    assert page.startswith("<!doctype html>")
+    assert "lyapunov" in page
+    assert "http://" not in page
 
 
 def test_what_is_known_of_a_precision_goes_with_jobs_and_frames(own):
@@ -148,7 +153,8 @@ def test_a_cancelled_judgement_frees_its_slots(own):
     assert own.client.workers()[0]["busy"] <= 2  # half of the four slots are left to others
     job.cancel()
     until(lambda: own.client.workers()[0]["busy"] == 0, what="its universes have left")
-    assert job.refresh().state == "cancelled" and own.client.fidelity("fourth") == []
+    assert job.refresh().state == "cancelled"
+    assert own.client.fidelity("fourth") == []
     own.client.submit("fourth", (8, 8), 10).wait(60)
 
 
@@ -180,8 +186,10 @@ def test_a_guest_never_fills_its_engine_and_leaves_when_told(tmp_path):
     found = evolve(guest, Subject(law, "fp32"), (8, 8), range(6), steps=40, every=10)
     over.set()
     watcher.join()
-    assert found.psi.shape[:2] == (6, 4) and found.attributes["precision"] == "fp32"
-    assert 0 < most[0] <= 2 and told == [40, 80, 120, 160, 200, 240]
+    assert found.psi.shape[:2] == (6, 4)
+    assert found.attributes["precision"] == "fp32"
+    assert 0 < most[0] <= 2
+    assert told == [40, 80, 120, 160, 200, 240]
 
     threading.Timer(0.3, guest.leave).start()
     with pytest.raises(Problem, match="told to leave"):

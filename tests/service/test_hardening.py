@@ -79,14 +79,16 @@ def test_a_message_that_is_no_json_runs_nothing_and_the_worker_goes_on(
     marker.rmdir()  # so it is harmful
     workers, kept, before = service.worker_pids(), held(service), len(service.log.read_text())
     put_into_queue(broker_of(service), body, content_type)
-    assert goes_on(service, workers, kept) and not marker.exists()
+    assert goes_on(service, workers, kept)
+    assert not marker.exists()
     assert "a message that is no ticket is discarded: content_type = " in service.log.read_text()[before:]
 
 
 def test_celery_accepts_json_only_wherever_it_reads():
     """Tickets, remote control and events: the consumer of tickets is not the only one that reads."""
     conf = make_app(Settings()).conf
-    assert list(conf.accept_content) == ["json"] and list(conf.result_accept_content) == ["json"]
+    assert list(conf.accept_content) == ["json"]
+    assert list(conf.result_accept_content) == ["json"]
 
 
 @pytest.mark.parametrize(
@@ -115,5 +117,6 @@ def test_what_is_no_ticket_is_discarded_whatever_its_shape(body, headers, servic
 def test_a_forged_ticket_finds_no_job_to_run(service):
     workers, kept, before = service.worker_pids(), held(service), service.client.queue()["jobs"]
     put_into_queue(broker_of(service), json.dumps([[ID], {}, {}]).encode(), "application/json")
-    assert goes_on(service, workers, kept) and service.client.queue()["jobs"] == before
+    assert goes_on(service, workers, kept)
+    assert service.client.queue()["jobs"] == before
     assert "'state': 'not claimable'" in service.log.read_text()

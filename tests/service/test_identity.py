@@ -57,7 +57,8 @@ def test_a_token_proves_itself_until_it_expires_or_is_revoked(table):
     made, token = table.create_token("ada", ["submit", "read"], "lab", ttl_s=100, now=T0)
     caller = table.caller(token, now=T0 + 99)
     assert (caller.project, caller.scopes, caller.token) == ("lab", {"submit", "read"}, made.id)
-    assert caller.may("submit") and not caller.may("admin")
+    assert caller.may("submit")
+    assert not caller.may("admin")
     assert table.caller(token, now=T0 + 100) is None
     _, other = table.create_token("bob", ["read"], now=T0)
     assert table.caller(other, now=T0 + 1e9).project == "default"
@@ -74,7 +75,8 @@ def test_only_a_digest_of_a_token_is_stored(table, tmp_path):
     secret = token.rpartition(made.id)[2].lstrip("_")
     table.close()
     kept = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("jobs.sqlite*"))
-    assert digest_of(token).encode() in kept and secret.encode() not in kept
+    assert digest_of(token).encode() in kept
+    assert secret.encode() not in kept
 
 
 def test_what_is_nearly_a_token_is_none(table):
@@ -114,7 +116,8 @@ def rules(app):
 def test_every_route_has_a_scope_or_is_open_on_purpose(app):
     there = {endpoint for _, _, endpoint in rules(app)}
     assert {e for e in there if e not in SCOPE_OF and not e.startswith(OPEN)} == set()
-    assert set(SCOPE_OF) <= there and set(SCOPE_OF.values()) == set(SCOPES)
+    assert set(SCOPE_OF) <= there
+    assert set(SCOPE_OF.values()) == set(SCOPES)
     assert not [e for e in SCOPE_OF if e.startswith(OPEN)]
 
 
@@ -156,7 +159,8 @@ def test_the_page_gets_a_cookie_that_scripts_and_other_sites_cannot_use(app, tab
     begun = client.post("/v1/session", json={"token": token})
     assert begun.json == {"project": "lab", "scopes": ["read"]}
     cookie = begun.headers["Set-Cookie"]
-    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
     assert client.get("/v1/jobs").status_code == 200
     assert client.delete("/v1/session").status_code == 204
     assert client.get("/v1/jobs").status_code == 401
@@ -175,7 +179,8 @@ def test_a_project_sees_nothing_of_another(app, table):
     )
     sweep = sweep.json["id"]
     other = client.post("/v1/jobs", json=JOB | {"steps": 20}, headers=theirs | key)
-    assert other.status_code == 202 and other.json["id"] != job["id"]  # the same key, in another project
+    assert other.status_code == 202
+    assert other.json["id"] != job["id"]
     assert client.post("/v1/jobs", json=JOB, headers=ours | key).json["id"] == job["id"]
 
     looked = 0
@@ -229,7 +234,8 @@ def test_a_link_is_for_one_job_until_it_expires_and_cannot_be_made_up(app, table
     job, other = (client.post("/v1/jobs", json=JOB, headers=header).json["id"] for _ in range(2))
     made = client.post(f"/v1/jobs/{job}/links", json={"ttl_s": 60}, headers=header)
     store = made.json["store"]
-    assert made.status_code == 201 and client.get(f"{store}/zarr.json").json["attributes"]["job"] == job
+    assert made.status_code == 201
+    assert client.get(f"{store}/zarr.json").json["attributes"]["job"] == job
     link = store.split("/")[3]
     assert client.get(f"/v1/shared/{link[:-2]}xx/store.zarr/zarr.json").status_code == 403
     forged = app.extensions["leym"].settings.model_copy(update={"link_key": "guessed"})
@@ -280,7 +286,9 @@ def test_the_api_refuses_to_start_on_another_address_without_a_token(tmp_path):
     ]
     env = os.environ | {"LEYM_DATA": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=ROOT, timeout=60)
-    assert done.returncode != 0 and "leym tokens create" in done.stderr and "Listening" not in done.stderr
+    assert done.returncode != 0
+    assert "leym tokens create" in done.stderr
+    assert "Listening" not in done.stderr
 
 
 # --- a running service
@@ -358,7 +366,8 @@ def test_work_made_before_the_first_token_is_named_and_can_be_taken_over(tmp_pat
         return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=60)
 
     made = leym("create", "ada", "--project", "lab")
-    assert "3 jobs and 1 sweeps" in made.stderr and "project default" in made.stderr
+    assert "3 jobs and 1 sweeps" in made.stderr
+    assert "project default" in made.stderr
     assert "leym tokens take-over lab" in made.stderr
     token = {"Authorization": f"Bearer {made.stdout.strip()}"}
     assert http.get("/v1/jobs", headers=token).json["items"] == []
@@ -405,7 +414,8 @@ def test_the_command_bounds_days_and_lists_what_older_versions_made(table, tmp_p
     with table.db.write() as connection:
         connection.execute(update(tokens).where(tokens.c.id == made.id).values(expires_at=1e12))
     listed = leym_tokens(data, "list")
-    assert listed.returncode == 0 and "until 9999-12-31" in listed.stdout
+    assert listed.returncode == 0
+    assert "until 9999-12-31" in listed.stdout
 
 
 def test_the_name_of_a_token_is_text_without_control_characters(table):

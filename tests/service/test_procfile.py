@@ -77,7 +77,8 @@ def test_it_comes_up_runs_a_job_and_its_worker_drains_before_it_ends(broker, kil
     table = JobTable(tmp_path / "jobs.sqlite")
     until(lambda: not table.workers(3600), what="it says goodbye when it has drained")
     job = table.get(long.id)
-    assert job.state == "queued" and job.step > 50
+    assert job.state == "queued"
+    assert job.step > 50
     table.close()
 
 
@@ -97,5 +98,6 @@ def test_a_broker_that_runs_already_is_left_alone_and_a_wrong_one_is_refused(tmp
     elsewhere.terminate()
     assert elsewhere.wait(20) == 0
     open_one = serve(f"redis://127.0.0.1:{free_port()}/0")
-    assert "LEYM_REDIS_URL: nothing answers there" in open_one.communicate(timeout=20)[1] and open_one.returncode == 1
+    assert "LEYM_REDIS_URL: nothing answers there" in open_one.communicate(timeout=20)[1]
+    assert open_one.returncode == 1
     assert not (tmp_path / "valkey").exists()

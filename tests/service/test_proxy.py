@@ -165,7 +165,8 @@ def test_every_link_and_location_leads_back_through_the_proxy(site: Site, job: s
         sent = json.dumps(body).encode()
         with site.open(f"/leym/v1/{path}", "POST", sent, Content_Type="application/json") as answer:
             made = json.loads(answer.read())
-            assert answer.status == 202 and answer.headers["Location"] == made["links"]["self"]
+            assert answer.status == 202
+            assert answer.headers["Location"] == made["links"]["self"]
         assert site.json(answer.headers["Location"])["id"] == made["id"]
         assert all(link.startswith("/leym/v1/") for link in made["links"].values()), made["links"]
     shared = site.json(f"/leym/v1/jobs/{job}/links", {"ttl_s": 60})
@@ -250,7 +251,8 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
         found = client.job(job)
         assert found.wait(10).state == "succeeded"
         steps, frames = found.array("phase")
-        assert steps.tolist() == list(range(0, 31, 3)) and frames.shape == (11, 8, 12)
+        assert steps.tolist() == list(range(0, 31, 3))
+        assert frames.shape == (11, 8, 12)
         shared = found.share(60)
     assert shared["store"].startswith(f"{site.url}/v1/shared/")
     assert site.json(f"{shared['store']}/zarr.json", Authorization="")["attributes"]["job"] == job
@@ -260,10 +262,13 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
 def test_page_and_docs_work_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
     dom = in_chromium(f"{site.signed_in}/#{job}", tmp_path)
     shown = re.sub(r"<[^>]+>", " ", dom)
-    assert "succeeded" in shown and "30 of 30 steps" in shown and "coherence" in shown
+    assert "succeeded" in shown
+    assert "30 of 30 steps" in shown
+    assert "coherence" in shown
     assert re.search(rf'<img[^>]+src="{site.signed_in}/v1/jobs/{job}/frames/phase[^"]*"', dom)
     docs = in_chromium(f"{site.signed_in}/docs", tmp_path)
-    assert "opblock" in docs and "/v1/jobs/{id}/cancel" in docs.replace("\u200b", "").replace("<wbr>", "")
+    assert "opblock" in docs
+    assert "/v1/jobs/{id}/cancel" in docs.replace("\u200b", "").replace("<wbr>", "")
 
 
 VIEWER = """<!doctype html><pre id="said"></pre><script>

@@ -27,7 +27,8 @@ def remote(tmp_path_factory, s3, postgresql):
     running.store = open_store(url)
     yield running
     assert running.stop() == 0, running.tail()
-    assert not (data / "store").exists() and not (data / "jobs.sqlite").exists()
+    assert not (data / "store").exists()
+    assert not (data / "jobs.sqlite").exists()
 
 
 def status_of(call) -> int:
@@ -59,7 +60,8 @@ def test_results_expire_and_the_record_stays(remote):
     assert job.as_dict()["expires_at"] > job.as_dict()["finished_at"]
     assert kept.as_dict()["expires_at"] is None
     until(lambda: not list(remote.store.list(job_prefix(job.id))), what="its objects are gone")
-    assert job.refresh().state == "succeeded" and job.as_dict()["step"] == 20
+    assert job.refresh().state == "succeeded"
+    assert job.as_dict()["step"] == 20
     assert status_of(lambda: job.array("phase")) == 410
     fork = {"kind": "state", "job": job.id, "step": 20}
     assert status_of(lambda: remote.client.submit("tiny", (8, 8), 20, {"phase": 5}, initial=fork)) == 422
@@ -78,7 +80,8 @@ def test_a_disk_that_fills_up_takes_in_no_more_and_ends_what_runs(tmp_path):
         ):
             assert status_of(call) == 507
         storage = running.client.queue()["storage"]
-        assert storage["admits"] is False and 0 < storage["free_bytes"] < storage["free_min_bytes"]
+        assert storage["admits"] is False
+        assert 0 < storage["free_bytes"] < storage["free_min_bytes"]
         assert running.client.queue()["jobs"] == 0
         # a job of before runs to its end: only taking in has stopped
         law = next(law for law in running.client.laws() if law["name"] == "tiny")

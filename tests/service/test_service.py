@@ -42,7 +42,8 @@ def test_up_says_one_line_and_every_part_answers(service):
         with urllib.request.urlopen(service.url + path) as answer:
             assert answer.status == 200, path
     [worker] = service.client.workers()
-    assert worker["state"] == "ready" and worker["slots"] == 4
+    assert worker["state"] == "ready"
+    assert worker["slots"] == 4
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -101,7 +102,8 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
         done = job.refresh().done
         with xarray.open_datatree(f"{job.url}/store.zarr", engine="zarr") as found:
             psi, entropy = found["psi"].values, found["observables/channel_entropy"].values
-            assert found["psi"].attrs["units"] and found.attrs["law"] == job.law
+            assert found["psi"].attrs["units"]
+            assert found.attrs["law"] == job.law
             assert np.array_equal(found["step"].values, np.arange(len(psi)) * 25)
         norms = np.abs(psi) ** 2
         assert np.allclose(norms[1:].sum(-1), 1, atol=1e-4), "a frame that was not committed"
@@ -109,11 +111,13 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
         lengths.append(len(psi))
         if done:
             break
-    assert len(set(lengths)) >= 2 and lengths[-1] == 161
+    assert len(set(lengths)) >= 2
+    assert lengths[-1] == 161
     assert np.array_equal(psi, frames(job))
     job.frames.to_netcdf(tmp_path / "job.nc")  # complex, and with all attributes that an engine gives
     with xarray.open_dataset(tmp_path / "job.nc") as back:
-        assert np.array_equal(back["psi"].values, psi) and json.loads(back.attrs["spec"]) == job.spec
+        assert np.array_equal(back["psi"].values, psi)
+        assert json.loads(back.attrs["spec"]) == job.spec
         assert json.loads(back.attrs["segments"]) == job.segments != []
 
 
@@ -138,7 +142,8 @@ def test_the_memory_of_a_law_survives_the_death_of_its_worker(service):
     for pid in service.worker_pids():
         os.kill(pid, signal.SIGKILL)
     job.wait(90)
-    assert job.as_dict()["epoch"] == 2 and np.array_equal(frames(job), frames(whole))
+    assert job.as_dict()["epoch"] == 2
+    assert np.array_equal(frames(job), frames(whole))
 
 
 def test_an_urgent_job_overtakes_on_a_full_worker(service):
@@ -165,7 +170,8 @@ def test_cancel_frees_the_slot_and_keeps_the_frames(service):
     step = job.refresh().step
     assert len(frames(job)) == step // 25 + 1
     until(lambda: service.client.workers()[0]["busy"] == 0, what="a free slot")
-    assert job.refresh().state == "cancelled" and job.step == step
+    assert job.refresh().state == "cancelled"
+    assert job.step == step
     job.delete()
     with pytest.raises(ProblemError) as gone:
         service.client.job(job.id)
@@ -203,7 +209,8 @@ def test_a_state_that_turns_non_finite_fails_its_own_job_and_no_other(service, t
     job = service.client.submit("wild", (16, 16), 200, {"psi": 1}, seed=9, precision="fp32")
     with pytest.raises(JobFailed, match="not finite from step 1 "):
         job.wait(60)
-    assert len(frames(job)) == 1 and np.isfinite(frames(job)).all()
+    assert len(frames(job)) == 1
+    assert np.isfinite(frames(job)).all()
     assert mate.wait(60).state == "succeeded"
 
 
@@ -230,7 +237,8 @@ def test_a_job_from_anothers_state_inherits_law_grid_gamma_and_precision_and_the
     assert (child.spec["grid"], child.spec["gamma"], child.spec["precision"]) == ([16, 24], 0.25, "fp32")
     assert f"inherited from {parent.id}: law {parent.law}, grid 16x24, gamma 0.25, precision fp32" in said
     made, said = leym("submit", "tiny", *start, "--gamma", "0.5")
-    assert f"differs from {parent.id}: gamma 0.5 (there 0.25)" in said and "law" not in said.split("differs")[1]
+    assert f"differs from {parent.id}: gamma 0.5 (there 0.25)" in said
+    assert "law" not in said.split("differs")[1]
     made, said = leym("sweep", "run", *start, "-a", "gamma=0,0.5", "--json")
     assert f"inherited from {parent.id}: law {parent.law}, grid 16x24, precision fp32" in said
     members = list(service.client.get_sweep(json.loads(made)["id"]).jobs())
@@ -272,7 +280,8 @@ def test_a_sweep_is_one_table(service):
         job.wait(60)
     with urllib.request.urlopen(f"{service.url}/v1/sweeps/{sweep.id}/table?format=csv") as answer:
         head, *rows = answer.read().decode().split()
-    assert len(rows) == 6 and {"gamma", "seed", "activity"} <= set(head.split(","))
+    assert len(rows) == 6
+    assert {"gamma", "seed", "activity"} <= set(head.split(","))
 
 
 def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
@@ -286,8 +295,10 @@ def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
         csv = answer.read()
     frame = pandas.DataFrame(sweep.table())
     assert list(frame.columns) == ["id", "state", "step", "steps", "grid", "tags.note", *OBSERVABLES]
-    assert frame["steps"].tolist() == [10, 20, 30] and frame["tags.note"].tolist() == notes
-    assert frame["grid"].tolist() == ["[8, 8]", "[8, 16]", "[16, 8]"] and frame["activity"].dtype == float
+    assert frame["steps"].tolist() == [10, 20, 30]
+    assert frame["tags.note"].tolist() == notes
+    assert frame["grid"].tolist() == ["[8, 8]", "[8, 16]", "[16, 8]"]
+    assert frame["activity"].dtype == float
     for text, separator in ((csv, ","), (tsv, "\t")):
         pandas.testing.assert_frame_equal(pandas.read_csv(io.BytesIO(text), sep=separator), frame, check_exact=True)
     frame.to_xarray().to_netcdf(service.data / "table.nc")
@@ -338,7 +349,8 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
     for other in waiting:
         after.job(other.id).wait(60)
     [segment] = after.job(job.id).segments
-    assert segment["compiled"] and segment["rung"] >= 1
+    assert segment["compiled"]
+    assert segment["rung"] >= 1
     assert again.stop() == 0, again.tail()
 
 
@@ -350,7 +362,8 @@ def test_a_fleet_at_zero_wakes_for_jobs_and_goes_back_to_zero(tmp_path):
     for job in jobs:
         job.wait(90)
     until(lambda: not up.worker_pids() and not up.client.workers(), what="no worker is left")
-    assert "start 1" in up.tail() and "drain ['worker0']" in up.tail()
+    assert "start 1" in up.tail()
+    assert "drain ['worker0']" in up.tail()
     up.client.submit("tiny", (16, 16), 50).wait(90)
     assert up.stop() == 0, up.tail()
 
@@ -384,7 +397,8 @@ def test_up_uses_the_servers_it_is_given(tmp_path):
     up.start()
     job = up.client.submit("tiny", (16, 16), 20, {"psi": 10}).wait(60)
     assert not any(b"valkey-server" in Path(f"/proc/{p}/cmdline").read_bytes() for p in children(up.process.pid))
-    assert (tmp_path / "other.sqlite").exists() and list((tmp_path / "frames" / "jobs" / job.id).iterdir())
+    assert (tmp_path / "other.sqlite").exists()
+    assert list((tmp_path / "frames" / "jobs" / job.id).iterdir())
     assert not (up.data / "jobs.sqlite").exists()
     assert up.stop() == 0, up.tail()
     child.end(10)
@@ -393,7 +407,8 @@ def test_up_uses_the_servers_it_is_given(tmp_path):
 def test_two_services_do_not_share_a_folder(service):
     command = [sys.executable, "-m", "workers.supervisor.up", "--data", str(service.data), "--port", "0"]
     second = subprocess.run(command, capture_output=True, text=True, check=False, env=service.env)
-    assert second.returncode == 1 and "another service runs" in second.stderr
+    assert second.returncode == 1
+    assert "another service runs" in second.stderr
 
 
 def test_many_clients_follow_many_jobs(service):

@@ -82,7 +82,8 @@ def test_a_service_comes_up_in_any_folder_and_behind_any_proxy_and_keeps_its_fil
     }
     assert list((up.data / "store" / "jobs").iterdir())
     copy = tmp_path / FOLDER
-    assert leym(up, "backup", str(copy)).returncode == 0 and (copy / "store" / "jobs").is_dir()
+    assert leym(up, "backup", str(copy)).returncode == 0
+    assert (copy / "store" / "jobs").is_dir()
 
 
 def test_the_command_line_reaches_a_service_on_loopback_past_a_proxy(up):
@@ -94,7 +95,8 @@ def test_it_prints_what_matters_and_nothing_of_others(up):
     """API and Flower with their addresses, the folder, and that the service is open; `ready` on standard output."""
     lines = up.log.read_text().partition("ending:")[0].splitlines()
     said = "\n".join(lines)
-    assert f"the API is at {up.url}" in said and "Flower is at http://127.0.0.1:" in said
+    assert f"the API is at {up.url}" in said
+    assert "Flower is at http://127.0.0.1:" in said
     assert "it's a" in said and "there are no tokens" in said and len(lines) <= 6, said
     assert up.said == f"ready {up.url}\n"
 
@@ -107,20 +109,24 @@ def test_a_control_that_does_nothing_says_so_in_one_line(control, up):
     app = tickets.make_app(Settings(redis_url=url_of(up.data / "valkey")))
     [answer] = app.control.broadcast(control, arguments=given.get(control, {}), reply=True, timeout=20, limit=1)
     [(_, reply)] = answer.items()
-    assert reply["error"].startswith(f"{control} does nothing here: ") and "\n" not in reply["error"]
+    assert reply["error"].startswith(f"{control} does nothing here: ")
+    assert "\n" not in reply["error"]
 
 
 @pytest.mark.parametrize("path", ["pool/grow/WORKER?n=1", "pool/shrink/WORKER", "pool/autoscale/WORKER?min=1&max=2"])
 def test_flower_passes_the_reason_on(path, up, flower):
     [worker] = json.loads(ask(f"{flower}/api/workers")[1])
     status, said = ask(f"{flower}/api/worker/{path.replace('WORKER', worker)}", "POST", b"")
-    assert status == 403 and "does nothing here: a worker has LEYM_SLOTS slots" in said and "Traceback" not in said
+    assert status == 403
+    assert "does nothing here: a worker has LEYM_SLOTS slots" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("how", ["apply", "async-apply", "send-task"])
 def test_flower_starts_no_task(how, flower):
     status, said = ask(f"{flower}/api/task/{how}/leym.simulate", "POST", b'{"args": ["x"]}')
-    assert status == 403 and said.startswith("a task without a row in the job table does nothing here: ")
+    assert status == 403
+    assert said.startswith("a task without a row in the job table does nothing here: ")
     assert said.count("\n") == 1
 
 
@@ -135,7 +141,8 @@ def test_the_names_of_tasks_in_flowers_metrics_are_few_whatever_is_submitted(up,
 def test_a_worker_that_was_told_to_fetch_no_more_says_so_everywhere(up, flower, tmp_path):
     [worker] = json.loads(ask(f"{flower}/api/workers")[1])
     status, said = ask(f"{flower}/api/worker/queue/cancel-consumer/{worker}?queue=other", "POST", b"")
-    assert status == 403 and "queue = 'other'" in said
+    assert status == 403
+    assert "queue = 'other'" in said
     assert ask(f"{flower}/api/worker/queue/cancel-consumer/{worker}?queue=leym", "POST", b"")[0] == 200
     until(lambda: up.client.workers()[0]["state"] == "paused", what="its heartbeat says so")
     job = up.client.submit("tiny", (8, 8), 20)

@@ -144,7 +144,9 @@ def refused(answer: Any, status: int, *named: str, pointer: str | None = None) -
     assert answer.status_code == status, answer.text
     assert answer.content_type == "application/problem+json"
     body: dict[str, Any] = json.loads(answer.data)
-    assert body["status"] == status and body["title"] and body["instance"]
+    assert body["status"] == status
+    assert body["title"]
+    assert body["instance"]
     for words in named:
         assert words in body["detail"], (words, body["detail"])
     if pointer is not None:

@@ -106,7 +106,8 @@ class World:
         try:
             self.jobs.append(self.table.submit(spec, **LAW, now=self.now)[0].id)
         except Problem as refusal:
-            assert refusal.status == 422 and initial
+            assert refusal.status == 422
+            assert initial
             return False
         return True
 

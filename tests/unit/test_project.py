@@ -111,7 +111,8 @@ def test_procfile_and_compose_name_the_same_services() -> None:
 @pytest.mark.parametrize("name", COMPOSE["services"])
 def test_a_container_ends_well_and_shows_its_health(name: str) -> None:
     service = COMPOSE["services"][name]
-    assert service["init"] and service["cap_drop"] == ["ALL"]
+    assert service["init"]
+    assert service["cap_drop"] == ["ALL"]
     assert "stop_grace_period" in service
     assert "healthcheck" in service
     for port in service.get("ports", []):

@@ -66,8 +66,10 @@ def test_a_wrong_setting_is_refused_in_one_line_that_names_it_and_shows_no_secre
     with pytest.raises(SettingsError) as refused:
         read_settings()
     line = str(refused.value)
-    assert line.startswith(variable) and line.count("LEYM_") == (2 if "LEYM_DATA may" in line else 1)
-    assert "\n" not in line and HIDDEN not in line
+    assert line.startswith(variable)
+    assert line.count("LEYM_") == (2 if "LEYM_DATA may" in line else 1)
+    assert "\n" not in line
+    assert HIDDEN not in line
     if variable not in ("LEYM_TOKEN", "LEYM_REDIS_URL", "LEYM_DATABASE_URL", "LEYM_STORE_URL"):
         assert repr(value) in line
 
@@ -115,8 +117,10 @@ def test_settings_that_name_files_are_absolute_from_the_start_on(tmp_path, monke
     monkeypatch.chdir("/")
     found = read_settings()
     assert (found.data, found.database) == (tmp_path / "data", tmp_path / "rel" / "jobs.sqlite")
-    assert found.store == f"{tmp_path.as_uri()}/some%20store" and found.ladder == tmp_path / "rungs.json"
-    assert f"ssl_ca_certs={tmp_path}/tls/ca.pem" in found.redis_url and "ssl_check_hostname=false" in found.redis_url
+    assert found.store == f"{tmp_path.as_uri()}/some%20store"
+    assert found.ladder == tmp_path / "rungs.json"
+    assert f"ssl_ca_certs={tmp_path}/tls/ca.pem" in found.redis_url
+    assert "ssl_check_hostname=false" in found.redis_url
 
 
 def test_secrets_lose_the_line_end_that_files_add(monkeypatch):
@@ -124,7 +128,8 @@ def test_secrets_lose_the_line_end_that_files_add(monkeypatch):
     monkeypatch.setenv("LEYM_LINK_KEY", f" {HIDDEN}\n")
     monkeypatch.setenv("LEYM_REDIS_URL", "redis://:word@127.0.0.1:6379/0\n")
     found = read_settings()
-    assert (found.token, found.link_key) == (HIDDEN, HIDDEN) and found.redis_url.endswith("/0")
+    assert (found.token, found.link_key) == (HIDDEN, HIDDEN)
+    assert found.redis_url.endswith("/0")
 
 
 CELERY = ("celery", "--quiet", "--app=workers.celery_app", "worker")
@@ -150,7 +155,9 @@ def run(what: str, folder: Path, **variables: str) -> subprocess.CompletedProces
 def test_a_process_with_a_wrong_setting_ends_at_once_with_one_line(what, tmp_path):
     done = run(what, tmp_path, LEYM_RATE="nonsense")
     [line] = done.stderr.strip().splitlines()
-    assert "LEYM_RATE = 'nonsense'" in line and done.returncode == 2 and not done.stdout
+    assert "LEYM_RATE = 'nonsense'" in line
+    assert done.returncode == 2
+    assert not done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,21 +167,23 @@ def test_a_job_table_that_cannot_be_opened_is_one_line(what, tmp_path):
     done = run(what, tmp_path, LEYM_DATABASE_URL=url, LEYM_REDIS_URL="redis://:word@127.0.0.1:1/0")
     said = [line for line in done.stderr.splitlines() if "LEYM_DATABASE_URL" in line]
     assert len(said) == 1 and "cannot be opened" in said[0] and done.returncode != 0, done.stderr
-    assert "Traceback" not in done.stderr and HIDDEN not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert HIDDEN not in done.stderr
 
 
 def test_a_law_to_warm_that_is_not_there_ends_the_worker_with_one_line(tmp_path):
     done = run("worker", tmp_path, LEYM_WARM="nosuch/fp32/8x8", LEYM_REDIS_URL="redis://:word@127.0.0.1:1/0")
     assert "LEYM_WARM = 'nosuch/fp32/8x8': law: there is no law 'nosuch'" in done.stderr
-    assert "Traceback" not in done.stderr and done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
 
 
 def test_a_data_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "data").write_text("a file")
     done = run("leym tokens", tmp_path)
-    assert (
-        done.returncode == 2 and done.stderr.startswith(f"LEYM_DATA = '{tmp_path}/data'") and "Trace" not in done.stderr
-    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"LEYM_DATA = '{tmp_path}/data'")
+    assert "Trace" not in done.stderr
 
 
 def test_an_empty_folder_on_the_command_line_is_refused(tmp_path):
@@ -182,7 +191,9 @@ def test_an_empty_folder_on_the_command_line_is_refused(tmp_path):
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd=tmp_path
     )
-    assert done.returncode == 2 and "--data" in done.stderr and list(tmp_path.iterdir()) == []
+    assert done.returncode == 2
+    assert "--data" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 NAMES = [
@@ -205,4 +216,5 @@ NAMES = [
 def test_the_job_table_lies_where_the_folder_is_whatever_its_name(name, tmp_path):
     settings = Settings(data=tmp_path / name)
     JobTable(settings.database).close()
-    assert (tmp_path / name / "jobs.sqlite").is_file() and [p.name for p in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "jobs.sqlite").is_file()
+    assert [p.name for p in tmp_path.iterdir()] == [name]

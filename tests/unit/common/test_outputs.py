@@ -64,7 +64,9 @@ def test_a_symbolic_link_stays_and_what_it_points_to_is_written(there: bool, tmp
         target.write_text("old")
     link.symlink_to(Path("elsewhere") / "target")
     write_text(link, "new")
-    assert link.is_symlink() and target.read_text() == "new" and only(target.parent) == ["target"]
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+    assert only(target.parent) == ["target"]
 
 
 def test_a_file_with_two_names_keeps_both(tmp_path: Path) -> None:
@@ -72,7 +74,8 @@ def test_a_file_with_two_names_keeps_both(tmp_path: Path) -> None:
     first.write_text("old content that is longer")
     second.hardlink_to(first)
     write_text(first, "new")
-    assert second.read_text() == "new" and first.samefile(second)
+    assert second.read_text() == "new"
+    assert first.samefile(second)
 
 
 def test_a_device_stays_a_device(tmp_path: Path) -> None:
@@ -114,7 +117,9 @@ def test_the_command_writes_to_stdout_and_nothing_else(scripted: Callable[..., S
     assert leym(server.url, "observables", JOB["id"], "--out", "-").stdout == table
     assert server.requests[-1][1].endswith("format=csv")
     both = leym(scripted(answers(200, JOB)).url, "frames", JOB["id"], "phase", "-o", "-", "--json")
-    assert both.returncode == 2 and b"choose one" in both.stderr and both.stdout == b""
+    assert both.returncode == 2
+    assert b"choose one" in both.stderr
+    assert both.stdout == b""
 
 
 def test_files_of_the_command_honour_the_umask(umask: int, scripted: Callable[..., Scripted], tmp_path: Path) -> None:

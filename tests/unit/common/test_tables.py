@@ -41,7 +41,8 @@ def test_text_reads_back_in_pandas(delimiter: str, table: tuple[list[str], list[
 def test_numbers_read_back_in_pandas(values: list[float], whole: int) -> None:
     text = delimited([["step", "value", "missing"], *([whole, value, None] for value in values)])
     found = pd.read_csv(io.StringIO(text))
-    assert found["step"].tolist() == [whole] * len(values) and found["missing"].isna().all()
+    assert found["step"].tolist() == [whole] * len(values)
+    assert found["missing"].isna().all()
     for back, value in zip(found["value"].tolist(), values, strict=True):
         assert back == value or (math.isnan(back) and math.isnan(value))
 

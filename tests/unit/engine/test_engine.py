@@ -90,7 +90,8 @@ def test_the_engine_meets_the_oracle(name, engines, tmp_path):
     engines().submit(run)
     psi = run.sink.wait().psi()
     assert np.array_equal(psi[0], law.psi[0])
-    assert deviation(name, psi[1], law.psi[1]) < 1e-5 and deviation(name, psi[10], law.psi[10]) < 1e-3
+    assert deviation(name, psi[1], law.psi[1]) < 1e-5
+    assert deviation(name, psi[10], law.psi[10]) < 1e-3
     if law.memory:
         assert np.abs(run.sink.final["memory"] - law.memory[10]).max() < 1e-3
 
@@ -104,9 +105,11 @@ def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
     assert [s for s, f in sink.fields.items() if "phase" in f] == [0, 4, 8, 12, 16, 20, 24]
     assert [s for s, f in sink.fields.items() if "activity" in f] == [0, 6, 12, 18, 24]
     assert [s for s, o in sink.observables.items() if o] == [0, 5, 10, 15, 20, 25]
-    assert sink.fields[4]["phase"].dtype == np.float16 and sink.fields[4]["phase"].shape == (16, 16)
+    assert sink.fields[4]["phase"].dtype == np.float16
+    assert sink.fields[4]["phase"].shape == (16, 16)
     assert sink.observables[0] == {"activity": 0.0, "fidelity": pytest.approx(1)}
-    assert sink.observables[5]["activity"] > 0 and sink.step == 25
+    assert sink.observables[5]["activity"] > 0
+    assert sink.step == 25
     assert sink.calls == ["admitted", "finished"]
 
 
@@ -130,7 +133,8 @@ def test_resume_from_any_checkpoint_gives_the_same_bits(architecture, engines, t
         rest = a_run(law, steps=40, seed=5, record=PSI, start=Checkpoint(step, whole.sink.checkpoints[step]))
         engines().submit(rest)
         for s, fields in rest.sink.wait().fields.items():
-            assert s > step and np.array_equal(fields["psi"], psi[s])
+            assert s > step
+            assert np.array_equal(fields["psi"], psi[s])
         assert all(np.array_equal(rest.sink.final[name], whole.sink.final[name]) for name in whole.sink.final)
 
 
@@ -143,7 +147,8 @@ def test_drain_checkpoints_running_and_releases_waiting_runs_and_they_go_on_else
     assert running.sink.began.wait(60)
     engine.submit(waiting)
     engine.drain()
-    assert running.sink.calls == ["admitted", "released"] and waiting.sink.calls == ["released"]
+    assert running.sink.calls == ["admitted", "released"]
+    assert waiting.sink.calls == ["released"]
     ((step, arrays),) = running.sink.checkpoints.items()
     assert 0 <= step < 400
     rest = a_run(law, steps=400, record=(Recording(field="psi", every=100),), start=Checkpoint(step, arrays))
@@ -189,7 +194,8 @@ def test_cancel_evicts_running_and_waiting_runs_without_another_word(engines, la
     last = a_run(law, id="last", steps=3, record=())
     engine.submit(last)
     last.sink.wait()
-    assert running.sink.calls == ["admitted"] and waiting.sink.calls == []
+    assert running.sink.calls == ["admitted"]
+    assert waiting.sink.calls == []
 
 
 @pytest.mark.parametrize("compile", [False, True])
@@ -201,7 +207,8 @@ def test_a_state_that_turns_non_finite_fails_its_own_run_with_the_step_named(com
     engine.submit(mate)
     engine.submit(bad)
     assert bad.sink.wait().calls[-1] == "failed"
-    assert "not finite from step 1 on" in bad.sink.problem.detail and "bad" in bad.sink.problem.detail
+    assert "not finite from step 1 on" in bad.sink.problem.detail
+    assert "bad" in bad.sink.problem.detail
     assert sorted(bad.sink.fields) == [0]
     mate.sink.wait()
     if expected is not None:
@@ -237,7 +244,8 @@ def test_a_law_that_cannot_be_made_ready_fails_its_run_and_the_engine_goes_on(en
     bad, good = a_run(broken, id="bad"), a_run(law, id="good")
     engine.submit(bad)
     engine.submit(good)
-    assert bad.sink.wait().calls == ["failed"] and "missing key" in bad.sink.problem.detail
+    assert bad.sink.wait().calls == ["failed"]
+    assert "missing key" in bad.sink.problem.detail
     assert good.sink.wait().calls[-1] == "finished"
 
 
@@ -254,7 +262,8 @@ def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
     arguments = torch.randn(2, 4, 16, 16), memory, torch.zeros(2, 1, 1, 1), *counts
     explained, compiled, eager = ([a.clone() for a in arguments] for _ in range(3))
     report = torch._dynamo.explain(step_)(network, *explained)
-    assert report.graph_count == 1 and report.graph_break_count == 0
+    assert report.graph_count == 1
+    assert report.graph_break_count == 0
     with torch.no_grad():
         compile_step(step_, torch.get_num_threads())(network, *compiled)
         step_(network, *eager)
@@ -285,9 +294,12 @@ def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
     engine.submit(run)
     run.sink.wait()
     info, attributes = engine.info(), engine.attributes(run)
-    assert info["cell_steps"] == 30 * 16 * 16 and info["slot_steps"] == 30
-    assert info["lane_steps"] == 30 * attributes["rung"] and info["busy"] == 0
-    assert attributes["compiled"] is False and "threads" in attributes["device"]
+    assert info["cell_steps"] == 30 * 16 * 16
+    assert info["slot_steps"] == 30
+    assert info["lane_steps"] == 30 * attributes["rung"]
+    assert info["busy"] == 0
+    assert attributes["compiled"] is False
+    assert "threads" in attributes["device"]
     assert info["buckets"][0]["bytes_at_rest"] < info["buckets"][0]["bytes_awake"]
 
 
@@ -312,7 +324,8 @@ def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, la
         run.sink.run = run
         engine.submit(run)
     for run in runs:
-        assert run.sink.over.wait(10) and run.sink.attributes["precision"] == "nf4"
+        assert run.sink.over.wait(10)
+        assert run.sink.attributes["precision"] == "nf4"
 
 
 def test_a_run_knows_how_it_was_computed_when_its_bucket_has_left(engines, law, monkeypatch):

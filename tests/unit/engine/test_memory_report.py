@@ -38,7 +38,8 @@ def test_the_report_adds_up(law):
     assert sum(role["parameters"] for role in found["roles"].values()) == law.parameters
     backbone = found["roles"]["backbone"]
     assert backbone["bytes_at_rest"] / backbone["parameters"] <= 0.57
-    assert layers["conv_gates.weight"]["format"] == "nf4" and 0.05 < layers["conv_gates.weight"]["error"] < 0.12
+    assert layers["conv_gates.weight"]["format"] == "nf4"
+    assert 0.05 < layers["conv_gates.weight"]["error"] < 0.12
     assert layers["inc.conv_block.1.weight"]["error"] == 0
     state, memory = 3 * 8 * 16 * 32 * 4, 8 * 16 * 4 * 8 * 4  # three copies of [2d, H, W]; h and c [8c, H/4, W/4]
     assert found["memory"]["state"] == 8 * (state + memory)
@@ -48,8 +49,10 @@ def test_a_laws_own_formats_come_first_and_change_its_digest(law):
     own = with_policy(law, {"nf4": {"bot.": "bf16", "bot.conv_block.3.weight": "fp32", "head": "int8"}})
     assert own.digest != law.digest
     formats = {x.key: x.format for x in put_to_sleep(own, load_weights(own), "nf4", torch.bfloat16).layers}
-    assert formats["bot.conv_block.0.weight"] == "bf16" and formats["bot.conv_block.3.weight"] == "fp32"
-    assert formats["outc.weight"] == "int8" and formats["conv_gates.weight"] == "nf4"
+    assert formats["bot.conv_block.0.weight"] == "bf16"
+    assert formats["bot.conv_block.3.weight"] == "fp32"
+    assert formats["outc.weight"] == "int8"
+    assert formats["conv_gates.weight"] == "nf4"
     assert formats["bot.conv_block.1.weight"] == "fp32", "norms follow their role"
     assert {x.format for x in put_to_sleep(own, load_weights(own), "int8", torch.bfloat16).layers} == {"int8", "fp32"}
 
@@ -66,6 +69,8 @@ def test_the_command_shows_layers_and_memory(law, tmp_path):
     run = subprocess.run(
         command, env={"LEYM_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
     )
-    assert "conv_gates.weight" in run.stdout and "not measured here" in run.stdout
+    assert "conv_gates.weight" in run.stdout
+    assert "not measured here" in run.stdout
     unknown = subprocess.run([*command[:3], "nothing"], capture_output=True, text=True, check=False)
-    assert unknown.returncode == 1 and "there is no law 'nothing'" in unknown.stderr
+    assert unknown.returncode == 1
+    assert "there is no law 'nothing'" in unknown.stderr

@@ -75,7 +75,8 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
     runs = several(engine, law, observe=observe)
     for run, frames in zip(runs, expected, strict=True):
         sink = run.sink.wait()
-        assert sink.calls[-1] == "finished" and sink.step == run.steps
+        assert sink.calls[-1] == "finished"
+        assert sink.step == run.steps
         assert np.array_equal(psi(run), frames)
         assert [s for s, o in sink.observables.items() if o] == list(range(0, run.steps + 1, 5))
         assert engine.attributes(run)["rung"] == 2
@@ -97,7 +98,9 @@ def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch)
     runs = several(engine, law)
     assert all(run.sink.wait().calls[-1] == "finished" for run in runs)
     [bucket] = engine.info()["buckets"]
-    assert bucket["full"] and bucket["slots"] == 2 and not engine.info()["degraded"]
+    assert bucket["full"]
+    assert bucket["slots"] == 2
+    assert not engine.info()["degraded"]
 
 
 def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatch):  # noqa: F811
@@ -108,7 +111,8 @@ def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatc
     run = a_run(law)
     engine.submit(run)
     run.sink.wait()
-    assert engine.attributes(run)["rung"] == 4 and not engine.info()["degraded"]
+    assert engine.attributes(run)["rung"] == 4
+    assert not engine.info()["degraded"]
     assert [bucket["precision"] for bucket in engine.info()["buckets"]] == ["nf4"]
 
 
@@ -122,5 +126,6 @@ def test_a_universe_that_fits_nowhere_fails_and_others_go_on(engines, law, monke
     for run in (large, small):
         engine.submit(run)
     assert large.sink.wait().calls[-1] == "failed"
-    assert "no memory for one universe" in large.sink.problem.detail and "8.00 GiB" in large.sink.problem.detail
+    assert "no memory for one universe" in large.sink.problem.detail
+    assert "8.00 GiB" in large.sink.problem.detail
     assert small.sink.wait().calls[-1] == "finished"

@@ -82,7 +82,8 @@ def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engine
     engine.stop()
     info = engine.info()
     seated = 2  # that it has a slot, and its first frame, are told before there is work
-    assert info["busy_s"] - info["stepping_s"] >= sum(dawdled[seated:]) > 0.1 and info["stepping_s"] > 0
+    assert info["busy_s"] - info["stepping_s"] >= sum(dawdled[seated:]) > 0.1
+    assert info["stepping_s"] > 0
     assert info["idle_share"] == pytest.approx(1 - info["stepping_s"] / info["busy_s"])
 
 
@@ -91,8 +92,10 @@ def test_bench_prints_what_was_reached_beside_what_was_measured():
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["cell_steps_per_s"] > 0 and found["kernel"] in ("fused", "inductor", "eager")
+    assert found["cell_steps_per_s"] > 0
+    assert found["kernel"] in ("fused", "inductor", "eager")
     ceiling = found["ceilings"]["fp32_gflops" if "float32" in found["device"] else "operand_gflops"]
     assert found["compute_share"] == pytest.approx(found["gflops"] / ceiling, rel=0.01)
     done = subprocess.run([*command, "nobody"], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "there is no law 'nobody'" in done.stderr
+    assert done.returncode == 1
+    assert "there is no law 'nobody'" in done.stderr

@@ -37,7 +37,8 @@ def test_the_line_goes_by_level_then_by_work_left_then_by_arrival(law):
     order = [entry.run.id for entry in line.ordered(now)]
     assert order == ["urgent", "nearly over", "short", "small", "long", "as long"]
     line.drop({"urgent", "short"})
-    assert len(line) == 4 and {run.id for run in line} == {"long", "nearly over", "small", "as long"}
+    assert len(line) == 4
+    assert {run.id for run in line} == {"long", "nearly over", "small", "as long"}
 
 
 def test_who_has_waited_long_enough_goes_before_anybody_new(law):
@@ -85,7 +86,8 @@ def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law
         assert run.sink.began.wait(60)
     engine.drain()
     for run in (low, high):
-        assert run.sink.calls[-1] == "released" and len(run.sink.checkpoints) == 1
+        assert run.sink.calls[-1] == "released"
+        assert len(run.sink.checkpoints) == 1
     [(step, arrays)] = low.sink.checkpoints.items()
     rest = a_run(law, steps=step + 5, start=Checkpoint(step, arrays), record=())
     whole = a_run(law, steps=step + 5, record=())

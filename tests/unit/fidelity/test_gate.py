@@ -74,7 +74,8 @@ def test_the_law_passes_against_itself(ensembles):
     b, b_frames, other, other_frames, scales = ensembles
     decision = compare(PLAN, scales, b, other, b)
     assert decision.outcome == "pass", decision.reasons
-    assert not decision.reasons and not b.flags
+    assert not decision.reasons
+    assert not b.flags
     assert not_below(*long_range(b_frames, b_frames), PLAN)[0] == "pass"
     assert not_below(*long_range(b_frames, other_frames), PLAN)[0] == "pass"
 
@@ -109,7 +110,8 @@ def test_a_universe_that_keeps_its_textures_and_nearly_stops_fails(ensembles):
     static = tuple(name for name in PLAN.deciding if name not in ("activity", "memory_short", "lyapunov"))
     assert compare(PLAN.with_(deciding=static), scales, b, q, other).outcome == "pass"
     decision = compare(PLAN, scales, b, q, other)
-    assert decision.outcome == "fail" and decision.outcomes["activity"] == "fail"
+    assert decision.outcome == "fail"
+    assert decision.outcomes["activity"] == "fail"
     assert decision.intervals["activity"].effect == pytest.approx(-0.86, abs=0.02)
 
 
@@ -117,10 +119,12 @@ def test_a_new_flag_fails_and_a_dead_baseline_tells_nothing(ensembles):
     b, _, other, _, scales = ensembles
     flagged = dataclasses.replace(other, flags={"nan": 1})
     decision = compare(PLAN, scales, b, flagged)
-    assert decision.outcome == "fail" and "nan" in decision.reasons[0]
+    assert decision.outcome == "fail"
+    assert "nan" in decision.reasons[0]
     dead = {"frozen": b.members}
     decision = compare(PLAN, scales, dataclasses.replace(b, flags=dead), dataclasses.replace(other, flags=dead))
-    assert decision.outcome == "inconclusive" and "not alive" in decision.reasons[-1]
+    assert decision.outcome == "inconclusive"
+    assert "not alive" in decision.reasons[-1]
 
 
 def test_too_few_members_are_undecided_and_controls_hold_a_pass_back(ensembles):
@@ -138,7 +142,9 @@ def test_too_few_members_are_undecided_and_controls_hold_a_pass_back(ensembles):
 
 def test_ensembles_are_the_frames_that_were_asked_for(engine, law):
     found = evolve(engine, Subject(law, "fp32"), (8, 8), [5, 6], steps=12, every=3, spin_up=6)
-    assert found.frames == [9, 12] and found.psi.shape == (2, 2, 8, 8, 2) and found.psi.dtype == torch.complex64
+    assert found.frames == [9, 12]
+    assert found.psi.shape == (2, 2, 8, 8, 2)
+    assert found.psi.dtype == torch.complex64
     assert torch.equal(found.psi[1, -1], torch.from_numpy(np.array(found.ends[1].arrays["psi"])))
     # every step from there on, so that the engine's one-step activity can be computed again
     on = evolve(engine, Subject(law, "fp32"), (8, 8), [5, 6], steps=3, every=1, starts=found.ends)
@@ -174,7 +180,9 @@ def test_paired_runs_agree_with_themselves_and_fall_to_the_floor_of_another_law(
     _, frames, _, _, _ = ensembles
     ends, seeds = frames.ends[:4], frames.seeds[:4]
     same = paired(engine, Subject(law, "fp32"), Subject(law, "fp32"), ends, seeds, PLAN)
-    assert np.allclose(same.fidelity, 1, atol=1e-5) and same.one_step_error < 1e-5 and same.crossing is None
+    assert np.allclose(same.fidelity, 1, atol=1e-5)
+    assert same.one_step_error < 1e-5
+    assert same.crossing is None
     near = paired(engine, Subject(law, "fp32"), Subject(law, "bf16"), ends, seeds, PLAN)
     far = paired(engine, Subject(law, "fp32"), Subject(zeroed(law, 0.3, tmp_path / "z"), "fp32"), ends, seeds, PLAN)
     assert 0 < near.one_step_error < 0.1 < far.one_step_error
@@ -187,7 +195,8 @@ def test_paired_runs_agree_with_themselves_and_fall_to_the_floor_of_another_law(
 def test_a_law_that_breaks_is_counted_and_left_out():
     empty = Trajectories(torch.zeros(0, 0, 8, 8, 2, dtype=torch.complex64), torch.zeros(0, 0), [], [], [1, 2], [], {})
     measured = measure_all(empty, wrap=False)
-    assert measured.flags == {"nan": 2} and measured.members == 0
+    assert measured.flags == {"nan": 2}
+    assert measured.members == 0
     assert set(scales_of(measured, empty, wrap=False)) == set(measured.values)
 
 
@@ -196,16 +205,21 @@ def test_laws_with_a_memory_or_chance_can_be_judged(engine, tmp_path):
     nca = random_law(tmp_path / "nca", "NCA", options={"update_rate": 0.5, "padding": "periodic"})
     for law in (lstm, nca):
         found = judge(law, "int8", TINY.with_(damage=0.0), engine=engine)
-        assert found.verdict in ("pass", "fail", "inconclusive") and found.metrics
+        assert found.verdict in ("pass", "fail", "inconclusive")
+        assert found.metrics
         assert found.paired["fidelity"][0] > 0.9
 
 
 def test_a_verdict_says_what_was_done(verdict, law):
-    assert verdict.law["digest"] == law.digest and verdict.precision == "nf4"
-    assert verdict.plan["members"] == 4 and verdict.seeds["second baseline"] == (1_000_004, 1_000_007)
-    assert verdict.engine["candidate"]["precision"] == "nf4" and verdict.engine["baseline"]["precision"] == "fp32"
+    assert verdict.law["digest"] == law.digest
+    assert verdict.precision == "nf4"
+    assert verdict.plan["members"] == 4
+    assert verdict.seeds["second baseline"] == (1_000_004, 1_000_007)
+    assert verdict.engine["candidate"]["precision"] == "nf4"
+    assert verdict.engine["baseline"]["precision"] == "fp32"
     assert verdict.controls["zeroed"]["must"] == "fail"
-    assert verdict.verdict != "pass" and verdict.reasons
+    assert verdict.verdict != "pass"
+    assert verdict.reasons
     assert {len(sample) for said in verdict.samples.values() for sample in said.values()} == {4}
     assert set(verdict.information) == {"baseline", "second baseline", "candidate"}
     assert verdict.metric("activity").control != verdict.metric("activity").effect
@@ -247,7 +261,8 @@ def test_the_report_is_one_file_with_everything_in_it(verdict):
     assert not re.search(r"https?://|src=|<script|<link|url\(", page)
     for m in verdict.metrics:
         assert m.name in page
-    assert page.count("<svg") == page.count("</svg>") and "nan" not in "".join(re.findall(r'points="[^"]*"', page))
+    assert page.count("<svg") == page.count("</svg>")
+    assert "nan" not in "".join(re.findall(r'points="[^"]*"', page))
 
 
 def test_plans_refuse_what_cannot_be_measured():
@@ -278,6 +293,7 @@ def test_two_bit_weights_fail(engine, law, ensembles, tmp_path):
     coarse = in_two_bits(law, tmp_path / "coarse")
     key = f"{law.manifest.kind.head.rstrip('.')}.weight"
     before, after = load_weights(law)[key].flatten()[:64], load_weights(coarse)[key].flatten()[:64]
-    assert len(torch.unique(after.abs())) <= 2 and float((after - before).abs().max()) <= float(before.abs().max()) / 3
+    assert len(torch.unique(after.abs())) <= 2
+    assert float((after - before).abs().max()) <= float(before.abs().max()) / 3
     q, _ = run_and_measure(engine, Subject(coarse, "fp32"), PLAN.seeds, PLAN)
     assert compare(PLAN, scales, b, q, other).outcome == "fail"

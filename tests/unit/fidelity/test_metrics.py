@@ -77,7 +77,8 @@ def test_spectrum_against_a_sum_over_cells():
             size = np.hypot(ky * 6 / h, kx * 6 / w)
             expected[round(float(size))] += (np.abs((psi * wave).sum((0, 1))) ** 2).sum() / (h * w) ** 2
     found = structure.spectrum(torch.from_numpy(psi)).numpy()
-    assert np.allclose(found, expected[: len(found)]) and not expected[len(found) :].any()
+    assert np.allclose(found, expected[: len(found)])
+    assert not expected[len(found) :].any()
     assert found.sum() == pytest.approx(1)  # Parseval
 
 
@@ -118,7 +119,8 @@ def test_a_ring_is_one_domain_around_another():
     grid[0, 1:4, 1:4] = 1
     grid[0, 2, 2] = 0
     found = {name: float(value) for name, value in domains(grid).items()}
-    assert found["domains"] == pytest.approx(3 / 25) and found["largest_domain"] == pytest.approx(16 / 25)
+    assert found["domains"] == pytest.approx(3 / 25)
+    assert found["largest_domain"] == pytest.approx(16 / 25)
     assert found["domain_euler"] == pytest.approx((3 - 2) / 25)
 
 
@@ -154,9 +156,11 @@ def test_permutation_entropy_against_counting():
     entropy, complex_ = complexity.permutation_entropy(fields)
     for i in range(2):
         h, c = ordinal_by_counting(fields[i].numpy())
-        assert float(entropy[i]) == pytest.approx(h, abs=1e-5) and float(complex_[i]) == pytest.approx(c, abs=1e-5)
+        assert float(entropy[i]) == pytest.approx(h, abs=1e-5)
+        assert float(complex_[i]) == pytest.approx(c, abs=1e-5)
     noise = complexity.permutation_entropy(torch.rand(300, 300, generator=torch.Generator().manual_seed(4)))
-    assert float(noise[0]) > 0.999 and float(noise[1]) < 0.002
+    assert float(noise[0]) > 0.999
+    assert float(noise[1]) < 0.002
     flat = torch.full((20, 20), 0.5) + 1e-6 * torch.rand(20, 20)
     assert float(complexity.permutation_entropy(flat)[0]) == 0
 
@@ -164,7 +168,9 @@ def test_permutation_entropy_against_counting():
 def test_compression_rises_from_constant_to_noise():
     constant, smooth, noise = haar(1, 1, 3).expand(32, 32, 3), blobs(1, 32, 3)[0], haar(32, 32, 3)
     ratios = [float(complexity.compression(psi)) for psi in (constant, smooth, noise)]
-    assert ratios == sorted(ratios) and ratios[0] < 0.05 and ratios[1] < 0.8 * ratios[2]
+    assert ratios == sorted(ratios)
+    assert ratios[0] < 0.05
+    assert ratios[1] < 0.8 * ratios[2]
 
 
 def test_lempel_ziv_parses_the_textbook_series():
@@ -187,7 +193,8 @@ def test_decay_time_of_an_exponential():
     t = torch.arange(30.0)
     curve = torch.stack([0.4 + 0.6 * (-t / 5).exp(), torch.ones(30)])
     found = dynamics.decay_time(curve, torch.tensor([0.4, 0.4]), every=2.0)
-    assert float(found[0]) == pytest.approx(10, rel=0.01) and float(found[1]) == 58
+    assert float(found[0]) == pytest.approx(10, rel=0.01)
+    assert float(found[1]) == 58
 
 
 def test_a_perturbation_lies_on_the_manifold_at_its_distance():
@@ -262,5 +269,6 @@ def test_series_count_changes_of_the_dominant_channel():
     psi = haar(40, 8, 8, 2)
     still = psi[:1].expand(40, 8, 8, 2)
     noisy, frozen = (measure(x, torch.zeros(40), wrap=False)["series"] for x in (psi, still))
-    assert frozen == pytest.approx(2 * log(40, 2) / 40, rel=1e-6) and noisy > 2 * frozen
+    assert frozen == pytest.approx(2 * log(40, 2) / 40, rel=1e-6)
+    assert noisy > 2 * frozen
     assert labels_of(psi).shape == (40, 8, 8)

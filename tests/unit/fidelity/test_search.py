@@ -92,46 +92,66 @@ def found(engine, law) -> Rescue:
 
 def test_the_weak_weight_is_the_most_sensitive_one(found):
     weak, *strong = found.alone
-    assert weak.weight.key == SECOND and len(strong) == 2
-    assert weak.weight.score > PLAN.margin and weak.weight.error > 0.1
+    assert weak.weight.key == SECOND
+    assert len(strong) == 2
+    assert weak.weight.score > PLAN.margin
+    assert weak.weight.error > 0.1
     for other in strong:  # exact in NF4: what is left of an effect is that of 16 members against 20
-        assert other.weight.score == 0 and abs(other.activity[0]) < PLAN.margin / 2 and other.weight.error < 1e-5
+        assert other.weight.score == 0
+        assert abs(other.activity[0]) < PLAN.margin / 2
+        assert other.weight.error < 1e-5
 
 
 def test_the_smallest_rung_that_passes_raises_it_alone(found, law):
-    assert found.passed is not None and not found.why_not
+    assert found.passed is not None
+    assert not found.why_not
     verdict, formats = found.passed
     assert verdict.verdict == "pass"
     assert formats == {FIRST: "nf4", SECOND: "int8", HEAD: "nf4"}
     by_rung = {(t.rung, t.stage): t for t in found.tried}
-    assert by_rung[0, "screen"].verdict == "fail" and by_rung[0, "screen"].raised == {}
+    assert by_rung[0, "screen"].verdict == "fail"
+    assert by_rung[0, "screen"].raised == {}
     passed = by_rung[1, "gate"]
-    assert passed.raised == {SECOND: "int8"} and passed.verdict == "pass" and passed.members == 20
-    assert passed.activity[0] == 0 and passed.activity[1] < 0 < passed.activity[2]
+    assert passed.raised == {SECOND: "int8"}
+    assert passed.verdict == "pass"
+    assert passed.members == 20
+    assert passed.activity[0] == 0
+    assert passed.activity[1] < 0 < passed.activity[2]
     assert abs(by_rung[0, "screen"].activity[0]) > PLAN.margin
     assert found.judgements == 1
 
 
 def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     kept = keep(found, tmp_path)
-    assert kept.name == law.name and kept.digest != law.digest and kept.path.is_relative_to(tmp_path / "laws")
+    assert kept.name == law.name
+    assert kept.digest != law.digest
+    assert kept.path.is_relative_to(tmp_path / "laws")
     assert not (kept.path / WEIGHTS).is_symlink()
     assert (kept.path / WEIGHTS).read_bytes() == (law.path / WEIGHTS).read_bytes()
     assert kept.manifest.policy == {"nf4": {"encoder": "nf4", "head": "nf4", SECOND: "int8"}}
     said = kept.manifest.provenance["tune_precision"]
-    assert said["source"] == law.digest and said["plan"]["members"] == 20 and said["judgements"] == 1 and said["date"]
+    assert said["source"] == law.digest
+    assert said["plan"]["members"] == 20
+    assert said["judgements"] == 1
+    assert said["date"]
     weights = load_weights(kept)
     sizes = [
         put_to_sleep(x, weights, precision, torch.float32).bytes_at_rest
         for x, precision in ((law, "nf4"), (kept, "nf4"), (law, "int8"), (law, "fp32"))
     ]
-    assert sizes == sorted(sizes) and len(set(sizes)) == 4
-    assert sizes[1] == next(t for t in found.tried if t.stage == "gate").bytes_at_rest and sizes[3] == found.bytes_fp32
+    assert sizes == sorted(sizes)
+    assert len(set(sizes)) == 4
+    assert sizes[1] == next(t for t in found.tried if t.stage == "gate").bytes_at_rest
+    assert sizes[3] == found.bytes_fp32
     verdict = read_verdict(kept, "nf4", data=tmp_path)
-    assert verdict is not None and verdict.verdict == "pass" and verdict.law["baseline_digest"] == law.digest
-    assert cheapest_passing(kept, data=tmp_path) == "nf4" and cheapest_passing(law, data=tmp_path) == "fp32"
+    assert verdict is not None
+    assert verdict.verdict == "pass"
+    assert verdict.law["baseline_digest"] == law.digest
+    assert cheapest_passing(kept, data=tmp_path) == "nf4"
+    assert cheapest_passing(law, data=tmp_path) == "fp32"
     other = keep(found, tmp_path, "another")
-    assert other.name == "another" and cheapest_passing(other, data=tmp_path) == "nf4"
+    assert other.name == "another"
+    assert cheapest_passing(other, data=tmp_path) == "nf4"
     newest = Registry(tmp_path / "laws").bundles()
     assert {b.name for b in newest} == {law.name, "another"}
 
@@ -142,7 +162,8 @@ def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path
     unraised = dataclasses.replace(found, law=read_bundle(shutil.copytree(law.path, tmp_path / "weak")))
     unraised.passed = verdict, formats_of(law, "nf4")
     kept = keep(unraised, tmp_path / "data", "another")
-    assert kept == unraised.law and not (tmp_path / "data").exists()
+    assert kept == unraised.law
+    assert not (tmp_path / "data").exists()
     assert cheapest_passing(kept, data=tmp_path / "data") == "nf4"
 
 
@@ -151,9 +172,12 @@ def test_the_frontier_is_shown_as_text_json_and_page(found):
     assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.tried if t.raised})
     assert f"rung 1 passes, {found.tried[-1].bytes_at_rest:,} B at rest, 1 of 3 weights raised" in shown
     said = json.loads(json.dumps(search_report.as_json(found), allow_nan=False))
-    assert len(said["candidates"]) == len(found.tried) and said["passed"] and said["judgements"] == 1
+    assert len(said["candidates"]) == len(found.tried)
+    assert said["passed"]
+    assert said["judgements"] == 1
     page = search_report.html(found)
-    assert page.count("<circle") == 2 * len(found.tried) and page.count("<svg") == page.count("</svg>") == 2
+    assert page.count("<circle") == 2 * len(found.tried)
+    assert page.count("<svg") == page.count("</svg>") == 2
     assert not re.search(r"https?://|src=|<script|<link|url\(", page)
     none = search_report.text(dataclasses.replace(found, passed=None))
     assert "no candidate passes, the last rung (6) included" in none
@@ -182,9 +206,12 @@ def test_when_nothing_can_pass_nothing_is_written(data, monkeypatch, capsys):
     arguments = ["some", "--plan", "small", "--members", "4", "--data", str(data), "--report", str(report), "--json"]
     with pytest.raises(SystemExit) as ended:
         tune_main(arguments)
-    assert ended.value.code == 1 and files(data) == before
+    assert ended.value.code == 1
+    assert files(data) == before
     said = json.loads(capsys.readouterr().out)
-    assert said["kept"] is None and not said["passed"] and "not alive" in said["reasons"][0]
+    assert said["kept"] is None
+    assert not said["passed"]
+    assert "not alive" in said["reasons"][0]
     assert "no candidate could pass with 4 members" in report.read_text()
 
 
@@ -201,11 +228,13 @@ def test_when_nothing_can_pass_nothing_is_written(data, monkeypatch, capsys):
 def test_tuning_refuses(data, arguments, words, capsys):
     with pytest.raises(SystemExit) as ended:
         tune_main([*arguments, "--data", str(data)])
-    assert ended.value.code == 2 and words in capsys.readouterr().err
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
 
 
 def test_tuning_is_a_command_of_its_own(monkeypatch):
     asked = []
     monkeypatch.setattr("leym.cli.laws.become", lambda module, arguments, *_: asked.append((module, arguments)))
     done = CliRunner().invoke(app, ["laws", "tune-precision", "some", "--members", "64", "--help"])
-    assert done.exit_code == 0 and asked == [(tune_main.__module__, ["some", "--members", "64", "--help"])]
+    assert done.exit_code == 0
+    assert asked == [(tune_main.__module__, ["some", "--members", "64", "--help"])]

@@ -33,12 +33,16 @@ def test_rungs_raise_one_weight_at_a_time_and_leave_out_formats_that_save_nothin
 def test_the_climb_finds_the_smallest_rung_with_few_dear_judgements(smallest):
     refused, judged = [], []
     found = climb(11, lambda k: refused.append(k) or k < smallest, lambda k: judged.append(k) or k >= smallest)
-    assert found == smallest and judged == [smallest] and len(refused) <= 5
+    assert found == smallest
+    assert judged == [smallest]
+    assert len(refused) <= 5
 
 
 def test_the_climb_goes_on_where_the_screening_was_too_kind_and_ends_at_the_last_rung():
     judged = []
-    assert climb(9, lambda k: k < 3, lambda k: judged.append(k) or k >= 6) == 6 and judged == [3, 4, 5, 6]
+    assert climb(9, lambda k: k < 3, lambda k: judged.append(k) or k >= 6) == 6
+    assert judged == [3, 4, 5, 6]
     judged.clear()
-    assert climb(4, lambda k: True, lambda k: bool(judged.append(k))) is None and judged == [4]
+    assert climb(4, lambda k: True, lambda k: bool(judged.append(k))) is None
+    assert judged == [4]
     assert climb(0, lambda k: True, lambda k: True) == 0

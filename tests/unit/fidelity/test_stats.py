@@ -125,7 +125,8 @@ def test_members_needed_is_the_table_of_the_method():
     assert [members_needed(s) for s in (0.02, 0.05, 0.10, 0.15, 0.20, 0.25)] == pytest.approx(
         [3, 18, 69, 155, 275, 429], abs=1
     )
-    assert power_of(0.1, 69) == pytest.approx(0.8, abs=0.01) and power_of(0.1, 22) < 0.05
+    assert power_of(0.1, 69) == pytest.approx(0.8, abs=0.01)
+    assert power_of(0.1, 22) < 0.05
     assert members_needed(0.1, effect=0.02) > 1.5 * members_needed(0.1)
     with pytest.raises(ValueError, match="not inside the margin"):
         members_needed(0.1, effect=0.05)
@@ -166,4 +167,5 @@ def test_spectra_of_one_law_have_no_excess_and_shifted_ones_do():
     b, other, q = np.exp(0.1 * random.normal(size=(3, 64, 9)))
     assert abs(bootstrap_excess(q, b, other)[0]) < 0.02
     at, low, high = bootstrap_excess(1.2 * q, b, other)
-    assert low < at < high and low > 0.1
+    assert low < at < high
+    assert low > 0.1

@@ -76,15 +76,18 @@ def test_domains_equal_a_flood_fill():
     assert float(domains(ring)["domain_euler"]) * 25 == pytest.approx(3 - 2)  # three domains, two of them with a hole
     stripe = torch.zeros(4, 4, dtype=torch.long)
     stripe[:, 1] = 1
-    assert len(components(stripe).unique()) == 3 and len(components(stripe, wrap=True).unique()) == 2
+    assert len(components(stripe).unique()) == 3
+    assert len(components(stripe, wrap=True).unique()) == 2
 
 
 def test_complexity_of_known_things():
     assert complexity.lz76([int(c) for c in "0001101001000101"]) == pytest.approx(6 * log(16, 2) / 16)  # LZ 1976
     flat, rough = torch.zeros(32, 32), torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
-    assert float(complexity.multiscale(flat)) == 0 and float(complexity.permutation_entropy(flat)[0]) == 0
+    assert float(complexity.multiscale(flat)) == 0
+    assert float(complexity.permutation_entropy(flat)[0]) == 0
     entropy, statistical = complexity.permutation_entropy(rough)
-    assert entropy > 0.98 and statistical < 0.05
+    assert entropy > 0.98
+    assert statistical < 0.05
     ramp, _ = complexity.permutation_entropy(torch.arange(64.0).view(8, 8))
     assert float(ramp) == 0
     still, moved = torch.ones(1, 32, 32, 2, dtype=torch.complex64), noise(1, 32, 32, 2)
@@ -124,9 +127,8 @@ def test_distributions_meet_the_tables():
         assert student_quantile(p, df) == pytest.approx(t, abs=1e-4)
         assert student_cdf(-t, df) == pytest.approx(1 - p, abs=1e-5)
     assert normal_quantile(0.975) == pytest.approx(1.959964, abs=1e-6)
-    assert kolmogorov_sf(1.3581) == pytest.approx(0.05, abs=1e-4) and kolmogorov_sf(1.6276) == pytest.approx(
-        0.01, abs=1e-4
-    )
+    assert kolmogorov_sf(1.3581) == pytest.approx(0.05, abs=1e-4)
+    assert kolmogorov_sf(1.6276) == pytest.approx(0.01, abs=1e-4)
 
 
 def test_ks_is_exact_by_enumeration():
@@ -145,7 +147,10 @@ def test_tost_holm_wasserstein_and_the_global_test():
     same, far = stats.tost(q, b, 1.0), stats.tost(q + 0.2, b, 1.0)
     error = np.sqrt(q.var(ddof=1) / 30 + b.var(ddof=1) / 30)
     assert same.high - same.low == pytest.approx(2 * 1.6717 * error, rel=1e-3)  # t_0.95 at 58 degrees of freedom
-    assert same.p < 0.05 and far.p > 0.99 and far.p_beyond < 1e-6 and same.p_beyond > 0.5
+    assert same.p < 0.05
+    assert far.p > 0.99
+    assert far.p_beyond < 1e-6
+    assert same.p_beyond > 0.5
     noisy = stats.tost(rng.normal(1, 0.5, 10), rng.normal(1, 0.5, 10), 1.0)
     verdicts = stats.outcomes({"same": same, "far": far, "noisy": noisy}, 0.05)
     assert verdicts == {"same": "pass", "far": "fail", "noisy": "inconclusive"}
@@ -170,7 +175,8 @@ def test_the_suite_measures_a_member_and_its_null_and_flags_the_dead():
     psi = dynamics.normalised(noise(6, 16, 16, 3))
     activity = torch.full((6,), 0.1)
     found = measure(psi, activity, wrap=False)
-    assert found.keys() == METRICS.keys() - {"lyapunov"} and all(np.isfinite(list(found.values())))
+    assert found.keys() == METRICS.keys() - {"lyapunov"}
+    assert all(np.isfinite(list(found.values())))
     null = measure(shuffled(psi, 0), activity, wrap=False)
     assert null["entropy"] == pytest.approx(found["entropy"], abs=1e-6)
     assert flags(psi, activity) == ()

@@ -213,7 +213,8 @@ def test_a_checkpoint_comes_back_bit_for_bit_or_not_at_all(tmp_path):
     assert get_checkpoint(store, ref)["psi"].tobytes() == psi.tobytes()
     odd = {"file": np.float64(0.1) * np.ones(()), "psi": np.asfortranarray(psi)}
     for name, found in get_checkpoint(store, put_checkpoint(store, "odd", 1, 1, odd)).items():
-        assert found.shape == odd[name].shape and found.tobytes() == odd[name].tobytes()
+        assert found.shape == odd[name].shape
+        assert found.tobytes() == odd[name].tobytes()
     with pytest.raises(ValueError, match="Object arrays"):
         put_checkpoint(store, "job", 2, 21, {"psi": np.array([{}], object)})
     assert stale_checkpoints(store, "job", ref) == [old["key"]], f"{later} belongs to a later claim"
@@ -232,11 +233,13 @@ def test_a_checkpoint_names_the_one_before_it_and_none_behind_that(tmp_path):
     assert put_checkpoint(store, "job", 1, 20, psi, second) == second, "the same once more is not the one before it"
     third = json.loads(json.dumps(put_checkpoint(store, "job", 2, 30, psi, second)))
     assert [ref["step"] for ref in references(third)] == [30, 20]
-    assert chained(references(third)) == third and chained(references(third)[1:])["step"] == 20
+    assert chained(references(third)) == third
+    assert chained(references(third)[1:])["step"] == 20
     assert stale_checkpoints(store, "job", third) == [first["key"]]
     for ref in references(third):
         assert get_checkpoint(store, ref)["psi"].size == 1
-    assert references(None) == [] and chained([]) is None
+    assert references(None) == []
+    assert chained([]) is None
 
 
 @pytest.mark.parametrize("lost", ["gone", "cut"])
@@ -271,7 +274,8 @@ def test_a_state_is_kept_once_and_wrong_ones_are_refused_with_the_bound(tmp_path
     store = open_store(tmp_path.as_uri())
     psi = np.ones((4, 6, 2), np.complex64)
     state = put_state(store, npy(psi))
-    assert put_state(store, npy(psi)) == state and np.array_equal(get_state(store, state), psi)
+    assert put_state(store, npy(psi)) == state
+    assert np.array_equal(get_state(store, state), psi)
     bad = psi.copy()
     bad[1, 2, 0] = np.nan
     huge = npy(psi).replace(b"(4, 6, 2)", b"(4,9**9,2)")
@@ -299,7 +303,9 @@ def test_a_state_stored_by_columns_is_the_same_state(tmp_path):
     store = open_store(tmp_path.as_uri())
     psi = np.arange(4 * 6 * 2).reshape(4, 6, 2).astype(np.complex64)
     found = get_state(store, put_state(store, npy(np.asfortranarray(psi))))
-    assert np.array_equal(found, psi) and found.flags.c_contiguous and found.flags.writeable
+    assert np.array_equal(found, psi)
+    assert found.flags.c_contiguous
+    assert found.flags.writeable
 
 
 MADE_UP = ("{1: 2, 'a': 3}", "{[]: 1}", "(", "'''", "(" * 9000, "-" * 9000 + "1", "{'descr': '<,8'}", "")

@@ -28,14 +28,18 @@ CHROMIUM = shutil.which("chromium")
 def test_pictures_show_what_they_say():
     phase = np.array([[[0.0, np.pi / 2], [np.pi, -np.pi]]], np.float32).repeat(8, 1).repeat(8, 2)
     rgb = pictures.render("phase", phase)
-    assert rgb.shape == (1, 16, 16, 3) and rgb.dtype == np.uint8
+    assert rgb.shape == (1, 16, 16, 3)
+    assert rgb.dtype == np.uint8
     assert np.abs(rgb[0, 15, 0].astype(int) - rgb[0, 15, 15]).max() <= 8, "the colours of pi and -pi meet"
     entropy = pictures.render("channel_entropy", np.array([[[0.0, 1.0]]], np.float32))
-    assert entropy[0, 0, 0].tolist() == [68, 1, 84] and entropy[0, 0, 1].tolist() == [253, 231, 37]  # viridis' ends
+    assert entropy[0, 0, 0].tolist() == [68, 1, 84]
+    assert entropy[0, 0, 1].tolist() == [253, 231, 37]
     power = np.zeros((1, 2, 2, 3), np.float32)
     power[0, 0, :, 0] = power[0, 1, :, 1] = 1
     red, green = pictures.render("channel_power", power)[0, :, 0]
-    assert red[0] == 255 and green[1] == 255 and red.argmax() != green.argmax()
+    assert red[0] == 255
+    assert green[1] == 255
+    assert red.argmax() != green.argmax()
     psi = np.array([[[[1.0], [-1.0]], [[0.01], [0.01]]]], np.complex64)
     rgb = pictures.render("psi", psi)[0].astype(int)
     assert rgb[0, 0].argmax() == 0 and rgb[0, 1].argmin() == 0, "red at phase 0, cyan at pi"
@@ -52,11 +56,14 @@ def test_files_of_pictures_hold_every_frame():
     frames[np.arange(5), np.arange(5), 0] = 255
     for kind in ("gif", "webp"):
         with Image.open(io.BytesIO(pictures.encode(frames, kind, fps=10, scale=2))) as found:
-            assert found.size == (20, 16) and found.n_frames == 5 and found.format == kind.upper()
+            assert found.size == (20, 16)
+            assert found.n_frames == 5
+            assert found.format == kind.upper()
             for i in range(5):
                 found.seek(i)
                 pixels = np.asarray(found.convert("RGB"))
-                assert pixels[2 * i, 0].min() > 200 and pixels[2 * ((i + 1) % 5), 0].max() < 50
+                assert pixels[2 * i, 0].min() > 200
+                assert pixels[2 * ((i + 1) % 5), 0].max() < 50
     with Image.open(io.BytesIO(pictures.encode(frames, "png", scale=1))) as strip:
         assert strip.size == (5 * 10 + 4 * pictures.GAP, 8)
     with Image.open(io.BytesIO(pictures.encode(frames[:1], "png"))) as one:
@@ -88,12 +95,15 @@ def test_every_picture_is_bounded_or_refused_in_words(n, height, width, scale, k
     try:
         plan = pictures.plan(kind, n, height, width, 12, scale)
     except Problem as refusal:
-        assert refusal.status == 422 and re.search(r"at most \d+.*choose", str(refusal))
+        assert refusal.status == 422
+        assert re.search(r"at most \d+.*choose", str(refusal))
         return
     assert max(plan.width, plan.height) <= {"png": 8192, "gif": 65_535, "webp": 16_383}[kind]
-    assert plan.pixels <= 32 * 2**20 and plan.scale == (scale or plan.scale)
+    assert plan.pixels <= 32 * 2**20
+    assert plan.scale == (scale or plan.scale)
     if kind == "png":
-        assert plan.columns * plan.height >= n and plan.columns <= n
+        assert plan.columns * plan.height >= n
+        assert plan.columns <= n
 
 
 STILL = np.full((1, 8, 8, 3), 90, np.uint8)
@@ -195,7 +205,8 @@ def test_every_field_becomes_a_file_of_every_kind(field, kind):
     values[0, 0, 0] = np.nan  # float16 may run over; a picture shows the rest
     for dtype in info.dtypes:
         rgb = pictures.render(field, values.astype(dtype))
-        assert rgb.shape == (2, 8, 12, 3) and rgb.dtype == np.uint8
+        assert rgb.shape == (2, 8, 12, 3)
+        assert rgb.dtype == np.uint8
         with Image.open(io.BytesIO(pictures.encode(rgb, kind, scale=2))) as found:
             found.load()
             assert found.size == (((2 * 12 + pictures.GAP) * 2 if kind == "png" else 24), 16)

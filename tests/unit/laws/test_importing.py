@@ -51,8 +51,10 @@ def test_an_experiment_folder_becomes_the_law_that_it_was(tmp_path):
     assert (manifest.architecture, manifest.form) == ("UNET_UNITARY", "diagonal")
     assert (manifest.d_state, manifest.hidden_channels) == (4, 8)
     assert manifest.provenance["imported_from"] == CHECKPOINT.name
-    assert len(manifest.provenance["sha256"]) == 64 and manifest.provenance["importer"]
-    assert "largest episode" in manifest.provenance["choice"] and manifest.provenance["episode"] == 100
+    assert len(manifest.provenance["sha256"]) == 64
+    assert manifest.provenance["importer"]
+    assert "largest episode" in manifest.provenance["choice"]
+    assert manifest.provenance["episode"] == 100
     reference = oracle("unet_unitary", tmp_path / "oracle")
     network = empty_network(manifest)
     network.load_state_dict(load_weights(law), strict=True, assign=True)
@@ -78,7 +80,8 @@ def test_a_bare_state_dict_tells_its_architecture_where_only_one_fits(name, tmp_
         refused(422, "UNET and UNET_UNITARY", "architecture", path=path, name="x", target=tmp_path)
         said = {"architecture": name}
     law = import_law(path, "x", target=tmp_path / "laws", **said)
-    assert law.manifest.architecture == name and law.manifest.form == architectures()[name].form
+    assert law.manifest.architecture == name
+    assert law.manifest.form == architectures()[name].form
     assert all(same(array, state[key]) for key, array in load_file(law.path / WEIGHTS).items())
 
 
@@ -183,7 +186,8 @@ def test_state_dicts_of_averages_and_of_lightning_are_taken(wrapped, tmp_path):
     }[wrapped]  # fmt: skip
     law = import_law(save(tmp_path / "x.ckpt", content), "x", target=tmp_path / "laws")
     found = load_file(law.path / WEIGHTS)
-    assert found.keys() == state.keys() and all(same(array, state[key]) for key, array in found.items())
+    assert found.keys() == state.keys()
+    assert all(same(array, state[key]) for key, array in found.items())
     skipped = law.manifest.provenance["skipped"]
     expected = {"lightning": "loss.weight", "lightning of an average": "model.n_averaged"}.get(wrapped, "n_averaged")
     assert expected in skipped
@@ -202,7 +206,8 @@ def test_which_checkpoint_of_a_folder(tmp_path):
         law = import_law(folder, f"law{i}", target=tmp_path / "laws")
         assert law.manifest.provenance["episode"] == episode
         choice = law.manifest.provenance["choice"]
-        assert choice.startswith(f"{stem}.pth") and f"of {i + 1}" in choice
+        assert choice.startswith(f"{stem}.pth")
+        assert f"of {i + 1}" in choice
     refused(422, "one tensor", path=runs / "snapshot_ep99.pt", name="x", target=tmp_path)
     (tmp_path / "empty").mkdir()
     refused(422, "no checkpoint", path=tmp_path / "empty", name="x", target=tmp_path)

@@ -39,7 +39,8 @@ def test_a_verdict_comes_back_as_it_was_and_auto_takes_the_cheapest_pass(law):
     write_verdict(law, a_verdict(law, "nf4", "inconclusive"))
     assert resolve_precision(law, "auto") == "int8", "undecided is no pass"
     write_verdict(law, a_verdict(law, "nf4"))
-    assert resolve_precision(law, "auto") == "nf4" and resolve_precision(law, "bf16") == "bf16"
+    assert resolve_precision(law, "auto") == "nf4"
+    assert resolve_precision(law, "bf16") == "bf16"
     found = read_verdict(law, "nf4")
     assert found.metric("activity") == a_verdict(law).metric("activity")
     assert found.long_range[1] != found.long_range[1], "what is not finite stays so"
@@ -50,7 +51,8 @@ def test_a_verdict_on_other_weights_or_a_damaged_one_counts_for_nothing(law, tmp
     path.write_text(path.read_text().replace(law.digest, "0" * 64))
     assert resolve_precision(law, "auto") == "fp32"
     path.write_text(path.read_text()[:100])
-    assert resolve_precision(law, "auto") == "fp32" and "left out" in caplog.text
+    assert resolve_precision(law, "auto") == "fp32"
+    assert "left out" in caplog.text
     with pytest.raises(ValueError, match="no verdict"):
         from_json(json.dumps({"format": 1}))
 
@@ -71,6 +73,8 @@ def test_the_api_tells_the_verdicts(law, tmp_path):
     write_verdict(law, a_verdict(law))
     http = create_app(Settings(data=tmp_path)).test_client()
     [item] = http.get("/v1/laws/some/fidelity").json["items"]
-    assert item["precision"] == "nf4" and item["verdict"] == "pass" and item["metrics"]["activity"]["high"] == 0.03
+    assert item["precision"] == "nf4"
+    assert item["verdict"] == "pass"
+    assert item["metrics"]["activity"]["high"] == 0.03
     assert http.get("/v1/laws/aurora/fidelity").json["items"] == []
     assert http.get("/v1/laws/nothing/fidelity").status_code == 404

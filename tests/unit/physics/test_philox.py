@@ -24,7 +24,8 @@ def test_philox_gives_the_known_answers(counter, key, answer):
 def test_draws_depend_on_seed_step_and_cell_and_not_on_the_slot():
     seed, clock = torch.tensor([7, 2**63 - 1, 7]), torch.tensor([0, 5, 2**40])
     found = uniform(seed, clock, (8, 6))
-    assert found.shape == (3, 1, 8, 6) and found.dtype == torch.float32
+    assert found.shape == (3, 1, 8, 6)
+    assert found.dtype == torch.float32
     order = [2, 0, 1]
     assert torch.equal(uniform(seed[order], clock[order], (8, 6)), found[order])
     assert torch.equal(uniform(seed[:1], clock[:1], (8, 6)), found[:1])
@@ -34,7 +35,8 @@ def test_draws_depend_on_seed_step_and_cell_and_not_on_the_slot():
 
 def test_draws_are_uniform():
     found = uniform(torch.arange(4), torch.zeros(4, dtype=torch.int64), (256, 256)).flatten().double()
-    assert found.min() >= 0 and found.max() < 1
+    assert found.min() >= 0
+    assert found.max() < 1
     counts = torch.histc(found, 64, 0, 1)
     chi_square = float(((counts - len(found) / 64) ** 2 / (len(found) / 64)).sum())
     assert 30 < chi_square < 115  # 63 degrees of freedom: both ends are beyond one in ten thousand

@@ -70,7 +70,8 @@ def test_a_non_finite_state_is_seen_in_its_own_universe_only(bad):
 
 def test_start_states_follow_their_definitions():
     noise = initial_state(ComplexNoise(strength=0.1), (32, 16), 4, seed=5)
-    assert noise.shape == (32, 16, 4) and noise.dtype == np.complex64
+    assert noise.shape == (32, 16, 4)
+    assert noise.dtype == np.complex64
     np.testing.assert_allclose(np.abs(noise), 1, atol=1e-6)
     assert np.std(np.angle(noise)) == pytest.approx(0.1, rel=0.05)
     haar = initial_state(RandomState(), (32, 16), 4, seed=5)

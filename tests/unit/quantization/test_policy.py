@@ -38,7 +38,8 @@ def files(data):
 def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
     net = random_law(tmp_path / "net", "UNET")
     wanted = formats_of(net, "nf4")
-    assert set(wanted.values()) == {"nf4", "int8", "16"} and not any("bias" in key for key in wanted)
+    assert set(wanted.values()) == {"nf4", "int8", "16"}
+    assert not any("bias" in key for key in wanted)
     for key in wanted:
         formats = wanted | {key: "fp32"}
         made = with_policy(net, tmp_path / key, "nf4", policy_for(net, "nf4", formats))
@@ -46,7 +47,8 @@ def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
     own = with_policy(net, tmp_path / "own", "nf4", {"down": "int8", "down1.": "bf16"})
     formats = formats_of(own, "nf4") | {"down1.1.conv_block.0.weight": "nf4"}
     again = with_policy(own, tmp_path / "again", "nf4", policy_for(own, "nf4", formats))
-    assert formats_of(again, "nf4") == formats and formats["down1.1.conv_block.3.weight"] == "bf16"
+    assert formats_of(again, "nf4") == formats
+    assert formats["down1.1.conv_block.3.weight"] == "bf16"
 
 
 def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
@@ -76,18 +78,22 @@ def test_quantize_refuses(data, change, words, capsys):
     before = files(data)
     with pytest.raises(SystemExit) as ended:
         quantize_main(["some", "--set", change, "--data", str(data)])
-    assert ended.value.code == 2 and words in capsys.readouterr().err and files(data) == before
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+    assert files(data) == before
 
 
 def test_quantize_makes_a_version_that_nobody_has_judged(data):
     law = read_bundle(data / "laws" / "some")
     report = quantize(law, "nf4", [], data)
-    assert report["kept"] is None and {x["key"]: x["format"] for x in report["layers"]}["net.0.weight"] == "nf4"
+    assert report["kept"] is None
+    assert {x["key"]: x["format"] for x in report["layers"]}["net.0.weight"] == "nf4"
     with pytest.raises(Problem, match="it needs --set"):
         quantize(law, "nf4", [], data, "other")
     found = quantize(law, "nf4", ["net.0.=int8", "head=fp32", "vector=bf16"], data)
     kept = Registry(data / "laws").resolve("some")
-    assert kept.ref == found["kept"] != law.ref and cheapest_passing(kept, data=data) == "fp32"
+    assert kept.ref == found["kept"] != law.ref
+    assert cheapest_passing(kept, data=data) == "fp32"
     layers = {x["key"]: x for x in found["layers"]}
     assert [layers[f"net.{k}"]["format"] for k in ("0.weight", "2.weight", "0.bias")] == ["int8", "fp32", "bf16"]
     assert 0 < layers["net.0.weight"]["error"] < 0.02
@@ -101,6 +107,7 @@ def test_quantize_makes_a_version_that_nobody_has_judged(data):
 def test_the_command_says_that_the_version_is_unverified(data):
     command = [sys.executable, "-m", "leym.cli", "laws", "quantize", "some", "--set", "net.0.=int8", "--name", "mine"]
     run = subprocess.run([*command, "--data", str(data)], capture_output=True, text=True, check=True)
-    assert "unverified" in run.stdout and re.search(r"net\.0\.weight +backbone +int8", run.stdout)
+    assert "unverified" in run.stdout
+    assert re.search(r"net\.0\.weight +backbone +int8", run.stdout)
     manifest = json.loads((data / "laws" / "mine" / MANIFEST).read_text())
     assert manifest["policy"] == {"nf4": {"net.0.": "int8"}}

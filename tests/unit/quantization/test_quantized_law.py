@@ -54,7 +54,8 @@ def test_nf4_bytes_are_those_of_bitsandbytes():
     flat = weight.permute(0, 2, 3, 1).reshape(-1).contiguous()
     packed, state = bnb.quantize_4bit(flat, blocksize=BLOCK, quant_type="nf4", compress_statistics=False)
     ours = NF4.encode(weight)
-    assert torch.equal(ours.packed.view(-1), packed.view(-1)) and torch.equal(ours.absmax, state.absmax)
+    assert torch.equal(ours.packed.view(-1), packed.view(-1))
+    assert torch.equal(ours.absmax, state.absmax)
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,7 +74,8 @@ def test_the_policy_gives_each_role_its_format_and_counts_its_bytes(tmp_path):
     formats = {layer.key: layer.format for layer in asleep.layers}
     assert formats["inc.conv_block.0.weight"] == formats["inc.conv_block.3.weight"] == "int8"
     assert formats["bot.conv_block.3.weight"] == formats["up1.weight"] == "nf4"
-    assert formats["outc.weight"] == "16" and formats["bot.conv_block.1.weight"] == "fp32"
+    assert formats["outc.weight"] == "16"
+    assert formats["bot.conv_block.1.weight"] == "fp32"
     assert asleep.backbone_bytes_per_parameter <= 0.57
     assert asleep.bytes_at_rest < 0.2 * put_to_sleep(law, weights, "fp32", torch.bfloat16).bytes_at_rest
     head = next(layer for layer in asleep.layers if layer.key == "outc.weight")

@@ -129,7 +129,8 @@ def test_it_computes_what_the_network_says(network, operands):
     state, clock, good = fused(network, x, [3])
     assert (state - expected).abs().max() < 2e-5, "rounding alone, in three steps"
     assert (x - expected).abs().max() > 0.1, "and the universes have moved"
-    assert clock.tolist() == [c + 3 for c in CLOCK] and good.tolist() == [3, 3, 3]
+    assert clock.tolist() == [c + 3 for c in CLOCK]
+    assert good.tolist() == [3, 3, 3]
 
 
 def in_bfloat16(network, x: torch.Tensor) -> torch.Tensor:
@@ -162,7 +163,8 @@ def test_with_bfloat16_operands_only_products_are_rounded(network, operands):
     error = (state - expected).abs()
     assert good.tolist() == [1, 1, 1]
     # where float32 and float64 round to different bfloat16 neighbours, one product is off by 2^-8 of itself
-    assert error.mean() < 2e-5 and error.max() < 2e-2
+    assert error.mean() < 2e-5
+    assert error.max() < 2e-2
     assert (fused(network, x, [1])[0] - state).abs().mean() > 5 * error.mean(), "and float32 is another thing"
 
 
@@ -188,7 +190,8 @@ def test_a_lane_without_a_universe_is_passed_over_and_changes_no_bit(network, op
     kernel = FusedCells(network.cells(), operands)
     for steps in (3, 0, 4):
         kernel.advance(lanes, steps)
-    assert torch.equal(lanes.state[[0, 2]], whole[[0, 2]]) and torch.equal(lanes.state[1], x[1])
+    assert torch.equal(lanes.state[[0, 2]], whole[[0, 2]])
+    assert torch.equal(lanes.state[1], x[1])
     assert (lanes.clock - torch.tensor(CLOCK)).tolist() == lanes.good.tolist() == [7, 0, 7]
 
 
@@ -228,7 +231,8 @@ def test_a_law_is_fused_in_the_dtype_of_its_device(tmp_path):
         asleep = put_to_sleep(law, load_weights(law), precision, device.operands)
         return AwakeLaw(asleep, device, compiled=CompiledSteps(device.threads), on_degraded=pytest.fail).kernel
 
-    assert kernel("nf4") == ("fused" if multiplies(torch.bfloat16) else "inductor") and kernel("fp32") == "fused"
+    assert kernel("nf4") == ("fused" if multiplies(torch.bfloat16) else "inductor")
+    assert kernel("fp32") == "fused"
 
 
 def test_products_of_others_are_what_they_were_after_a_burst(operands):
@@ -240,8 +244,11 @@ def test_products_of_others_are_what_they_were_after_a_burst(operands):
     before = conv(x), a @ b, fused(law, universes(16), [2], operands=operands)[0]
     again = [(conv(x), fused(law, universes(16), [2], operands=operands)[0], a @ b, conv(x)) for _ in range(3)]
     for first, state, product, second in again:
-        assert torch.equal(first, before[0]) and torch.equal(second, before[0]) and torch.equal(product, before[1])
-        assert state.shape == before[2].shape and state.isfinite().all()
+        assert torch.equal(first, before[0])
+        assert torch.equal(second, before[0])
+        assert torch.equal(product, before[1])
+        assert state.shape == before[2].shape
+        assert state.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["mlp", "deep_qca"])
@@ -253,7 +260,8 @@ def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):  # noqa: F8
     engine.submit(run)
     psi = run.sink.wait().psi()
     assert run.computed_by["kernel"] == "fused"
-    assert deviation(name, psi[1], law.psi[1]) < 1e-5 and deviation(name, psi[10], law.psi[10]) < 1e-3
+    assert deviation(name, psi[1], law.psi[1]) < 1e-5
+    assert deviation(name, psi[10], law.psi[10]) < 1e-3
     assert np.array_equal(psi[0], law.psi[0])
 
 
@@ -266,12 +274,14 @@ def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path,
     asleep = put_to_sleep(law, load_weights(law), "fp32", device.operands)
     awake = AwakeLaw(asleep, device, compiled=CompiledSteps(device.threads), on_degraded=said.append)
     assert awake.kernel == "inductor"
-    assert len(said) == 1 and "no fused step: no-such-compiler" in said[0]
+    assert len(said) == 1
+    assert "no fused step: no-such-compiler" in said[0]
 
 
 def test_what_was_built_is_found_again(tmp_path, monkeypatch):
     monkeypatch.setattr(per_cell_cpu, "_folder", lambda: tmp_path / "kernels")
     first = per_cell_cpu.built()
     made = first.stat().st_mtime_ns
-    assert per_cell_cpu.built() == first and first.stat().st_mtime_ns == made
+    assert per_cell_cpu.built() == first
+    assert first.stat().st_mtime_ns == made
     assert [path.name for path in first.parent.iterdir()] == [first.name], "nothing else is left"

@@ -46,7 +46,8 @@ def test_it_computes_what_its_twin_computes(network):  # noqa: F811
     state, clock, good = interpreted(network, x, [2, 1])
     assert (state - expected).abs().max() < 1e-5, "rounding alone"
     assert (x - expected).abs().max() > 0.1, "and the universes have moved"
-    assert clock.tolist() == [c + 3 for c in CLOCK] and good.tolist() == [3, 3, 3]
+    assert clock.tolist() == [c + 3 for c in CLOCK]
+    assert good.tolist() == [3, 3, 3]
 
 
 def test_products_of_16_bits_are_summed_in_32():
@@ -66,14 +67,17 @@ def test_bits_do_not_depend_on_bursts_and_a_broken_universe_harms_no_other():
     assert torch.equal(interpreted(network, x, [3], empty=[1])[0][[0, 2]], whole[[0, 2]]), "nor on who is there"
     x[1, 0, 4, 4] = float("nan")
     state, _, good = interpreted(network, x, [3])
-    assert good.tolist() == [3, 0, 3] and torch.equal(state[[0, 2]], whole[[0, 2]])
+    assert good.tolist() == [3, 0, 3]
+    assert torch.equal(state[[0, 2]], whole[[0, 2]])
 
 
 def test_it_serves_what_a_gpu_has_room_for():
     def served(network, operands=torch.bfloat16) -> bool:  # noqa: F811
         return kernel.serves(network.cells(), operands)
 
-    assert served(MLP(8, 128)) and served(DeepQCA(8, 128).folded()) and served(nca(8, 256))
+    assert served(MLP(8, 128))
+    assert served(DeepQCA(8, 128).folded())
+    assert served(nca(8, 256))
     assert not served(MLP(8, 128), torch.float32), "spills"
     assert not served(MLP(8, 130)), "a matrix of 256 x 256 is more than the shared memory of an L4"
     assert not served(nca(40, 64)) and not served(DeepQCA(9, 33)), "too wide; eight filters"
