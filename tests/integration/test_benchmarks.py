@@ -21,7 +21,7 @@ from benchmarks.rivals import poisson
 from benchmarks.service import Bench, rate_while_jobs_wait, shares
 from leym.engine.roofline import Cost
 from leym.laws.loading import load_weights
-from tests.conftest import until
+from tests.support.service import until
 
 
 def test_arrivals_come_at_their_rate_and_begin_at_once():

@@ -19,9 +19,9 @@ from leym.frames.stores.files import FileStore
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service, add_laws, until
-from tests.integration.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
-from tests.support.databases import _initdb
+from tests.integration.workers.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
+from tests.support.databases import initdb
+from tests.support.service import Service, add_laws, until
 from workers.maintenance import backup, doctor
 
 STEPS = 2000  # the work of longer than a backup takes
@@ -119,7 +119,7 @@ def remote(postgresql_url, s3, law, tmp_path, monkeypatch):  # noqa: F811
 def test_a_dump_of_postgresql_and_then_a_copy_of_the_bucket_are_a_backup_too(remote, postgresql, s3, tmp_path):
     ended, queued, running = remote.ended(), remote.queued(), remote.running()
     before = remote.table.find([ended, queued, running])
-    tools, server = _initdb(), postgresql.replace("+psycopg", "")
+    tools, server = initdb(), postgresql.replace("+psycopg", "")
     dump, url = tmp_path / "jobs.dump", remote.settings.database_url
     schema = url.rpartition("search_path%3D")[2]
     pg_dump = [tools.with_name("pg_dump"), "--format=custom", f"--schema={schema}", f"--file={dump}", server]

@@ -20,9 +20,9 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests.conftest import Service
 from tests.service.test_page import CHROMIUM
 from tests.support.paths import ROOT
+from tests.support.service import Service
 
 HERE = ROOT / "tests" / "clients"
 PYTHON, NODE = HERE / ".venv" / "bin", HERE / "node_modules"

@@ -22,8 +22,8 @@ from leym.fidelity.ensemble import Subject, evolve
 from leym.fidelity.gate import judge
 from leym.laws.registry import Registry
 from leym.laws.verdicts import from_json, read_verdict, standing, write_verdict
-from tests.conftest import Service, until
 from tests.support.laws import random_law
+from tests.support.service import Service, until
 
 QUICK = {"grid": (8, 8), "members": 4, "steps": 150}
 

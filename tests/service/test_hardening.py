@@ -15,8 +15,8 @@ from redis import Redis
 
 from leym.settings import Settings
 from leym.tickets import TASK, make_app
-from tests.conftest import Service, until
 from tests.support.checkpoints import Calls
+from tests.support.service import Service, until
 
 ID = "0" * 26
 

@@ -26,10 +26,10 @@ from leym.contract.problems import Problem
 from leym.jobs.schema import tokens
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service
 from tests.service.test_page import CHROMIUM
 from tests.support.laws import random_law
 from tests.support.paths import ROOT
+from tests.support.service import Service
 
 T0 = 1_000_000.0
 ALL = tuple(SCOPES)

@@ -13,8 +13,8 @@ import pytest
 
 from leym.client import Client, ServiceUnreachable
 from leym.jobs.table import JobTable
-from tests.conftest import SETTINGS, add_laws, until
 from tests.support.paths import ROOT
+from tests.support.service import SETTINGS, add_laws, until
 from workers.broker import free_port
 
 pytest.importorskip("honcho", reason="honcho is not installed: the extra `dev` has it")

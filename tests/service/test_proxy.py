@@ -27,10 +27,10 @@ from leym.contract.identity import SCOPES
 from leym.contract.spec import LIMITS
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service, until
-from tests.integration.test_origins import CHROMIUM, in_chromium, pages
+from tests.integration.app.test_origins import CHROMIUM, in_chromium, pages
 from tests.support.api import SPEC, Pretender, opened
 from tests.support.paths import ROOT
+from tests.support.service import Service, until
 from workers.broker import free_port
 
 EXAMPLE = (ROOT / "deploy" / "nginx.conf").read_text()

@@ -12,7 +12,7 @@ from leym.client import ProblemError
 from leym.contract.spec import JobSpec
 from leym.frames.layout import job_prefix
 from leym.frames.stores.open import open_store
-from tests.conftest import Service, add_laws, until
+from tests.support.service import Service, add_laws, until
 
 RECORD = {"phase": 10, "psi": 40}
 

@@ -7,7 +7,7 @@ import pytest
 from leym.client import Client
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service, until
+from tests.support.service import Service, until
 
 LONG = {"law": "aurora", "grid": (8, 8), "steps": 1_000_000}
 

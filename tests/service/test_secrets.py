@@ -24,8 +24,8 @@ from leym.frames.layout import job_prefix
 from leym.frames.stores.open import folder_of
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import until
 from tests.support.paths import ROOT
+from tests.support.service import until
 
 HIDDEN = "h1ddenW0rd"
 

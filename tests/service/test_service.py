@@ -22,9 +22,9 @@ from leym.client import Client, JobFailed, ProblemError
 from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import ComplexNoise, Recording
 from leym.laws.registry import Registry
-from tests.conftest import Service, add_laws, until
 from tests.support.laws import FORMS, deviation, oracle
 from tests.support.recording_sink import RecordingSink
+from tests.support.service import Service, add_laws, until
 from tests.unit.laws.test_oracle import TOLERANCE
 
 LONG = {"law": "tiny", "grid": (32, 32), "record": {"psi": 25}, "observe": 25, "precision": "fp32"}

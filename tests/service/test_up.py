@@ -18,8 +18,8 @@ import yaml
 
 from leym import tickets
 from leym.settings import Settings
-from tests.conftest import Service, add_laws, until
 from tests.support.paths import ROOT
+from tests.support.service import Service, add_laws, until
 from workers.broker import url_of
 from workers.controls import REFUSED
 

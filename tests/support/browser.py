@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import queue
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +16,8 @@ from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from tests.support.paths import ROOT
+from tests.support.paths import CHROMIUM, ROOT
 
-CHROMIUM = shutil.which("chromium")
 LIMIT_S = 60  # against hanging
 
 MODULES = ROOT / "tests" / "clients" / "node_modules"  # tests/clients/install.sh, which `make setup` runs

@@ -6,12 +6,18 @@ Its clock is its own, and the store's too. While a collector works, others may a
 from __future__ import annotations
 
 import io
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+from hypothesis import strategies as st
 
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
@@ -22,6 +28,7 @@ from leym.frames.layout import arrays_of, job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state, put_state
 from leym.frames.stores.base import Entry, Store
+from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
 from leym.settings import Settings
@@ -269,3 +276,38 @@ class World:
             state = run_builder._stored_state(sink, initial)  # type: ignore[arg-type]
             if initial.kind == "state":
                 assert np.array_equal(state, frame(initial.step)[0]["psi"])
+
+
+ANY = st.integers(0, 999)
+DOINGS = {
+    "submit": lambda w, n: w.submit(ttl_s=(None, DAY_S, 3 * DAY_S)[n % 3]),
+    "fork": lambda w, n: w.fork(n),
+    "upload": lambda w, n: w.put_state(n % 2),
+    "fork_upload": lambda w, n: w.fork_upload(n),
+    "claim": lambda w, n: w.claim(n),
+    "work": lambda w, n: w.work(n),
+    "write": lambda w, n: w.work(n, commit=False),
+    "checkpoint": lambda w, n: w.work(n, checkpoint=True),
+    "finish": lambda w, n: w.work(n, finish=True),
+    "commit": lambda w, n: w.work(n, checkpoint=n % 2 == 0, tidy=False),
+    "tidy": lambda w, n: w.tidy(n),
+    "open": lambda w, n: w.open(n),
+    "read": lambda w, n: w.read(),
+    "silence": lambda w, n: w.silence(),
+    "cancel": lambda w, n: w.cancel(n),
+    "delete": lambda w, n: w.delete(n),
+    "wait": lambda w, n: w.wait(n % 3),
+    "collect": lambda w, n: w.collect(),
+}
+DOING = st.tuples(st.sampled_from(sorted(DOINGS)), ANY)
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 50))
+number = count()
+
+
+@contextmanager
+def world(store_url: str) -> Iterator[World]:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
+        table = JobTable(f"sqlite:///{folder}/jobs.sqlite")
+        yield World(open_store(f"{store_url}/{next(number)}"), table)
+        table.close()

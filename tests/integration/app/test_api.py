@@ -28,9 +28,9 @@ from leym.contract.records import Job, Worker
 from leym.contract.spec import JobSpec, stored_spec
 from leym.jobs.schema import jobs
 from leym.settings import Settings
-from tests.conftest import until
 from tests.support.api import SPEC, Api, Pretender, done, opened, refused
 from tests.support.laws import random_law
+from tests.support.service import until
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle
 from leym.laws.importing.convert import import_law
 from leym.laws.registry import Registry
 from leym.laws.versions import add_copy, add_version, scratch
-from tests.conftest import Service
 from tests.support.api import Api, Pretender, opened, refused
 from tests.support.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, zipped_pickle
 from tests.support.laws import oracle, random_law, write_law
+from tests.support.service import Service
 from tests.unit.cli.test_cli import leym
 
 

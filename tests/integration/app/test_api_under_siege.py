@@ -24,8 +24,8 @@ from app import counters
 from leym.contract.spec import JobSpec
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import until
 from tests.support.paths import ROOT
+from tests.support.service import until
 
 SPEC = {"law": "aurora", "grid": [8, 8], "steps": 10}
 UNSHARE = shutil.which("unshare")

@@ -2,7 +2,7 @@
 answer, nothing accepted that the document forbids, nothing refused that it allows.
 
 A document cannot say everything. What may be refused although its form is right stands in `REFUSED`, and nothing else.
-`FUZZ_EXAMPLES=300 pytest tests/integration/test_openapi_fuzz.py` looks longer.
+`FUZZ_EXAMPLES=300 pytest tests/integration/app/test_openapi_fuzz.py` looks longer.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def test_requests_that_follow_links_on_a_service_that_works(service):
             Path(sys.executable).with_name("schemathesis"),
             *(
                 "--config-file",
-                ROOT / "tests/integration/schemathesis.toml",
+                ROOT / "tests/integration/app/schemathesis.toml",
                 "run",
                 f"{service.url}/openapi.json",
                 "--no-color",

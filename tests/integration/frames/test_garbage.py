@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -22,45 +17,12 @@ from leym.frames.layout import job_prefix
 from leym.frames.states import get_state
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
+from tests.support.job_tables import spec
+from tests.support.job_world import DAY_S, DOING, DOINGS, EXAMPLES, LAW, World, world
 from tests.support.parallel import at_once
-from tests.support.universe_of_jobs import DAY_S, LAW, World
 
-ANY = st.integers(0, 999)
-DOINGS = {
-    "submit": lambda w, n: w.submit(ttl_s=(None, DAY_S, 3 * DAY_S)[n % 3]),
-    "fork": lambda w, n: w.fork(n),
-    "upload": lambda w, n: w.put_state(n % 2),
-    "fork_upload": lambda w, n: w.fork_upload(n),
-    "claim": lambda w, n: w.claim(n),
-    "work": lambda w, n: w.work(n),
-    "write": lambda w, n: w.work(n, commit=False),
-    "checkpoint": lambda w, n: w.work(n, checkpoint=True),
-    "finish": lambda w, n: w.work(n, finish=True),
-    "commit": lambda w, n: w.work(n, checkpoint=n % 2 == 0, tidy=False),
-    "tidy": lambda w, n: w.tidy(n),
-    "open": lambda w, n: w.open(n),
-    "read": lambda w, n: w.read(),
-    "silence": lambda w, n: w.silence(),
-    "cancel": lambda w, n: w.cancel(n),
-    "delete": lambda w, n: w.delete(n),
-    "wait": lambda w, n: w.wait(n % 3),
-    "collect": lambda w, n: w.collect(),
-}
-DOING = st.tuples(st.sampled_from(sorted(DOINGS)), ANY)
 # what may fall between two things that a collector does; that takes less than the hour for which states are retired
 MEANWHILE = st.lists(DOING.filter(lambda doing: doing[0] != "wait"), max_size=12)
-
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 50))
-number = count()
-
-
-@contextmanager
-def world(store_url: str) -> Iterator[World]:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
-        table = JobTable(f"sqlite:///{folder}/jobs.sqlite")
-        yield World(open_store(f"{store_url}/{next(number)}"), table)
-        table.close()
 
 
 def interleave(made: World, doings: list[tuple[str, int]]) -> None:
@@ -284,8 +246,6 @@ def test_collectors_at_once_do_no_harm(made):
 
 
 def test_the_default_ttl_is_of_jobs_that_state_none_and_a_repeated_request_is_still_one(url):
-    from tests.integration.test_quotas import spec
-
     table = JobTable(url)
     first, _ = table.submit(spec(), **LAW, idempotency_key="k")
     table.ttl_s = 50.0
@@ -299,8 +259,6 @@ def test_the_default_ttl_is_of_jobs_that_state_none_and_a_repeated_request_is_st
 
 
 def test_expiry_forks_and_deletion_exclude_each_other_on_every_database(url):
-    from tests.integration.test_quotas import spec
-
     table = JobTable(url)
     now = 1_000_000.0
     for round in range(12):

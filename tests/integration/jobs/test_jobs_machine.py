@@ -1,7 +1,7 @@
 """The job table against a model of it: any order of what users, workers and time do gives what a few lines say it must.
 
 The model is a dict of jobs and knows no SQL. For a longer look:
-`FUZZ_EXAMPLES=2000 pytest tests/integration/test_jobs_machine.py`.
+`FUZZ_EXAMPLES=2000 pytest tests/integration/jobs/test_jobs_machine.py`.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from leym.jobs import migrate
 from leym.jobs.database import Database
 from leym.jobs.schema import metadata
 from leym.jobs.table import JobTable
+from tests.support.databases import JOB_TABLE_V1
 from tests.support.parallel import at_once
 
-FIRST = Path(__file__).with_name("job_table_v1.sql")
 SPEC = JobSpec(law="aurora", grid=(8, 16), steps=100)
 ROW = {
     "id": "0" * 26,
@@ -47,7 +47,7 @@ def old(url):
     """The URL of a database as the first version left it, with two jobs."""
     database = Database(url)
     with database.write() as connection:
-        text = FIRST.read_text().partition("\n")[2]
+        text = JOB_TABLE_V1.read_text().partition("\n")[2]
         if database.engine.dialect.name == "sqlite":
             text = text.replace("DOUBLE PRECISION", "DOUBLE")
         for statement in text.split(";"):

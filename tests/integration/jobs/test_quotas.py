@@ -7,25 +7,14 @@ import pytest
 from app import create_app
 from leym.contract.problems import Problem
 from leym.contract.records import JobState, NewJob
-from leym.contract.spec import JobSpec
 from leym.jobs.quotas import Quotas
 from leym.jobs.table import JobTable
 from leym.settings import Settings
+from tests.support.job_tables import spec
 from tests.support.parallel import at_once
 
 LAW = {"law": "aurora@" + "a1" * 32, "precision": "fp32", "d_state": 4}
 T0 = 1_000_000.0
-
-
-def spec(**changes) -> JobSpec:
-    return JobSpec.model_validate({"law": "aurora", "grid": (8, 16), "steps": 100, **changes})
-
-
-@pytest.fixture
-def table(url):
-    made = JobTable(url)
-    yield made
-    made.close()
 
 
 def test_a_project_has_so_many_jobs_that_wait_or_run_and_others_have_their_own(table):

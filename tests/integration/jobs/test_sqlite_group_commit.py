@@ -12,8 +12,8 @@ from sqlalchemy.exc import OperationalError
 
 from leym.jobs import sqlite_group_commit
 from leym.jobs.database import Database
-from tests.conftest import until
 from tests.support.parallel import at_once
+from tests.support.service import until
 
 numbers = sa.table("numbers", sa.column("n"))
 

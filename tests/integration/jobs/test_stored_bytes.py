@@ -21,9 +21,9 @@ from leym.frames.stores.open import open_store
 from leym.jobs.quotas import Quotas
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import until
 from tests.support.frames import Writing
-from tests.support.universe_of_jobs import World
+from tests.support.job_world import World
+from tests.support.service import until
 
 LAW = {"law": "tiny@" + "0" * 64, "precision": "fp32", "d_state": 3}
 

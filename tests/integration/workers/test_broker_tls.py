@@ -1,6 +1,6 @@
 """TLS to the broker: whoever speaks to it checks whom it speaks to, and shows its own certificate.
 
-`tests/integration/test_broker_users.py` runs a whole service over it.
+`tests/integration/workers/test_broker_users.py` runs a whole service over it.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from leym.settings import Settings
 from leym.tickets import make_app
-from tests.conftest import until
 from tests.support.brokers import DEPLOY
+from tests.support.service import until
 
 
 def test_the_service_runs_as_its_user_and_asks_for_nothing_more(guarded, broker):

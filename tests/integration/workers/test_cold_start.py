@@ -21,7 +21,7 @@ from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.laws.registry import Registry
 from leym.settings import Settings
-from tests.integration.test_jobs import submit
+from tests.support.job_tables import submit
 from tests.support.laws import random_law
 from workers.compile_cache import Shipping, kind
 from workers.readiness import IN_USE_MOST, buckets_in_use, make_ready

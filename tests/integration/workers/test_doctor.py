@@ -25,11 +25,10 @@ from leym.frames.stores.open import open_store
 from leym.jobs.schema import jobs
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.integration.test_garbage import ANY, DOINGS, EXAMPLES, world
-from tests.integration.test_migrations import FIRST
-from tests.support import universe_of_jobs
+from tests.support import job_world
+from tests.support.databases import JOB_TABLE_V1
+from tests.support.job_world import ANY, DOINGS, EXAMPLES, World, world
 from tests.support.laws import random_law
-from tests.support.universe_of_jobs import World
 from workers.broker import Broker, url_of
 from workers.maintenance import checkup, doctor
 from workers.maintenance.checkup import Check, Checkup
@@ -124,7 +123,7 @@ def here(law, tmp_path, monkeypatch):
 
 def _patient(url, store_url, law, tmp_path, monkeypatch):
     monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
-    monkeypatch.setattr(universe_of_jobs, "LAW", {"law": law.ref, "precision": "fp32", "d_state": 3})
+    monkeypatch.setattr(job_world, "LAW", {"law": law.ref, "precision": "fp32", "d_state": 3})
     monkeypatch.setattr(checkup, "AGAIN_S", 0.0)
     shutil.copytree(law.path, tmp_path / "laws" / "tiny")
     made = Patient(url, store_url, tmp_path)
@@ -422,7 +421,7 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         (tmp_path / "new folder").mkdir()
     engine = create_engine(url)
     with engine.begin() as connection:
-        for statement in FIRST.read_text().split(";"):
+        for statement in JOB_TABLE_V1.read_text().split(";"):
             if statement.strip():
                 connection.execute(text(statement))
     code, [schema] = look()

@@ -19,8 +19,8 @@ from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.laws.registry import Registry
 from leym.settings import Settings
-from tests.conftest import until
 from tests.support.laws import random_law
+from tests.support.service import until
 from workers.host import HandBack, Host
 
 STEPS = 600

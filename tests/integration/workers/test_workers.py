@@ -23,7 +23,7 @@ from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import until
+from tests.support.service import until
 from workers.broker import Broker
 from workers.celery_pool import SlotPool, Ticket
 from workers.claimed_job import Place

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from leym.common.outputs import write_text, written
-from tests.integration.test_client_transport import JOB, Scripted, answers, says, scripted
+from tests.support.scripted_server import JOB, Scripted, answers, says
 
-__all__ = ["scripted"]  # the fixture
 GIF = b"GIF89a" + bytes(range(256)) * 300
 
 

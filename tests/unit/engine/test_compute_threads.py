@@ -16,8 +16,8 @@ from leym.engine import compute_threads
 from leym.engine.benchmark import Countdown
 from leym.engine.engine import Engine
 from leym.engine.run import Run
-from tests.conftest import Service, add_laws, until
 from tests.support.laws import random_law
+from tests.support.service import Service, add_laws, until
 
 POOL = 64  # threads: more than a worker has of all other kinds together
 
