@@ -29,7 +29,7 @@ from tests.support.checkpoints import save, weights
 from tests.support.file_mutations import changed
 from tests.support.frames import Writing
 from tests.support.laws import random_law
-from tests.unit.laws.test_verdicts import a_verdict
+from tests.support.verdicts import a_verdict
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # zipfile and numpy say what they find odd
 RUNS = int(os.environ.get("FUZZ_RUNS", "150"))

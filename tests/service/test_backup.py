@@ -19,8 +19,9 @@ from leym.frames.stores.files import FileStore
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.integration.workers.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
 from tests.support.databases import initdb
+from tests.support.laws import random_law
+from tests.support.patient import Patient, patient_of
 from tests.support.service import Service, add_laws, until
 from workers.maintenance import backup, doctor
 
@@ -28,10 +29,15 @@ STEPS = 2000  # the work of longer than a backup takes
 SPEC = {"law": "tiny", "grid": (8, 8), "record": {"psi": 50, "phase": 25}, "observe": 25, "precision": "fp32"}
 
 
+@pytest.fixture(scope="module")
+def law(tmp_path_factory):
+    return random_law(tmp_path_factory.mktemp("law") / "tiny", "MLP", d=3)
+
+
 @pytest.fixture
-def here(law, tmp_path, monkeypatch):  # noqa: F811
+def here(law, tmp_path, monkeypatch):
     store_url = (tmp_path / "data" / "store").as_uri()
-    yield from _patient(f"sqlite:///{tmp_path}/data/jobs.sqlite", store_url, law, tmp_path / "data", monkeypatch)
+    yield from patient_of(f"sqlite:///{tmp_path}/data/jobs.sqlite", store_url, law, tmp_path / "data", monkeypatch)
 
 
 def look(folder: Path, **options: bool) -> tuple[int, dict[str, int]]:
@@ -112,8 +118,8 @@ def leym(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def remote(postgresql_url, s3, law, tmp_path, monkeypatch):  # noqa: F811
-    yield from _patient(postgresql_url, s3.url(), law, tmp_path, monkeypatch)
+def remote(postgresql_url, s3, law, tmp_path, monkeypatch):
+    yield from patient_of(postgresql_url, s3.url(), law, tmp_path, monkeypatch)
 
 
 def test_a_dump_of_postgresql_and_then_a_copy_of_the_bucket_are_a_backup_too(remote, postgresql, s3, tmp_path):

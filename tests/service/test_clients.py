@@ -20,7 +20,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests.service.test_page import CHROMIUM
+from tests.support.browser import dom_of
 from tests.support.paths import ROOT
 from tests.support.service import Service
 
@@ -216,11 +216,9 @@ def test_a_client_of_events_sees_every_step_and_the_end(service, finished, folde
     assert found == {"steps": [0, 10, 20], "end": {"state": "succeeded", "step": 20}}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_what_swagger_ui_offers_to_send_is_taken(service, tmp_path):
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--dump-dom"]
-    dom = run(*command, f"{service.url}/docs#/jobs/submit_job")
+    dom = dom_of(f"{service.url}/docs#/jobs/submit_job", tmp_path, budget_ms=10_000)
     offered = re.search(r"<textarea[^>]*>(.*?)</textarea>", dom, re.DOTALL)
     assert offered and "additionalProp" not in dom, dom[-2000:]
     answer = httpx2.post(f"{service.url}/v1/jobs", json=json.loads(unescape(offered[1])))

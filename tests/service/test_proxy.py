@@ -27,8 +27,8 @@ from leym.contract.identity import SCOPES
 from leym.contract.spec import LIMITS
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.integration.app.test_origins import CHROMIUM, in_chromium, pages
 from tests.support.api import SPEC, Pretender, opened
+from tests.support.browser import dom_of, pages
 from tests.support.paths import ROOT
 from tests.support.service import Service, until
 from workers.broker import free_port
@@ -258,15 +258,15 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
     assert site.json(f"{shared['store']}/zarr.json", Authorization="")["attributes"]["job"] == job
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_page_and_docs_work_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
-    dom = in_chromium(f"{site.signed_in}/#{job}", tmp_path)
+    dom = dom_of(f"{site.signed_in}/#{job}", tmp_path, "--ignore-certificate-errors")
     shown = re.sub(r"<[^>]+>", " ", dom)
     assert "succeeded" in shown
     assert "30 of 30 steps" in shown
     assert "coherence" in shown
     assert re.search(rf'<img[^>]+src="{site.signed_in}/v1/jobs/{job}/frames/phase[^"]*"', dom)
-    docs = in_chromium(f"{site.signed_in}/docs", tmp_path)
+    docs = dom_of(f"{site.signed_in}/docs", tmp_path, "--ignore-certificate-errors")
     assert "opblock" in docs
     assert "/v1/jobs/{id}/cancel" in docs.replace("\u200b", "").replace("<wbr>", "")
 
@@ -289,7 +289,7 @@ const said = {}, headers = {Authorization: "Bearer TOKEN"};
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_a_listed_page_of_another_site_uses_the_api_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
     page = (
         VIEWER.replace("TOKEN", site.token)
@@ -298,7 +298,7 @@ def test_a_listed_page_of_another_site_uses_the_api_in_a_real_browser(site: Site
         .replace("SPEC", json.dumps(SPEC))
     )
     (site.viewer_files / "viewer.html").write_text(page)
-    dom = in_chromium(f"{site.viewer}/viewer.html", tmp_path)
+    dom = dom_of(f"{site.viewer}/viewer.html", tmp_path, "--ignore-certificate-errors")
     said = re.findall(r'<pre id="said">(.*?)</pre>', dom)[0]
     with site.open(f"/leym/v1/jobs/{job}/store.zarr/phase/c/0/0/0") as whole:
         size = len(whole.read())

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -18,22 +17,14 @@ import numpy as np
 import pandas
 import pytest
 
-from leym.client import Client, JobFailed, ProblemError
+from leym.client import JobFailed, ProblemError
 from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import ComplexNoise, Recording
 from leym.laws.registry import Registry
-from tests.support.laws import FORMS, deviation, oracle
+from tests.support.laws import FORMS, TOLERANCE, deviation, oracle
+from tests.support.processes import children, resident
 from tests.support.recording_sink import RecordingSink
-from tests.support.service import Service, add_laws, until
-from tests.unit.laws.test_oracle import TOLERANCE
-
-LONG = {"law": "tiny", "grid": (32, 32), "record": {"psi": 25}, "observe": 25, "precision": "fp32"}
-
-
-def frames(job, field="psi"):
-    steps, found = job.array(field)
-    assert (np.diff(steps) > 0).all()
-    return found
+from tests.support.service import LONG, Service, add_laws, frames, until
 
 
 def test_up_says_one_line_and_every_part_answers(service):
@@ -119,31 +110,6 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
         assert np.array_equal(back["psi"].values, psi)
         assert json.loads(back.attrs["spec"]) == job.spec
         assert json.loads(back.attrs["segments"]) == job.segments != []
-
-
-def test_a_worker_killed_in_mid_run_loses_nothing_and_changes_no_bit(service):
-    whole = service.client.submit(steps=1500, seed=6, **LONG).wait(120)
-    job = service.client.submit(steps=1500, seed=6, **LONG)
-    until(lambda: job.refresh().step > 300, what="some progress")
-    for pid in service.worker_pids():
-        os.kill(pid, signal.SIGKILL)
-    job.wait(60)
-    assert job.as_dict()["epoch"] == 2
-    assert np.array_equal(frames(job), frames(whole))
-    for name, values in whole.series().items():
-        assert np.array_equal(job.series()[name], values), name
-
-
-def test_the_memory_of_a_law_survives_the_death_of_its_worker(service):
-    spec = {"grid": (16, 16), "record": {"psi": 20}, "precision": "fp32", "seed": 12}
-    whole = service.client.submit("unet_convlstm", steps=1200, **spec).wait(120)
-    job = service.client.submit("unet_convlstm", steps=1200, **spec)
-    until(lambda: job.refresh().step > 300, what="some progress")
-    for pid in service.worker_pids():
-        os.kill(pid, signal.SIGKILL)
-    job.wait(90)
-    assert job.as_dict()["epoch"] == 2
-    assert np.array_equal(frames(job), frames(whole))
 
 
 def test_an_urgent_job_overtakes_on_a_full_worker(service):
@@ -304,84 +270,12 @@ def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
     frame.to_xarray().to_netcdf(service.data / "table.nc")
 
 
-def resident(pid: int) -> int:
-    """MB of a process and its descendants' largest."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) // 1000  # type: ignore[index]
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except OSError:
-            continue
-        if int(text.rsplit(")", 1)[1].split()[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
 def test_the_api_stays_small_and_knows_no_torch(service):
     api = [p for p in children(service.process.pid) if b"app.wsgi" in Path(f"/proc/{p}/cmdline").read_bytes()]
     assert len(api) >= 2
     for pid in api:
         assert resident(pid) < 200
         assert "torch" not in Path(f"/proc/{pid}/maps").read_text()
-
-
-def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_restart(tmp_path):
-    add_laws(tmp_path)
-    settings = {"LEYM_COMPILE": "1", "LEYM_WARM": "tiny/nf4/16x16"}
-    up = Service(tmp_path, "--no-flower", **settings).start()
-    idle = max(resident(pid) for pid in up.worker_pids())
-    assert idle < 1000, "an idle worker"
-    spec = {"grid": (16, 16), "record": {"psi": 100}, "precision": "nf4", "seed": 1}
-    whole = up.client.submit("tiny", steps=2000, **spec).wait(90)
-    job = up.client.submit("tiny", steps=2000, **spec)
-    waiting = [up.client.submit("tiny", steps=100, **spec) for _ in range(8)]
-    until(lambda: job.refresh().step > 200, what="some progress")
-    assert up.stop() == 0, up.tail()
-    again = Service(tmp_path, "--no-flower", **settings).start()
-    after = Client(again.url)
-    assert np.array_equal(frames(after.job(job.id).wait(90)), frames(after.job(whole.id)))
-    for other in waiting:
-        after.job(other.id).wait(60)
-    [segment] = after.job(job.id).segments
-    assert segment["compiled"]
-    assert segment["rung"] >= 1
-    assert again.stop() == 0, again.tail()
-
-
-def test_a_fleet_at_zero_wakes_for_jobs_and_goes_back_to_zero(tmp_path):
-    add_laws(tmp_path)
-    up = Service(tmp_path, "--no-flower", "--autoscale", "0:2", LEYM_AUTOSCALE_IDLE_S="2").start()
-    assert up.worker_pids() == []
-    jobs = [up.client.submit("tiny", (16, 16), 50, seed=i) for i in range(6)]
-    for job in jobs:
-        job.wait(90)
-    until(lambda: not up.worker_pids() and not up.client.workers(), what="no worker is left")
-    assert "start 1" in up.tail()
-    assert "drain ['worker0']" in up.tail()
-    up.client.submit("tiny", (16, 16), 50).wait(90)
-    assert up.stop() == 0, up.tail()
-
-
-def test_the_broker_can_be_killed_and_wiped_under_load(tmp_path):
-    add_laws(tmp_path)
-    up = Service(tmp_path, "--no-flower").start()
-    jobs = [up.client.submit(steps=1000, seed=i, **LONG) for i in range(10)]
-    until(lambda: jobs[0].refresh().step > 100, what="some progress")
-    [valkey] = [p for p in children(up.process.pid) if b"valkey-server" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    for file in (tmp_path / "valkey").rglob("appendonly*"):
-        if file.is_file():
-            file.unlink()
-    os.kill(valkey, signal.SIGKILL)
-    late = up.client.submit(steps=100, seed=99, **LONG)  # taken while the broker is away
-    for job in [*jobs, late]:
-        job.wait(120)
-    assert up.stop() == 0, up.tail()
 
 
 def test_up_uses_the_servers_it_is_given(tmp_path):

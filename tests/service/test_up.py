@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import urllib.error
@@ -18,14 +17,14 @@ import yaml
 
 from leym import tickets
 from leym.settings import Settings
-from tests.support.paths import ROOT
+from tests.support.browser import dom_of
+from tests.support.paths import CHROMIUM, ROOT
 from tests.support.service import Service, add_laws, until
 from workers.broker import url_of
 from workers.controls import REFUSED
 
 FOLDER = 'it\'s a "folder" q?x=1#h %25 [ab]* ü$HOME\\\n-'
 PROXIES = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:1")
-CHROMIUM = shutil.which("chromium")
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +153,7 @@ def test_a_worker_that_was_told_to_fetch_no_more_says_so_everywhere(up, flower, 
     )
     assert "1 jobs wait and no worker takes them" in found.stdout
     if CHROMIUM:
-        command = [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-proxy-server",
-        ]
-        command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=8000", "--dump-dom", up.url]
-        dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        dom = dom_of(up.url, tmp_path, "--no-proxy-server", budget_ms=8_000)
         assert "1 job waits and no worker takes any: those that are alive are paused." in dom
         assert f'<a href="{flower}">Flower</a>' in dom
     assert ask(f"{flower}/api/worker/queue/add-consumer/{worker}?queue=leym", "POST", b"")[0] == 200

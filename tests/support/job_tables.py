@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from leym.contract.records import NewJob
 from leym.contract.spec import JobSpec
 from leym.jobs.table import JobTable
 
@@ -27,3 +28,8 @@ def lose(table, *jobs, max_attempts=3, now=None):
     """Their holders have fallen silent."""
     leases = table.leases()
     return table.reap({job: leases[job] for job in jobs}, max_attempts, now=now)
+
+
+def sweep_of(table: JobTable, n: int = 5, **how):
+    new = [NewJob(spec(seed=i, tags={"s": "1"}), LAW, "fp32", 4, {"seed": i}) for i in range(n)]
+    return table.submit_sweep({"base": {}, "axes": {"seed": list(range(n))}}, new, **how)

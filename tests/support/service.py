@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from leym.client import Client
 from leym.jobs.table import JobTable
 from leym.settings import Settings
@@ -89,3 +91,12 @@ def add_laws(folder: Path) -> None:
     for name in FORMS:
         shutil.copytree(oracle(name, made).bundle.path, folder / "laws" / name)
     shutil.copytree(random_law(made / "tiny", "UNET").path, folder / "laws" / "tiny")
+
+
+LONG = {"law": "tiny", "grid": (32, 32), "record": {"psi": 25}, "observe": 25, "precision": "fp32"}
+
+
+def frames(job, field="psi"):
+    steps, found = job.array(field)
+    assert (np.diff(steps) > 0).all()
+    return found

@@ -24,9 +24,8 @@ from leym.laws.registry import Registry
 from leym.laws.versions import add_copy, add_version, scratch
 from tests.support.api import Api, Pretender, opened, refused
 from tests.support.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, zipped_pickle
-from tests.support.laws import oracle, random_law, write_law
-from tests.support.service import Service
-from tests.unit.cli.test_cli import leym
+from tests.support.command import leym
+from tests.support.laws import random_law, write_law
 
 
 @pytest.fixture
@@ -306,24 +305,6 @@ def test_the_sdk_adds_imports_shows_and_deletes(api: Api, tmp_path: Path) -> Non
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-def test_a_running_service_runs_an_imported_law_until_it_is_deleted(service: Service, tmp_path: Path) -> None:
-    reference = oracle("unet_unitary", tmp_path)
-    law = service.client.import_law(EXPERIMENT, "imported")
-    start = {"kind": "upload", "id": service.client.upload_state(reference.psi[0])}
-    grid = reference.psi[0].shape[:2]
-    run = {"initial": start, "gamma": reference.gamma, "precision": "fp32"}
-    job = service.client.submit("imported", grid, 2, {"psi": 1}, **run).wait(60)
-    assert job.law == law["ref"]
-    assert np.abs(job.array("psi")[1][1] - reference.psi[1]).max() < 1e-5
-    waiting = service.client.submit("imported", grid, 10**6, **run)
-    with pytest.raises(ProblemError, match="409"):
-        service.client.delete_law("imported")
-    waiting.cancel()
-    service.client.delete_law("imported")
-    with pytest.raises(ProblemError, match="no law 'imported'"):
-        service.client.submit("imported", grid, 2)
 
 
 def test_the_command_adds_into_a_folder_without_a_service(tmp_path: Path) -> None:

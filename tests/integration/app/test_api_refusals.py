@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, get_args
 
 import numpy as np
@@ -15,15 +14,9 @@ from pydantic import ValidationError
 from app.models import LinkRequest
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.spec import LIMITS, FromJob, JobSpec, Observe, Recording, SeedRange, SweepSpec
-from tests.support.api import SPEC, Api, opened, refused
+from tests.support.api import SPEC, Api, refused
 
 ID = "0" * 26
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    with opened(tmp_path) as found:
-        yield found
 
 
 REFUSALS: list[tuple[dict[str, Any], str, tuple[str, ...]]] = [

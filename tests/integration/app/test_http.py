@@ -5,22 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.api import SPEC, Api, done, opened, refused
+from tests.support.api import SPEC, Api, done, refused
 
 GZIP = {"Accept-Encoding": "gzip"}
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[Api]:
-    with opened(tmp_path) as found:
-        yield found
 
 
 # --- answers
@@ -126,14 +117,3 @@ def test_what_the_server_refuses_by_itself_is_a_problem_too(
     assert f"content-length: {len(body)}" in lines
     problem = json.loads(body)
     assert problem["status"] == status and problem["title"] and named.lower() in problem["detail"].lower(), problem
-
-
-def test_compressed_answers_come_through_the_whole_service(service) -> None:
-    found = []
-    for headers in ({}, GZIP):
-        with urllib.request.urlopen(urllib.request.Request(f"{service.url}/openapi.json", headers=headers)) as answer:
-            found.append((answer.headers.get("Content-Encoding"), answer.read()))
-    (none, plain), (coding, packed) = found
-    assert none is None
-    assert coding == "gzip"
-    assert gzip.decompress(packed) == plain

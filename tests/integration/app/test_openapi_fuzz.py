@@ -10,8 +10,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -28,7 +26,6 @@ from tests.support.paths import ROOT
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 ALWAYS = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
-
 NO_LAW = r"^(Unreadable law|Unreadable checkpoint|Unreadable config|Unusable checkpoint): |the form has"
 REFUSED = {
     "submit_job": (
@@ -91,28 +88,3 @@ def refused_for_what_no_schema_says(case, response) -> bool:
 def test_requests_made_from_the_document(case):
     # requests unpack what they get over HTTP; called as WSGI, schemathesis asks for gzip as well and leaves it packed
     validate(case, case.call(headers={"Accept-Encoding": "identity"}))
-
-
-def test_requests_that_follow_links_on_a_service_that_works(service):
-    """Jobs and sweeps that run at once, so that frames, streams and shared links of real results are asked for."""
-    asked = subprocess.run(
-        [
-            Path(sys.executable).with_name("schemathesis"),
-            *(
-                "--config-file",
-                ROOT / "tests/integration/app/schemathesis.toml",
-                "run",
-                f"{service.url}/openapi.json",
-                "--no-color",
-            ),
-            *("--checks", "all", "--phases", "stateful", "--max-examples", str(2 * EXAMPLES), "--seed", "1"),
-            # the one would take minutes, the other what later tests need; the test above asks for both
-            *("--exclude-operation-id", "judge_law", "--exclude-operation-id", "delete_law"),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    print(asked.stdout)
-    assert asked.returncode == 0, asked.stdout + asked.stderr
-    assert "✅ Stateful" in asked.stdout

@@ -12,7 +12,7 @@ import pytest
 from tests.support import browser
 from tests.support.api import Api, Pretender, done, number, opened, value
 
-pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+pytestmark = pytest.mark.browser
 
 READ_WHILE_IT_GROWS = """
 import * as zarr from "zarrita";

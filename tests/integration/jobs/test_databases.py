@@ -11,8 +11,7 @@ import sqlalchemy as sa
 
 from leym.contract.records import JobState
 from leym.jobs.table import JobTable
-from tests.integration.jobs.test_sweeps import sweep_of
-from tests.support.job_tables import LAWFUL, T0, frames, spec, submit
+from tests.support.job_tables import LAWFUL, T0, frames, spec, submit, sweep_of
 from tests.support.parallel import at_once
 
 

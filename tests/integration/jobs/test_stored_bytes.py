@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from types import SimpleNamespace
 
 import pytest
@@ -23,7 +21,6 @@ from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.support.frames import Writing
 from tests.support.job_world import World
-from tests.support.service import until
 
 LAW = {"law": "tiny@" + "0" * 64, "precision": "fp32", "d_state": 3}
 
@@ -162,22 +159,3 @@ def test_the_api_says_429_with_the_bytes_and_metrics_the_sum(tmp_path):
         assert "project 'default' take 1001 bytes; its quota is 1000" in refused.json["detail"]
     assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
     assert client.post("/v1/jobs", json=body).status_code == 202
-
-
-def test_a_running_service_counts_what_is_in_its_store(service):
-    """Also of a job whose worker died in the middle."""
-    store = open_store(Settings(data=service.data).store)
-    job = service.client.submit("tiny", (16, 16), 3000, {"psi": 10, "phase": 3}, observe=5)
-    until(lambda: job.refresh().step > 600, what="some progress")
-    assert job.as_dict()["stored_bytes"] > 0
-    for pid in service.worker_pids():
-        os.kill(pid, signal.SIGKILL)
-    job.wait(90)
-
-    def there() -> int:
-        return sum(entry.size for entry in store.scan(job_prefix(job.id)))
-
-    stored = job.refresh().as_dict()["stored_bytes"]
-    until(lambda: there() == stored, what="what the last commit made superfluous is removed")
-    job.delete()
-    assert service.table.get(job.id).stored_bytes == 0

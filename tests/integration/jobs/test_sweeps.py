@@ -5,13 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leym.contract.records import Fenced, JobState, NewJob
-from leym.jobs.table import JobTable
-from tests.support.job_tables import LAW, T0, spec
-
-
-def sweep_of(table: JobTable, n: int = 5, **how):
-    new = [NewJob(spec(seed=i, tags={"s": "1"}), LAW, "fp32", 4, {"seed": i}) for i in range(n)]
-    return table.submit_sweep({"base": {}, "axes": {"seed": list(range(n))}}, new, **how)
+from tests.support.job_tables import LAW, T0, spec, sweep_of
 
 
 def test_a_sweep_is_submitted_once_and_whole(table):

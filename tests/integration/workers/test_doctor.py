@@ -10,125 +10,18 @@ import sys
 import time
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 from redis import Redis
 from sqlalchemy import create_engine, text, update
 
 from leym import tickets
-from leym.frames.checkpoint import references
-from leym.frames.garbage import needed
-from leym.frames.layout import SHARD_FRAMES, arrays_of, job_prefix
-from leym.frames.manifest import series_of
-from leym.frames.stores.base import Store
-from leym.frames.stores.open import open_store
+from leym.frames.layout import SHARD_FRAMES, job_prefix
 from leym.jobs.schema import jobs
-from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.support import job_world
 from tests.support.databases import JOB_TABLE_V1
-from tests.support.job_world import ANY, DOINGS, EXAMPLES, World, world
 from tests.support.laws import random_law
 from workers.broker import Broker, url_of
 from workers.maintenance import checkup, doctor
 from workers.maintenance.checkup import Check, Checkup
-
-LEASE_S = 1.0
-
-
-class Patient(World):
-    """A world of jobs whose clock stands at the doctor's time, and whose law is there."""
-
-    def __init__(self, url: str, store_url: str, data):
-        self.settings = Settings(data=data, database_url=url, store_url=store_url, redis_url="", lease_s=LEASE_S)
-        super().__init__(open_store(store_url), JobTable(url))
-        self.now = time.time()
-
-    def look(self, **options: bool) -> tuple[int, dict[str, Check]]:
-        """The exit code and the checks by name."""
-        checks = doctor.examine(self.settings, **options)
-        return doctor.code_of(checks), {check.name: check for check in checks}
-
-    def found(self, **options: bool) -> dict[str, tuple[int, int]]:
-        """What a look finds and repairs, by the names of its checks."""
-        return {name: (c.found, c.repaired) for name, c in self.look(**options)[1].items() if c.found and not c.note}
-
-    def running(self, *doings: int) -> str:
-        """A job that a worker holds: of each number (up to 7) so many steps with a checkpoint behind them, and two
-        without. As it stands here: checkpoints at the steps 5 and 12, frames up to 14."""
-        self.submit()
-        self.claim(len(self.jobs) - 1)
-        self.holders = self.holders[-1:]
-        for steps in doings or (6, 5):
-            self.work(steps - 1, checkpoint=True)
-            self.work(1)
-        return self.jobs[-1]
-
-    def queued(self, *doings: int) -> str:
-        """The same, handed back."""
-        job_id = self.running(*doings)
-        self.table.hand_back(job_id, self.table.get(job_id).epoch)
-        self.table.ticketed([job_id], self.now)
-        self.holders.clear()
-        return job_id
-
-    def ended(self) -> str:
-        job_id = self.running()
-        self.work(3, finish=True)
-        return job_id
-
-    def goes_on(self, job_id: str) -> None:
-        """The job ends, and everything that readers see of it then is right."""
-        self.claim(self.jobs.index(job_id))
-        for _ in range(6):
-            self.work(6)
-        self.work(6, finish=True)
-        self.check()
-        assert self.table.get(job_id).final
-        assert self.found(deep=True) == {}
-
-    def keys(self, job_id: str, array: str) -> list[str]:
-        job = self.table.get(job_id)
-        found = next(a for a in arrays_of(job) if a.name == array)
-        return series_of(job.manifest, [found])[array].keys(job_id, found)
-
-    def break_object(self, key: str, how: str) -> None:
-        break_object(self.store, key, how)
-
-
-def break_object(store: Store, key: str, how: str) -> None:
-    data = store.get(key)
-    changed = {"cut": data[: len(data) // 2], "empty": b"", "flipped": bytes([data[0] ^ 1, *data[1:]] if data else [])}
-    store.delete([key])
-    if how != "gone":
-        store.put(key, changed[how])
-
-
-@pytest.fixture(scope="session")
-def law(tmp_path_factory):
-    return random_law(tmp_path_factory.mktemp("law") / "tiny", "MLP", d=3)
-
-
-@pytest.fixture
-def patient(place, law, tmp_path, monkeypatch):
-    yield from _patient(*place, law, tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def here(law, tmp_path, monkeypatch):
-    """On SQLite and files only."""
-    store_url = (tmp_path / "store").as_uri()
-    yield from _patient(f"sqlite:///{tmp_path / 'jobs.sqlite'}", store_url, law, tmp_path, monkeypatch)
-
-
-def _patient(url, store_url, law, tmp_path, monkeypatch):
-    monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
-    monkeypatch.setattr(job_world, "LAW", {"law": law.ref, "precision": "fp32", "d_state": 3})
-    monkeypatch.setattr(checkup, "AGAIN_S", 0.0)
-    shutil.copytree(law.path, tmp_path / "laws" / "tiny")
-    made = Patient(url, store_url, tmp_path)
-    yield made
-    made.table.close()
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -156,90 +49,6 @@ def test_a_sound_service_is_called_sound(patient, deep):
     assert checks["frames"].looked.startswith("3 live jobs")
     assert "not looked at" in checks["tickets"].looked
     patient.check()
-
-
-@pytest.mark.parametrize("how", ["gone", "cut", "flipped"])
-def test_a_live_job_goes_back_to_the_checkpoint_before_a_bad_one(patient, how):
-    job_id = patient.queued()
-    before = patient.table.get(job_id)
-    newest, previous = references(before.checkpoint)
-    patient.break_object(newest["key"], how)
-    assert patient.found() == ({} if how == "flipped" else {"checkpoints": (1, 0)}), "its size is right"
-    code, checks = patient.look(deep=True)
-    assert code == doctor.UNSOUND
-    assert checks["checkpoints"].left == 1
-    assert f"--repair sends it back to step {previous['step']}" in checks["checkpoints"].examples[0]
-    assert patient.table.get(job_id) == before, "a look changes nothing"
-    code, checks = patient.look(deep=True, repair=True)
-    assert code == doctor.SOUND
-    assert (checks["checkpoints"].found, checks["checkpoints"].repaired) == (1, 1)
-    after = patient.table.get(job_id)
-    assert (after.checkpoint, after.state, after.epoch) == (previous, "queued", before.epoch)
-    assert (after.step, after.manifest) == (before.step, before.manifest), "readers see what they saw"
-    assert patient.found(deep=True) == {}
-    patient.goes_on(job_id)
-
-
-def test_a_bad_older_checkpoint_is_named_no_more_and_without_any_a_job_begins_again(here):
-    first, second = here.queued(), here.queued()
-    newest, previous = references(here.table.get(first).checkpoint)
-    here.break_object(previous["key"], "gone")
-    for ref in references(here.table.get(second).checkpoint):
-        here.break_object(ref["key"], "empty")
-    assert here.found(repair=True) == {"checkpoints": (2, 2)}
-    assert here.table.get(first).checkpoint == newest
-    assert here.table.get(second).checkpoint is None
-    here.goes_on(first)
-    here.goes_on(second)
-
-
-def test_a_job_that_a_worker_holds_is_left_to_it(patient):
-    job_id = patient.running()
-    before = patient.table.get(job_id)
-    patient.break_object(before.checkpoint["key"], "gone")
-    patient.break_object(patient.keys(job_id, "psi")[0], "gone")
-    code, checks = patient.look(repair=True)
-    assert code == doctor.UNSOUND
-    assert patient.table.get(job_id) == before
-    for name in ("checkpoints", "frames"):
-        assert checks[name].left == 1
-        assert "a worker holds it" in checks[name].examples[0]
-
-
-@pytest.mark.parametrize("how", ["gone", "empty", "cut", "flipped"])
-@pytest.mark.parametrize("where", ["first shard", "last shard"])
-def test_a_live_job_goes_back_to_before_its_lost_frames(here, where, how):
-    job_id = here.queued(7, 7)  # checkpoints at the steps 6 and 15; four frames are a shard
-    newest, previous = references(here.table.get(job_id).checkpoint)
-    keys = here.keys(job_id, "psi")
-    key = keys[0] if where == "first shard" else keys[int(newest["step"]) // 4]
-    here.break_object(key, how)
-    if how in ("cut", "flipped"):
-        assert here.found() == {}
-    assert here.found(deep=True) == {"frames": (1, 0)}
-    assert here.found(deep=True, repair=True) == {"frames": (1, 1)}
-    assert here.table.get(job_id).checkpoint == (None if where == "first shard" else previous)
-    assert here.found(deep=True) == {}, "what is written again is no damage"
-    here.goes_on(job_id)
-
-
-def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_go_on_from_it(here):
-    job_id = here.queued()
-    newest, previous = references(here.table.get(job_id).checkpoint)
-    assert newest["step"] == 12  # the first of a shard
-    here.break_object(here.keys(job_id, "psi")[3], "gone")
-    assert here.found(repair=True) == {"frames": (1, 1)}
-    assert here.table.get(job_id).checkpoint == previous
-    here.goes_on(job_id)
-
-
-def test_lost_frames_behind_the_checkpoint_are_written_again_anyway(here):
-    job_id = here.queued(7, 3)  # a checkpoint at step 11; frames 12 and 13 are a shard that is not full
-    before = here.table.get(job_id)
-    here.break_object(here.keys(job_id, "psi")[-1], "gone")
-    assert here.found(repair=True, deep=True) == {}
-    assert here.table.get(job_id) == before
-    here.goes_on(job_id)
 
 
 @pytest.mark.parametrize("what", ["frames", "last state"])
@@ -299,36 +108,6 @@ def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, dee
     assert left == []
     assert patient.store.head(partial) is None
     assert (checkpoints.found, frames.found, results.found) == (0, 0, 0)
-
-
-def test_jobs_that_somebody_claims_while_they_are_looked_at_are_left_to_him(here, monkeypatch):
-    job_id = here.queued()
-    here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
-    go_back = JobTable.go_back
-
-    def claimed_first(table, *found):
-        table.claim(job_id, "w", 60, 9)
-        go_back(table, *found)
-
-    monkeypatch.setattr(JobTable, "go_back", claimed_first)
-    before = here.table.get(job_id).checkpoint
-    code, checks = here.look(repair=True)
-    assert code == doctor.UNSOUND
-    assert "claimed meanwhile" in checks["checkpoints"].examples[0]
-    assert here.table.get(job_id).checkpoint == before
-
-
-def test_leases_that_ran_out_long_ago_are_reaped(patient):
-    job_id = patient.running()
-    assert patient.found() == {}
-    for ago, expected in ((LEASE_S / 2, {}), (LEASE_S * 2, {"leases": (1, 0)})):
-        with patient.table.db.write() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(lease_until=time.time() - ago))
-        assert patient.found() == expected
-    assert patient.table.get(job_id).state == "running"
-    patient.break_object(patient.table.get(job_id).checkpoint["key"], "gone")
-    assert patient.found(repair=True) == {"leases": (1, 1), "checkpoints": (1, 1)}, "first the one, then the other"
-    assert patient.table.get(job_id).state == "queued"
 
 
 def test_a_law_that_is_not_there_with_its_digest_is_named(here, law, tmp_path):
@@ -393,20 +172,6 @@ def test_a_row_that_this_program_cannot_read_is_named(here):
     assert set(here.store.list("jobs/")) == before
 
 
-@pytest.mark.parametrize("how", ["no folder", "empty folder"])
-def test_a_store_that_is_not_there_is_no_reason_to_begin_anything_again(here, tmp_path, how):
-    job_id = here.queued()
-    before = here.table.get(job_id)
-    shutil.rmtree(tmp_path / "store")
-    if how == "empty folder":
-        (tmp_path / "store").mkdir()
-    code, checks = here.look(repair=True)
-    assert code == doctor.BLIND
-    assert here.table.get(job_id) == before
-    assert (tmp_path / "store").exists() == (how == "empty folder")
-    assert any("store" in check.error for check in checks.values())
-
-
 def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_left(tmp_path, url):
     configured = Settings(data=tmp_path, database_url=url, store_url=(tmp_path / "store").as_uri())
     (tmp_path / "store").mkdir()
@@ -441,38 +206,6 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         assert "9999" in schema.looked + schema.error
     assert code == doctor.BLIND
     engine.dispose()
-
-
-WORK = ("submit", "claim", "claim", "work", "write", "checkpoint", "checkpoint", "silence")
-DOING = st.tuples(st.sampled_from(WORK), ANY)
-SPOIL = st.tuples(st.integers(0, 999), st.sampled_from(["gone", "empty", "cut", "flipped"]))
-
-
-@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(DOING, min_size=8, max_size=40), st.lists(SPOIL, min_size=1, max_size=6))
-def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_frames(doings, spoilt):
-    with world("memory://") as made:
-        made.now = time.time()
-        made.submit()
-        for name, n in doings:
-            DOINGS[name](made, n)
-        made.silence()
-        named = sorted(key for job in made.table.find(made.jobs) for key in needed(job))
-        for n, how in spoilt if named else []:
-            if made.store.head(named[n % len(named)]):
-                break_object(made.store, named[n % len(named)], how)
-        steps = {job.id: job.step for job in made.table.find(made.jobs)}
-        assume(next(made.store.scan("jobs/"), None))  # or the store would count as away
-        for repair in (True, False):
-            check = Checkup(made.table, made.store, Settings(redis_url=""), repair=repair, deep=True)
-            assert all(found.left == 0 and (repair or not found.found) for found in check.objects())
-        for n, job_id in enumerate(made.jobs):
-            made.holders.clear()
-            made.claim(n)
-            while made.holders[0].at <= steps[job_id]:
-                made.work(6)
-            made.work(6, finish=True)
-        made.check()
 
 
 @pytest.fixture

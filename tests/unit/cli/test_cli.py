@@ -15,14 +15,7 @@ import pytest
 from app.requests import parse
 from leym.cli import specs
 from leym.contract.problems import Problem
-
-
-def leym(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does, without a terminal."""
-    import os
-
-    command = [sys.executable, "-m", "leym.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ | environment)
+from tests.support.command import leym
 
 
 @pytest.mark.parametrize(("text", "expected"), [("64", (64, 64)), ("64x128", (64, 128)), ("8,16", (8, 16))])

@@ -6,7 +6,6 @@ import colorsys
 import io
 import json
 import re
-import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,9 +19,8 @@ from PIL import Image
 from leym.contract.catalog import FIELDS
 from leym.contract.problems import Problem
 from leym.frames import pictures
+from tests.support.paths import CHROMIUM
 from tests.support.pictures import durations
-
-CHROMIUM = shutil.which("chromium")
 
 
 def test_pictures_show_what_they_say():
@@ -150,7 +148,7 @@ PAGE = b"""<body><img src="/when-done"><script type="module">
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_a_browser_finds_every_frame_and_its_time(tmp_path):
     """In microseconds, as Chromium's ImageDecoder reads the files."""
     frames = np.concatenate([STILL, STILL, STILL + 9])
