@@ -80,7 +80,8 @@ def test_commands_that_need_more_name_the_extra(environment: dict[str, str], tmp
         )  # fmt: skip
     for command, process in running.items():
         _, said = process.communicate(timeout=120)
-        assert process.returncode == 2 and "Traceback" not in said, (command, said)
+        assert process.returncode == 2, (command, said)
+        assert "Traceback" not in said, (command, said)
         assert f"pip install 'leym[{COMMANDS[command]}]'" in said, (command, said)
 
 
@@ -92,7 +93,8 @@ def test_the_base_install_speaks_http(environment: dict[str, str]) -> None:
     ):
         command = [sys.executable, "-m", "leym.cli", *arguments]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == code and words in done.stdout + done.stderr, done.stderr
+        assert done.returncode == code, done.stderr
+        assert words in done.stdout + done.stderr, done.stderr
 
 
 def test_the_modules_of_an_extra_are_those_of_its_packages() -> None:

@@ -176,7 +176,8 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     jobs += [up.client.submit(steps=50, seed=seed, **SPEC) for seed in range(8, 10)]
     until(lambda: sum(len(references(up.table.get(job.id).checkpoint)) == 2 for job in jobs) > 1, what="checkpoints")
     done = leym(data, "backup", str(copy), "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["objects"] > 10, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["objects"] > 10, done.stderr
     done = leym(data, "doctor")
     assert done.returncode == 0, done.stdout  # of the service that runs
     table = JobTable(f"sqlite:///{copy}/jobs.sqlite")
@@ -198,4 +199,5 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
                 assert np.array_equal(mine, theirs), (job.id, field)
         assert {k: v.tolist() for k, v in job.series().items()} == {k: v.tolist() for k, v in other.series().items()}
     done = leym(tmp_path / "restored", "doctor", "--deep", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["sound"], done.stdout
+    assert done.returncode == 0, done.stdout
+    assert json.loads(done.stdout)["sound"], done.stdout

@@ -192,7 +192,8 @@ def test_what_a_page_loads_is_there(site: Site, page: str) -> None:
     assert len(references) >= 3
     for reference in references:
         with site.open(urljoin(at, reference)) as answer:
-            assert answer.status == 200 and answer.url.startswith(f"{site.url}/"), reference
+            assert answer.status == 200, reference
+            assert answer.url.startswith(f"{site.url}/"), reference
 
 
 def test_the_page_asks_below_where_it_is() -> None:

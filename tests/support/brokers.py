@@ -65,5 +65,6 @@ class UsersBroker:
                     redis.ping()
                 return
             except RedisError:
-                assert self.process.poll() is None and time.monotonic() < end, "valkey.sh did not start a Valkey"
+                assert self.process.poll() is None, "valkey.sh did not start a Valkey"
+                assert time.monotonic() < end, "valkey.sh did not start a Valkey"
                 time.sleep(0.05)

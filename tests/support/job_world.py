@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import count
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,6 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.contract.spec import JobSpec
 from leym.frames.checkpoint import get_checkpoint, put_checkpoint, references, stale_checkpoints
@@ -33,6 +33,7 @@ from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.support.frames import SPEC, Writing, frame
+from tests.support.refusals import tried
 from workers import run_builder
 from workers.maintenance.collector import Collected, Collector
 
@@ -110,12 +111,13 @@ class World:
 
     def submit(self, ttl_s: float | None = None, **initial: Any) -> bool:
         spec = JobSpec.model_validate(SPEC | {"ttl_s": ttl_s} | ({"initial": initial} if initial else {}))
-        try:
-            self.jobs.append(self.table.submit(spec, **LAW, now=self.now)[0].id)
-        except Problem as refusal:
+        submitted, refusal = tried(lambda: self.table.submit(spec, **LAW, now=self.now))
+        if submitted is None:
+            assert refusal is not None
             assert refusal.status == 422
             assert initial
             return False
+        self.jobs.append(submitted[0].id)
         return True
 
     def fork(self, of: int, during: Callable[[], None] = lambda: None) -> None:
@@ -139,9 +141,8 @@ class World:
         if not self.states:
             return
         state = self.states[of % len(self.states)]
-        try:
-            get_state(self.store, state)
-        except Problem as refusal:
+        _, refusal = tried(lambda: get_state(self.store, state))
+        if refusal is not None:
             assert refusal.status == 404
             return
         during()
@@ -150,9 +151,8 @@ class World:
     def delete(self, which: int) -> None:
         if self.jobs:
             job = self.jobs[which % len(self.jobs)]
-            try:
-                self.table.delete(job, now=self.now)
-            except Problem as refusal:
+            _, refusal = tried(lambda: self.table.delete(job, now=self.now))
+            if refusal is not None:
                 assert refusal.status == 409
             else:
                 self.store.delete_prefix(job_prefix(job))
@@ -243,10 +243,12 @@ class World:
         for job, seen in self.readers:
             now = self.table.get(job.id)
             reader = FrameReader(self.store, job, lambda found=now: self._as_of_now(found))
-            try:
-                assert Writing.check(None, reader, growing=True) >= seen  # type: ignore[arg-type]
-            except Problem as problem:
-                assert problem.status == 410 and now.gone(self.now), problem.detail
+            found, problem = tried(partial(Writing.check, None, reader, growing=True))  # type: ignore[arg-type]
+            if problem is None:
+                assert found >= seen
+            else:
+                assert problem.status == 410, problem.detail
+                assert now.gone(self.now), problem.detail
         self.readers = []
 
     def _as_of_now(self, job: Job) -> Any:

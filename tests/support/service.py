@@ -54,7 +54,8 @@ class Service:
         end = time.monotonic() + ready_s
         os.set_blocking(self.process.stdout.fileno(), False)
         while not (line := self.process.stdout.readline()):
-            assert self.process.poll() is None and time.monotonic() < end, self.tail()
+            assert self.process.poll() is None, self.tail()
+            assert time.monotonic() < end, self.tail()
             time.sleep(0.05)
         self.said = line
         self.url = line.split()[1]

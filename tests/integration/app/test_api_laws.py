@@ -318,7 +318,8 @@ def test_the_command_adds_into_a_folder_without_a_service(tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "is there already" in done.stderr
     done = leym("laws", "import", str(EXPERIMENT), "--name", "mine", "--data", str(data), "--json", **nowhere)
-    assert done.returncode == 0 and json.loads(done.stdout)["name"] == "mine", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"] == "mine", done.stderr
     assert {b.name for b in Registry(data / "laws").bundles()} == {"tiny", "mine"}
     assert leym("laws", "add", str(tmp_path), "--data", str(data), **nowhere).returncode == 2
     assert leym("laws", "show", "tiny", **nowhere).returncode == 3

@@ -197,7 +197,8 @@ def test_text_of_any_language_is_kept_in_any_encoding(api: Api) -> None:
     for encoding in ENCODINGS:
         data = encoded(SPEC | {"tags": tags}, encoding)
         answer = api.http.post("/v1/jobs", data=data, content_type="application/json")
-        assert answer.status_code == 202 and answer.json["tags"] == tags, encoding
+        assert answer.status_code == 202, encoding
+        assert answer.json["tags"] == tags, encoding
 
 
 @pytest.mark.parametrize(

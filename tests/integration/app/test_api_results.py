@@ -207,7 +207,8 @@ def test_what_cannot_be_had_is_refused(api: Api, job: str, monkeypatch: pytest.M
         ("phase?fields=all", 422, "fields"),
     ]:
         answer = api.http.get(f"{at}/{query}")
-        assert answer.status_code == status and (status == 200 or named in answer.json["detail"]), answer.text
+        assert answer.status_code == status, answer.text
+        assert status == 200 or named in answer.json["detail"], answer.text
     monkeypatch.setattr(LIMITS, "answer_bytes", 11 * 8 * 12 * 4 - 1)
     monkeypatch.setattr(LIMITS, "answer_pixels", 11 * 8 * 12 * 4 - 1)
     for query, bound in [("format=npz", LIMITS.answer_bytes), ("format=png&scale=2", LIMITS.answer_pixels)]:
@@ -283,4 +284,5 @@ def test_a_lost_object_is_an_outage_and_not_an_empty_chunk(tmp_path: Path) -> No
         api.store.delete(list(api.store.list(f"{job_prefix(job)}phase/")))
         for path in ("frames/phase", "frames/phase?format=png", "store.zarr/phase/c/0/0/0"):
             answer = api.http.get(f"/v1/jobs/{job}/{path}")
-            assert answer.status_code == 503 and answer.headers["Retry-After"], answer.text
+            assert answer.status_code == 503, answer.text
+            assert answer.headers["Retry-After"], answer.text

@@ -52,7 +52,8 @@ def test_without_a_token_only_open_routes_answer_and_each_scope_opens_its_own(ap
             assert client.open(path, method=method).status_code != 401 or endpoint == "session.begin_session"
             continue
         refused = client.open(path, method=method)
-        assert refused.status_code == 401 and refused.headers["WWW-Authenticate"] == "Bearer", path
+        assert refused.status_code == 401, path
+        assert refused.headers["WWW-Authenticate"] == "Bearer", path
         for other, header in shown.items():
             status = client.open(path, method=method, headers=header).status_code
             assert (status == 403) == (other != scope), (method, path, other, status)

@@ -83,7 +83,8 @@ def test_zarrita_reads_a_job_while_it_grows(api: Api, modules: Path, tmp_path: P
         for name, shape, dtype in (("phase", (8, 12), "float32"), ("channel_power", (8, 12, 4), "float16")):
             count, *frame = found[name]["shape"]
             expected = np.array([value(name, step, shape, dtype) for step in range(count)], dtype)
-            assert tuple(frame) == shape and np.array_equal(found[name]["data"], expected.ravel()), (name, count)
+            assert tuple(frame) == shape, (name, count)
+            assert np.array_equal(found[name]["data"], expected.ravel()), (name, count)
         numbers, steps = found["activity"]["data"], found["step"]["data"]
         assert numbers == [number("activity", step) for step in range(len(numbers))]
         assert steps == list(range(len(steps)))

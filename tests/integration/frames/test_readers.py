@@ -137,7 +137,8 @@ def test_every_reader_reads_every_type(asked: Any, short: str, read: Read) -> No
     found = read(asked.url(short), list(ARRAYS))
     for name, (_, dtype, every) in ARRAYS.items():
         expected = np.array([recorded(name, step) for step in range(0, 31, every)], dtype)
-        assert found[name].dtype == dtype and np.array_equal(found[name], expected), name
+        assert found[name].dtype == dtype, name
+        assert np.array_equal(found[name], expected), name
 
 
 @pytest.mark.parametrize("read", READERS)

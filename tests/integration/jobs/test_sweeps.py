@@ -22,9 +22,9 @@ def test_a_sweep_is_submitted_once_and_whole(table):
     assert [job.id for job in table.list(sweep=sweep.id, tags=[("s", "1")])[0]] == [job.id for job in jobs][::-1]
     assert table.totals()["submitted"] == 5
 
+    good, bad = NewJob(spec(), LAW, "fp32", 4), NewJob(spec(), LAW, "fp32", 4, {"seed": object()})
     with pytest.raises(TypeError):  # the last member is no JSON: none is submitted
-        bad = NewJob(spec(), LAW, "fp32", 4, {"seed": object()})
-        table.submit_sweep({}, [NewJob(spec(), LAW, "fp32", 4), bad], idempotency_key="bad")
+        table.submit_sweep({}, [good, bad], idempotency_key="bad")
     assert table.totals()["submitted"] == 5 == table.counts()["queued"]
     assert sweep_of(table, 2, idempotency_key="bad")[2]
 

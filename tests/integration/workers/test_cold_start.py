@@ -97,7 +97,9 @@ def test_those_of_a_kind_have_what_any_of_them_compiled_and_one_object_holds_it(
     other = Shipping(store, tmp_path / "other", "another-kind")
     a_folder(a.folder, one="1")
     a_folder(b.folder, two="2", **{"half.tmp": "written now"})
-    assert a.push() and b.push() and not a.push(), "what a has is there already"
+    assert a.push()
+    assert b.push()
+    assert not a.push(), "what a has is there already"
     assert c.fetch() == 2
     assert texts(c.folder) == {"one": "1", "two": "2"}
     assert not c.push()

@@ -181,7 +181,8 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         return doctor.code_of(checks), checks
 
     code, [schema] = look(repair=True)
-    assert code == doctor.BLIND and schema.error, "and it makes none"
+    assert code == doctor.BLIND, "and it makes none"
+    assert schema.error, "and it makes none"
     if url.startswith("sqlite"):
         (tmp_path / "new folder").mkdir()
     engine = create_engine(url)

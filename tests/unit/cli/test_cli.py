@@ -112,7 +112,8 @@ def test_a_spec_from_stdin_may_begin_with_a_byte_order_mark() -> None:
     command = [sys.executable, "-m", "leym.cli", "submit", "--spec", "-"]
     data = json.dumps({"steps": 10}).encode("utf-8-sig")
     done = subprocess.run(command, input=data, capture_output=True, timeout=60)
-    assert done.returncode == 2 and b"name a law" in done.stderr, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert b"name a law" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize(

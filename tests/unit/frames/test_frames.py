@@ -155,9 +155,9 @@ def test_a_writer_that_goes_back_needs_no_object_behind_the_step(tmp_path, lost)
     job.steps(30)
     job.commit()
     assert job.check(FrameReader(store, job.row)) == 30
+    store.delete(list(store.list("jobs/")))
+    job.checkpoint = 4
     with pytest.raises(Problem, match="committed object") as unreadable:
-        store.delete(list(store.list("jobs/")))
-        job.checkpoint = 4
         job.crash()
     assert unreadable.value.status == 503
 
