@@ -96,7 +96,7 @@ def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     left = [process.pid for process in processes_below(started.pid)]
     assert len(left) >= 3, "supervisor, broker, API"
     started.send_signal(number)
-    started.wait(60)
+    started.wait(240)
     until(lambda: not [pid for pid in left if is_alive(pid)], what="all have ended")
 
 

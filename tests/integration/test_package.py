@@ -150,7 +150,7 @@ def grow(client: Client) -> Job:
     assert_type(client.sweep("aurora", {"gamma": [0.0, 0.01]}), Sweep)
     client.submit("aurora", steps="many")  # type: ignore[arg-type]
     try:
-        return job.wait(timeout=60)
+        return job.wait(timeout=240)
     except JobFailed as failed:
         print(failed.problem)
         raise

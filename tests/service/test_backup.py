@@ -171,7 +171,7 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     data, copy = tmp_path / "data", tmp_path / "copy"
     add_laws(data)
     up = start(data, LEYM_GC_S="0")
-    ended = up.client.submit(steps=50, seed=1, **SPEC).wait(60)
+    ended = up.client.submit(steps=50, seed=1, **SPEC).wait(240)
     jobs = [up.client.submit(steps=STEPS, seed=seed, **SPEC) for seed in range(2, 8)]  # a worker takes six
     jobs += [up.client.submit(steps=50, seed=seed, **SPEC) for seed in range(8, 10)]
     until(lambda: sum(len(references(up.table.get(job.id).checkpoint)) == 2 for job in jobs) > 1, what="checkpoints")
@@ -187,12 +187,12 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     assert table.get(ended.id).state == "succeeded"
     table.close()
     for job in jobs:
-        job.wait(120)
+        job.wait(240)
     shutil.move(copy, tmp_path / "restored")  # a backup may lie anywhere
     until(lambda: leym(tmp_path / "restored", "doctor", "--repair").returncode == 0, what="leases run out, repaired")
     restored = start(tmp_path / "restored").client
     for job in [ended, *jobs]:
-        other = restored.job(job.id).wait(120)
+        other = restored.job(job.id).wait(240)
         assert other.state == "succeeded"
         for field in SPEC["record"]:
             for mine, theirs in zip(job.array(field), other.array(field), strict=True):

@@ -199,7 +199,7 @@ def test_a_postman_collection_has_every_request_with_a_body_that_is_taken(servic
 
 @pytest.fixture(scope="module")
 def finished(service: Service) -> str:
-    return service.client.submit(LAW, (16, 16), 20, {"phase": 10}, observe=10).wait(60).id
+    return service.client.submit(LAW, (16, 16), 20, {"phase": 10}, observe=10).wait(240).id
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_what_swagger_ui_offers_to_send_is_taken(service, tmp_path):
     assert "additionalProp" not in dom, dom[-2000:]
     answer = httpx2.post(f"{service.url}/v1/jobs", json=json.loads(unescape(offered[1])))
     assert answer.status_code == 202, answer.text
-    job = service.client.job(answer.json()["id"]).wait(60)
+    job = service.client.job(answer.json()["id"]).wait(240)
     assert job.state == "succeeded"
     assert job.array("phase")[1].shape == (11, 64, 64)
 
@@ -262,7 +262,7 @@ def test_a_command_line_tool_submits_a_job_and_saves_its_frames(service, tmp_pat
     command = [python_tool(tool), *get[1:]] if tool == "http" else get
     if shutil.which(command[0]) is None:
         pytest.skip(f"no {tool} on this machine")
-    job = service.client.job(json.loads(send(f"{service.url}/v1/jobs"))["id"]).wait(60)
+    job = service.client.job(json.loads(send(f"{service.url}/v1/jobs"))["id"]).wait(240)
     name = f"{job.id}-phase.npy"
     command = [part.format(name=name) for part in command]
     run(*command, f"{service.url}/v1/jobs/{job.id}/frames/phase?format=npy", cwd=tmp_path)

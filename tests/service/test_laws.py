@@ -19,7 +19,7 @@ def test_a_running_service_runs_an_imported_law_until_it_is_deleted(service: Ser
     start = {"kind": "upload", "id": service.client.upload_state(reference.psi[0])}
     grid = reference.psi[0].shape[:2]
     run = {"initial": start, "gamma": reference.gamma, "precision": "fp32"}
-    job = service.client.submit("imported", grid, 2, {"psi": 1}, **run).wait(60)
+    job = service.client.submit("imported", grid, 2, {"psi": 1}, **run).wait(240)
     assert job.law == law["ref"]
     assert np.abs(job.array("psi")[1][1] - reference.psi[1]).max() < 1e-5
     waiting = service.client.submit("imported", grid, 10**6, **run)

@@ -11,7 +11,7 @@ from tests.support.browser import dom_of
 
 @pytest.mark.browser
 def test_the_page_shows_jobs_workers_and_the_picture_of_a_job(service, tmp_path):
-    job = service.client.submit("tiny", (16, 16), 50, {"phase": 10}, observe=10, seed=2**53 + 1).wait(60)
+    job = service.client.submit("tiny", (16, 16), 50, {"phase": 10}, observe=10, seed=2**53 + 1).wait(240)
     dom = dom_of(f"{service.url}/#{job.id}", tmp_path, budget_ms=10_000)
     shown = re.sub(r"<[^>]+>", " ", dom)
     assert job.id in shown

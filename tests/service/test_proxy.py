@@ -73,7 +73,7 @@ class Site:
         sent = {"Authorization": f"Bearer {self.token}"} | {k.replace("_", "-"): v for k, v in headers.items()}
         request = urllib.request.Request(urljoin(self.url, path), body, sent, method=method)
         context = ssl.create_default_context(cafile=self.authority)
-        return urllib.request.urlopen(request, context=context, timeout=60)
+        return urllib.request.urlopen(request, context=context, timeout=240)
 
     def json(self, path: str, body: Any = None, **options: str) -> Any:
         sent = (
@@ -127,11 +127,11 @@ def site(tmp_path_factory, certificates, viewer) -> Iterator[Site]:
             return False
 
     try:
-        until(answers, 30, "nginx answers")
+        until(answers, what="nginx answers")
         yield found
     finally:
         nginx.terminate()
-        nginx.wait(20)
+        nginx.wait(240)
         code = service.stop()
     assert code == 0, service.tail()
 
@@ -250,7 +250,7 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
     monkeypatch.setenv("SSL_CERT_FILE", str(site.authority))
     with Client(site.url, token=site.token) as client:
         found = client.job(job)
-        assert found.wait(10).state == "succeeded"
+        assert found.wait(240).state == "succeeded"
         steps, frames = found.array("phase")
         assert steps.tolist() == list(range(0, 31, 3))
         assert frames.shape == (11, 8, 12)

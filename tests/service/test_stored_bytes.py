@@ -19,7 +19,7 @@ def test_a_running_service_counts_what_is_in_its_store(service):
     assert job.as_dict()["stored_bytes"] > 0
     for pid in service.worker_pids():
         os.kill(pid, signal.SIGKILL)
-    job.wait(90)
+    job.wait(240)
 
     def there() -> int:
         return sum(entry.size for entry in store.scan(job_prefix(job.id)))

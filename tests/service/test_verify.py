@@ -17,11 +17,11 @@ SPEC = {"law": "tiny", "grid": (16, 16), "steps": 60, "record": {"psi": 20, "pha
 
 def verify(service, *arguments):
     command = [sys.executable, "-m", "leym.cli", "--url", service.url, "verify", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
 def test_a_job_run_again_has_the_same_bits_and_leaves_nothing(service):
-    job = service.client.submit(**SPEC).wait(60)
+    job = service.client.submit(**SPEC).wait(240)
     done = verify(service, job.id, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -39,20 +39,20 @@ def test_a_job_run_again_has_the_same_bits_and_leaves_nothing(service):
 
 
 def test_another_universe_is_told_by_its_first_other_step_and_its_distance(service):
-    first = service.client.submit(**SPEC).wait(60)
-    second = service.client.submit(**SPEC | {"gamma": 0.02}).wait(60)
+    first = service.client.submit(**SPEC).wait(240)
+    second = service.client.submit(**SPEC | {"gamma": 0.02}).wait(240)
     psi = next(one for one in compare(first, second) if one.name == "psi")
     assert not psi.identical
     assert psi.differs_from == 20
     apart = np.abs(first.array("psi")[1].astype(np.complex128) - second.array("psi")[1].astype(np.complex128))
     assert psi.largest == apart.max()
-    longer = service.client.submit(**SPEC | {"steps": 80}).wait(60)
+    longer = service.client.submit(**SPEC | {"steps": 80}).wait(240)
     with pytest.raises(ValueError, match="psi: the jobs recorded 4 and 5 frames"):
         compare(first, longer)
 
 
 def test_what_cannot_be_compared_is_said(service):
-    job = service.client.submit("tiny", (8, 8), 5).wait(60)
+    job = service.client.submit("tiny", (8, 8), 5).wait(240)
     done = verify(service, job.id)
     assert done.returncode == 2
     assert "recorded nothing" in done.stderr

@@ -55,10 +55,10 @@ class UsersBroker:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(240)
 
     def _await(self) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 240
         while True:
             try:
                 with self.redis("operator") as redis:

@@ -65,7 +65,7 @@ def postgresql():
 
 def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while True:
         try:
             with engine.connect():

@@ -108,6 +108,6 @@ def guarded(tmp_path_factory, request, broker, front, certificates):
         yield running
     finally:
         flower.terminate()
-        flower.wait(20)
+        flower.wait(240)
         code = running.stop()
     assert code == 0, running.tail()

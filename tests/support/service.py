@@ -43,7 +43,7 @@ class Service:
         self.url = ""
         data.mkdir(parents=True, exist_ok=True)
 
-    def start(self, ready_s: float = 120) -> Service:
+    def start(self, ready_s: float = 240) -> Service:
         command = [sys.executable, "-m", "leym.cli", "up", "--data", str(self.data), "--port", "0"]
         command += [*(["--verbose"] if self.verbose else []), *self.arguments]
         with self.log.open("ab") as log:
@@ -66,7 +66,7 @@ class Service:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(120)
+        code = self.process.wait(240)
         self.client.close()
         self.table.close()
         return code
@@ -78,7 +78,7 @@ class Service:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
 
-def until(true: Callable[[], object], timeout_s: float = 90, what: str = "") -> None:
+def until(true: Callable[[], object], timeout_s: float = 240, what: str = "") -> None:
     """Wait for a condition; the time is a limit against hanging, not a promise."""
     end = time.monotonic() + timeout_s
     while not true():

@@ -148,7 +148,7 @@ PROCESSES = {
 def run(what: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LEYM_DATA": str(folder / "data")} | variables
     command = [sys.executable, "-m", *PROCESSES[what]]
-    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=240)
 
 
 @pytest.mark.parametrize("what", PROCESSES)

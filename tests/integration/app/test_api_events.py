@@ -63,14 +63,14 @@ class Follower(threading.Thread):
 
     def until(self, step: int) -> None:
         """Wait until it was told of this step; the time is only against hanging."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + 240
         while not any(event.id == str(step) for event in list(self.events)):
             assert self.is_alive()
             assert time.monotonic() < end
             time.sleep(0.002)
 
     def ended(self) -> list[Event]:
-        self.join(20)
+        self.join(240)
         assert not self.is_alive()
         return self.events
 

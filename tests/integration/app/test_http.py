@@ -113,7 +113,7 @@ def test_what_the_server_refuses_by_itself_is_a_problem_too(
     service, request_text: str, status: int, named: str
 ) -> None:
     address = urlsplit(service.url)
-    with socket.create_connection((address.hostname, address.port), timeout=30) as connection:
+    with socket.create_connection((address.hostname, address.port), timeout=240) as connection:
         connection.sendall(request_text.encode())
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = answer.partition(b"\r\n\r\n")

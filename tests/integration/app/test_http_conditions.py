@@ -183,7 +183,7 @@ def test_curl_goes_on_with_a_download_that_was_cut_off(
     command = ["curl", "-sS", "--fail", "-C", "-", "-o", str(file), listening + address]
     for there in (1, len(whole) // 2, len(whole) - 1):
         file.write_bytes(whole[:there])
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=240)
         assert file.read_bytes() == whole
     assert len(np.load(io.BytesIO(file.read_bytes()), allow_pickle=False))
 

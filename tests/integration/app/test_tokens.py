@@ -81,7 +81,7 @@ def test_work_made_before_the_first_token_is_named_and_can_be_taken_over(tmp_pat
     def leym(*arguments):
         command = [sys.executable, "-m", "leym.cli", "tokens", *arguments]
         env = os.environ | {"LEYM_DATA": str(data)}
-        return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=240)
 
     made = leym("create", "ada", "--project", "lab")
     assert "3 jobs and 1 sweeps" in made.stderr
@@ -109,7 +109,7 @@ def test_a_token_lasts_ten_years_at_most(table, ttl_s):
 def leym_tokens(data, *arguments):
     command = [sys.executable, "-m", "leym.cli", "tokens", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=os.environ | {"LEYM_DATA": str(data)}
+        command, capture_output=True, text=True, timeout=240, env=os.environ | {"LEYM_DATA": str(data)}
     )
 
 

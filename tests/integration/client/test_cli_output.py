@@ -54,7 +54,7 @@ def run(api: Api, *arguments: str, terminal: bool = False) -> str:
     command = [sys.executable, "-m", "leym.cli", "--url", api.url, *arguments]  # type: ignore[attr-defined]
     env = os.environ | {"COLUMNS": "300", "TERM": "xterm"}
     if not terminal:
-        return subprocess.run(command, stdout=subprocess.PIPE, env=env, timeout=60, check=True).stdout.decode()
+        return subprocess.run(command, stdout=subprocess.PIPE, env=env, timeout=240, check=True).stdout.decode()
     ours, theirs = pty.openpty()
     with subprocess.Popen(command, stdout=theirs, env=env) as process:
         os.close(theirs)
@@ -64,7 +64,7 @@ def run(api: Api, *arguments: str, terminal: bool = False) -> str:
                 written += piece
         except OSError:  # how Linux says that the other end is closed
             pass
-        assert process.wait(60) == 0
+        assert process.wait(240) == 0
     os.close(ours)
     return OURS.sub("", written.decode().replace("\r\n", "\n"))
 

@@ -219,7 +219,7 @@ def test_a_url_that_is_none_is_refused_in_words(url: str) -> None:
 
 def test_a_bad_url_in_the_environment_is_a_sentence_of_the_command() -> None:
     command, environment = [sys.executable, "-m", "leym.cli", "jobs"], {**os.environ, "LEYM_URL": "127.0.0.1:8000"}
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
     assert run.returncode == 2, run.stderr
     assert "Traceback" not in run.stderr, run.stderr
     assert "LEYM_URL" in run.stderr
@@ -230,7 +230,7 @@ def test_the_command_says_what_answered_and_ends_with_3(scripted: Callable[..., 
     for stranger in ("a redirect", "a page", "nothing"):
         answer, words = STRANGERS[stranger]
         command = [sys.executable, "-m", "leym.cli", "--url", scripted(answer).url, "jobs"]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=240)
         assert run.returncode == 3, run.stderr
         assert "Traceback" not in run.stderr, run.stderr
         assert all(word in run.stderr for word in words)

@@ -110,7 +110,7 @@ def by_zarrs(url: str, arrays: list[str]) -> dict[str, np.ndarray]:
     pytest.importorskip("zarrs")
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "read.npz")
-        subprocess.run([sys.executable, "-c", ZARRS, url, target, *arrays], check=True, timeout=100)
+        subprocess.run([sys.executable, "-c", ZARRS, url, target, *arrays], check=True, timeout=240)
         return dict(np.load(target))
 
 

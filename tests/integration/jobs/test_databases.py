@@ -29,7 +29,7 @@ def test_processes_may_make_the_tables_at_once(url, open_table):
     processes = [context.Process(target=_submit_at_once, args=(url, barrier, answers)) for _ in range(3)]
     for process in processes:
         process.start()
-    found = [answers.get(timeout=60) for _ in processes]
+    found = [answers.get(timeout=240) for _ in processes]
     for process in processes:
         process.join()
         assert process.exitcode == 0

@@ -111,7 +111,7 @@ def test_a_spec_file_is_taken_in_every_encoding_that_rest_takes(encoding: str, t
 def test_a_spec_from_stdin_may_begin_with_a_byte_order_mark() -> None:
     command = [sys.executable, "-m", "leym.cli", "submit", "--spec", "-"]
     data = json.dumps({"steps": 10}).encode("utf-8-sig")
-    done = subprocess.run(command, input=data, capture_output=True, timeout=60)
+    done = subprocess.run(command, input=data, capture_output=True, timeout=240)
     assert done.returncode == 2, done.stderr
     assert b"name a law" in done.stderr, done.stderr
 

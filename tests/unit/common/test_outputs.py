@@ -98,7 +98,7 @@ def gives(kind: str, body: bytes) -> tuple[Callable[[BaseHTTPRequestHandler], No
 
 def leym(url: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-m", "leym.cli", "--url", url, *arguments]
-    return subprocess.run(command, capture_output=True, timeout=60)
+    return subprocess.run(command, capture_output=True, timeout=240)
 
 
 def test_the_command_writes_into_a_fifo_and_leaves_it_one(scripted: Callable[..., Scripted], tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_command_writes_into_a_fifo_and_leaves_it_one(scripted: Callable[...
     assert done.returncode == 0, done.stderr
     assert b'"bytes": %d' % len(GIF) in done.stdout, done.stderr
     assert stat.S_ISFIFO(fifo.stat().st_mode)
-    reader.join(30)
+    reader.join(240)
     assert read == [GIF]
 
 

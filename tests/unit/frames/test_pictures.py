@@ -159,7 +159,7 @@ def test_a_browser_finds_every_frame_and_its_time(tmp_path):
     class Site(BaseHTTPRequestHandler):
         def do_GET(self):
             if self.path == "/when-done":  # the page is loaded, and the browser may end, once this image is answered
-                done.wait(60)
+                done.wait(240)
             body = files.get(self.path, b"")
             self.send_response(200 if body else 404)
             self.send_header("Content-Type", "text/html" if self.path == "/" else "application/octet-stream")
@@ -179,7 +179,7 @@ def test_a_browser_finds_every_frame_and_its_time(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]
     command += [f"--user-data-dir={tmp_path}", f"http://127.0.0.1:{server.server_port}/"]
-    subprocess.run(command, capture_output=True, timeout=120, check=True)
+    subprocess.run(command, capture_output=True, timeout=240, check=True)
     server.shutdown()
     server.server_close()
     assert found == {"gif": [30_000, 40_000, 30_000], "webp": [33_000, 34_000, 33_000]}

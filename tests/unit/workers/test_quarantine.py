@@ -23,7 +23,7 @@ def test_a_last_attempt_is_made_alone():
 
     def has_begun(*jobs):
         for job in jobs:
-            threads[job].join(30)
+            threads[job].join(240)
         assert sorted(begun) == sorted(jobs)
         begun.clear()
 
@@ -49,6 +49,6 @@ def test_a_last_attempt_is_made_alone():
     start("third", True)
     until(lambda: quarantine._waiting == 1)
     ending.set()
-    threads["third"].join(30)
+    threads["third"].join(240)
     quarantine.release("c")
     assert begun == [], "the worker ended"
