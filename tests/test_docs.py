@@ -93,14 +93,6 @@ def test_the_readme_is_short_and_its_links_lead_somewhere(site: Path) -> None:
             assert f'id="{anchor}"' in (site / page).read_text(), link
 
 
-def test_every_page_of_the_site_is_reached_from_the_readme_or_from_the_index() -> None:
-    readme = (ROOT / "README.md").read_text()
-    index = (DOCS / "index.md").read_text()
-    for page in DOCS.glob("*.md"):
-        listed = re.search(rf"^{page.stem}$", index, re.MULTILINE)
-        assert page.name == "index.md" or (listed and f"(docs/{page.name})" in readme), page.name
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_page_names_only_files_that_exist(page: Path) -> None:
     text = prose(page)
