@@ -10,7 +10,7 @@ import resource
 import tempfile
 from typing import Any
 
-from app import counters
+from app import shared_counters
 from app.places import OTHER_THREADS
 from leym.settings import settings
 
@@ -47,7 +47,7 @@ def on_starting(server: Any) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     files = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    counters.share()
+    shared_counters.share()
 
 
 def _guard(server: Any) -> None:
@@ -67,11 +67,11 @@ def _guard(server: Any) -> None:
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    worker.region = counters.assign()
+    worker.region = shared_counters.assign()
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    counters.use(worker.region)
+    shared_counters.use(worker.region)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -109,4 +109,4 @@ def _answer_with_problems(cfg: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    counters.release(worker.region)
+    shared_counters.release(worker.region)

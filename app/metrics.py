@@ -1,4 +1,4 @@
-"""Prometheus metrics that the processes of the API count themselves, together (`app.counters`)."""
+"""Prometheus metrics that the processes of the API count themselves, together (`app.shared_counters`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from flask import Flask, Response, g, request
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from app import counters
+from app import shared_counters
 
 ANSWER_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -26,9 +26,9 @@ class Counter:
 
     def inc(self, *values: str, by: float = 1.0) -> None:
         """Count `by`, under these values of the labels."""
-        counters.add((self.name, *values), by)
+        shared_counters.add((self.name, *values), by)
 
-    def family(self, totals: dict[counters.Key, float]) -> Metric:
+    def family(self, totals: dict[shared_counters.Key, float]) -> Metric:
         """Return the counts as a Prometheus metric."""
         found = CounterMetricFamily(self.name, self.text, labels=self.labels)
         numbers = {key[1:]: value for key, value in totals.items() if key[0] == self.name}
@@ -49,10 +49,10 @@ class Histogram:
     def observe(self, seconds: float, *values: str) -> None:
         """Count one duration, under these values of the labels."""
         at = bisect_left(self.bounds, seconds)
-        counters.add((self.name, *values, str(at)))
-        counters.add((self.name, *values, "sum"), seconds)
+        shared_counters.add((self.name, *values, str(at)))
+        shared_counters.add((self.name, *values, "sum"), seconds)
 
-    def family(self, totals: dict[counters.Key, float]) -> Metric:
+    def family(self, totals: dict[shared_counters.Key, float]) -> Metric:
         """Return the observations as a Prometheus metric."""
         found = HistogramMetricFamily(self.name, self.text, labels=self.labels)
         numbers = {key[1:]: value for key, value in totals.items() if key[0] == self.name}
@@ -83,7 +83,7 @@ class ProcessCollector:
         return []
 
     def collect(self) -> Iterator[Metric]:
-        totals = counters.totals()
+        totals = shared_counters.totals()
         for metric in (REQUESTS, ANSWER_S, STREAMS, TICKETS_LEFT):
             yield metric.family(totals)
 
