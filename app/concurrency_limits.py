@@ -1,112 +1,100 @@
-"""Bounds the requests that hold a thread of this process for as long as their clients like: event streams, long polls,
-long bodies and answers. There is a bound per caller and one for all."""
+"""Limits how many requests may hold a thread of this process for as long as their clients like.
+
+These requests are event streams, long polls, and long bodies and responses. Each kind has one limit per caller and one
+limit for all callers together.
+"""
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections import Counter
 from collections.abc import Callable
 
 from flask import Flask, Response, current_app, g, request
 
-from app.errors import problem
-from app.limits import caller_key
+from app.errors import problem_response
+from app.rate_limits import caller_key
 from leym.contract.problems import Problem
 from leym.settings import Settings
 
 RETRY_AFTER_S = 5
-SHORT_BYTES = 2**16  # of a body or an answer, which the buffers of server and connection hold
-OTHER_THREADS = 128  # for requests that end by themselves
+SHORT_BYTES = 2**16  # a body or response up to this size fits into the buffers of the server and the connection
+SHORT_REQUEST_THREADS = 128  # threads for requests that do not depend on the client's speed
 
 
-class Places:
-    """Places for requests of one kind. Safe to share between threads."""
+class ConcurrencyLimit:
+    """Bounds the open requests of one kind, per caller and in total. Thread-safe."""
 
-    def __init__(self, kind: str, total: int, each: int):
-        self.kind, self.total, self.each = kind, total, min(each, total)
-        self._taken: Counter[str] = Counter()
+    def __init__(self, kind: str, total: int, per_caller: int):
+        self.kind, self.total, self.per_caller = kind, total, min(per_caller, total)
+        self._open: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def take(self, caller: str) -> Callable[[], None]:
-        """Take a place.
+    def acquire(self, caller: str) -> Callable[[], None]:
+        """Count one more open request of `caller`.
 
         Returns:
-            What gives it back; calling it again does nothing.
+            A function that ends the request's count; calling it again does nothing.
 
         Raises:
-            Problem: 429 when this caller has all that one may have, 503 when all are taken.
+            Problem: 429 if this caller has reached its limit, 503 if all callers together have reached theirs.
         """
         with self._lock:
-            if self._taken[caller] >= self.each:
-                detail = f"this caller has {self.each} {self.kind} open; that is the bound of each"
+            if self._open[caller] >= self.per_caller:
+                detail = f"this caller has {self.per_caller} {self.kind} open, which is the limit per caller"
                 raise Problem(429, "Too many requests", detail, retry_after_s=RETRY_AFTER_S)
-            if self._taken.total() >= self.total:
-                detail = f"{self.total} {self.kind} are open; that is the bound of all callers together"
+            if self._open.total() >= self.total:
+                detail = f"{self.total} {self.kind} are open, which is the limit for all callers together"
                 raise Problem(503, "Busy", detail, retry_after_s=RETRY_AFTER_S)
-            self._taken[caller] += 1
+            self._open[caller] += 1
         held = [caller]
 
-        def give_back() -> None:
+        def release() -> None:
             with self._lock:
                 if held:
-                    self._taken[caller] -= 1
+                    self._open[caller] -= 1
                     held.clear()
-                    if not self._taken[caller]:
-                        del self._taken[caller]
+                    if not self._open[caller]:
+                        del self._open[caller]
 
-        return give_back
+        return release
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """After `app.identity`, which says who the caller is."""
-    app.extensions["leym-streams"] = Places("event streams and long polls", settings.streams, settings.streams_each)
-    transfers = Places("long bodies and answers", settings.transfers, settings.transfers_each)
+    """Limit the streams and transfers of `app`. Call this after `app.identity.register`, which finds the caller."""
+    app.extensions["leym-streams"] = ConcurrencyLimit(
+        "event streams and long polls", settings.streams, settings.streams_each
+    )
+    transfers = ConcurrencyLimit("long bodies and responses", settings.transfers, settings.transfers_each)
 
     @app.before_request
-    def body() -> None:
-        comes_later = "Transfer-Encoding" in request.headers or "Expect" in request.headers
-        if comes_later or (request.content_length or 0) > SHORT_BYTES:
-            g.give_back_body = transfers.take(caller_key())
+    def limit_bodies() -> None:
+        length_unknown = "Transfer-Encoding" in request.headers or "Expect" in request.headers
+        if length_unknown or (request.content_length or 0) > SHORT_BYTES:
+            g.release_body = transfers.acquire(caller_key())
 
     @app.teardown_request
-    def body_read(_: BaseException | None) -> None:
-        if give_back := g.pop("give_back_body", None):
-            give_back()
+    def end_body(_: BaseException | None) -> None:
+        if release := g.pop("release_body", None):
+            release()
 
     @app.after_request
-    def answer(response: Response) -> Response:
+    def limit_responses(response: Response) -> Response:
+        # other methods have already taken effect, so their responses must go out; streams have a limit of their own
         if request.method != "GET" or response.mimetype == "text/event-stream":
-            return response  # what was done is answered; a stream has a place already
+            return response
         length = response.content_length if response.is_streamed else response.calculate_content_length()
         if length is not None and length <= SHORT_BYTES:
             return response
         try:
-            response.call_on_close(transfers.take(caller_key()))
+            response.call_on_close(transfers.acquire(caller_key()))
         except Problem as busy:
             response.close()
-            return problem(busy)
+            return problem_response(busy)
         return response
 
 
-def departure() -> Callable[[], bool]:
-    """Make a look whether the client of this request has closed its connection. Not known of a test's client."""
-    connection: socket.socket | None = request.environ.get("gunicorn.socket")
-
-    def left() -> bool:
-        if connection is None:
-            return False
-        try:
-            return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False  # open, and silent as it should be
-        except OSError:
-            return True
-
-    return left
-
-
-def stream_place() -> Callable[[], None]:
-    """Take a place for an event stream or a long poll of the caller of this request. Raises like `Places.take`."""
-    places: Places = current_app.extensions["leym-streams"]
-    return places.take(caller_key())
+def acquire_stream() -> Callable[[], None]:
+    """Count one more event stream or long poll of the current caller. Returns and raises like `acquire`."""
+    limit: ConcurrencyLimit = current_app.extensions["leym-streams"]
+    return limit.acquire(caller_key())
