@@ -29,7 +29,7 @@ BATCH_SIZE = 100  # tickets that one transaction marks as sent
 
 @dataclass
 class BrokerOutage:
-    """Remembers that the broker failed recently, so that nobody tries it again too soon. All projects share one."""
+    """Remembers that the broker failed recently, so that no thread tries it again too soon. All projects share one."""
 
     until: float = 0.0  # monotonic clock
 

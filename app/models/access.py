@@ -17,7 +17,7 @@ class TokenBody(BaseModel):
 
 
 class SessionBody(Body):
-    """What the session's token gives access to."""
+    """Project and scopes that the session's token gives access to."""
 
     project: str
     scopes: list[str]
