@@ -10,7 +10,7 @@ PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 QUICK_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick coverage lint audit up bench chaos clean
+.PHONY: help setup demo test test-quick coverage lint docs linkcheck audit up bench chaos clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 $(CLIENTS)/.venv/.installed: $(addprefix $(CLIENTS)/,install.sh requirements.txt package.json package-lock.json)
 	PYTHON=$(PYTHON) $(CLIENTS)/install.sh && touch $@ || echo "clients of others are missing: the tests that need them are skipped and say so" >&2
 
-demo: $(STAMP) ## one universe through the whole service on this machine; pictures in demo-out/
+demo: $(STAMP) ## twelve universes through the whole service on this machine; pictures in demo-out/
 	$(BIN)/leym demo
 
 test: lint ## what CI runs: linters, types, import rules, tests
@@ -49,6 +49,13 @@ lint: setup ## linters, types and import rules only
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+docs: $(STAMP) ## the documentation site in docs/_build/html; warnings and dead internal links are errors
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+linkcheck: $(STAMP) ## links of the documentation to other sites; needs a network
+	$(BIN)/python -m sphinx -b linkcheck docs docs/_build/linkcheck
+
 audit: ## known vulnerabilities in the pinned dependencies, to run before a release; needs a network
 	$(PYTHON) .ci/audit.py
 
@@ -67,5 +74,6 @@ chaos: setup ## faults by the hundred against both databases and both stores; th
 	$(BIN)/python -m tests.chaos.report benchmarks/results/chaos
 
 clean: ## what tools left behind; .venv and data stay
-	rm -rf build dist *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .hypothesis
 	find leym app workers tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,3 +6,4 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 ORACLE = ROOT / "tests" / "oracle"
 CHROMIUM = shutil.which("chromium")
+DATA = ROOT / "tests" / "data"
