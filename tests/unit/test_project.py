@@ -171,7 +171,8 @@ def test_the_pages_list_every_setting_and_its_default() -> None:
     for name, default, meaning in rows:
         names = [name, *re.findall(r"earlier name: `LEYM_(\w+)`", meaning)]
         known = [each.lower() for each in names if each.lower() in Settings.model_fields]
-        assert len(known) == 1 and known[0] not in shown, names
+        assert len(known) == 1, names
+        assert known[0] not in shown, names
         shown[known[0]] = default
     assert set(shown) == set(Settings.model_fields)
     for name, field in Settings.model_fields.items():
