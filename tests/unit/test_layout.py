@@ -10,7 +10,8 @@ import pytest
 from tests.support.paths import ROOT
 
 TESTS = ROOT / "tests"
-MODULES = sorted(path for path in TESTS.rglob("*.py") if "clients" not in path.relative_to(TESTS).parts)
+OF_OTHERS = ("clients", "data")  # files of other programs, and of earlier versions of this one
+MODULES = sorted(path for path in TESTS.rglob("*.py") if path.relative_to(TESTS).parts[0] not in OF_OTHERS)
 FOLDERS = sorted({path.parent.relative_to(TESTS / "unit") for path in (TESTS / "unit").rglob("test_*.py")})
 LONGEST = 350  # lines
 
