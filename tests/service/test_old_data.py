@@ -24,9 +24,9 @@ import pytest
 from leym.client import Client
 from leym.engine.device import pick_device
 from leym.settings import read_settings
-from tests.conftest import SETTINGS, Service, until
 from tests.support.old_answers import Asker, digest, missing
 from tests.support.paths import DATA
+from tests.support.service import SETTINGS, Service, until
 
 OLD = DATA / "version_0_1"
 EVERY = 100  # of the recordings of the unfinished jobs
