@@ -70,6 +70,7 @@ def verdict(engine, law):
     return judge(law, "nf4", TINY, engine=engine)
 
 
+@pytest.mark.slow
 def test_the_law_passes_against_itself(ensembles):
     b, b_frames, other, other_frames, scales = ensembles
     decision = compare(PLAN, scales, b, other, b)
@@ -80,6 +81,7 @@ def test_the_law_passes_against_itself(ensembles):
     assert not_below(*long_range(b_frames, other_frames), PLAN)[0] == "pass"
 
 
+@pytest.mark.slow
 def test_zeroed_weights_fail(engine, law, ensembles, tmp_path):
     b, _, other, _, scales = ensembles
     hurt = zeroed(law, 0.1, tmp_path / "zeroed")
@@ -92,6 +94,7 @@ def test_zeroed_weights_fail(engine, law, ensembles, tmp_path):
     assert decision.outcomes["activity"] == "fail", decision.reasons
 
 
+@pytest.mark.slow
 def test_another_gamma_fails(engine, law, ensembles):
     b, _, other, _, scales = ensembles
     q, _ = run_and_measure(engine, Subject(law, "fp32", gamma=0.3), PLAN.seeds, PLAN)
@@ -277,6 +280,7 @@ def test_plans_refuse_what_cannot_be_measured():
     assert not set(plan.candidate_seeds(same=True)) & (set(plan.seeds) | set(plan.other_seeds))
 
 
+@pytest.mark.slow
 def test_a_pilot_decides_how_many_members_there_are(engine, law):
     plan = PLAN.with_(members=4, pairs=4, pilot=16, steps=300, rounds=6, deciding=("entropy", "activity"), most=200)
     subject = Subject(law, "fp32")
@@ -291,6 +295,7 @@ def test_a_pilot_decides_how_many_members_there_are(engine, law):
     assert not set(plan.pilot_seeds) & (set(plan.seeds) | set(plan.other_seeds))
 
 
+@pytest.mark.slow
 def test_two_bit_weights_fail(engine, law, ensembles, tmp_path):
     b, _, other, _, scales = ensembles
     coarse = in_two_bits(law, tmp_path / "coarse")

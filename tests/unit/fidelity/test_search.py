@@ -90,6 +90,7 @@ def found(engine, law) -> Rescue:
     return rescue(law, "nf4", PLAN, engine=engine)
 
 
+@pytest.mark.slow
 def test_the_weak_weight_is_the_most_sensitive_one(found):
     weak, *strong = found.alone
     assert weak.weight.key == SECOND
