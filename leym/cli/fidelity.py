@@ -8,23 +8,26 @@ from typing import Annotated, Any
 import typer
 
 from leym.cli import specs
-from leym.cli.become import PASS_ON, become
 from leym.cli.jobs import Json, show_progress
 from leym.cli.laws import Name
+from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
 from leym.common.outputs import STDOUT, write_text
 from leym.common.printable import printable
 
-app = typer.Typer(help="Judge a precision of a law; show its verdicts.", no_args_is_help=True)
+
+class Fidelity(LazyGroup):
+    """The command of `leym fidelity` that needs torch."""
+
+    lazy = {
+        "run": LazyCommand("leym.cli.local.fidelity", "Judge on this machine and keep the verdict.", ("worker",)),
+    }
+
+
+app = typer.Typer(cls=Fidelity, help="Judge a precision of a law; show its verdicts.", no_args_is_help=True)
 
 PrecisionName = Annotated[str, typer.Option(help="nf4, int8 or bf16")]
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def run(context: typer.Context) -> None:
-    """Judge on this machine (needs torch) and keep the verdict; has a --help of its own."""
-    become("leym.cli.local.fidelity", context.args, "worker")
 
 
 @app.command()

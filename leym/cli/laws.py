@@ -9,12 +9,35 @@ from typing import Annotated, Any
 
 import typer
 
-from leym.cli.become import PASS_ON, become
 from leym.cli.jobs import Json
+from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
 
-app = typer.Typer(help="List laws; add, import, show and remove one.", invoke_without_command=True)
+
+class Laws(LazyGroup):
+    """The commands of `leym laws` that need torch."""
+
+    lazy = {
+        "quantize": LazyCommand(
+            "leym.cli.local.quantize",
+            "Print the size of a law in few bits, or give it formats of your choice per role or weight.",
+            ("worker",),
+        ),
+        "tune-precision": LazyCommand(
+            "leym.cli.local.tune_precision",
+            "Find the weights that need more bits for a law to pass its gate.",
+            ("worker",),
+        ),
+        "inspect": LazyCommand(
+            "leym.cli.local.inspect",
+            "Print the bytes and the error of every layer at a precision.",
+            ("worker",),
+        ),
+    }
+
+
+app = typer.Typer(cls=Laws, help="List laws; add, import, show and remove one.", invoke_without_command=True)
 
 Data = Annotated[
     Path | None,
@@ -146,21 +169,3 @@ def _report(law: dict[str, Any], as_json: bool, provenance: Mapping[str, Any] | 
         write_json({"name": law["name"], "digest": law["digest"]})
     else:
         print(law["ref"])
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def quantize(context: typer.Context) -> None:
-    """Give a law formats of its own, per role or weight (needs torch); has a --help of its own."""
-    become("leym.cli.local.quantize", context.args, "worker")
-
-
-@app.command("tune-precision", context_settings=PASS_ON, add_help_option=False)
-def tune_precision(context: typer.Context) -> None:
-    """Find the weights that need more bits for a law to pass its gate (needs torch); has a --help of its own."""
-    become("leym.cli.local.tune_precision", context.args, "worker")
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def inspect(context: typer.Context) -> None:
-    """Bytes and error of every layer at a precision, on this machine (needs torch); has a --help of its own."""
-    become("leym.engine.memory_report", context.args, "worker")

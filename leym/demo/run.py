@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from pathlib import Path
 
-from leym.client import Client, Job, LeymError
+from leym.client import Client, Job
 from leym.client.progress import Bars
 from leym.demo.report import numbers, pictures
-from leym.demo.service import DidNotStart, service
+from leym.demo.service import service
 
 LAW, GRID, PRECISION = "aurora", (64, 64), "nf4"
 STEPS = (200, 300, 400, 500, 600, 800, 900, 1000, 1200, 1400, 1700, 2000)
@@ -82,16 +81,3 @@ def demo(folder: Path, as_json: bool) -> None:
     )
     for path in made:
         print(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="leym demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder of the pictures [demo-out]")
-    parser.add_argument("--json", action="store_true", help="the numbers as one JSON document")
-    options = parser.parse_args()
-    try:
-        demo(options.out, options.json)
-    except (LeymError, DidNotStart, TimeoutError) as error:
-        sys.exit(f"demo: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

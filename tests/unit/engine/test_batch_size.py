@@ -12,7 +12,7 @@ import torch
 
 from leym.contract.problems import Problem
 from leym.engine.batch_size import Ladder, choose
-from leym.engine.benchmark import rungs
+from leym.engine.benchmark import measure_batch_sizes
 from leym.engine.device import Device, pick_device
 from leym.engine.step.cuda_graphs import Bursts
 from tests.support.laws import random_law
@@ -71,7 +71,7 @@ def test_cpus_of_one_name_with_other_instructions_are_of_another_kind(monkeypatc
 
 def test_which_rungs_give_equal_bits_is_measured(tmp_path, monkeypatch):
     law = random_law(tmp_path / "law", "MLP")
-    found = rungs(law, "fp32", (8, 8), 4, 0.05)
+    found = measure_batch_sizes(law, "fp32", (8, 8), 4, 0.05)
     assert [one.bits for one in found] == ["A", "A", "A"], "the fused kernel does not know its batch"
     advance = Bursts.advance
 
@@ -82,11 +82,12 @@ def test_which_rungs_give_equal_bits_is_measured(tmp_path, monkeypatch):
             state[0, 0, 0, 0] += 2**-20
 
     monkeypatch.setattr(Bursts, "advance", by_the_batch)
-    assert [one.bits for one in rungs(law, "fp32", (8, 8), 4, 0.05)] == ["A", "B", "A"]
+    assert [one.bits for one in measure_batch_sizes(law, "fp32", (8, 8), 4, 0.05)] == ["A", "B", "A"]
 
 
-def test_it_is_measured_and_kept_by_the_command(tmp_path):
-    command = [sys.executable, "-m", "leym.cli", "bench", "--rungs", "--keep", "--json", "--seconds", "0.2"]
+@pytest.mark.parametrize("option", ["--batch-sizes", "--rungs"])
+def test_it_is_measured_and_kept_by_the_command(option, tmp_path):
+    command = [sys.executable, "-m", "leym.cli", "bench", option, "--keep", "--json", "--seconds", "0.2"]
     sizes = ["--grid", "8", "8", "--slots", "4", "--precision", "fp32"]
     env = os.environ | {"LEYM_RUNGS": str(tmp_path / "rungs.json")}
     done = subprocess.run([*command, *sizes], env=env, capture_output=True, text=True, timeout=300)

@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from leym.cli.local.quantize import main as quantize_main
+from leym.cli.local.quantize import app as quantize_command
 from leym.cli.local.quantize import quantize
 from leym.contract.problems import Problem
 from leym.engine.device import pick_device
@@ -77,7 +77,7 @@ def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
 def test_quantize_refuses(data, change, words, capsys):
     before = files(data)
     with pytest.raises(SystemExit) as ended:
-        quantize_main(["some", "--set", change, "--data", str(data)])
+        quantize_command(["some", "--set", change, "--data", str(data)])
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
     assert files(data) == before
