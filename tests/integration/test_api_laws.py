@@ -300,7 +300,7 @@ def test_the_sdk_adds_imports_shows_and_deletes(api: Api, tmp_path: Path) -> Non
                 with pytest.raises(ProblemError):
                     wrong()
             for nothing in (tmp_path, CHECKPOINT, tmp_path / "nowhere"):
-                with pytest.raises(ValueError, match="no bundle"):
+                with pytest.raises(ValueError, match="not a bundle"):
                     client.add_law(nothing)
     finally:
         server.shutdown()
@@ -335,7 +335,7 @@ def test_the_command_adds_into_a_folder_without_a_service(tmp_path: Path) -> Non
     assert (data / "laws" / "tiny" / MANIFEST).exists()
     done = leym("laws", "add", str(bundle.path), **nowhere | {"LEYM_DATA": str(data)})
     assert done.returncode == 2
-    assert "is there already" in done.stderr
+    assert "exists already" in done.stderr
     done = leym("laws", "import", str(EXPERIMENT), "--name", "mine", "--data", str(data), "--json", **nowhere)
     assert done.returncode == 0 and json.loads(done.stdout)["name"] == "mine", done.stderr
     assert {b.name for b in Registry(data / "laws").bundles()} == {"tiny", "mine"}
