@@ -37,14 +37,17 @@ class Countdown:
         self.over = Event()
         self.problem: Problem | None = None
 
-    def ignore(self, *_: Any) -> None: ...
+    def ignore(self, *_: Any) -> None:
+        """Ignore a result."""
 
     admitted = frames = progress = checkpoint = released = ignore
 
     def finished(self, *_: Any) -> None:
+        """Note that the run has ended."""
         self.over.set()
 
     def failed(self, step: int, problem: Problem) -> None:
+        """Note that the run has ended with a problem."""
         self.problem = problem
         self.over.set()
 

@@ -10,7 +10,7 @@ import typer
 from leym.cli.output import FAILED, note
 from leym.client import LeymError
 from leym.demo.run import demo
-from leym.demo.service import DidNotStart
+from leym.demo.service import ServiceStartError
 
 app = typer.Typer(add_completion=False)
 
@@ -23,6 +23,6 @@ def run(
     """Start a service of its own, run twelve universes through it, save pictures, print numbers and stop it."""
     try:
         demo(out, as_json)
-    except (LeymError, DidNotStart, TimeoutError) as error:
+    except (LeymError, ServiceStartError, TimeoutError) as error:
         note(f"demo: {error}")
         raise typer.Exit(FAILED) from error
