@@ -29,10 +29,20 @@ from leym.settings import settings
 def quantize(
     law: Bundle, precision: str, changes: Sequence[str], data: Path, name: str | None = None
 ) -> dict[str, Any]:
-    """The report of `inspect.weigh`, of the law or of a version of it with `KEY_OR_ROLE=FORMAT` changes.
+    """Report the layers of a law in a precision; with changes, make and keep a version that has them.
 
-    The version is kept in the data folder and "kept" is its reference, else None. Raises Problem 422 for changes that
-    cannot be, or that change nothing.
+    Args:
+        law: the law.
+        precision: precision to report, and to change formats of.
+        changes: `KEY_OR_ROLE=FORMAT`, the format of a role or of all matrices whose key starts so.
+        data: data folder that keeps the version.
+        name: name of the version; default: the name of the law.
+
+    Returns:
+        The report of `memory_report.weigh`, and the reference of the version as "kept", None without changes.
+
+    Raises:
+        Problem: 422, a change is impossible, or the changes have no effect.
     """
     if name is not None and not changes:
         raise invalid(f"name = {name!r}: it needs --set; without one no version is made", "/name")
@@ -46,7 +56,7 @@ def quantize(
         made = with_policy(law, Path(work) / "law", precision, policy, name=name, provenance=why)
         after = put_to_sleep(made, weights, precision, device.operands)
         if [layer.format for layer in after.layers] == [layer.format for layer in before.layers]:
-            raise invalid(f"set = {', '.join(changes)}: {law.name} has these formats in {precision} already", "/set")
+            raise invalid(f"set = {', '.join(changes)}: {law.name} already has these formats in {precision}", "/set")
         kept, _ = versions.add_copy(data / "laws", made.path)
     return weigh(after, weights, device) | {"kept": kept.ref}
 
