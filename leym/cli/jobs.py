@@ -24,7 +24,7 @@ Record = Annotated[
     ),
 ]
 ObserveText = Annotated[str | None, typer.Option(help="observables: EVERY, NAME,NAME or EVERY:NAME,NAME")]
-Seed = Annotated[int | None, typer.Option(help="seed of the start state; default: 0")]
+Seed = Annotated[int | None, typer.Option(help="seed of the random numbers; default: 0")]
 Gamma = Annotated[float | None, typer.Option(help="damping; default: 0.01")]
 InitialText = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""The SDK's transport against a real HTTP server that misbehaves on purpose: lost answers, cut streams, refusals."""
+"""The transport of the SDK against a real HTTP server that loses answers, cuts streams and refuses requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ JOB = {"id": "0" * 26, "state": "queued", "step": 0, "steps": 10, "spec": {"grid
 
 
 class Scripted:
-    """Answers each request with the next part of a script; a part may write half an answer and hang up."""
+    """A server that answers each request with the next part of a script; a part may write half an answer and hang up."""
 
     def __init__(self, *script: Callable[[BaseHTTPRequestHandler], None]):
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
@@ -82,7 +82,7 @@ def answers(status: int, body: Any, **headers: str) -> Callable[[BaseHTTPRequest
 
 
 def streams(text: str, cut: bool = False) -> Callable[[BaseHTTPRequestHandler], None]:
-    """An event stream of `text`; `cut` drops the connection inside a chunk."""
+    """Answer with an event stream of `text`; `cut` drops the connection inside a chunk."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         data = text.encode()
@@ -317,7 +317,8 @@ def test_a_url_that_is_none_is_refused_in_words(url: str) -> None:
 def test_a_bad_url_in_the_environment_is_a_sentence_of_the_command() -> None:
     command, environment = [sys.executable, "-m", "leym.cli", "jobs"], {**os.environ, "LEYM_URL": "127.0.0.1:8000"}
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-    assert run.returncode == 2 and "Traceback" not in run.stderr, run.stderr
+    assert run.returncode == 2, run.stderr
+    assert "Traceback" not in run.stderr
     assert "LEYM_URL" in run.stderr
     assert "http://HOST:PORT" in run.stderr
 
@@ -327,7 +328,8 @@ def test_the_command_says_what_answered_and_ends_with_3(scripted: Callable[..., 
         answer, words = STRANGERS[stranger]
         command = [sys.executable, "-m", "leym.cli", "--url", scripted(answer).url, "jobs"]
         run = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert run.returncode == 3 and "Traceback" not in run.stderr, run.stderr
+        assert run.returncode == 3, run.stderr
+        assert "Traceback" not in run.stderr
         assert all(word in run.stderr for word in words)
 
 

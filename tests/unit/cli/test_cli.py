@@ -1,4 +1,4 @@
-"""The `leym` command: its short forms, its exit codes, and what it never imports."""
+"""The `leym` command: short forms, exit codes, help, and modules that it must not import."""
 
 from __future__ import annotations
 
@@ -171,7 +171,8 @@ def test_a_spec_from_stdin_may_begin_with_a_byte_order_mark() -> None:
     command = [sys.executable, "-m", "leym.cli", "submit", "--spec", "-"]
     data = json.dumps({"steps": 10}).encode("utf-8-sig")
     done = subprocess.run(command, input=data, capture_output=True, timeout=60)
-    assert done.returncode == 2 and b"name a law" in done.stderr, done.stderr
+    assert done.returncode == 2, done.stderr
+    assert b"name a law" in done.stderr
 
 
 @pytest.mark.parametrize(
