@@ -19,9 +19,10 @@ import torch
 from leym.contract.problems import Problem
 from leym.contract.spec import ComplexNoise
 from leym.engine.batch import Batch
-from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.bucket import Bucket
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
+from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, calls_per_s
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle
@@ -98,7 +99,7 @@ def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int
 
     @torch.no_grad()
     def measure() -> float:
-        batch = Batch(bucket.law, bucket.key, bucket.rung)
+        batch = Batch(bucket.law, bucket.key, bucket.batch_size)
         _fill(batch, law)
         return _speed(batch, engine.device, seconds)
 
@@ -107,16 +108,16 @@ def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int
 
 def _fill(batch: Batch, law: Bundle) -> None:
     """Admit a run that never ends to every slot."""
-    for i in range(batch.rung):
+    for i in range(batch.size):
         run = Run(str(i), law, batch.key.precision, batch.grid, 10**9, 0.01, i, ComplexNoise(), Countdown())
         batch.admit(run)
 
 
 def _speed(batch: Batch, device: Device, seconds: float) -> float:
     """Return cell-steps/s, the best of three measurements of `seconds / 3` each."""
-    cells = batch.rung * batch.grid[0] * batch.grid[1]
+    cells = batch.size * batch.grid[0] * batch.grid[1]
     burst = max(1, min(8, BURST_CELLS // cells))
-    return calls_per_s(partial(batch.bursts.advance, burst), device, seconds, warm=1) * burst * cells
+    return calls_per_s(partial(batch.runner.run, burst), device, seconds, warm=1) * burst * cells
 
 
 def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         "precision": precision,
         "grid": list(grid),
         "slots": slots,
-        "rung": bucket.rung,
+        "batch_size": bucket.batch_size,
         "kernel": bucket.law.kernel,
         "device": engine.device.kind,
         "cell_steps_per_s": rate,
@@ -148,12 +149,12 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         "compute_share": flops / ceilings.of(bucket.law.operands),
         "memory_share": moved / ceilings.bytes_per_s,
         "ceilings": ceilings.as_dict(),
-        "degraded": engine.shelf.degraded,
+        "degraded": engine.law_cache.degraded,
     }
 
 
 @dataclass
-class MeasuredBatchSize:
+class MeasuredSize:
     """The speed and the bits of full batches of one size.
 
     Attributes:
@@ -170,21 +171,21 @@ class MeasuredBatchSize:
 @torch.no_grad()
 def measure_batch_sizes(
     law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float
-) -> list[MeasuredBatchSize]:
+) -> list[MeasuredSize]:
     """Measure every power of two up to `slots`; a speed is the best of three rounds over all sizes."""
     device = pick_device()
-    shelf, key = LawShelf(device, compile=True), BucketKey(law.digest, precision, grid)
+    law_cache, key = LawCache(device, compile=True), BucketKey(law.digest, precision, grid)
     batches, letters, found = [], dict[bytes, str](), []
-    for size in (2**i for i in range(slots.bit_length())):
-        bucket = Bucket(key, shelf.awake(law, precision), size)
+    for batch_size in (2**i for i in range(slots.bit_length())):
+        bucket = Bucket(key, law_cache.resident(law, precision), batch_size)
         bucket.warm()
         [batch] = bucket.batches
         _fill(batch, law)
-        batch.bursts.advance(BITS_AFTER)
+        batch.runner.run(BITS_AFTER)
         digest = sha256(batch.state[0].contiguous().cpu().numpy().tobytes()).digest()
         letters.setdefault(digest, ascii_uppercase[len(letters)])
         batches.append(batch)
-        found.append(MeasuredBatchSize(size, letters[digest]))
+        found.append(MeasuredSize(batch_size, letters[digest]))
     for _ in range(3):
         for one, batch in zip(found, batches, strict=True):
             one.cell_steps_per_s = max(one.cell_steps_per_s, _speed(batch, device, seconds / len(found) / 3))

@@ -23,7 +23,7 @@ JOB = {"id": "0" * 26, "state": "queued", "step": 0, "steps": 10, "spec": {"grid
 
 
 class Scripted:
-    """A server that answers each request with the next part of a script; a part may write half an answer and hang up."""
+    """A server that answers each request with the next part of a script; a part may break off in the middle."""
 
     def __init__(self, *script: Callable[[BaseHTTPRequestHandler], None]):
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []

@@ -13,8 +13,8 @@ from leym.cli.output import FAILED, note
 from leym.common.typed_numbers import real, whole
 from leym.contract.problems import Problem
 from leym.contract.spec import LIMITS
-from leym.engine.batch_size import Ladder, choose
-from leym.engine.benchmark import MeasuredBatchSize, bench, measure_batch_sizes
+from leym.engine.batch_size import BatchSizeTable, choose
+from leym.engine.benchmark import MeasuredSize, bench, measure_batch_sizes
 from leym.engine.device import pick_device
 from leym.laws.registry import default_registry, resolve_precision
 from leym.settings import settings
@@ -33,7 +33,7 @@ def run(
     batch_sizes: Annotated[
         bool, typer.Option("--batch-sizes", help="measure full batches of 1, 2, 4, ... slots, up to --slots")
     ] = False,
-    rungs: Annotated[bool, typer.Option("--rungs", hidden=True, help="the old name of --batch-sizes")] = False,
+    rungs: Annotated[bool, typer.Option("--rungs", hidden=True, help="earlier name of --batch-sizes")] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="with --batch-sizes: workers on this kind of device use the best one")
     ] = False,
@@ -55,11 +55,11 @@ def run(
         raise typer.Exit(FAILED) from problem
     best = choose({one.slots: one.cell_steps_per_s for one in sizes})
     if as_json:
-        print(json.dumps({"rung": best, "rungs": [asdict(one) for one in sizes]}))
+        print(json.dumps({"batch_size": best, "batch_sizes": [asdict(one) for one in sizes]}))
     else:
         show_batch_sizes(sizes, best)
     if keep:
-        Ladder(pick_device(), settings().ladder).keep(bundle.manifest, resolved, grid, best)
+        BatchSizeTable(pick_device(), settings().batch_sizes_file).keep(bundle.manifest, resolved, grid, best)
 
 
 def show(found: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ def show(found: dict[str, Any]) -> None:
     ceilings = found["ceilings"]
     print(
         f"{found['law'][:40]} {found['precision']}, {height}x{width}, {found['slots']} slots,"
-        f" batch size {found['rung']}"
+        f" batches of {found['batch_size']}"
     )
     print(f"{found['device']}; kernel: {found['kernel']}")
     print(f"{found['cell_steps_per_s']:>16,.0f} cell-steps/s  {found['engine_vs_step']:6.1%} of the step alone")
@@ -79,7 +79,7 @@ def show(found: dict[str, Any]) -> None:
         print(f"degraded: {reason}")
 
 
-def show_batch_sizes(found: Sequence[MeasuredBatchSize], best: int) -> None:
+def show_batch_sizes(found: Sequence[MeasuredSize], best: int) -> None:
     """Print a line per batch size; sizes with the same letter give the same bits."""
     print(f"{'batch size':>10} {'cell-steps/s':>16}  bits")
     for one in found:

@@ -40,7 +40,7 @@ def show(found: dict[str, Any]) -> None:
     show_layers(found)
     memory = found["memory"]
     print(f"\nmemory of {memory['slots']} slots of {memory['grid'][0]}x{memory['grid'][1]} cells, in bytes:")
-    for name in ("weights_at_rest", "weights_awake", "state", "activations", "frames_in_flight"):
+    for name in ("weights_at_rest", "weights_resident", "state", "activations", "frames_in_flight"):
         value = memory[name]
         print(f"  {name.replace('_', ' '):<20}{'not measured here' if value is None else f'{value:,}':>20}")
 
@@ -48,9 +48,9 @@ def show(found: dict[str, Any]) -> None:
 def show_layers(found: dict[str, Any]) -> None:
     """Print the report of `memory_report.weigh`."""
     print(f"{found['law']} {found['precision']} on {found['device']}\n")
-    print(f"{'key':<36}{'role':<10}{'format':<8}{'at rest':>10}{'awake':>10}{'error':>9}")
+    print(f"{'key':<36}{'role':<10}{'format':<8}{'at rest':>10}{'resident':>10}{'error':>9}")
     for layer in found["layers"]:
-        sizes = f"{layer['bytes_at_rest']:>10,}{layer['bytes_awake']:>10,}"
+        sizes = f"{layer['bytes_at_rest']:>10,}{layer['bytes_resident']:>10,}"
         print(f"{layer['key']:<36}{layer['role']:<10}{layer['format']:<8}{sizes}{layer['error']:>9.4f}")
     print()
     for role, total in found["roles"].items():
