@@ -299,7 +299,7 @@ class Settings(BaseSettings):
 
     @property
     def batch_sizes_file(self) -> Path:
-        """File of the measured batch sizes. Until version 0.1.0 it was called rungs.json, which still counts."""
+        """File of the measured batch sizes. Before version 0.1.0 it was called rungs.json, which still counts."""
         if named := self.batch_sizes or self.rungs:
             return Path(named)
         file, old = self.data / "batch-sizes.json", self.data / "rungs.json"

@@ -244,7 +244,7 @@ class Job:
     def segments(self) -> list[dict[str, Any]]:
         """How the frames are computed, from which step on: batch size, kernel, operands, device.
 
-        Equal values give equal bits. Results of version 0.1.0 and before say `rung` for `batch_size`.
+        Equal values give equal bits. Results from before version 0.1.0 say `rung` for `batch_size`.
         """
         group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
         return list(json.loads(group["attributes"].get("segments", "[]")))

@@ -68,7 +68,7 @@ class FrameWriter:
         """Store how the frames from `step` on are computed, in `attributes["segments"]`.
 
         Frames of another kind of device or batch size may have other bits, so results list every segment:
-        `[{"from_step": 0, "batch_size": 8, ...}, ...]`. Version 0.1.0 and before stored `rung` for `batch_size`.
+        `[{"from_step": 0, "batch_size": 8, ...}, ...]`. Before version 0.1.0 `batch_size` was stored as `rung`.
         """
         before = [s for s in self._attributes.get("segments", []) if s["from_step"] < step]
         if not before or {**before[-1], "from_step": 0} != {**facts, "from_step": 0}:
