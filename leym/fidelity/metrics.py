@@ -36,7 +36,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "entropy": Metric("mean", 0.01, "M1 channel entropy, spatial mean"),
     "entropy_sd": Metric("mean", 0.01, "M1 channel entropy, spatial standard deviation"),
-    "coherence": Metric("null", 0.1, "M2 overlap of 4-neighbours"),
+    "pair_coherence": Metric("null", 0.1, "M2 alignment of 4-neighbours"),
     "wavenumber": Metric("mean", 0.1, "M3 mean wavenumber, cycles per shorter side"),
     "domains": Metric("mean", 0.01, "M5 domains per cell"),
     "largest_domain": Metric("mean", 0.01, "M5 share of the largest domain"),
@@ -50,8 +50,8 @@ METRICS: dict[str, Metric] = {
     "compression": Metric("null", 0.1, "M8 zlib ratio of the quantised frame"),
     "series": Metric("mean", 0.1, "M8 Lempel-Ziv complexity of a cell's series"),
     "activity": Metric("mean", 1e-5, "M9 change per step"),
-    "memory_short": Metric("null", 0.1, "M9 overlap with the next frame"),
-    "memory_long": Metric("null", 0.1, "M9 overlap with the fourth frame on"),
+    "memory_short": Metric("null", 0.1, "M9 alignment with the next frame"),
+    "memory_long": Metric("null", 0.1, "M9 alignment with the fourth frame on"),
     "lyapunov": Metric("mean", 0.02, "M10 largest Lyapunov exponent per step"),
 }
 
@@ -69,7 +69,7 @@ def measure(psi: Tensor, step_activity: Tensor, *, wrap: bool) -> dict[str, floa
     per_frame = {
         "entropy": entropy.mean((-2, -1)),
         "entropy_sd": entropy.std((-2, -1), correction=0),
-        "coherence": structure.coherence(psi),
+        "pair_coherence": structure.pair_coherence(psi),
         "wavenumber": structure.mean_wavenumber(structure.spectrum(psi)),
         **domains(labels, wrap),
         "multiscale_entropy": complexity.multiscale(entropy),

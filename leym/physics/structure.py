@@ -34,10 +34,11 @@ def entropy_field(psi: Tensor) -> Tensor:
     return -torch.special.xlogy(p, p).sum(-1) / log(d) if d > 1 else torch.zeros_like(p[..., 0])
 
 
-def coherence(psi: Tensor) -> Tensor:
-    """Mean of r over the pairs of 4-neighbours inside the grid, both axes, no wrap: [...].
+def pair_coherence(psi: Tensor) -> Tensor:
+    """Average the alignment r over all pairs of 4-neighbours inside the grid, without wrapping: [...].
 
-    Pairs have equal weight; `leym.physics.observables.coherence` weights cells equally, which counts edge pairs more.
+    Every pair has equal weight. The field `coherence` of `leym.physics.observables` instead averages over the
+    neighbours of each cell, so that pairs at the edge of the grid count more in its spatial mean.
     """
     below = cell_overlap(psi[..., :-1, :, :], psi[..., 1:, :, :])
     right = cell_overlap(psi[..., :, :-1, :], psi[..., :, 1:, :])

@@ -96,7 +96,7 @@ def test_another_gamma_fails(engine, law, ensembles):
     q, _ = run_and_measure(engine, Subject(law, "fp32", gamma=0.3), PLAN.seeds, PLAN)
     decision = compare(PLAN, scales, b, q, other)
     assert decision.outcome == "fail" and decision.outcomes["activity"] == "fail", decision.reasons
-    for name in ("entropy", "coherence", "wavenumber"):  # the textures alone would not have told
+    for name in ("entropy", "pair_coherence", "wavenumber"):  # the textures alone would not have told
         assert decision.outcomes[name] == "pass"
 
 

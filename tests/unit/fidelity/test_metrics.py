@@ -60,8 +60,8 @@ def test_coherence_against_loops_and_the_haar_average():
     pairs = [(cells[i, j], cells[i + 1, j]) for i in range(4) for j in range(7)]
     pairs += [(cells[i, j], cells[i, j + 1]) for i in range(5) for j in range(6)]
     expected = np.mean([abs(np.vdot(a, b)) for a, b in pairs])
-    assert float(structure.coherence(psi)) == pytest.approx(expected, abs=1e-6)
-    assert float(structure.coherence(psi[:1, :1].expand(4, 4, 3))) == pytest.approx(1, abs=1e-6)
+    assert float(structure.pair_coherence(psi)) == pytest.approx(expected, abs=1e-6)
+    assert float(structure.pair_coherence(psi[:1, :1].expand(4, 4, 3))) == pytest.approx(1, abs=1e-6)
     squared = structure.cell_overlap(haar(200, 200, 3, seed=1), haar(200, 200, 3, seed=2)).square().mean()
     assert float(squared) == pytest.approx(1 / 3, abs=0.005)
 
@@ -250,7 +250,7 @@ def test_shuffling_keeps_the_cells_and_breaks_the_structure():
     steps = torch.zeros(5)
     there, gone = measure(psi, steps, wrap=False), measure(null, steps, wrap=False)
     assert gone["entropy"] == pytest.approx(there["entropy"], abs=1e-5)
-    for name in ("coherence", "memory_short"):
+    for name in ("pair_coherence", "memory_short"):
         assert gone[name] < there[name] - 0.1, name
 
 

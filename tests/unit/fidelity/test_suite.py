@@ -38,7 +38,7 @@ def test_entropy_and_coherence_equal_plain_loops():
                 if a < 5 and b < 4:
                     x, y = cells[i, j], cells[a, b]
                     found.append(abs(np.vdot(x, y)) / np.linalg.norm(x) / np.linalg.norm(y))
-    assert float(structure.coherence(psi)) == pytest.approx(np.mean(found), abs=1e-6)
+    assert float(structure.pair_coherence(psi)) == pytest.approx(np.mean(found), abs=1e-6)
 
 
 def test_the_spectrum_keeps_the_density_and_finds_the_wave():
