@@ -17,7 +17,7 @@ from leym.contract.fidelity_plan import Plan
 from leym.engine.run import Checkpoint
 from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
 from leym.physics.dynamics import distance, exponent, normalised, perturbed, rescaled
-from leym.physics.structure import cell_overlap
+from leym.physics.structure import alignment
 
 TINY = 1e-12
 
@@ -38,7 +38,7 @@ class Paired:
 
 def fidelity(b: Tensor, q: Tensor) -> Tensor:
     """F = mean over cells of |<b, q>|^2 of normalised cells: complex64 [..., H, W, d] -> [...]."""
-    return cell_overlap(b, q).square().mean((-2, -1))
+    return alignment(b, q).square().mean((-2, -1))
 
 
 def paired(

@@ -11,19 +11,19 @@ from math import e
 import torch
 from torch import Tensor
 
-from leym.physics.structure import TINY, cell_overlap
+from leym.physics.structure import TINY, alignment
 
 
 def activity(psi: Tensor) -> Tensor:
     """1 - mean over cells and neighbouring frames of |<psi_t, psi_t+1>|: [..., T, H, W, d] -> [...]."""
-    return 1 - cell_overlap(psi[..., :-1, :, :, :], psi[..., 1:, :, :, :]).mean((-3, -2, -1))
+    return 1 - alignment(psi[..., :-1, :, :, :], psi[..., 1:, :, :, :]).mean((-3, -2, -1))
 
 
 def autocorrelation(psi: Tensor, lags: tuple[int, ...]) -> Tensor:
     """A(tau) = mean over cells and pairs of frames tau apart of |<psi_t, psi_t+tau>|: [..., len(lags)]."""
     t = psi.shape[-4]
     pairs = [(psi[..., : t - lag, :, :, :], psi[..., lag:, :, :, :]) for lag in lags]
-    return torch.stack([cell_overlap(a, b).mean((-3, -2, -1)) for a, b in pairs], dim=-1)
+    return torch.stack([alignment(a, b).mean((-3, -2, -1)) for a, b in pairs], dim=-1)
 
 
 def decay_time(curve: Tensor, floor: Tensor, every: float) -> Tensor:

@@ -34,8 +34,8 @@ class Frame:
 
     def observable(self, name: str) -> Tensor:
         """float32 [...]."""
-        if name == "fidelity":
-            return overlap(self.origin, self.x).square().mean((-2, -1))
+        if name in ("overlap", "fidelity"):  # its old name, which jobs may still ask for
+            return alignment(self.origin, self.x).square().mean((-2, -1))
         if name.endswith("_sd"):
             return self.field(name.removesuffix("_sd")).std((-2, -1), correction=0)
         return self.field(name).mean((-2, -1))
@@ -47,7 +47,7 @@ def power(x: Tensor) -> Tensor:
     return re.square() + im.square()
 
 
-def overlap(a: Tensor, b: Tensor) -> Tensor:
+def alignment(a: Tensor, b: Tensor) -> Tensor:
     """|<a, b>| / (|a| |b|) per cell, [..., H, W], in [0, 1]."""
     (ar, ai), (br, bi) = a.chunk(2, -3), b.chunk(2, -3)
     inner = torch.hypot((ar * br + ai * bi).sum(-3), (ar * bi - ai * br).sum(-3))
@@ -78,7 +78,7 @@ def channel_entropy(frame: Frame) -> Tensor:
 
 def coherence(frame: Frame) -> Tensor:
     x = frame.x
-    below, right = overlap(x[..., :-1, :], x[..., 1:, :]), overlap(x[..., :-1], x[..., 1:])
+    below, right = alignment(x[..., :-1, :], x[..., 1:, :]), alignment(x[..., :-1], x[..., 1:])
     total, neighbours = torch.zeros_like(x[..., 0, :, :]), torch.zeros_like(x[..., 0, :, :])
     for pairs, here, there in (
         (below, (..., slice(None, -1), slice(None)), (..., slice(1, None), slice(None))),
@@ -93,7 +93,7 @@ def coherence(frame: Frame) -> Tensor:
 def activity(frame: Frame) -> Tensor:
     if frame.previous is None:
         return torch.zeros_like(frame.x[..., 0, :, :])
-    return 1 - overlap(frame.previous, frame.x)
+    return 1 - alignment(frame.previous, frame.x)
 
 
 def density(frame: Frame) -> Tensor:

@@ -20,7 +20,7 @@ def channel_power(psi: Tensor) -> Tensor:
     return p / p.sum(-1, keepdim=True).clamp_min(TINY)
 
 
-def cell_overlap(a: Tensor, b: Tensor) -> Tensor:
+def alignment(a: Tensor, b: Tensor) -> Tensor:
     """r = |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., H, W]."""
     inner = (a.conj() * b).sum(-1).abs()
     sizes = a.abs().square().sum(-1) * b.abs().square().sum(-1)
@@ -40,8 +40,8 @@ def pair_coherence(psi: Tensor) -> Tensor:
     Every pair has equal weight. The field `coherence` of `leym.physics.observables` instead averages over the
     neighbours of each cell, so that pairs at the edge of the grid count more in its spatial mean.
     """
-    below = cell_overlap(psi[..., :-1, :, :], psi[..., 1:, :, :])
-    right = cell_overlap(psi[..., :, :-1, :], psi[..., :, 1:, :])
+    below = alignment(psi[..., :-1, :, :], psi[..., 1:, :, :])
+    right = alignment(psi[..., :, :-1, :], psi[..., :, 1:, :])
     return (below.sum((-2, -1)) + right.sum((-2, -1))) / _pairs(psi)
 
 

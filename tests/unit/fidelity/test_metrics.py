@@ -62,7 +62,7 @@ def test_coherence_against_loops_and_the_haar_average():
     expected = np.mean([abs(np.vdot(a, b)) for a, b in pairs])
     assert float(structure.pair_coherence(psi)) == pytest.approx(expected, abs=1e-6)
     assert float(structure.pair_coherence(psi[:1, :1].expand(4, 4, 3))) == pytest.approx(1, abs=1e-6)
-    squared = structure.cell_overlap(haar(200, 200, 3, seed=1), haar(200, 200, 3, seed=2)).square().mean()
+    squared = structure.alignment(haar(200, 200, 3, seed=1), haar(200, 200, 3, seed=2)).square().mean()
     assert float(squared) == pytest.approx(1 / 3, abs=0.005)
 
 

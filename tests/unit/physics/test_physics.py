@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leym.contract.catalog import FIELDS, OBSERVABLES
-from leym.contract.spec import ComplexNoise, RandomState, Zeros
+from leym.contract.spec import ComplexNoise, Observe, RandomState, Zeros
 from leym.engine.run import initial_state
 from leym.laws.networks.deep_qca import DeepQCA
 from leym.physics.observables import Frame
@@ -132,12 +132,12 @@ def test_fields_and_observables_equal_numpy(name):
         assert frame.observable(f"{name}_sd") == pytest.approx(expected.std(), abs=1e-5)
 
 
-def test_fidelity_is_one_at_the_start_and_zero_for_orthogonal_states():
+def test_overlap_is_one_at_the_start_and_zero_for_orthogonal_states():
     psi = random_psi(3, d=2)
     orthogonal = np.stack([-psi[..., 1].conj(), psi[..., 0].conj()], -1)
     x, y = (to_real(torch.from_numpy(a.astype(np.complex64))[None])[0] for a in (psi, orthogonal))
-    assert Frame(x, None, x).observable("fidelity") == pytest.approx(1, abs=1e-6)
-    assert Frame(y, None, x).observable("fidelity") == pytest.approx(0, abs=1e-6)
+    assert Frame(x, None, x).observable("overlap") == pytest.approx(1, abs=1e-6)
+    assert Frame(y, None, x).observable("overlap") == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -166,3 +166,12 @@ def test_deep_qca_with_its_identical_maps_folded_is_the_same_function():
     with torch.no_grad():
         network.conv_neighbors.weight[5] *= 2  # a trained stencil: its maps differ, and nothing can be folded
     assert network.folded() is network
+
+
+def test_the_old_name_fidelity_is_the_observable_overlap():
+    x, origin = (to_real(torch.from_numpy(random_psi(seed))[None])[0] for seed in (3, 4))
+    state = Frame(x, None, origin)
+    assert state.observable("fidelity") == state.observable("overlap")
+    assert "fidelity" not in OBSERVABLES
+    assert "fidelity" not in Observe(every=1).names
+    assert Observe(every=1, names=("activity", "fidelity")).names == ("activity", "fidelity")
