@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from leym.engine.device_stream import Stream
-from leym.physics.observables import Frame
+from leym.physics.observables import StateView
 
 if TYPE_CHECKING:
     from leym.engine.batch import Batch, Slot
@@ -36,13 +36,13 @@ def record(batch: Batch, slots: list[Slot], stream: Stream, *, together: bool) -
 def _record(batch: Batch, slots: list[Slot], lanes: slice, stream: Stream) -> list[tuple[Slot, Recorded, int]]:
     """slots: all due, all within `lanes`."""
     started = all(slot.step for slot in slots)
-    frame = Frame(batch.state[lanes], batch.previous[lanes] if started else None, batch.origin[lanes])
+    state = StateView(batch.state[lanes], batch.previous[lanes] if started else None, batch.origin[lanes])
     due = [slot.run.due(slot.step) for slot in slots]
     fields = sorted({(r.field, r.stored_dtype) for recordings, _ in due for r in recordings})
     observables = sorted({name for _, names in due for name in names})
-    tensors = [frame.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
+    tensors = [state.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
     if observables:
-        tensors.append(torch.stack([frame.observable(name) for name in observables], dim=1))
+        tensors.append(torch.stack([state.observable(name) for name in observables], dim=1))
     if len(slots) < tensors[0].shape[0]:
         rows = torch.tensor([slot.index for slot in slots], device=tensors[0].device)
         tensors = [tensor.index_select(0, rows) for tensor in tensors]
