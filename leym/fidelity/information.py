@@ -15,7 +15,7 @@ from torch import Tensor
 
 def entropy_bits(codes: Tensor) -> float:
     """Plug-in Shannon entropy of integer codes (any shape), in bits."""
-    counts = codes.flatten().unique(return_counts=True)[1].double()
+    counts = torch.unique(codes.flatten(), return_counts=True)[1].double()
     p = counts / counts.sum()
     return float(-(p * p.log()).sum() / log(2))
 
