@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from leym.contract.fidelity_plan import Plan
 from leym.fidelity.controls import zeroed
 from leym.fidelity.decision import Decision, compare
-from leym.fidelity.ensemble import Laboratory, Subject, Trajectories
+from leym.fidelity.ensemble import EngineLike, Subject, Trajectories
 from leym.fidelity.measurement import Measured, flow, run_and_measure, scales_of
 from leym.fidelity.stats import members_needed
 from leym.laws.bundle import Bundle
@@ -45,7 +45,7 @@ class Baselines:
         return Subject(self.law, "fp32", self.plan.gamma)
 
 
-def run_baselines(engine: Laboratory, law: Bundle, plan: Plan) -> Baselines:
+def run_baselines(engine: EngineLike, law: Bundle, plan: Plan) -> Baselines:
     """A plan with a pilot gets its number of members from it. Raises Problem when the law cannot be run at all."""
     subject = Subject(law, "fp32", plan.gamma)
     if plan.pilot:
@@ -61,7 +61,7 @@ def run_baselines(engine: Laboratory, law: Bundle, plan: Plan) -> Baselines:
     return Baselines(law, plan, scales, b, frames, other, control, damage, information)
 
 
-def sized(engine: Laboratory, subject: Subject, plan: Plan) -> Plan:
+def sized(engine: EngineLike, subject: Subject, plan: Plan) -> Plan:
     """The plan with as many members as the spread of a pilot asks for, within [LEAST, plan.most].
 
     Where `most` is too few for a metric, its verdict says with which power it was tried.
@@ -79,7 +79,7 @@ def sized(engine: Laboratory, subject: Subject, plan: Plan) -> Plan:
     return plan.with_(members=members, pairs=min(plan.pairs, members))
 
 
-def _damaged(engine: Laboratory, law: Bundle, plan: Plan, scales: dict[str, float], b: Measured) -> Decision | None:
+def _damaged(engine: EngineLike, law: Bundle, plan: Plan, scales: dict[str, float], b: Measured) -> Decision | None:
     """The law with a share of its weights set to zero, in fp32, against the baseline."""
     if not plan.damage:
         return None

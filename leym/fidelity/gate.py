@@ -15,7 +15,7 @@ import torch
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.fidelity.baselines import Baselines, run_baselines
 from leym.fidelity.decision import Decision, compare, finite, not_below
-from leym.fidelity.ensemble import Laboratory, Subject, an_engine
+from leym.fidelity.ensemble import EngineLike, Subject, running_engine
 from leym.fidelity.measurement import Measured, flow, run_and_measure
 from leym.fidelity.metrics import METRICS
 from leym.fidelity.paired import long_range, paired
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def judge(
-    bundle: Bundle, precision: str, plan: Plan | str = "standard", *, engine: Laboratory | None = None
+    bundle: Bundle, precision: str, plan: Plan | str = "standard", *, engine: EngineLike | None = None
 ) -> Verdict:
     """Run the plan and say "pass", "fail" or "inconclusive"; the latter asks for more members, not for less rigour.
 
@@ -38,14 +38,14 @@ def judge(
     return judge_subject(Subject(bundle, precision, plan.gamma), bundle, plan, engine=engine)
 
 
-def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: Laboratory | None = None) -> Verdict:
+def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: EngineLike | None = None) -> Verdict:
     """As `judge`, of any subject (another gamma, other weights) against `bundle` in fp32."""
-    with an_engine(engine, min(max(plan.members, plan.pilot), 64)) as device:
+    with running_engine(engine, min(max(plan.members, plan.pilot), 64)) as device:
         began = monotonic()
         return judge_against(device, run_baselines(device, bundle, plan), candidate, began)
 
 
-def judge_against(engine: Laboratory, baselines: Baselines, candidate: Subject, began: float | None = None) -> Verdict:
+def judge_against(engine: EngineLike, baselines: Baselines, candidate: Subject, began: float | None = None) -> Verdict:
     """Run the candidate's ensemble and compare. `began`: of the whole judgement, by the monotonic clock."""
     began = monotonic() if began is None else began
     plan, b, other, scales = baselines.plan, baselines.b, baselines.other, baselines.scales

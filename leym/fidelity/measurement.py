@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from leym.contract.fidelity_plan import Plan
 from leym.fidelity import information, metrics
-from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
+from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
 from leym.fidelity.metrics import METRICS
 from leym.fidelity.paired import lyapunov
 from leym.physics import dynamics, structure
@@ -47,7 +47,7 @@ class Measured:
         return replace(self, values=values, spectra=self.spectra[members], seeds=seeds)
 
 
-def run_and_measure(engine: Laboratory, subject: Subject, seeds: range, plan: Plan) -> tuple[Measured, Trajectories]:
+def run_and_measure(engine: EngineLike, subject: Subject, seeds: range, plan: Plan) -> tuple[Measured, Trajectories]:
     """Evolve an ensemble by the plan and measure it, Lyapunov exponents included."""
     found = evolve(engine, subject, plan.grid, seeds, steps=plan.steps, every=plan.every, spin_up=plan.spin_up)
     measured = measure_all(found, wrap=subject.law.manifest.boundary == "periodic")

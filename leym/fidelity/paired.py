@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leym.contract.fidelity_plan import Plan
 from leym.engine.run import Checkpoint
-from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
+from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
 from leym.physics.dynamics import distance, exponent, normalised, perturbed, rescaled
 from leym.physics.structure import alignment
 
@@ -42,7 +42,7 @@ def fidelity(b: Tensor, q: Tensor) -> Tensor:
 
 
 def paired(
-    engine: Laboratory,
+    engine: EngineLike,
     baseline: Subject,
     candidate: Subject,
     ends: Sequence[Checkpoint],
@@ -89,7 +89,7 @@ def long_range(b: Trajectories, q: Trajectories) -> tuple[NDArray[np.float64], N
     return fidelity(pb, pq).double().mean(1).numpy(), unrelated(b.psi).double().mean(1).numpy()
 
 
-def lyapunov(engine: Laboratory, subject: Subject, trajectories: Trajectories, plan: Plan) -> NDArray[np.float64]:
+def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, plan: Plan) -> NDArray[np.float64]:
     """Largest exponent per step and member, by Benettin's method from the ends of the trajectories: float64 [M].
 
     Both universes of a pair have the same seed, so a law that draws draws the same for both. A memory is perturbed by

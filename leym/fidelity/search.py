@@ -32,7 +32,7 @@ import torch
 from leym.contract.fidelity_plan import Plan
 from leym.engine.device import pick_device
 from leym.fidelity.baselines import Baselines, run_baselines
-from leym.fidelity.ensemble import Laboratory, Subject, an_engine
+from leym.fidelity.ensemble import EngineLike, Subject, running_engine
 from leym.fidelity.gate import judge_against, unsound
 from leym.fidelity.search_ladder import HIGHER, Weight, climb, ordered, rungs
 from leym.laws import versions
@@ -101,17 +101,17 @@ def rescue(
     precision: str,
     plan: Plan,
     *,
-    engine: Laboratory | None = None,
+    engine: EngineLike | None = None,
     told: Callable[[str], None] = log.info,
 ) -> Rescue:
     """Search by the method above; writes nothing. `told` hears of every ensemble.
 
     engine: as for `gate.judge`. Raises Problem when the law cannot be run at all.
     """
-    with TemporaryDirectory() as folder, an_engine(engine, min(max(plan.members, plan.pilot), 64)) as laboratory:
-        search = _Search(law, precision, laboratory, Path(folder), told)
+    with TemporaryDirectory() as folder, running_engine(engine, min(max(plan.members, plan.pilot), 64)) as device:
+        search = _Search(law, precision, device, Path(folder), told)
         told("baselines of the whole plan")
-        baselines = run_baselines(laboratory, law, plan)
+        baselines = run_baselines(device, law, plan)
         found = Rescue(law, precision, baselines.plan, pick_device().kind, search.bytes_fp32)
         found.why_not = unsound(baselines.control, baselines.damage)
         if not found.why_not:
@@ -150,7 +150,7 @@ class _Search:
     """The candidates of one law: derived bundles in `folder`, run by the engine like any law."""
 
     def __init__(
-        self, law: Bundle, precision: str, engine: Laboratory, folder: Path, told: Callable[[str], None]
+        self, law: Bundle, precision: str, engine: EngineLike, folder: Path, told: Callable[[str], None]
     ) -> None:
         self.law, self.precision, self.engine, self.folder, self.told = law, precision, engine, folder, told
         sixteen, weights = pick_device().operands, load_weights(law)
