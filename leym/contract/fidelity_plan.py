@@ -89,8 +89,8 @@ class Plan:
         return range(self.seed, self.seed + self.members)
 
     @property
-    def other_seeds(self) -> range:
-        """Of the second baseline; disjoint from the first."""
+    def reference_seeds(self) -> range:
+        """Seeds of the reference, the second baseline; disjoint from those of the first."""
         return range(self.seed + self.members, self.seed + 2 * self.members)
 
     @property

@@ -64,7 +64,7 @@ class Verdict:
     """May this precision of this law be served as the law?
 
     reasons: why not "pass", in words; empty for a pass. plan: as it was registered; seeds: first and last of baseline,
-    second baseline and candidate. paired: the short range (`short_range.Paired`); long_range: fidelity of
+    second baseline and candidate. paired: the short range (`paired.PairedComparison`); long_range: fidelity of
     equal seeds against unrelated members, as (effect, low, high); spectrum: excess log-spectral distance (same);
     energy: the global test's distance and p; controls: outcome of what must pass and what must fail; samples: ensemble
     -> metric -> one number per member; engine: how it was computed; seconds: of the whole judgement.

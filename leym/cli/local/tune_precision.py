@@ -17,7 +17,7 @@ from leym.cli.local.fidelity_options import add_plan_options, chosen_plan
 from leym.common.outputs import write_text
 from leym.contract.problems import Problem
 from leym.fidelity import search_report
-from leym.fidelity.search import keep, rescue
+from leym.fidelity.search import keep, search_precision
 from leym.laws.bundle import NAME, Bundle
 from leym.laws.registry import SHIPPED, Registry
 from leym.settings import settings
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if chosen.report is not None and not chosen.report.parent.is_dir():
             raise ValueError(f"report = {str(chosen.report)!r}: there is no folder {str(chosen.report.parent)!r}")
         law = Registry(SHIPPED, data / "laws").resolve(chosen.law)
-        found = rescue(law, chosen.precision, plan, told=_say)
+        found = search_precision(law, chosen.precision, plan, on_progress=_say)
     except (Problem, ValueError) as error:
         _say(f"leym laws tune-precision: {error}")
         sys.exit(REFUSED)

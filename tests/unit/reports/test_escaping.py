@@ -9,7 +9,7 @@ import pytest
 
 from leym.contract.fidelity_plan import PLANS
 from leym.fidelity import search_report
-from leym.fidelity.search import Alone, Rescue, Tried
+from leym.fidelity.search import Candidate, SearchResult, Sensitivity
 from leym.fidelity.search_ladder import Weight
 from leym.laws.verdicts import MetricVerdict, Verdict
 from leym.reports.plots import Point, curves, frontier, interval_bar, strips
@@ -57,8 +57,10 @@ def a_frontier(name):
     law = SimpleNamespace(name=name, digest="0" * 64)
     effect = (0.2, 0.1, 0.3)
     weight = Weight(name, name, "nf4", {"nf4": 10, "int8": 20, "16": 40})
-    tried = Tried(1, {name: name}, 100, name, 16, name, effect, effect, [name])
-    return Rescue(law, name, PLANS["small"], name, 400, [Alone(weight, effect, effect)], [tried], 1, None, [name])
+    candidate = Candidate(1, {name: name}, 100, name, 16, name, effect, effect, [name])
+    return SearchResult(
+        law, name, PLANS["small"], name, 400, [Sensitivity(weight, effect, effect)], [candidate], 1, None, [name]
+    )
 
 
 @pytest.mark.parametrize("name", HOSTILE)
