@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from leym.common.outputs import write_text
+from leym.contract.fidelity_plan import RENAMED_METRICS, current_name
 from leym.laws.bundle import Bundle
 from leym.settings import settings
 
@@ -62,7 +64,7 @@ class Verdict:
     """May this precision of this law be served as the law?
 
     reasons: why not "pass", in words; empty for a pass. plan: as it was registered; seeds: first and last of baseline,
-    second baseline and candidate. paired: the short range (`short_range.Paired`); long_range: fidelity of
+    second baseline and candidate. paired: the short range (`paired.PairedComparison`); long_range: fidelity of
     equal seeds against unrelated members, as (effect, low, high); spectrum: excess log-spectral distance (same);
     energy: the global test's distance and p; controls: outcome of what must pass and what must fail; samples: ensemble
     -> metric -> one number per member; engine: how it was computed; seconds: of the whole judgement.
@@ -90,7 +92,8 @@ class Verdict:
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def metric(self, name: str) -> MetricVerdict:
-        return next(m for m in self.metrics if m.name == name)
+        """Return the row of a metric, by its current or its old name."""
+        return next(m for m in self.metrics if m.name == current_name(name))
 
     def to_json(self) -> str:
         """Numbers that are not finite become null: JSON has none of them."""
@@ -103,6 +106,7 @@ def from_json(text: str) -> Verdict:
         said = json.loads(text)
         if said.pop("format") != FORMAT:
             raise ValueError("a verdict of another format")
+        _rename_metrics(said)
         tuples = {name: tuple(map(_number, said[name])) for name in ("spectrum", "long_range", "energy")}
         seeds = {name: tuple(ends) for name, ends in said["seeds"].items()}
         metrics = [_metric(row) for row in said["metrics"]]
@@ -172,6 +176,26 @@ def cheapest_passing(bundle: Bundle, *, data: Path | None = None) -> str:
         if verdict is not None and verdict.verdict == "pass":
             return precision
     return "fp32"
+
+
+def _rename_metrics(stored: dict[str, Any]) -> None:
+    """Give the metrics of a stored verdict their current names, wherever it names them."""
+    for row in stored["metrics"]:
+        row["name"] = current_name(row["name"])
+    if "deciding" in stored["plan"]:
+        stored["plan"]["deciding"] = [current_name(name) for name in stored["plan"]["deciding"]]
+    for ensemble, metrics in stored.get("samples", {}).items():
+        stored["samples"][ensemble] = {current_name(name): sample for name, sample in metrics.items()}
+    for holder in (stored, *stored["controls"].values()):
+        if "reasons" in holder:
+            holder["reasons"] = [_with_current_names(reason) for reason in holder["reasons"]]
+
+
+def _with_current_names(reason: str) -> str:
+    """Rename the metric in a reason such as "coherence: fail: effect ..."."""
+    for old, new in RENAMED_METRICS.items():
+        reason = re.sub(rf"\b{old}: ", f"{new}: ", reason)
+    return reason
 
 
 def _metric(row: dict[str, Any]) -> MetricVerdict:

@@ -17,7 +17,7 @@ from leym.client import ProblemError
 from leym.contract.fidelity_spec import FidelityRequest, spec_of
 from leym.contract.problems import Problem
 from leym.engine.engine import Engine
-from leym.fidelity.engine_guest import Guest
+from leym.fidelity.background_engine import BackgroundEngine
 from leym.fidelity.ensemble import Subject, evolve
 from leym.fidelity.gate import judge
 from leym.laws.registry import Registry
@@ -169,12 +169,12 @@ def test_a_judgement_outlives_its_worker(own):
     assert [verdict["precision"] for verdict in own.client.fidelity("fourth")] == ["bf16"]
 
 
-def test_a_guest_never_fills_its_engine_and_leaves_when_told(tmp_path):
+def test_a_background_engine_never_fills_its_engine_and_leaves_when_asked(tmp_path):
     law = random_law(tmp_path / "law", "NCA", d=2, c=4)
     engine = Engine(4, compile=False)
     engine.start()
-    told = []
-    guest = Guest(engine, 2, told.append)
+    done = []
+    background = BackgroundEngine(engine, 2, done.append)
     most, over = [0], threading.Event()
 
     def watch():
@@ -183,16 +183,16 @@ def test_a_guest_never_fills_its_engine_and_leaves_when_told(tmp_path):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    found = evolve(guest, Subject(law, "fp32"), (8, 8), range(6), steps=40, every=10)
+    found = evolve(background, Subject(law, "fp32"), (8, 8), range(6), steps=40, every=10)
     over.set()
     watcher.join()
     assert found.psi.shape[:2] == (6, 4)
     assert found.attributes["precision"] == "fp32"
     assert 0 < most[0] <= 2
-    assert told == [40, 80, 120, 160, 200, 240]
+    assert done == [40, 80, 120, 160, 200, 240]
 
-    threading.Timer(0.3, guest.leave).start()
-    with pytest.raises(Problem, match="told to leave"):
-        evolve(guest, Subject(law, "fp32"), (8, 8), range(6), steps=10_000_000, every=10_000_000)
+    threading.Timer(0.3, background.leave).start()
+    with pytest.raises(Problem, match="have left the engine"):
+        evolve(background, Subject(law, "fp32"), (8, 8), range(6), steps=10_000_000, every=10_000_000)
     until(lambda: engine.info()["busy"] + engine.info()["waiting"] == 0)
     engine.stop()

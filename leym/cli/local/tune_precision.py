@@ -15,7 +15,7 @@ from leym.cli.output import FAILED, USAGE, note
 from leym.common.outputs import write_text
 from leym.contract.problems import Problem
 from leym.fidelity import search_report
-from leym.fidelity.search import keep, rescue
+from leym.fidelity.search import keep, search_precision
 from leym.laws.bundle import NAME, Bundle
 from leym.laws.registry import SHIPPED, Registry
 from leym.settings import settings
@@ -53,7 +53,7 @@ def tune_precision(
         if report is not None and not report.parent.is_dir():
             raise ValueError(f"report = {str(report)!r}: there is no folder {str(report.parent)!r}")
         bundle = Registry(SHIPPED, folder / "laws").resolve(law)
-        found = rescue(bundle, precision, chosen, told=note)
+        found = search_precision(bundle, precision, chosen, on_progress=note)
     except (Problem, ValueError) as error:
         note(f"leym laws tune-precision: {error}")
         raise typer.Exit(USAGE) from error

@@ -99,7 +99,7 @@ def test_the_engine_meets_the_oracle(name, engines, tmp_path):
 
 def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
     record = (Recording(field="phase", every=4, dtype="float16"), Recording(field="activity", every=6))
-    run = a_run(law, steps=25, record=record, observe=Observe(every=5, names=("activity", "fidelity")))
+    run = a_run(law, steps=25, record=record, observe=Observe(every=5, names=("activity", "overlap")))
     engines().submit(run)
     sink = run.sink.wait()
     assert list(sink.fields) == sorted(sink.fields)
@@ -108,7 +108,7 @@ def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
     assert [s for s, o in sink.observables.items() if o] == [0, 5, 10, 15, 20, 25]
     assert sink.fields[4]["phase"].dtype == np.float16
     assert sink.fields[4]["phase"].shape == (16, 16)
-    assert sink.observables[0] == {"activity": 0.0, "fidelity": pytest.approx(1)}
+    assert sink.observables[0] == {"activity": 0.0, "overlap": pytest.approx(1)}
     assert sink.observables[5]["activity"] > 0
     assert sink.step == 25
     assert sink.calls == ["admitted", "finished"]

@@ -18,7 +18,7 @@ from leym.cli.main import app
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.engine import Engine
 from leym.fidelity import search_report
-from leym.fidelity.search import Rescue, keep, rescue
+from leym.fidelity.search import SearchResult, keep, search_precision
 from leym.laws.bundle import WEIGHTS, read_bundle
 from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
@@ -86,12 +86,12 @@ def law(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(engine, law) -> Rescue:
-    return rescue(law, "nf4", PLAN, engine=engine)
+def found(engine, law) -> SearchResult:
+    return search_precision(law, "nf4", PLAN, engine=engine)
 
 
 def test_the_weak_weight_is_the_most_sensitive_one(found):
-    weak, *strong = found.alone
+    weak, *strong = found.sensitivities
     assert weak.weight.key == SECOND
     assert len(strong) == 2
     assert weak.weight.score > PLAN.margin
@@ -108,7 +108,7 @@ def test_the_smallest_rung_that_passes_raises_it_alone(found, law):
     verdict, formats = found.passed
     assert verdict.verdict == "pass"
     assert formats == {FIRST: "nf4", SECOND: "int8", HEAD: "nf4"}
-    by_rung = {(t.rung, t.stage): t for t in found.tried}
+    by_rung = {(t.rung, t.stage): t for t in found.candidates}
     assert by_rung[0, "screen"].verdict == "fail"
     assert by_rung[0, "screen"].raised == {}
     passed = by_rung[1, "gate"]
@@ -141,7 +141,7 @@ def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     ]
     assert sizes == sorted(sizes)
     assert len(set(sizes)) == 4
-    assert sizes[1] == next(t for t in found.tried if t.stage == "gate").bytes_at_rest
+    assert sizes[1] == next(t for t in found.candidates if t.stage == "gate").bytes_at_rest
     assert sizes[3] == found.bytes_fp32
     verdict = read_verdict(kept, "nf4", data=tmp_path)
     assert verdict is not None
@@ -169,22 +169,22 @@ def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path
 
 def test_the_frontier_is_shown_as_text_json_and_page(found):
     shown = search_report.text(found)
-    assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.tried if t.raised})
-    assert f"rung 1 passes, {found.tried[-1].bytes_at_rest:,} B at rest, 1 of 3 weights raised" in shown
+    assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.candidates if t.raised})
+    assert f"rung 1 passes, {found.candidates[-1].bytes_at_rest:,} B at rest, 1 of 3 weights raised" in shown
     said = json.loads(json.dumps(search_report.as_json(found), allow_nan=False))
-    assert len(said["candidates"]) == len(found.tried)
+    assert len(said["candidates"]) == len(found.candidates)
     assert said["passed"]
     assert said["judgements"] == 1
     page = search_report.html(found)
-    assert page.count("<circle") == 2 * len(found.tried)
+    assert page.count("<circle") == 2 * len(found.candidates)
     assert page.count("<svg") == page.count("</svg>") == 2
     assert not re.search(r"https?://|src=|<script|<link|url\(", page)
     none = search_report.text(dataclasses.replace(found, passed=None))
     assert "no candidate passes, the last rung (6) included" in none
-    broken = dataclasses.replace(found.tried[0], activity=(float("nan"),) * 3)
-    page = search_report.html(dataclasses.replace(found, tried=[broken, *found.tried[1:]]))
+    broken = dataclasses.replace(found.candidates[0], activity=(float("nan"),) * 3)
+    page = search_report.html(dataclasses.replace(found, candidates=[broken, *found.candidates[1:]]))
     assert "nan" not in "".join(re.findall(r'c[xy]="[^"]*"|y[12]="[^"]*"', page))
-    assert json.dumps(search_report.as_json(dataclasses.replace(found, tried=[broken])), allow_nan=False)
+    assert json.dumps(search_report.as_json(dataclasses.replace(found, candidates=[broken])), allow_nan=False)
 
 
 @pytest.fixture

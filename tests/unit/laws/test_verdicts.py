@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from leym.contract.fidelity_plan import PLANS
+from leym.contract.fidelity_plan import PLANS, Plan
 from leym.laws.registry import resolve_precision
 from leym.laws.verdicts import MetricVerdict, Verdict, from_json, read_verdict, write_verdict
 from leym.settings import Settings
@@ -78,3 +78,60 @@ def test_the_api_tells_the_verdicts(law, tmp_path):
     assert item["metrics"]["activity"]["high"] == 0.03
     assert http.get("/v1/laws/aurora/fidelity").json["items"] == []
     assert http.get("/v1/laws/nothing/fidelity").status_code == 404
+
+
+# What a file looked like when the metric `pair_coherence` was called `coherence`.
+OLD = """{
+ "verdict": "fail",
+ "reasons": ["coherence: fail: effect +20.0% [+18.0%, +22.0%], margin 5%"],
+ "law": {"name": "some", "digest": "DIGEST"},
+ "precision": "nf4",
+ "plan": {"members": 4, "margin": 0.05, "alpha": 0.05, "every": 10, "deciding": ["entropy", "coherence"]},
+ "seeds": {"baseline": [0, 3]},
+ "metrics": [
+  {"name": "coherence", "what": "M2 overlap of 4-neighbours", "deciding": true, "outcome": "fail", "effect": 0.2,
+   "low": 0.18, "high": 0.22, "p": 1.0, "p_beyond": 1e-9, "scale": 0.4, "baseline_mean": 0.5, "baseline_sd": 0.01,
+   "candidate_mean": 0.58, "candidate_sd": 0.01, "wasserstein_ratio": 9.0, "ks_p": 1e-6, "spread": 0.02, "power": 0.9,
+   "members_needed": 3, "control": [0.001, -0.01, 0.01]}
+ ],
+ "spectrum": [0.0, 0.0, 0.0], "paired": {}, "long_range": [0.0, null, 0.0], "energy": [0.1, 0.001],
+ "flags": {}, "curves": {"baseline": [1.0, 0.5]}, "engine": {}, "versions": {"torch": "2.11.0"},
+ "controls": {
+  "zeroed": {"must": "fail", "outcome": "inconclusive", "reasons": ["coherence: inconclusive: effect +4.0%"]}
+ },
+ "samples": {"baseline": {"coherence": [0.5, 0.49, 0.51, 0.5]}, "candidate": {"coherence": [0.58, 0.57, 0.59, 0.58]}},
+ "created": "2025-11-01T00:00:00+00:00", "seconds": 12.0, "format": 1
+}"""
+
+
+def test_a_verdict_that_names_the_metric_coherence_is_read_and_shown(law, tmp_path):
+    from app import create_app
+
+    path = law.path / "fidelity" / "nf4.json"
+    path.parent.mkdir()
+    path.write_text(OLD.replace("DIGEST", law.digest))
+    found = read_verdict(law, "nf4")
+    assert found.verdict == "fail"
+    assert [row.name for row in found.metrics] == ["pair_coherence"]
+    assert found.metric("coherence") == found.metric("pair_coherence")
+    assert found.metric("coherence").effect == 0.2
+    assert found.plan["deciding"] == ["entropy", "pair_coherence"]
+    assert found.samples["candidate"] == {"pair_coherence": [0.58, 0.57, 0.59, 0.58]}
+    assert found.reasons == ["pair_coherence: fail: effect +20.0% [+18.0%, +22.0%], margin 5%"]
+    assert found.controls["zeroed"]["reasons"] == ["pair_coherence: inconclusive: effect +4.0%"]
+    assert from_json(found.to_json()).to_json() == found.to_json(), "renaming twice changes nothing"
+
+    http = create_app(Settings(data=tmp_path)).test_client()
+    [item] = http.get("/v1/laws/some/fidelity").json["items"]
+    assert item["metrics"]["pair_coherence"]["low"] == 0.18
+    whole = http.get("/v1/laws/some/fidelity/nf4").json
+    assert whole["metrics"][0]["name"] == "pair_coherence"
+    page = http.get("/v1/laws/some/fidelity/nf4?format=html").text
+    assert "pair_coherence" in page
+    assert ">coherence<" not in page
+
+
+def test_a_plan_that_names_the_metric_coherence_means_pair_coherence():
+    assert Plan(deciding=("entropy", "coherence")).deciding == ("entropy", "pair_coherence")
+    assert "pair_coherence" in PLANS["small"].deciding
+    assert "coherence" not in PLANS["small"].deciding
