@@ -35,7 +35,8 @@ def make_law(name: str, folder: Path) -> Bundle:
     torch.manual_seed(0)
     network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels, **manifest.choices)
     head = network.get_submodule(manifest.kind.head.rstrip("."))
-    assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
+    assert isinstance(head, torch.nn.Conv2d)
+    assert head.bias is not None
     torch.nn.init.normal_(head.weight)
     torch.nn.init.zeros_(head.bias)
     (folder / name).mkdir(parents=True, exist_ok=True)

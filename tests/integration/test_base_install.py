@@ -79,7 +79,7 @@ def test_commands_that_need_more_name_the_extra(environment: dict[str, str], tmp
             env=environment, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
     for command, process in running.items():
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=240)
         assert process.returncode == 2, (command, said)
         assert "Traceback" not in said, (command, said)
         assert f"pip install 'leym[{COMMANDS[command]}]'" in said, (command, said)
@@ -92,9 +92,9 @@ def test_the_base_install_speaks_http(environment: dict[str, str]) -> None:
         (["jobs"], 3, "no answer"),
     ):
         command = [sys.executable, "-m", "leym.cli", *arguments]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == code, done.stderr
-        assert words in done.stdout + done.stderr
+        assert words in done.stdout + done.stderr, done.stderr
 
 
 def test_the_modules_of_an_extra_are_those_of_its_packages() -> None:

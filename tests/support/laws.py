@@ -22,6 +22,7 @@ FORMS = {
     "mlp": "additive",
     "deep_qca": "additive",
 }
+TOLERANCE = {1: 1e-5, 2: 1e-4, 10: 1e-3}  # of a trajectory, by its steps
 
 
 @dataclass(frozen=True)

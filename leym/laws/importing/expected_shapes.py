@@ -1,6 +1,6 @@
 """Which tensors a law has, by architecture, d_state and hidden_channels: without torch, for whoever takes laws in.
 
-The networks themselves are the truth; `tests/unit/laws/test_importing.py` holds this table against every one of them.
+The networks themselves are the truth; `tests/unit/laws/importing/test_expected_shapes.py` compares the table with each.
 """
 
 from __future__ import annotations

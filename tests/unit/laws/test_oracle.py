@@ -9,9 +9,7 @@ import torch
 from leym.contract.problems import Problem
 from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import step, to_complex, to_real
-from tests.support.laws import FORMS, deviation, oracle, random_law, write_law
-
-TOLERANCE = {1: 1e-5, 2: 1e-4, 10: 1e-3}
+from tests.support.laws import FORMS, TOLERANCE, deviation, oracle, random_law, write_law
 
 
 @pytest.mark.parametrize("name", FORMS)

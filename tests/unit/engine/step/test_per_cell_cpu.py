@@ -18,69 +18,13 @@ from leym.engine.step.compiled import CompiledSteps
 from leym.engine.step.per_cell_cpu import FusedCells, KernelBuildError, multiplies
 from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.loading import load_weights
-from leym.laws.networks.deep_qca import DeepQCA
 from leym.laws.networks.mlp import MLP
-from leym.laws.networks.nca import NCA
 from leym.physics.philox import uniform
 from leym.physics.step import step
 from leym.quantization.quantized_law import quantize_law
+from tests.support.engines import a_run
 from tests.support.laws import deviation, oracle, random_law
-from tests.unit.engine.test_engine import a_run, engines  # noqa: F401
-
-CLOCK = [0, 5, 2**33]
-SEED = [7, 2**63 - 1, 0]
-
-
-def nca(d: int, h: int, **options) -> NCA:
-    return NCA(d, h, **({"perception": "fixed", "padding": "zero", "update_rate": 1.0} | options))
-
-
-NETWORKS = {
-    "NCA": lambda: nca(8, 128),
-    "NCA, learned filters, periodic": lambda: nca(2, 20, perception="learned", padding="periodic"),
-    "NCA that draws": lambda: nca(3, 17, update_rate=0.5, padding="periodic"),
-    "MLP": lambda: MLP(8, 64),
-    "MLP, odd sizes": lambda: MLP(3, 7),
-    "DEEP_QCA": lambda: DeepQCA(2, 24),
-    "DEEP_QCA, folded": lambda: DeepQCA(8, 40).folded(),
-    "DEEP_QCA, many channels": lambda: DeepQCA(9, 33).folded(),
-}
-
-
-@pytest.fixture(params=NETWORKS)
-def network(request):
-    torch.manual_seed(3)
-    made = NETWORKS[request.param]().requires_grad_(False)
-    for name, weight in made.named_parameters():
-        if "conv_neighbors" not in name and "perceive" not in name:
-            weight.normal_(0, 0.3)
-    return made
-
-
-def universes(channels: int, grid: tuple[int, int] = (10, 53)) -> torch.Tensor:
-    x = torch.randn(3, channels, *grid).contiguous(memory_format=torch.channels_last)
-    return x / x.square().sum(1, keepdim=True).sqrt()
-
-
-def copy(x: torch.Tensor) -> torch.Tensor:
-    return x.clone(memory_format=torch.channels_last)
-
-
-def tensors_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
-    """These universes, with a seed, a clock and a gamma of their own each."""
-    which_of = [torch.tensor(values)[which].clone() for values in ([0.0, 0.01, 0.2], SEED, CLOCK, [0] * 3, [1] * 3)]
-    gamma, *numbers = which_of
-    return BatchTensors(copy(x[which]), torch.zeros(len(which), 0), gamma.view(-1, 1, 1, 1), *numbers)
-
-
-def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
-    """(state, clock, good) after these bursts of the universes `which`."""
-    tensors = tensors_of(x, [0, 1, 2] if which is None else which)
-    kernel = FusedCells(network.cells(), operands)
-    for steps in bursts:
-        kernel.advance(tensors, steps)
-    return tensors.state, tensors.clock, tensors.good
-
+from tests.support.per_cell import CLOCK, SEED, copy, fused, tensors_of, universes
 
 # the kernel as a lesser CPU has it: vectors of eight, or products of bfloat16 by vectors alone
 LESSER = {"short vectors": ["-mno-avx512f"], "no matrix unit": ["-mno-amx-tile", "-mno-amx-bf16"]}
@@ -252,7 +196,7 @@ def test_products_of_others_are_what_they_were_after_a_burst(operands):
 
 
 @pytest.mark.parametrize("name", ["mlp", "deep_qca"])
-def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):  # noqa: F811
+def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):
     law = oracle(name, tmp_path)
     record = (Recording(field="psi", every=1),)
     run = a_run(law.bundle, steps=10, precision="fp32", initial=law.psi[0], record=record)
