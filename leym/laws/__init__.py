@@ -46,7 +46,8 @@ What the service asks of a network:
 - Weights may be held in 16 bits. `Conv` and `UpConv` cast their input to the dtype of their weight; `Norm` computes in
   float32. Layers of other kinds must do the same.
 - `torch.compile(fullgraph=True)` must be able to trace it.
-- Optional: `folded()` returns a module that computes the same faster; `cells()` lets fused kernels step a per-cell law.
+- Optional: `folded()` returns a module that computes the same faster; `per_cell_weights()` lets a fused kernel
+  step a per-cell law.
 
 Importing this package loads neither torch nor safetensors; names that need them are loaded at their first use.
 """

@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from leym.engine.step.batch_tensors import BatchTensors
-from leym.laws.networks.per_cell import Cells
+from leym.laws.networks.per_cell import PerCellWeights
 
 BLOCK, WARPS = 64, 4  # cells of a program, and by how many warps; benchmarks.gpu_check tries others
 LEAST = 16  # sides of a matrix product in Triton; smaller ones are padded with zeros
@@ -114,7 +114,7 @@ def _step(
     tl.atomic_min(finite + b, whole)
 
 
-def serves(law: Cells, operands: torch.dtype) -> bool:
+def serves(law: PerCellWeights, operands: torch.dtype) -> bool:
     """Whether the kernel is written for the law, and keeps it in the registers and the shared memory of a GPU. Float32
     is multiplied without tensor cores, and spills: left to torch.compile."""
     hidden, wide = {_side(weight.shape[0]) for weight, _ in law.layers[:-1]}, _side(law.layers[-1][0].shape[0])
@@ -126,7 +126,7 @@ def serves(law: Cells, operands: torch.dtype) -> bool:
 class TritonCells:
     """A per-cell law whose weights are laid out for the kernel, on their device. Weights in `operands`."""
 
-    def __init__(self, law: Cells, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
+    def __init__(self, law: PerCellWeights, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
         """Raises ValueError for a law that the kernel is not written for."""
         self.channels, first = law.layers[-1][0].shape[0], law.layers[0][0]
         self.filters = _filters(law)
@@ -134,7 +134,7 @@ class TritonCells:
         if self.filters not in FILTERS or len(hidden) != 1:
             raise ValueError(f"{self.filters} filters, hidden widths {sorted(hidden)}: no fused kernel")
         self.block, self.warps = block, warps
-        self.layers, self.rate, self.periodic = len(law.layers), law.rate, law.periodic
+        self.layers, self.rate, self.periodic = len(law.layers), law.update_rate, law.periodic
         self.wide, self.hidden = (_side(n) for n in (self.channels, *hidden))
         self.operands = getattr(tl, str(operands).removeprefix("torch."))
         lots = first.float().unflatten(1, (self.channels, -1)).permute(2, 1, 0)  # [filter, channel, hidden]
@@ -174,7 +174,7 @@ class TritonCells:
         lanes.good.add_(finite.sum(0))
 
 
-def _filters(law: Cells) -> int:
+def _filters(law: PerCellWeights) -> int:
     return 0 if law.filters is None else law.filters.shape[0]
 
 
