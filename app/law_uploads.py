@@ -18,7 +18,7 @@ from leym.laws.importing import safe_zip
 from leym.laws.importing.checks import check_bundle
 from leym.laws.importing.convert import convert
 from leym.laws.importing.experiment import CONFIG_BYTES, parse_config
-from leym.laws.importing.identify import Said
+from leym.laws.importing.identify import UserHints
 from leym.laws.versions import rename_law
 
 ZIP, FORM = "application/zip", "multipart/form-data"
@@ -68,7 +68,7 @@ def _body(request: Request, target: Path) -> Path:
 
 def _unpack(path: Path, folder: Path) -> None:
     """Exactly the two files of a bundle, at the top of the zip or in one folder."""
-    with safe_zip.opened(path, TITLE, LIMITS.law_bytes) as packed:
+    with safe_zip.open_zip(path, TITLE, LIMITS.law_bytes) as packed:
         names = [name for name in packed.namelist() if not name.endswith("/")]
         top = str(PurePosixPath(names[0]).parent) if names else "."
         prefix = "" if top == "." else top + "/"
@@ -82,7 +82,7 @@ def _unpack(path: Path, folder: Path) -> None:
         folder.mkdir()
         for name in (MANIFEST, WEIGHTS):
             with (folder / name).open("wb") as file:
-                safe_zip.copy(packed, prefix + name, file, TITLE)
+                safe_zip.extract(packed, prefix + name, file, TITLE)
 
 
 def _import(request: Request, name: str, work: Path, folder: Path) -> None:
@@ -99,7 +99,7 @@ def _import(request: Request, name: str, work: Path, folder: Path) -> None:
     sent = request.files["checkpoint"]
     _save(sent, checkpoint, LIMITS.law_bytes)
     source = PurePosixPath((sent.filename or "checkpoint").replace("\\", "/")).name[:200]
-    convert(checkpoint, name, Said(**fields.model_dump()), config, folder, source=source)
+    convert(checkpoint, name, UserHints(**fields.model_dump()), config, folder, source=source)
 
 
 def _save(sent: FileStorage, target: Path, limit: int) -> None:

@@ -149,4 +149,4 @@ def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             parts = [(name, weights.get_slice(name)) for name in sorted(weights.keys())]
             return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts}
     except SafetensorError as error:
-        raise Problem(422, "Unreadable law", f"{path.name} is no safetensors file: {str(error)[:200]}") from error
+        raise Problem(422, "Unreadable law", f"{path.name} is not a safetensors file: {str(error)[:200]}") from error

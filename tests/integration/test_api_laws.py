@@ -172,7 +172,7 @@ def test_a_checkpoint_is_imported(api: Api, tmp_path: Path) -> None:
     refused(form(api, "y", **parts | {"config": b"{"}), 422, "config.json")
     marker = tmp_path / "owned"
     hostile = zipped_pickle(tmp_path / "h.pth", pickled({"a": Calls(os.system, f"touch {marker}")}))
-    refused(form(api, "y", checkpoint=hostile.read_bytes()), 422, "system", "nothing of it was run")
+    refused(form(api, "y", checkpoint=hostile.read_bytes()), 422, "system", "nothing in it was run")
     assert not marker.exists()
 
 
@@ -195,7 +195,7 @@ def test_zips_that_climb_link_swell_or_hold_something_else_are_refused(api: Api,
     manifest, weights = ((bundle.path / name).read_bytes() for name in (MANIFEST, WEIGHTS))
     good = zipped(bundle)
     for words, body in {
-        "climbs": _zip(("../manifest.json", manifest), (WEIGHTS, weights)),
+        "leads": _zip(("../manifest.json", manifest), (WEIGHTS, weights)),
         "out of": _zip((MANIFEST, manifest), ("/etc/weights.safetensors", weights)),
         "folder": _zip(("a\\..\\..\\x", b"")),
         "symbolic link": _zip((MANIFEST, manifest), (_link(WEIGHTS), b"/etc/passwd")),
@@ -205,9 +205,9 @@ def test_zips_that_climb_link_swell_or_hold_something_else_are_refused(api: Api,
         "holds nothing": _zip(),
         "at most 1048576": _zip((MANIFEST, os.urandom(2**20 + 1)), (WEIGHTS, weights)),
         "its end is missing": good[:-1],
-        "no zip": b"PK\x05\x06",
+        "not a zip": b"PK\x05\x06",
         "CRC": _flipped(bundle),
-        "no safetensors": _zip((MANIFEST, manifest), (WEIGHTS, weights[:8] + b"x" + weights[9:])),
+        "not a safetensors": _zip((MANIFEST, manifest), (WEIGHTS, weights[:8] + b"x" + weights[9:])),
         "header of": _zip((MANIFEST, manifest), (WEIGHTS, b"\xff" * 9)),
         "Field required": _zip((MANIFEST, b"{}"), (WEIGHTS, weights)),
     }.items():

@@ -24,9 +24,9 @@ from safetensors.numpy import load_file
 from leym.contract.problems import Problem
 from leym.laws.architectures import architectures
 from leym.laws.bundle import WEIGHTS, Manifest
-from leym.laws.importing.convert import import_law, weights_of
-from leym.laws.importing.expected_shapes import expected
-from leym.laws.importing.torch_file import torch_file
+from leym.laws.importing.convert import import_law, split_weights
+from leym.laws.importing.expected_shapes import expected_shapes
+from leym.laws.importing.torch_file import open_torch_file
 from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import step, to_complex, to_real
 from tests.support.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, same, save, weights, zipped_pickle
@@ -68,7 +68,9 @@ def test_the_table_of_shapes_is_what_the_networks_have(name):
     for d, c in ((2, 4), (3, 8), (5, 12)):
         fields = {"d_state": d, "hidden_channels": c, "form": architectures()[name].form}
         manifest = Manifest(name="x", architecture=name, options=REQUIRED.get(name, {}), **fields)
-        assert expected(name, d, c) == {k: tuple(v.shape) for k, v in empty_network(manifest).state_dict().items()}
+        assert expected_shapes(name, d, c) == {
+            k: tuple(v.shape) for k, v in empty_network(manifest).state_dict().items()
+        }
 
 
 @pytest.mark.parametrize("name", architectures())
@@ -111,8 +113,8 @@ def test_checkpoints_of_every_age_and_dtype_are_read(tmp_path):
             wanted = {"half": value.half(), "bfloat": value.bfloat16()}.get(kind, value)
             assert same(found[key], wanted), (kind, key)
     assert import_law(tmp_path / "v3.pth", "v3", target=tmp_path / "laws").manifest.provenance["episode"] == 7
-    with torch_file(save(tmp_path / "module.pt", module.state_dict())) as file:
-        assert len(weights_of(file.content)) == 6
+    with open_torch_file(save(tmp_path / "module.pt", module.state_dict())) as file:
+        assert len(split_weights(file.content)[0]) == 6
 
 
 class Running:
@@ -299,7 +301,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path):
     marker = tmp_path / "owned"
     for i, hostile in enumerate(_victims(marker)):
         path = zipped_pickle(tmp_path / f"{i}.pth", hostile)
-        problem = refused(422, "nothing of it was run", path=path, name="x", target=tmp_path / "laws")
+        problem = refused(422, "nothing in it was run", path=path, name="x", target=tmp_path / "laws")
         assert any(word in problem.detail for word in ("system", "check_output", "eval", "open", "load", "getattr"))
         path.write_bytes(hostile)
         refused(422, path=path, name="x", target=tmp_path / "laws")
@@ -345,9 +347,9 @@ def _tensor(elements: int, offset: int, shape: tuple[int, ...], strides: tuple[i
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        (_tensor(4, 0, (5,), (1,)), "over the end"),
-        (_tensor(4, 3, (2,), (1,)), "over the end"),
-        (_tensor(4, 0, (2**20, 2**20), (0, 0)), "over the end"),
+        (_tensor(4, 0, (5,), (1,)), "beyond the end"),
+        (_tensor(4, 3, (2,), (1,)), "beyond the end"),
+        (_tensor(4, 0, (2**20, 2**20), (0, 0)), "beyond the end"),
         (_tensor(4, -1, (2,), (1,)), "offset"),
         (_tensor(4, 0, (2,), (-1,)), "shape or stride"),
         (_tensor(2**30, 0, (2**30,), (1,)), "first layer"),
