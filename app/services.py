@@ -19,7 +19,7 @@ from leym.events import Events
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.laws.registry import Registry, registry_of
+from leym.laws.registry import Registry, project_registry
 from leym.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Services:
 
     def of(self, project: str) -> Services:
         """What one project has: its jobs, sweeps and laws. The rest is shared."""
-        laws = registry_of(project, self.settings.data)
+        laws = project_registry(project, self.settings.data)
         return replace(self, table=self.table.of(project), laws=laws)
 
 
@@ -78,7 +78,7 @@ def open_services(settings: Settings) -> Services:
         table,
         open_store(settings.store),
         Events(settings.redis_url or None),
-        registry_of(DEFAULT, settings.data),
+        project_registry(DEFAULT, settings.data),
         DiskGuard(settings),
         broker,
         Dispatch(table, broker),

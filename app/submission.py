@@ -17,8 +17,7 @@ from leym.contract.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inhe
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.laws.bundle import Bundle
-from leym.laws.registry import resolve_precision
-from leym.laws.verdicts import standing
+from leym.laws.verdicts import fidelity_status, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def accept_fidelity(bundle: Bundle, request: FidelityRequest) -> Accepted:
     spec = spec_of(bundle.ref, request)
     _check_sides(bundle, spec.grid)
     manifest, precision = bundle.manifest, request.precision
-    return Accepted(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
+    return Accepted(spec, bundle.ref, precision, manifest.d_state, fidelity_status(bundle, precision))
 
 
 def accept_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, Any], Accepted]]:
@@ -106,7 +105,7 @@ class _Judge:
         elif isinstance(spec.initial, FromJob):
             spec = inherit(spec, self._source(spec.initial, spec, manifest.d_state).spec)
         precision = resolve_precision(bundle, spec.precision)
-        return Accepted(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
+        return Accepted(spec, bundle.ref, precision, manifest.d_state, fidelity_status(bundle, precision))
 
     def _check_upload(self, initial: Upload, spec: JobSpec, d_state: int) -> None:
         if initial.id not in self._shapes:

@@ -58,7 +58,7 @@ def put_law(path: NewLawPath, query: DigestQuery) -> Response:
     """
     here = services()
     folder = _added(here)
-    with versions.scratch(folder) as work:
+    with versions.staging_folder(folder) as work:
         sent = receive(request, path.name, work)
         if query.digest is not None and not sent.digest.startswith(query.digest):
             raise invalid(f"digest = {query.digest}, but the law that came has {sent.digest}", "/digest")
@@ -110,7 +110,7 @@ def delete_law(path: KeptLawPath) -> Response:
     for bundle in ours:
         _check_unneeded(here, bundle)
     for bundle in ours:
-        versions.remove(folder, bundle)
+        versions.remove_version(folder, bundle)
     return Response(status=204)
 
 

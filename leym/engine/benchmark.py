@@ -203,7 +203,8 @@ def show(found: dict[str, Any]) -> None:
 
 def main() -> None:
     # here, because benchmarks of the step alone run on a bare GPU box, which lacks what settings are read by
-    from leym.laws.registry import default_registry, resolve_precision
+    from leym.laws.registry import default_registry
+    from leym.laws.verdicts import resolve_precision
     from leym.settings import settings
 
     options = argparse.ArgumentParser(prog="leym bench", description="How fast this machine runs a law.")

@@ -26,7 +26,8 @@ from leym.engine.run import BucketKey
 from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
-from leym.laws.registry import default_registry, resolve_precision
+from leym.laws.registry import default_registry
+from leym.laws.verdicts import resolve_precision
 from leym.quantization.quantized_law import QuantizedLaw, quantize_law
 from leym.settings import settings
 

@@ -21,7 +21,7 @@ from leym.client import Client, ProblemError
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle
 from leym.laws.importing.convert import import_law
 from leym.laws.registry import Registry
-from leym.laws.versions import add_copy, add_version, scratch
+from leym.laws.versions import add_copy, add_version, staging_folder
 from tests.conftest import Service
 from tests.support.api import Api, Pretender, opened, refused
 from tests.support.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, zipped_pickle
@@ -139,7 +139,7 @@ def test_processes_that_add_at_once_all_succeed(tmp_path: Path) -> None:
     added: list[bool] = []
 
     def add(bundle: Bundle) -> None:
-        with scratch(laws) as work:
+        with staging_folder(laws) as work:
             write_law(work / "law" / bundle.name, load_file(bundle.path / WEIGHTS), architecture="MLP", d_state=2,
                       hidden_channels=4, form="additive")  # fmt: skip
             added.append(add_version(laws, work / "law" / bundle.name)[1])

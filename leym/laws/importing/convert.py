@@ -23,7 +23,7 @@ from leym.laws.importing.experiment import find_experiment, read_config
 from leym.laws.importing.identify import UserHints, identify
 from leym.laws.importing.safe_pickle import Skipped
 from leym.laws.importing.torch_file import TensorInfo, TorchFile, open_torch_file
-from leym.laws.versions import publish, scratch, versions
+from leym.laws.versions import publish, read_versions, staging_folder
 
 TITLE = "Unusable checkpoint"
 # Prefixes of keys that torch.compile, DataParallel or AveragedModel, and Lightning add.
@@ -67,11 +67,11 @@ def import_law(
     experiment = find_experiment(path)
     config = read_config(experiment.config) if experiment.config else None
     hints = UserHints(architecture, d_state, hidden_channels, form, resize_antialias)
-    with scratch(target) as work:
+    with staging_folder(target) as work:
         made = convert(experiment.checkpoint, name, hints, config, work / name, choice=experiment.choice)
         if publish(made.path, target / name):
             return read_bundle(target / name)
-    existing = list(versions(target / name))
+    existing = list(read_versions(target / name))
     for law in existing:
         if law.digest == made.digest:
             return law

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from leym.contract.fidelity_plan import PLANS
-from leym.laws.registry import resolve_precision
-from leym.laws.verdicts import MetricVerdict, Verdict, from_json, read_verdict, write_verdict
+from leym.laws.verdicts import MetricVerdict, Verdict, from_json, read_verdict, resolve_precision, write_verdict
 from leym.settings import Settings
 from tests.support.laws import random_law
 
@@ -52,8 +51,8 @@ def test_a_verdict_on_other_weights_or_a_damaged_one_counts_for_nothing(law, tmp
     assert resolve_precision(law, "auto") == "fp32"
     path.write_text(path.read_text()[:100])
     assert resolve_precision(law, "auto") == "fp32"
-    assert "left out" in caplog.text
-    with pytest.raises(ValueError, match="no verdict"):
+    assert "ignored" in caplog.text
+    with pytest.raises(ValueError, match="not a verdict"):
         from_json(json.dumps({"format": 1}))
 
 

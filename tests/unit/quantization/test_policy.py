@@ -18,7 +18,7 @@ from leym.engine.device import pick_device
 from leym.laws.bundle import MANIFEST, read_bundle
 from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
-from leym.laws.variants import with_policy
+from leym.laws.variants import write_variant
 from leym.laws.verdicts import cheapest_passing
 from leym.quantization.policy import formats_of, policy_for
 from leym.quantization.quantized_law import quantize_law
@@ -42,11 +42,11 @@ def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
     assert not any("bias" in key for key in wanted)
     for key in wanted:
         formats = wanted | {key: "fp32"}
-        made = with_policy(net, tmp_path / key, "nf4", policy_for(net, "nf4", formats))
+        made = write_variant(net, tmp_path / key, "nf4", policy_for(net, "nf4", formats))
         assert formats_of(made, "nf4") == formats
-    own = with_policy(net, tmp_path / "own", "nf4", {"down": "int8", "down1.": "bf16"})
+    own = write_variant(net, tmp_path / "own", "nf4", {"down": "int8", "down1.": "bf16"})
     formats = formats_of(own, "nf4") | {"down1.1.conv_block.0.weight": "nf4"}
-    again = with_policy(own, tmp_path / "again", "nf4", policy_for(own, "nf4", formats))
+    again = write_variant(own, tmp_path / "again", "nf4", policy_for(own, "nf4", formats))
     assert formats_of(again, "nf4") == formats
     assert formats["down1.1.conv_block.3.weight"] == "bf16"
 
