@@ -27,7 +27,7 @@ _number = count()
 
 def make_step_(manifest: Manifest) -> Step:
     """One step of a batch, in place, by any network of the manifest's kind."""
-    has_memory, stochastic, form = manifest.kind.memory, manifest.stochastic, manifest.form
+    has_memory, stochastic, form = manifest.architecture_info.memory, manifest.stochastic, manifest.form
 
     def step_(
         network: nn.Module, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
@@ -81,7 +81,7 @@ class CompiledSteps:
 
     def step(self, manifest: Manifest, network: nn.Module, operands: torch.dtype, shape: tuple[int, ...]) -> Step:
         """The step of laws like this one, for states of this shape [B, 2d, H, W]; compiled at its first call."""
-        choices = tuple(sorted(manifest.choices.items()))
+        choices = tuple(sorted(manifest.network_options.items()))
         # a folded network is of another form than one that could not be folded
         weights = tuple((name, tuple(p.shape), p.dtype) for name, p in network.named_parameters())
         key = (manifest.architecture, manifest.form, choices, weights, operands, shape)

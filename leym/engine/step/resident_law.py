@@ -74,7 +74,8 @@ class ResidentLaw:
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one universe's memory; (0,) for a law without."""
-        shape: tuple[int, ...] = self.network.memory_shape(grid) if self.bundle.manifest.kind.memory else (0,)  # type: ignore[operator]
+        has_memory = self.bundle.manifest.architecture_info.memory
+        shape: tuple[int, ...] = self.network.memory_shape(grid) if has_memory else (0,)  # type: ignore[operator]
         return shape
 
     def run_eagerly(self, reason: str) -> None:

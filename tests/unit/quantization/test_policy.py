@@ -64,7 +64,7 @@ def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("net.9=int8", "net.9 = 'int8': some has no such role or matrix; its roles backbone, head, vector; its matr"),
+        ("net.9=int8", "net.9 = 'int8': some has no such role or matrix; its roles: backbone, head, vector; its m"),
         ("encoder=nf4", "encoder = 'nf4': some has no such role"),
         ("net.0.bias=int8", "(norms, biases and constants follow their role)"),
         ("frozen=bf16", "frozen = 'bf16': some has no such role"),
