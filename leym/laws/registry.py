@@ -18,7 +18,8 @@ from leym.settings import settings
 
 log = logging.getLogger(__name__)
 
-SHIPPED = Path(__file__).parents[2] / "laws"
+# A symbolic link to `laws/` at the top of the repository, so that the wheel holds these laws as package data.
+SHIPPED = Path(__file__).parent / "shipped"
 
 
 class Registry:
