@@ -1,7 +1,9 @@
-"""Makes docs/images/aurora.png: phase, above the mixture of channels, of one universe at four steps.
+"""Makes docs/images/aurora.png: one universe at four steps, its phase above its mixture of channels.
 
-leym up &
-python -m examples.make_picture
+    leym up &
+    python -m examples.make_picture
+
+The first command starts the service that the second one uses.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ TARGET = Path(__file__).parents[1] / "docs" / "images" / "aurora.png"
 
 
 def main() -> None:
+    """Run the universe on a running service and write the picture."""
     with Client() as client:
         job = client.submit("aurora", (96, 96), STEPS[-1], {"phase": 10, "channel_power": 10}, seed=7).wait(
             progress=True
