@@ -1,4 +1,4 @@
-"""Laws over REST: uploads and imports, versions that never change, removal, and what is refused."""
+"""Laws over REST: uploads, imports, versions, removal and refusals."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_bundle_comes_as_zip_or_as_form_and_can_be_run(api: Api, tmp_path: Pat
     assert not [p for p in (tmp_path / "data" / "laws").iterdir() if p.name.startswith(".")]
 
 
-def test_versions_stay_what_they_were_and_the_bare_name_is_the_last_one_put(api: Api, tmp_path: Path) -> None:
+def test_versions_never_change_and_the_bare_name_is_the_last_one_put(api: Api, tmp_path: Path) -> None:
     first, second = law(tmp_path, 1), law(tmp_path, 2)
     for bundle in (first, second):
         assert put(api, "tiny", zipped(bundle)).status_code == 201
@@ -121,7 +121,7 @@ def test_a_law_is_not_removed_while_jobs_need_it(api: Api, tmp_path: Path) -> No
     assert not (tmp_path / "data" / "laws" / "tiny").exists()
 
 
-def test_a_law_copied_there_by_hand_is_a_version_too(api: Api, tmp_path: Path) -> None:
+def test_a_law_copied_by_hand_is_a_version_too(api: Api, tmp_path: Path) -> None:
     laws = tmp_path / "data" / "laws"
     first, second = law(tmp_path, 1), law(tmp_path, 2)
     assert add_copy(laws, first.path)[0].path == laws / "tiny"
@@ -133,7 +133,7 @@ def test_a_law_copied_there_by_hand_is_a_version_too(api: Api, tmp_path: Path) -
     assert not (laws / "tiny" / MANIFEST).exists()
 
 
-def test_processes_that_add_at_once_all_succeed(tmp_path: Path) -> None:
+def test_concurrent_additions_all_succeed(tmp_path: Path) -> None:
     laws = tmp_path / "laws"
     bundles = [law(tmp_path, seed % 3) for seed in range(12)]
     added: list[bool] = []
@@ -190,7 +190,7 @@ def _link(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def test_zips_that_climb_link_swell_or_hold_something_else_are_refused(api: Api, tmp_path: Path) -> None:
+def test_zips_that_escape_link_expand_or_hold_something_else_are_refused(api: Api, tmp_path: Path) -> None:
     bundle = law(tmp_path)
     manifest, weights = ((bundle.path / name).read_bytes() for name in (MANIFEST, WEIGHTS))
     good = zipped(bundle)
@@ -265,7 +265,7 @@ def test_the_sdk_adds_imports_shows_and_deletes(api: Api, tmp_path: Path) -> Non
     bundle = law(tmp_path)
     packed = tmp_path / "tiny.zip"
     packed.write_bytes(zipped(bundle, "tiny/"))
-    busy = {"application/zip", "multipart/form-data"}  # the first body of either kind comes in vain
+    busy = {"application/zip", "multipart/form-data"}  # the first body of either kind is answered 503
 
     def proxy(environ: dict[str, Any], start: Any) -> Any:
         kind = environ.get("CONTENT_TYPE", "").partition(";")[0]

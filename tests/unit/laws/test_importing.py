@@ -1,4 +1,4 @@
-"""Checkpoints become laws that compute what they did; files from strangers run nothing and are refused in words."""
+"""Checkpoints become laws that compute the same; hostile or damaged files run nothing and are refused with a reason."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def refused(status: int, *words: str, **call) -> Problem:
 
 
 @torch.no_grad()
-def test_an_experiment_folder_becomes_the_law_that_it_was(tmp_path):
+def test_an_imported_experiment_steps_like_the_original(tmp_path):
     law = import_law(EXPERIMENT, "mine", target=tmp_path / "laws")
     manifest = law.manifest
     assert (manifest.architecture, manifest.form) == ("UNET_UNITARY", "diagonal")
@@ -64,7 +64,7 @@ def test_an_experiment_folder_becomes_the_law_that_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("name", architectures())
-def test_the_table_of_shapes_is_what_the_networks_have(name):
+def test_expected_shapes_match_every_network(name):
     for d, c in ((2, 4), (3, 8), (5, 12)):
         fields = {"d_state": d, "hidden_channels": c, "form": architectures()[name].form}
         manifest = Manifest(name="x", architecture=name, options=REQUIRED.get(name, {}), **fields)
@@ -74,14 +74,14 @@ def test_the_table_of_shapes_is_what_the_networks_have(name):
 
 
 @pytest.mark.parametrize("name", architectures())
-def test_a_bare_state_dict_tells_its_architecture_where_only_one_fits(name, tmp_path):
+def test_a_bare_state_dict_is_identified_if_only_one_architecture_fits(name, tmp_path):
     state = weights(name, 3, 8, **REQUIRED.get(name, {}))
     path = save(tmp_path / "law.pth", {f"module._orig_mod.{key}": value for key, value in state.items()})
-    said = {"resize_antialias": False} if name == "SNN_UNET" else {}
-    if name in ("UNET", "UNET_UNITARY"):  # the same network: nothing but the name tells how its output is used
+    hints = {"resize_antialias": False} if name == "SNN_UNET" else {}
+    if name in ("UNET", "UNET_UNITARY"):  # one network: only the name tells how its output is used
         refused(422, "UNET and UNET_UNITARY", "architecture", path=path, name="x", target=tmp_path)
-        said = {"architecture": name}
-    law = import_law(path, "x", target=tmp_path / "laws", **said)
+        hints = {"architecture": name}
+    law = import_law(path, "x", target=tmp_path / "laws", **hints)
     assert law.manifest.architecture == name
     assert law.manifest.form == architectures()[name].form
     assert all(same(array, state[key]) for key, array in load_file(law.path / WEIGHTS).items())
@@ -118,14 +118,14 @@ def test_checkpoints_of_every_age_and_dtype_are_read(tmp_path):
 
 
 class Running:
-    """A class of the trainer's own, as configs and loggers are."""
+    """A class of the trainer's program, as configs and loggers are."""
 
     def __init__(self):
         self.mean, self.seen = np.zeros(3), {(0, 1): "pair"}
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_plain_data_of_whatever_type_beside_the_weights_is_skipped_and_named(protocol, tmp_path):
+def test_other_data_in_a_checkpoint_is_skipped_and_listed(protocol, tmp_path):
     state = weights("MLP", 4, 8)
     beside = {
         "rng_numpy": np.random.RandomState(3).get_state(),
@@ -158,7 +158,7 @@ def test_plain_data_of_whatever_type_beside_the_weights_is_skipped_and_named(pro
     assert "skipped" not in import_law(save(tmp_path / "a.pth", state), "a", target=tmp_path).manifest.provenance
 
 
-def test_a_call_beside_the_weights_is_skipped_named_and_not_run(tmp_path):
+def test_a_call_outside_the_weights_is_skipped_listed_and_not_run(tmp_path):
     marker = tmp_path / "owned"
     content = {"model_state_dict": weights("MLP", 2, 4), "rng": Calls(os.system, f"touch {marker}")}
     law = import_law(save(tmp_path / "x.pth", content), "x", target=tmp_path / "laws")
@@ -168,8 +168,8 @@ def test_a_call_beside_the_weights_is_skipped_named_and_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("wrapped", ["averaged", "averaged and compiled", "lightning", "lightning of an average"])
-def test_state_dicts_of_averages_and_of_lightning_are_taken(wrapped, tmp_path):
-    """AveragedModel by torch itself; Lightning's layout by hand: keys of its documented checkpoint."""
+def test_state_dicts_of_averages_and_of_lightning_are_imported(wrapped, tmp_path):
+    """torch makes the averages. The Lightning checkpoint is written by hand, with the keys of its documentation."""
     state = weights("MLP", 4, 8)
     network = empty_network(Manifest(name="x", architecture="MLP", d_state=4, hidden_channels=8, form="additive"))
     network.load_state_dict(state, strict=True, assign=True)
@@ -195,7 +195,7 @@ def test_state_dicts_of_averages_and_of_lightning_are_taken(wrapped, tmp_path):
     assert expected in skipped
 
 
-def test_which_checkpoint_of_a_folder(tmp_path):
+def test_the_best_checkpoint_of_a_folder_is_chosen(tmp_path):
     state = weights("MLP", 2, 4)
     runs, config = tmp_path / "training_checkpoints" / "RUN", tmp_path / "experiments" / "RUN" / "config.json"
     config.parent.mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_which_checkpoint_of_a_folder(tmp_path):
     refused(422, "no such file", path=tmp_path / "nowhere", name="x", target=tmp_path)
 
 
-def test_what_contradicts_is_named(tmp_path):
+def test_contradictions_are_named(tmp_path):
     state = weights("UNET", 3, 8)
     path = save(tmp_path / "a" / "law.pth", state)
     call = {"path": path, "name": "x", "target": tmp_path / "laws"}
@@ -248,7 +248,7 @@ def test_what_contradicts_is_named(tmp_path):
     assert not (tmp_path / "laws").exists() or not list((tmp_path / "laws").iterdir())
 
 
-def test_the_antisymmetric_variant_is_recognised_and_asked_for_where_it_is_ambiguous(tmp_path):
+def test_the_antisymmetric_variant_is_recognised_unless_it_is_ambiguous(tmp_path):
     law = import_law(save(tmp_path / "a.pth", weights("UNET_UNITARIA", 3, 8)), "a", target=tmp_path)
     assert (law.manifest.architecture, law.manifest.form) == ("UNET_UNITARIA", "antisymmetric")
     call = {"path": save(tmp_path / "b.pth", weights("UNET_UNITARY", 2, 4)), "target": tmp_path / "laws"}
@@ -262,7 +262,7 @@ def test_the_antisymmetric_variant_is_recognised_and_asked_for_where_it_is_ambig
     refused(422, "64 channels", "real states", path=save(tmp_path / "c.pth", first), name="c", target=tmp_path)
 
 
-def test_a_spiking_law_asks_how_it_was_shrunk(tmp_path):
+def test_a_spiking_law_needs_resize_antialias(tmp_path):
     state = weights("SNN_UNET", 2, 4, antialias=True)
     path = save(
         tmp_path / "snn.pth", state | {"lif1.reset_mechanism_val": torch.tensor(0)}
@@ -282,7 +282,7 @@ def test_another_law_of_that_name_is_never_overwritten(tmp_path):
 
 
 def _victims(marker):
-    """Pickles that make whoever loads them touch `marker`."""
+    """Yield pickles that create the file `marker` when they are loaded."""
     command = f"touch {marker}"
     for function, *arguments in (
         (os.system, command),
@@ -329,7 +329,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path):
         (b"", "exhausted"),
     ],
 )
-def test_a_made_up_pickle_is_refused(program, words, tmp_path):
+def test_a_forged_pickle_is_refused(program, words, tmp_path):
     refused(422, words, path=zipped_pickle(tmp_path / "x.pth", program), name="x", target=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Verdicts as files: what "auto" becomes, and what the API tells."""
+"""Verdicts are stored as files, decide what "auto" means, and are returned by the API."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def a_verdict(law, precision="nf4", outcome="pass", created="2026-01-01T00:00:00
     )  # fmt: skip
 
 
-def test_a_verdict_comes_back_as_it_was_and_auto_takes_the_cheapest_pass(law):
+def test_a_verdict_is_read_back_unchanged_and_auto_takes_the_cheapest_pass(law):
     assert resolve_precision(law, "auto") == "fp32"
     write_verdict(law, a_verdict(law, "int8"))
     assert resolve_precision(law, "auto") == "int8"
     write_verdict(law, a_verdict(law, "nf4", "inconclusive"))
-    assert resolve_precision(law, "auto") == "int8", "undecided is no pass"
+    assert resolve_precision(law, "auto") == "int8", "an inconclusive verdict is not a pass"
     write_verdict(law, a_verdict(law, "nf4"))
     assert resolve_precision(law, "auto") == "nf4"
     assert resolve_precision(law, "bf16") == "bf16"
@@ -45,7 +45,7 @@ def test_a_verdict_comes_back_as_it_was_and_auto_takes_the_cheapest_pass(law):
     assert found.long_range[1] != found.long_range[1], "what is not finite stays so"
 
 
-def test_a_verdict_on_other_weights_or_a_damaged_one_counts_for_nothing(law, tmp_path, caplog):
+def test_a_verdict_on_other_weights_or_a_damaged_one_is_ignored(law, tmp_path, caplog):
     path = write_verdict(law, a_verdict(law))
     path.write_text(path.read_text().replace(law.digest, "0" * 64))
     assert resolve_precision(law, "auto") == "fp32"
@@ -66,7 +66,7 @@ def test_the_newest_verdict_counts(law, tmp_path):
     assert read_verdict(law, "nf4", data=tmp_path / "data").verdict == "fail"
 
 
-def test_the_api_tells_the_verdicts(law, tmp_path):
+def test_the_api_returns_the_verdicts(law, tmp_path):
     from app import create_app
 
     write_verdict(law, a_verdict(law))

@@ -1,4 +1,4 @@
-"""Formats of a law's own: entries mean what they say, and `leym laws quantize` refuses before it writes."""
+"""A law may set formats of its own; `leym laws quantize` checks them before it writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def files(data):
     return sorted(str(p) for p in data.rglob("*"))
 
 
-def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
+def test_policy_entries_apply_to_exactly_the_weights_they_match(tmp_path):
     net = random_law(tmp_path / "net", "UNET")
     wanted = formats_of(net, "nf4")
     assert set(wanted.values()) == {"nf4", "int8", "16"}
@@ -51,7 +51,7 @@ def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
     assert formats["down1.1.conv_block.3.weight"] == "bf16"
 
 
-def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
+def test_a_key_does_not_apply_to_a_longer_key_with_its_own_entry(data):
     law = read_bundle(data / "laws" / "some")
     short, long = "net.0.weight", "net.0.weight_v"
     vars(law)["tensors"] = dict.fromkeys((short, long), ("F32", (8, 8, 1, 1)))
@@ -83,7 +83,7 @@ def test_quantize_refuses(data, change, words, capsys):
     assert files(data) == before
 
 
-def test_quantize_makes_a_version_that_nobody_has_judged(data):
+def test_quantize_makes_an_unverified_version(data):
     law = read_bundle(data / "laws" / "some")
     report = quantize(law, "nf4", [], data)
     assert report["kept"] is None
@@ -97,7 +97,7 @@ def test_quantize_makes_a_version_that_nobody_has_judged(data):
     layers = {x["key"]: x for x in found["layers"]}
     assert [layers[f"net.{k}"]["format"] for k in ("0.weight", "2.weight", "0.bias")] == ["int8", "fp32", "bf16"]
     assert 0 < layers["net.0.weight"]["error"] < 0.02
-    in_fp32 = pick_device().operands == torch.float32  # else what is kept whole is rounded when it is woken
+    in_fp32 = pick_device().operands == torch.float32  # otherwise decoding rounds float32 weights
     assert layers["net.2.weight"]["error"] == 0 if in_fp32 else 0 < layers["net.2.weight"]["error"] < 2**-8
     quantized = quantize_law(kept, load_weights(kept), "nf4", torch.float32)
     assert quantized.bytes_at_rest == sum(x["bytes_at_rest"] for x in found["layers"])
