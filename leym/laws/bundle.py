@@ -89,7 +89,7 @@ class Manifest(BaseModel):
 
     @property
     def stochastic(self) -> bool:
-        """Whether a step draws random numbers."""
+        """True if a step draws random numbers."""
         return bool(self.network_options.get("update_rate", 1.0) < 1.0)
 
     @property

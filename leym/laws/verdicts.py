@@ -154,14 +154,14 @@ def from_json(text: str) -> Verdict:
     return verdict
 
 
-def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None, beside: bool = True) -> Path:
+def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None, in_bundle: bool = True) -> Path:
     """Write a verdict to the law's folder, or to the data folder if that fails.
 
     Args:
         bundle: The law.
         verdict: The verdict on one of its precisions.
         data: The data folder; default: that of the settings.
-        beside: False writes to the data folder at once.
+        in_bundle: False skips the folder of the law.
 
     Returns:
         The file, which appears complete or not at all.
@@ -169,7 +169,7 @@ def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None,
     Raises:
         OSError: The data folder cannot be written either.
     """
-    if beside:
+    if in_bundle:
         try:
             return _write(bundle.path / "fidelity", verdict)
         except OSError as error:

@@ -59,7 +59,7 @@ def add_version(folder: Path, prepared: Path) -> tuple[Bundle, bool]:
         place = home / law.digest[:FOLDER_DIGITS]
         added = publish(prepared, place)
         stored = read_bundle(place)
-        if stored.digest != law.digest:  # two digests share 48 bits, or somebody changed the files by hand
+        if stored.digest != law.digest:  # two digests share 48 bits, or the files were changed by hand
             short = law.digest[:FOLDER_DIGITS]
             raise conflict(f"the folder of version {short} of {law.name!r} holds another law: {stored.ref}")
     _set_newest(home, stored.digest)

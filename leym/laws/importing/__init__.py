@@ -1,4 +1,4 @@
-"""Training checkpoints become laws: files of strangers are read as data, identified, checked and written as bundles.
+"""Imports training checkpoints as laws: untrusted files are read as data, identified, checked and written as bundles.
 
 safe_zip.py         bounds a zip archive before anything in it is unpacked
 safe_pickle.py      reads a pickle without running it

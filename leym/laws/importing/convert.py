@@ -94,7 +94,7 @@ def convert(
     Args:
         checkpoint: The file.
         name: Name of the law.
-        hints: What the user said about the law.
+        hints: What the user knows about the law.
         config: The trainer's config; None reads the one inside the checkpoint, if any.
         folder: Folder of the bundle.
         source: Original name of the file, if it is not that of `checkpoint`.
@@ -177,7 +177,7 @@ def _shown_entry(key: Any, value: Any) -> str:
 
 
 def _printable(names: Sequence[str]) -> list[str]:
-    """Shorten and escape names from a stranger's file, so that a manifest can hold them."""
+    """Shorten and escape names from an untrusted file, so that a manifest can hold them."""
     shown = [name[:80].encode("unicode_escape").decode("ascii") for name in names[:_MAX_NAMES]]
     return shown + ([f"… and {len(names) - _MAX_NAMES} more"] if len(names) > _MAX_NAMES else [])
 

@@ -1,4 +1,4 @@
-"""The tensors of every architecture: key -> shape, by d_state and hidden_channels, without torch.
+"""Lists the tensors of every architecture: key -> shape, by d_state and hidden_channels. Torch-free.
 
 The API checks uploads with this table. The networks define the truth: `tests/unit/laws/test_importing.py` compares the
 table with every one of them.

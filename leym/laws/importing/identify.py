@@ -35,7 +35,7 @@ def identify(shapes: Shapes, hints: UserHints, config: Mapping[str, Any] | None)
 
     Args:
         shapes: Key -> shape of the weights.
-        hints: What the user said.
+        hints: What the user knows about the law.
         config: The trainer's config, if there is one.
 
     Raises:

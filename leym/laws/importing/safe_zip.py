@@ -1,4 +1,4 @@
-"""Opens zip files of strangers: sizes and names are checked before anything is unpacked. Torch-free."""
+"""Opens untrusted zip files: checks sizes and names before anything is unpacked. Torch-free."""
 
 from __future__ import annotations
 

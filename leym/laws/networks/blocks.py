@@ -1,4 +1,4 @@
-"""Layers that the networks share.
+"""Layers shared by the networks.
 
 Weights may be held in 16 bits while norms and states stay in float32, so every layer casts its own input.
 """

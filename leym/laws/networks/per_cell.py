@@ -1,4 +1,4 @@
-"""The weights of a per-cell law, in the form that fused kernels read.
+"""Hands the weights of a per-cell law to fused kernels.
 
 A per-cell law is a stencil followed by a small network that is applied to every cell alone. Such a network offers
 `per_cell_weights()`, and a fused kernel then computes whole steps without storing what lies between the layers.
