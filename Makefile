@@ -8,7 +8,7 @@ CLIENTS := tests/clients
 PYTEST_ARGS ?= -n 3 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint audit up bench chaos clean
+.PHONY: help setup demo test lint docs linkcheck audit up bench chaos clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 $(CLIENTS)/.venv/.installed: $(addprefix $(CLIENTS)/,install.sh requirements.txt package.json package-lock.json)
 	PYTHON=$(PYTHON) $(CLIENTS)/install.sh && touch $@ || echo "clients of others are missing: the tests that need them are skipped and say so" >&2
 
-demo: $(STAMP) ## one universe through the whole service on this machine; pictures in demo-out/
+demo: $(STAMP) ## twelve universes through the whole service on this machine; pictures in demo-out/
 	$(BIN)/leym demo
 
 test: lint ## what CI runs: linters, types, import rules, tests
@@ -35,6 +35,13 @@ lint: setup ## linters, types and import rules only
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+docs: $(STAMP) ## the documentation site in docs/_build/html; warnings and dead internal links are errors
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
+linkcheck: $(STAMP) ## links of the documentation to other sites; needs a network
+	$(BIN)/python -m sphinx -b linkcheck docs docs/_build/linkcheck
 
 audit: ## known vulnerabilities in the pinned dependencies, to run before a release; needs a network
 	$(PYTHON) .ci/audit.py
@@ -54,5 +61,5 @@ chaos: setup ## faults by the hundred against both databases and both stores; th
 	$(BIN)/python -m tests.chaos.report benchmarks/results/chaos
 
 clean: ## what tools left behind; .venv and data stay
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find leym app workers tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +

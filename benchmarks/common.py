@@ -49,12 +49,12 @@ def rate(call: Callable[[], Any], *, seconds: float = 1.0) -> float:
     return calls_per_s(call, pick_device(), seconds)
 
 
-def cost_per_cell_step(law: Bundle, grid: tuple[int, int] = (64, 64), rung: int = 1) -> Cost:
+def cost_per_cell_step(law: Bundle, grid: tuple[int, int] = (64, 64), batch_size: int = 1) -> Cost:
     """In the form that the engine runs."""
     network = empty_network(law.manifest)
     network.load_state_dict(load_weights(law), strict=True, assign=True)
     folded = getattr(network, "folded", None)
-    return cost_of(folded() if folded else network, law.manifest, grid, rung)
+    return cost_of(folded() if folded else network, law.manifest, grid, batch_size)
 
 
 def eager_loop(law: Bundle, grid: tuple[int, int]) -> Callable[[], None]:

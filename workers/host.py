@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 INFO = (
     "slot_steps",
-    "lane_steps",
+    "batch_steps",
     "busy_s",
     "stepping_s",
     "swapped_out",
@@ -95,7 +95,7 @@ class Host:
             settings.slots,
             compile=settings.compile,
             checkpoint_s=settings.checkpoint_s,
-            rungs=settings.ladder,
+            batch_sizes=settings.batch_sizes_file,
             on_fatal=_end_the_process,
         )
         return cls(

@@ -21,7 +21,7 @@ def verify(
 ) -> None:
     """Run a job again and compare every bit of what both recorded; exit code 1 when any differs.
 
-    The same rung, kernel and kind of device give the same bits; what computed either run is shown.
+    The same batch size, kernel and kind of device give the same bits; what computed either run is shown.
     """
     client: Client = context.obj
     with exits(as_json):

@@ -178,7 +178,10 @@ class Job:
 
     @property
     def segments(self) -> list[dict[str, Any]]:
-        """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
+        """How the frames are computed, from which step on: batch size, kernel, operands, device.
+
+        Equal values give equal bits. Results from before version 0.1.0 say `rung` for `batch_size`.
+        """
         group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
         return list(json.loads(group["attributes"].get("segments", "[]")))
 

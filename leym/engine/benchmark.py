@@ -1,7 +1,7 @@
 """How fast this machine runs a law, and how far that is from what the machine can do.
 
     leym bench [LAW] [--precision nf4] [--grid 64 64] [--slots 8] [--seconds 6] [--json]
-    leym bench [LAW] --rungs [--keep]              batches of which size; --keep: workers go by it from now on
+    leym bench [LAW] --batch-sizes [--keep]        measure batch sizes; --keep: workers go by them from now on
 
 Every slot is taken by a run of equal length and nothing is recorded. The ceilings are measured before and after, and
 the higher counts: a figure is no better for a moment in which the machine was busy with something else.
@@ -26,10 +26,11 @@ from leym.common.typed_numbers import real, whole
 from leym.contract.problems import Problem
 from leym.contract.spec import LIMITS, ComplexNoise
 from leym.engine.batch import Batch
-from leym.engine.batch_size import Ladder, choose
-from leym.engine.bucket import Bucket, LawCache
+from leym.engine.batch_size import BatchSizeTable, choose
+from leym.engine.bucket import Bucket
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
+from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, calls_per_s
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle
@@ -94,7 +95,7 @@ def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int
 
     @torch.no_grad()
     def measure() -> float:
-        batch = Batch(bucket.law, bucket.key, bucket.rung)
+        batch = Batch(bucket.law, bucket.key, bucket.batch_size)
         _fill(batch, law)
         return _speed(batch, engine.device, seconds)
 
@@ -103,16 +104,16 @@ def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int
 
 def _fill(batch: Batch, law: Bundle) -> None:
     """Seat a run that never ends in every slot."""
-    for i in range(batch.rung):
+    for i in range(batch.size):
         run = Run(str(i), law, batch.key.precision, batch.grid, 10**9, 0.01, i, ComplexNoise(), Countdown())
         batch.admit(run)
 
 
 def _speed(batch: Batch, device: Device, seconds: float) -> float:
     """Return cell-steps/s, the best of three spells of `seconds / 3`."""
-    cells = batch.rung * batch.grid[0] * batch.grid[1]
+    cells = batch.size * batch.grid[0] * batch.grid[1]
     burst = max(1, min(8, BURST_CELLS // cells))
-    return calls_per_s(partial(batch.bursts.advance, burst), device, seconds, warm=1) * burst * cells
+    return calls_per_s(partial(batch.runner.run, burst), device, seconds, warm=1) * burst * cells
 
 
 def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         "precision": precision,
         "grid": list(grid),
         "slots": slots,
-        "rung": bucket.rung,
+        "batch_size": bucket.batch_size,
         "kernel": bucket.law.kernel,
         "device": engine.device.kind,
         "cell_steps_per_s": rate,
@@ -149,7 +150,7 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
 
 
 @dataclass
-class Rung:
+class MeasuredSize:
     """Full batches of so many slots. bits: of one universe after BITS_AFTER steps in such a batch; equal letters, equal
     bits."""
 
@@ -159,29 +160,31 @@ class Rung:
 
 
 @torch.no_grad()
-def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> list[Rung]:
+def measure_batch_sizes(
+    law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float
+) -> list[MeasuredSize]:
     """Every power of two up to `slots`; speeds are the best of three rounds over all of them."""
     device = pick_device()
     law_cache, key = LawCache(device, compile=True), BucketKey(law.digest, precision, grid)
     batches, letters, found = [], dict[bytes, str](), []
-    for rung in (2**i for i in range(slots.bit_length())):
-        bucket = Bucket(key, law_cache.resident(law, precision), rung)
+    for batch_size in (2**i for i in range(slots.bit_length())):
+        bucket = Bucket(key, law_cache.resident(law, precision), batch_size)
         bucket.warm()
         [batch] = bucket.batches
         _fill(batch, law)
-        batch.bursts.advance(BITS_AFTER)
+        batch.runner.run(BITS_AFTER)
         digest = sha256(batch.state[0].contiguous().cpu().numpy().tobytes()).digest()
         letters.setdefault(digest, ascii_uppercase[len(letters)])
         batches.append(batch)
-        found.append(Rung(rung, letters[digest]))
+        found.append(MeasuredSize(batch_size, letters[digest]))
     for _ in range(3):
         for one, batch in zip(found, batches, strict=True):
             one.cell_steps_per_s = max(one.cell_steps_per_s, _speed(batch, device, seconds / len(found) / 3))
     return found
 
 
-def show_rungs(found: list[Rung], chosen: int) -> None:
-    print(f"{'rung':>6} {'cell-steps/s':>16}  bits")
+def show_batch_sizes(found: list[MeasuredSize], chosen: int) -> None:
+    print(f"{'size':>6} {'cell-steps/s':>16}  bits")
     for one in found:
         print(
             f"{one.slots:>6} {one.cell_steps_per_s:>16,.0f}  {one.bits}{'     chosen' if one.slots == chosen else ''}"
@@ -191,7 +194,10 @@ def show_rungs(found: list[Rung], chosen: int) -> None:
 def show(found: dict[str, Any]) -> None:
     height, width = found["grid"]
     ceilings = found["ceilings"]
-    print(f"{found['law'][:40]} {found['precision']}, {height}x{width}, {found['slots']} slots, rung {found['rung']}")
+    print(
+        f"{found['law'][:40]} {found['precision']}, {height}x{width}, "
+        f"{found['slots']} slots, batches of {found['batch_size']}"
+    )
     print(f"{found['device']}; kernel: {found['kernel']}")
     print(f"{found['cell_steps_per_s']:>16,.0f} cell-steps/s  {found['engine_vs_step']:6.1%} of the step alone")
     print(f"{found['gflops']:>16,.1f} GFLOP/s  {found['compute_share']:6.1%} of a matrix product's")
@@ -214,21 +220,31 @@ def main() -> None:
     options.add_argument("--slots", type=whole(1, 4096), default=8)
     options.add_argument("--seconds", type=real(0.01, 3600), default=6.0)
     options.add_argument("--json", action="store_true")
-    options.add_argument("--rungs", action="store_true", help="measure full batches of 1, 2, 4, ... slots")
-    options.add_argument("--keep", action="store_true", help="with --rungs: workers of this kind go by what was found")
+    options.add_argument(
+        "--batch-sizes",
+        "--rungs",
+        dest="batch_sizes",
+        action="store_true",
+        help="measure full batches of 1, 2, 4, ... slots",
+    )
+    options.add_argument(
+        "--keep", action="store_true", help="with --batch-sizes: workers of this kind go by what was found"
+    )
     chosen = options.parse_args()
     try:
         law = default_registry().resolve(chosen.law)
         precision = resolve_precision(law, chosen.precision)
-        if chosen.rungs:
-            rows = rungs(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
-            rung = choose({one.slots: one.cell_steps_per_s for one in rows})
+        if chosen.batch_sizes:
+            rows = measure_batch_sizes(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
+            batch_size = choose({one.slots: one.cell_steps_per_s for one in rows})
             if chosen.json:
-                print(json.dumps({"rung": rung, "rungs": [asdict(one) for one in rows]}))
+                print(json.dumps({"batch_size": batch_size, "batch_sizes": [asdict(one) for one in rows]}))
             else:
-                show_rungs(rows, rung)
+                show_batch_sizes(rows, batch_size)
             if chosen.keep:
-                Ladder(pick_device(), settings().ladder).keep(law.manifest, precision, tuple(chosen.grid), rung)
+                BatchSizeTable(pick_device(), settings().batch_sizes_file).keep(
+                    law.manifest, precision, tuple(chosen.grid), batch_size
+                )
             return
         found = bench(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
     except Problem as problem:

@@ -19,7 +19,7 @@ from leym.common.typed_numbers import whole
 from leym.contract.problems import Problem
 from leym.contract.spec import LIMITS
 from leym.engine.batch import Batch
-from leym.engine.batch_size import Ladder
+from leym.engine.batch_size import BatchSizeTable
 from leym.engine.delivery import LIMIT
 from leym.engine.device import Device, pick_device
 from leym.engine.run import BucketKey
@@ -73,13 +73,14 @@ def layers_of(law: QuantizedLaw, weights: dict[str, torch.Tensor], operands: tor
 def memory_of(law: QuantizedLaw, device: Device, grid: tuple[int, int], slots: int) -> Memory:
     """Of a bucket with all `slots` taken. On CUDA a step is run to measure its activations."""
     resident = ResidentLaw(law, device, on_degraded=lambda _: None)
-    rung = Ladder(device, settings().ladder).rung(law.bundle.manifest, law.precision, grid, slots)
-    batch = Batch(resident, BucketKey(law.bundle.digest, law.precision, grid), rung)
-    each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.lanes.memory))
+    table = BatchSizeTable(device, settings().batch_sizes_file)
+    batch_size = table.batch_size(law.bundle.manifest, law.precision, grid, slots)
+    batch = Batch(resident, BucketKey(law.bundle.digest, law.precision, grid), batch_size)
+    each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.tensors.memory))
     return Memory(
         weights_at_rest=law.bytes_at_rest,
         weights_resident=resident.bytes_resident,
-        state=each * -(-slots // rung),
+        state=each * -(-slots // batch_size),
         activations=_activations(batch) if device.is_cuda else None,
         frames_in_flight=LIMIT,
     )
@@ -87,11 +88,11 @@ def memory_of(law: QuantizedLaw, device: Device, grid: tuple[int, int], slots: i
 
 @torch.no_grad()
 def _activations(batch: Batch) -> int:
-    batch.bursts.advance(1)  # the first one allocates what libraries keep
+    batch.runner.run(1)  # the first one allocates what libraries keep
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    batch.bursts.advance(1)
+    batch.runner.run(1)
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before
 

@@ -20,9 +20,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import update
 
-from app import create_app, metrics, ticket_sender
-from app.routes import jobs as routes_jobs
-from app.ticket_sender import Dispatch, Outage
+from app import create_app, long_poll, metrics, ticket_sender
+from app.ticket_sender import BrokerOutage, TicketSender
 from leym import tickets
 from leym.contract.records import Job, Worker
 from leym.contract.spec import JobSpec, stored_spec
@@ -105,7 +104,7 @@ def test_a_broker_that_is_away_stops_no_submission(tmp_path: Path, caplog: pytes
 
 
 def test_a_long_poll_answers_when_the_state_changes(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes_jobs, "LOOK_S", 0.01)
+    monkeypatch.setattr(long_poll, "POLL_S", 0.01)
     job = api.submit()
     assert api.http.get(f"/v1/jobs/{job}?wait=0.05").json["state"] == "queued"
     assert api.http.get(f"/v1/jobs/{job}?wait=60&state=running").json["state"] == "queued"
@@ -431,6 +430,6 @@ def test_every_ticket_that_the_broker_does_not_take_is_counted(api: Api, monkeyp
         refused_id = away.id
         monkeypatch.setattr(ticket_sender, "OUTAGE_S", outage_s)
         taken.clear(), counted.clear()
-        Dispatch(api.table, Outage())._sent(some)
+        TicketSender(api.table, BrokerOutage())._send_tickets(some)
         assert counted == [left]
         assert len(taken) == len(some) - left

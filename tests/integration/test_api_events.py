@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from app import shutdown
-from app.routes import events as routes_events
+from app import event_stream, shutdown
 from app.timeline import Timeline
 from leym.client.sse import Event
 from tests.support.api import Api, Pretender, done, number, opened
@@ -23,7 +22,7 @@ DUE = sorted({*range(0, 31, 3), *range(0, 31, 5), *range(0, 31, 10), *range(0, 3
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    monkeypatch.setattr(routes_events, "LOOK_S", 0.005)
+    monkeypatch.setattr(event_stream, "POLL_S", 0.005)
     with opened(tmp_path) as found:
         yield found
 
@@ -241,7 +240,7 @@ def test_a_job_that_records_nothing_tells_its_states(api: Api) -> None:
 
 
 def test_silence_has_heartbeats_and_a_process_that_ends_lets_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes_events, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.01)
     job = api.submit()
     with api.http.get(f"/v1/jobs/{job}/events") as answer:
         parts = answer.iter_encoded()
@@ -249,7 +248,7 @@ def test_silence_has_heartbeats_and_a_process_that_ends_lets_go(api: Api, monkey
         assert b"event: state" in next(parts)
         assert next(parts).startswith(b":")
         assert next(parts).startswith(b":")
-        monkeypatch.setattr(shutdown, "_asked", lambda: True)
+        monkeypatch.setattr(shutdown, "_is_stopping", lambda: True)
         list(parts)  # ends
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Accel-Buffering"] == "no"

@@ -202,7 +202,7 @@ def test_zips_that_escape_link_expand_or_hold_something_else_are_refused(api: Ap
         "at most 100 times": _zip((MANIFEST, manifest), (WEIGHTS, bytes(2**24))),
         "nothing else": _zip((MANIFEST, manifest), (WEIGHTS, weights), ("more.txt", b"")),
         "'x.txt'": _zip(("x.txt", b"")),
-        "holds nothing": _zip(),
+        "contains nothing": _zip(),
         "at most 1048576": _zip((MANIFEST, os.urandom(2**20 + 1)), (WEIGHTS, weights)),
         "its end is missing": good[:-1],
         "not a zip": b"PK\x05\x06",

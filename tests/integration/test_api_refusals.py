@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from app.models import LinkRequest
+from app.models.access import LinkRequest
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.spec import LIMITS, FromJob, JobSpec, Observe, Recording, SeedRange, SweepSpec
 from tests.support.api import SPEC, Api, opened, refused

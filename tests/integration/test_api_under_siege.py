@@ -20,7 +20,7 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import counters
+from app import shared_counters
 from leym.contract.spec import JobSpec
 from leym.jobs.table import JobTable
 from leym.settings import Settings
@@ -310,19 +310,19 @@ def test_the_api_starts_with_a_read_only_dev_shm(tmp_path: Path) -> None:
 
 
 def test_a_region_is_counted_on_and_what_does_not_fit_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    memory = bytearray(2 * counters.REGION_BYTES)
-    first = counters.Region(memory, counters.REGION_BYTES)
+    memory = bytearray(2 * shared_counters.REGION_BYTES)
+    first = shared_counters.Region(memory, shared_counters.REGION_BYTES)
     first.add(("a", "GET", "/"))
     first.add(("a", "GET", "/"), 2.5)
     first.add(("b",))
-    again = counters.Region(memory, counters.REGION_BYTES)
+    again = shared_counters.Region(memory, shared_counters.REGION_BYTES)
     again.add(("b",), 4)
     again.add(("ü", "x"))
     assert first.values() == {("a", "GET", "/"): 3.5, ("b",): 5, ("ü", "x"): 1}
-    assert counters.Region(memory).values() == {}, "another region"
+    assert shared_counters.Region(memory).values() == {}, "another region"
     for i in range(5000):
         again.add(("many", str(i)))
     again.add(("x" * 300,))
-    assert len(again.values()) == counters.REGION_BYTES // 256 - 1
+    assert len(again.values()) == shared_counters.REGION_BYTES // 256 - 1
     assert "no room to count" in caplog.text
-    assert not any(memory[: counters.REGION_BYTES])
+    assert not any(memory[: shared_counters.REGION_BYTES])

@@ -43,8 +43,8 @@ def test_a_summary_counts_from_the_first_arrival_to_the_last_answer():
 
 
 def test_shares_are_of_what_came_between():
-    before = {"slot_steps": 10, "lane_steps": 20, "busy_s": 5.0, "stepping_s": 1.0}
-    after = {"slot_steps": 40, "lane_steps": 60, "busy_s": 9.0, "stepping_s": 4.0}
+    before = {"slot_steps": 10, "batch_steps": 20, "busy_s": 5.0, "stepping_s": 1.0}
+    after = {"slot_steps": 40, "batch_steps": 60, "busy_s": 9.0, "stepping_s": 4.0}
     assert shares(before, after) == {"occupancy": 0.75, "idle": 0.25}
 
 
@@ -109,7 +109,7 @@ def is_alive(pid: int) -> bool:
 
 def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):
     law = make_law("mlp", tmp_path)
-    small, large = (cost_per_cell_step(law, (64, 64), rung) for rung in (1, 8))
+    small, large = (cost_per_cell_step(law, (64, 64), size) for size in (1, 8))
     assert small.flops == large.flops == 2 * (16 * 128 + 128 * 128 + 128 * 16)
     assert large.bytes < small.bytes
     machine = Machine("stand-in", bf16_gemm=4e9, fp32_gemm=4e9, copy=2e9)

@@ -176,7 +176,7 @@ def test_a_worker_is_ready_though_a_bucket_in_use_takes_long_or_breaks(table, la
     engine, broken = Engine(2, compile=False), Future()
     broken.set_exception(OSError("no such weights"))
     futures = iter([Future(), broken])
-    monkeypatch.setattr(engine._warming, "bucket", lambda *_: next(futures))
+    monkeypatch.setattr(engine._loader, "bucket", lambda *_: next(futures))
     caplog.set_level("INFO", "leym")
     caplog.set_level("INFO", "workers")
     engine.start()

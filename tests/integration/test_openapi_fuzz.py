@@ -34,7 +34,7 @@ REFUSED = {
     "submit_job": (
         r"Idempotency-Key .* used before",
         r"law: there is no law|sides divisible by",
-        r"is over steps = |gives \d+ frames|bytes of frames; at most",  # one key against another
+        r"is over steps = |gives \d+ frames|bytes of frames; the limit is",  # one key against another
         r"is recorded twice|cannot be stored as",
         r"there is no such (job|uploaded state)",
     ),
@@ -43,7 +43,7 @@ REFUSED = {
         r"Idempotency-Key .* used before",
         r"a plan needs at least|must be multiples of every|sides divisible by|measures nothing",
     ),
-    "put_law": (r"digest = .*that came", NO_LAW),  # a form's files are made of any bytes
+    "put_law": (r"digest = .*the received law has", NO_LAW),  # a form's files are made of any bytes
 }
 
 

@@ -248,7 +248,7 @@ def test_flower_takes_no_orders_from_pages_of_other_sites_and_shows_them_nothing
 
 def test_flower_is_started_with_its_guard_everywhere() -> None:
     root = ROOT
-    for name in ("Procfile", "docker-compose.yml", "workers/up.py"):
+    for name in ("Procfile", "docker-compose.yml", "workers/supervisor/up.py"):
         text = (root / name).read_text()
         assert "leym.flower" in text and not re.search(r"leym\.tickets:app\W+flower", text), name
 

@@ -350,7 +350,7 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
         after.job(other.id).wait(60)
     [segment] = after.job(job.id).segments
     assert segment["compiled"]
-    assert segment["rung"] >= 1
+    assert segment["batch_size"] >= 1
     assert again.stop() == 0, again.tail()
 
 

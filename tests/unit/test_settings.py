@@ -107,7 +107,7 @@ def test_settings_that_name_files_are_absolute_from_the_start_on(tmp_path, monke
         "DATA": "data",
         "DATABASE_URL": "sqlite:///rel/jobs.sqlite",
         "STORE_URL": "file:some%20store",
-        "RUNGS": "rungs.json",
+        "BATCH_SIZES": "sizes.json",
         "REDIS_URL": "rediss://:word@127.0.0.1:6379/0?ssl_ca_certs=tls/ca.pem&ssl_check_hostname=false",
     }.items():
         monkeypatch.setenv(f"LEYM_{name}", value)
@@ -118,7 +118,7 @@ def test_settings_that_name_files_are_absolute_from_the_start_on(tmp_path, monke
     found = read_settings()
     assert (found.data, found.database) == (tmp_path / "data", tmp_path / "rel" / "jobs.sqlite")
     assert found.store == f"{tmp_path.as_uri()}/some%20store"
-    assert found.ladder == tmp_path / "rungs.json"
+    assert found.batch_sizes_file == tmp_path / "sizes.json"
     assert f"ssl_ca_certs={tmp_path}/tls/ca.pem" in found.redis_url
     assert "ssl_check_hostname=false" in found.redis_url
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.requests import parse
+from app.requests import parse_json_object
 from leym.cli import specs
 from leym.contract.problems import Problem
 
@@ -109,7 +109,7 @@ def test_a_spec_file_is_taken_in_every_encoding_that_rest_takes(encoding: str, t
     spec = {"law": "aurora", "steps": 10, "tags": {"who": "Ψ 😀"}}
     file = tmp_path / "spec.json"
     file.write_bytes(json.dumps(spec, ensure_ascii=False).encode(encoding))
-    assert specs.read_document(str(file)) == parse(file.read_bytes()) == spec
+    assert specs.read_document(str(file)) == parse_json_object(file.read_bytes()) == spec
     # by the command, also from stdin: with a law missing in the file it gets as far as asking for one
     file.write_bytes(json.dumps({"tags": {"who": "Ψ"}}, ensure_ascii=False).encode(encoding))
     assert specs.read_document(str(file)) == {"tags": {"who": "Ψ"}}
@@ -131,4 +131,4 @@ def test_a_spec_file_that_rest_would_not_take_is_refused_by_name(data: bytes, tm
     with pytest.raises(ValueError, match=r"spec\.json"):
         specs.read_document(str(file))
     with pytest.raises(Problem):
-        parse(data)
+        parse_json_object(data)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from leym.contract.spec import ComplexNoise, Observe, Recording
-from leym.engine.batch_size import rung_for
+from leym.engine.batch_size import filling_size
+from leym.engine.bucket import ResidentBuckets
 from leym.engine.engine import Engine
 from leym.engine.run import Checkpoint, Run
 from leym.engine.step.compiled import compile_step, make_step_
@@ -45,7 +46,7 @@ def a_run(law, *, id="job", steps=40, seed=0, gamma=0.01, record=PSI, precision=
 
 
 def alone(engines, law, slots: int = 4, **options) -> np.ndarray:
-    """slots: as the engine has that it is held against, since bits may depend on the rung."""
+    """slots: as the engine has that it is held against, since bits may depend on the batch size."""
     run = a_run(law, **options)
     engines(slots).submit(run)
     return run.sink.wait().psi()
@@ -282,10 +283,10 @@ def test_a_worker_compiles_more_buckets_than_dynamo_recompiles_one_function(engi
 
 
 def test_rungs_fill_a_call_and_never_exceed_the_slots():
-    assert rung_for((64, 64), 8, "cpu") == 4
-    assert rung_for((16, 16), 8, "cpu") == 8
-    assert rung_for((512, 512), 8, "cpu") == 1
-    assert rung_for((64, 64), 64, "cuda") == 64
+    assert filling_size((64, 64), 8, "cpu") == 4
+    assert filling_size((16, 16), 8, "cpu") == 8
+    assert filling_size((512, 512), 8, "cpu") == 1
+    assert filling_size((64, 64), 64, "cuda") == 64
 
 
 def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
@@ -296,7 +297,7 @@ def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
     info, attributes = engine.info(), engine.attributes(run)
     assert info["cell_steps"] == 30 * 16 * 16
     assert info["slot_steps"] == 30
-    assert info["lane_steps"] == 30 * attributes["rung"]
+    assert info["batch_steps"] == 30 * attributes["batch_size"]
     assert info["busy"] == 0
     assert attributes["compiled"] is False
     assert "threads" in attributes["device"]
@@ -304,7 +305,7 @@ def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
 
 
 def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, law):
-    class Slow(dict):  # a bucket is away from its table for a moment at every admission: make it a long one
+    class Slow(ResidentBuckets):  # a bucket is away from its table for a moment at every admission: make it a long one
         def pop(self, *arguments):
             bucket = super().pop(*arguments)
             sleep(0.05)
@@ -317,7 +318,7 @@ def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, la
 
     engine = engines(slots=8)
     engine.warm(law, "nf4", (16, 16))
-    engine.buckets = Slow(engine.buckets)
+    engine.buckets = engine._seating.buckets = Slow(engine.buckets)
     runs = [a_run(law, id=f"asking-{i}") for i in range(8)]
     for run in runs:
         run.sink = Asking()

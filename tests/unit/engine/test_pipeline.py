@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from leym.contract.spec import Recording
-from leym.engine.pipeline import Flights
+from leym.engine.engine import Engine
+from leym.engine.pipeline import BurstPipeline
 from tests.support.laws import random_law
 from tests.unit.engine import test_engine as at_once
 from tests.unit.engine import test_scheduler as schedule
@@ -73,45 +74,47 @@ def test_bits_are_those_of_an_engine_that_waits(architecture, engines, engines_a
 
 
 @pytest.mark.parametrize("ahead", [True, False])
-def test_the_next_flight_starts_before_the_one_before_is_told(ahead, engines, law, monkeypatch):  # noqa: F811
+def test_the_next_burst_is_launched_before_the_last_one_is_settled(ahead, engines, law, monkeypatch):  # noqa: F811
     order: list[str] = []
-    start, settle = Flights.start, Flights._settle
+    launch, settle = BurstPipeline.launch, Engine._settle
 
-    def started(self, batch, k, cost, checkpoint_s):
-        order.append("start")
-        start(self, batch, k, cost, checkpoint_s)
+    def launched(self, *arguments):
+        order.append("launch")
+        return launch(self, *arguments)
 
-    def settled(self, flight):
-        order.append("told")
-        settle(self, flight)
+    def settled(self, burst):
+        order.append("settle")
+        settle(self, burst)
 
-    monkeypatch.setattr(Flights, "start", started)
-    monkeypatch.setattr(Flights, "_settle", settled)
+    monkeypatch.setattr(BurstPipeline, "launch", launched)
+    monkeypatch.setattr(Engine, "_settle", settled)
     engine = engines(ahead=ahead)
     run = a_run(law, steps=28)  # a frame every 7 steps
     engine.submit(run)
     run.sink.wait()
     engine.stop()
-    # `started` is noted before the call, in which the flight before is told
-    assert order[:4] == (["start", "start", "told", "start"] if ahead else ["start", "told", "start", "told"])
-    assert order.count("start") == order.count("told"), "nothing is left under way"
+    assert order[:4] == (
+        ["launch", "launch", "settle", "launch"] if ahead else ["launch", "settle", "launch", "settle"]
+    )
+    assert order.count("launch") == order.count("settle"), "nothing is left in flight"
 
 
-def test_who_is_cancelled_while_a_flight_is_under_way_hears_nothing_of_it(engines, law, monkeypatch):  # noqa: F811
+def test_a_run_that_is_cancelled_with_a_burst_in_flight_gets_nothing_of_it(engines, law, monkeypatch):  # noqa: F811
     engine = engines(slots=2)
     doomed = a_run(law, id="doomed", steps=10_000, record=(Recording(field="psi", every=1),))
     other = a_run(law, id="other", steps=60)
-    start, heard = engine._flights.start, []
+    launch, heard = engine._pipeline.launch, []
 
     def cancelling(batch, *arguments):
-        start(batch, *arguments)
+        burst = launch(batch, *arguments)
         if len(doomed.sink.fields) > 3 and not heard:
-            engine._courier._changed.acquire()  # nothing is delivered in this moment
+            engine._results._changed.acquire()  # nothing is delivered in this moment
             heard.append(max(doomed.sink.fields))
-            engine._courier._changed.release()
+            engine._results._changed.release()
             engine.cancel("doomed")
+        return burst
 
-    monkeypatch.setattr(engine._flights, "start", cancelling)
+    monkeypatch.setattr(engine._pipeline, "launch", cancelling)
     for run in (doomed, other):
         engine.submit(run)
     other.sink.wait()

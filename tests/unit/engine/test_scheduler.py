@@ -9,7 +9,7 @@ import pytest
 
 from leym.contract.spec import Recording
 from leym.engine.run import Checkpoint
-from leym.engine.scheduler import AGE_S, WaitQueue, makes_room, next_batch, share
+from leym.engine.scheduler import AGE_S, WaitQueue, makes_room, next_batch, share_of
 from tests.support.laws import random_law
 from tests.unit.engine.test_engine import a_run, alone, engines  # noqa: F401 -- `engines` is a fixture
 
@@ -60,13 +60,13 @@ def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobod
         engine.submit(run)
         assert run.sink.began.wait(60)
     bursts: list[int] = []
-    burst = engine._burst
+    launch = engine._launch
 
     def counted(batch):
         bursts.append(sum(slot.run.id == "urgent" for slot in batch.active))
-        burst(batch)
+        launch(batch)
 
-    monkeypatch.setattr(engine, "_burst", counted)
+    monkeypatch.setattr(engine, "_launch", counted)
     urgent = a_run(law, id="urgent", steps=30, priority=3)
     engine.submit(urgent)
     assert np.array_equal(urgent.sink.wait().psi(), alone(engines, law, slots=2, steps=30))
@@ -101,8 +101,8 @@ def seat(id, priority, level=None, steps=100, step=0, grid=(16, 16)):
     return SimpleNamespace(run=run, level=priority if level is None else level, step=step)
 
 
-def a_batch(*slots, rung=4):
-    return SimpleNamespace(active=list(slots), rung=rung, charged_s=0.0)
+def a_batch(*slots, size=4):
+    return SimpleNamespace(active=list(slots), size=size, charged_s=0.0)
 
 
 def test_room_is_made_by_the_least_urgent_with_most_to_do_and_never_by_an_equal_or_one_who_waited_long():
@@ -122,7 +122,7 @@ def test_the_device_is_shared_by_time_urgency_and_fill_however_long_a_step_takes
     had = dict.fromkeys(took, 0.0)
     for _ in range(40_000):
         batch = next_batch([large, small, urgent, sparse])
-        batch.charged_s += took[id(batch)] / share(batch)
+        batch.charged_s += took[id(batch)] / share_of(batch)
         had[id(batch)] += took[id(batch)]
     total = sum(had.values())
     for batch, due in ((large, 1), (small, 1), (urgent, 2), (sparse, 0.25)):

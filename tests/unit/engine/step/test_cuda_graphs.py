@@ -13,7 +13,7 @@ import torch
 from torch._dynamo.utils import counters
 
 from leym.contract.spec import Recording
-from leym.engine import bucket
+from leym.engine import loading
 from leym.engine.step.cuda_graphs import LENGTHS, StepRunner
 from tests.support.laws import random_law
 from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
@@ -51,9 +51,9 @@ class Graphs:
 @pytest.mark.parametrize("steps", [0, 1, 7, 8, 31, 32, 77, 100])
 def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
     graphs, done = Graphs(), []
-    bursts = StepRunner(graphs.launch(lambda steps: done.extend([1] * steps)), graphs)
-    bursts.advance(steps)
-    bursts.advance(steps)
+    runner = StepRunner(graphs.launch(lambda steps: done.extend([1] * steps)), graphs)
+    runner.run(steps)
+    runner.run(steps)
     assert len(done) == 2 * steps
     assert graphs.captured == list(LENGTHS), "each length once, the largest first"
     assert len(graphs.replayed) == 2 * (steps // 32 + steps % 32 // 8 + steps % 8)
@@ -61,7 +61,7 @@ def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
 
 def test_without_captures_a_burst_is_one_launch():
     done = []
-    StepRunner(done.append, None).advance(5)
+    StepRunner(done.append, None).run(5)
     assert done == [5]
 
 
@@ -123,7 +123,7 @@ def run_of(engine, law):
 
 
 def test_only_compiled_laws_on_a_device_that_captures_are_captured(tmp_path):
-    law_cache = bucket.LawCache(bucket.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
+    law_cache = loading.LawCache(loading.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
     assert law_cache._capture is None
 
 

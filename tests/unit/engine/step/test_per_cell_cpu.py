@@ -15,7 +15,7 @@ from leym.engine.device import Device, pick_device
 from leym.engine.step import per_cell_cpu
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.compiled import CompiledSteps
-from leym.engine.step.per_cell_cpu import FusedCells, NoCompiler, multiplies
+from leym.engine.step.per_cell_cpu import FusedCells, KernelBuildError, multiplies
 from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.loading import load_weights
 from leym.laws.networks.deep_qca import DeepQCA
@@ -66,7 +66,7 @@ def copy(x: torch.Tensor) -> torch.Tensor:
     return x.clone(memory_format=torch.channels_last)
 
 
-def lanes_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
+def tensors_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
     """These universes, with a seed, a clock and a gamma of their own each."""
     which_of = [torch.tensor(values)[which].clone() for values in ([0.0, 0.01, 0.2], SEED, CLOCK, [0] * 3, [1] * 3)]
     gamma, *numbers = which_of
@@ -75,11 +75,11 @@ def lanes_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
 
 def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
     """(state, clock, good) after these bursts of the universes `which`."""
-    lanes = lanes_of(x, [0, 1, 2] if which is None else which)
+    tensors = tensors_of(x, [0, 1, 2] if which is None else which)
     kernel = FusedCells(network.per_cell_weights(), operands)
     for steps in bursts:
-        kernel.advance(lanes, steps)
-    return lanes.state, lanes.clock, lanes.good
+        kernel.advance(tensors, steps)
+    return tensors.state, tensors.clock, tensors.good
 
 
 # the kernel as a lesser CPU has it: vectors of eight, or products of bfloat16 by vectors alone
@@ -182,17 +182,17 @@ def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network, operands)
         torch.set_num_threads(threads)
 
 
-def test_a_lane_without_a_universe_is_passed_over_and_changes_no_bit(network, operands):
+def test_an_empty_slot_is_skipped_and_changes_no_bit(network, operands):
     x = universes(network.per_cell_weights().layers[-1][0].shape[0])
     whole, *_ = fused(network, x, [7], operands=operands)
-    lanes = lanes_of(x, [0, 1, 2])
-    lanes.taken[1] = 0
+    tensors = tensors_of(x, [0, 1, 2])
+    tensors.occupied[1] = 0
     kernel = FusedCells(network.per_cell_weights(), operands)
     for steps in (3, 0, 4):
-        kernel.advance(lanes, steps)
-    assert torch.equal(lanes.state[[0, 2]], whole[[0, 2]])
-    assert torch.equal(lanes.state[1], x[1])
-    assert (lanes.clock - torch.tensor(CLOCK)).tolist() == lanes.good.tolist() == [7, 0, 7]
+        kernel.advance(tensors, steps)
+    assert torch.equal(tensors.state[[0, 2]], whole[[0, 2]])
+    assert torch.equal(tensors.state[1], x[1])
+    assert (tensors.clock - torch.tensor(CLOCK)).tolist() == tensors.good.tolist() == [7, 0, 7]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38])
@@ -216,11 +216,11 @@ def test_elu_is_exact_to_rounding():
     zero, same = torch.zeros(2), torch.eye(2)
     law = per_cell_cpu.PerCellWeights(None, False, [(100 * same, zero), (same, zero)])
     one = torch.ones(1, dtype=torch.int64)
-    lanes = BatchTensors(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
-    FusedCells(law).advance(lanes, 1)  # gamma 1: phi = y
+    tensors = BatchTensors(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
+    FusedCells(law).advance(tensors, 1)  # gamma 1: phi = y
     phi = torch.nn.functional.elu(100 * x.double())
     expected = phi / phi.square().sum(1, keepdim=True).sqrt()
-    assert (lanes.state - expected).abs().max() < 3e-7
+    assert (tensors.state - expected).abs().max() < 3e-7
 
 
 def test_a_law_is_fused_in_the_dtype_of_its_device(tmp_path):
@@ -268,7 +268,7 @@ def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):  # noqa: F8
 def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setattr(per_cell_cpu, "_library", per_cell_cpu._library.__wrapped__)
-    with pytest.raises(NoCompiler, match="no-such-compiler"):
+    with pytest.raises(KernelBuildError, match="no-such-compiler"):
         FusedCells(MLP(2, 8).requires_grad_(False).per_cell_weights())
     law, said, device = random_law(tmp_path / "law", "MLP"), [], pick_device("cpu")
     quantized = quantize_law(law, load_weights(law), "fp32", device.operands)

@@ -14,7 +14,7 @@ import torch
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.laws.networks.deep_qca import DeepQCA
 from leym.laws.networks.mlp import MLP
-from tests.unit.engine.step.test_per_cell_cpu import CLOCK, NETWORKS, fused, lanes_of, nca, network, universes  # noqa: F401 -- `network`
+from tests.unit.engine.step.test_per_cell_cpu import CLOCK, NETWORKS, fused, nca, network, tensors_of, universes  # noqa: F401 -- `network`
 
 kernel = pytest.importorskip("leym.engine.step.per_cell_triton", reason="Triton is not installed", exc_type=ImportError)
 GRID = (6, 13)
@@ -22,13 +22,13 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest chooses the 
 
 
 def interpreted(network, x, bursts, operands=torch.float32, empty=(), **sizes):  # noqa: F811
-    lanes = BatchTensors(*(tensor.to(DEVICE) for tensor in lanes_of(x, [0, 1, 2])))
-    lanes.taken[list(empty)] = 0
+    tensors = BatchTensors(*(tensor.to(DEVICE) for tensor in tensors_of(x, [0, 1, 2])))
+    tensors.occupied[list(empty)] = 0
     law = kernel.TritonCells(network.to(DEVICE).per_cell_weights(), operands, **sizes)
     for steps in bursts:
-        law.advance(lanes, steps)
+        law.advance(tensors, steps)
     network.cpu()
-    return lanes.state.cpu(), lanes.clock.cpu(), lanes.good.cpu()
+    return tensors.state.cpu(), tensors.clock.cpu(), tensors.good.cpu()
 
 
 def supported(network) -> bool:  # noqa: F811

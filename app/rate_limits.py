@@ -1,5 +1,8 @@
-"""How often one caller may ask. Counted in Redis, so that all processes of the API count together; while it is away,
-each process counts for itself, and says so in its log."""
+"""Limits how many requests a caller may send in a time window (LEYM_RATE).
+
+Redis holds the counts, so all processes of the API share them. While Redis is unavailable, each process counts its own
+requests and logs that it does.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from leym.settings import Settings
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """After `app.identity`, which says who the caller is. Nothing is limited without LEYM_RATE."""
+    """Limit the requests to `app` if LEYM_RATE is set. Call this after `app.identity.register`."""
     if not settings.rate:
         return
     limiter = Limiter(
@@ -30,14 +33,14 @@ def register(app: Flask, settings: Settings) -> None:
     limiter.request_filter(lambda: request.endpoint is None or request.endpoint.startswith(OPEN))
 
     @app.after_request
-    def come_again(response: Response) -> Response:
-        # only here: the limiter's own headers ask Redis once more for every answer
+    def add_retry_after(response: Response) -> Response:
+        # the limiter's own headers would cost another round trip to Redis for every response
         if response.status_code == 429 and "Retry-After" not in response.headers and limiter.current_limit:
             response.headers["Retry-After"] = str(max(1, ceil(limiter.current_limit.reset_at - time.time())))
         return response
 
 
 def caller_key() -> str:
-    """A token counts by itself, wherever it comes from."""
+    """Return the key that the current caller's requests are counted under: its token, or else its address."""
     caller = g.get("caller")
     return caller.token if caller is not None and caller.token else get_remote_address()
