@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from leym.client.http import Http, segment
 from leym.contract.problems import Problem
-from leym.laws.importing.experiment import find
+from leym.laws.importing.experiment import find_experiment
 
 LAW = ("name", "digest", "ref", "provenance")
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
@@ -38,7 +38,7 @@ def upload_checkpoint(http: Http, path: Path, name: str, fields: dict[str, Any])
         ValueError: there is no checkpoint at `path`.
     """
     try:
-        experiment = find(path)
+        experiment = find_experiment(path)
     except Problem as problem:
         raise ValueError(problem.detail) from problem
     data = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}

@@ -21,7 +21,7 @@ from leym.fidelity.background_engine import BackgroundEngine
 from leym.fidelity.ensemble import Subject, evolve
 from leym.fidelity.gate import judge
 from leym.laws.registry import Registry
-from leym.laws.verdicts import from_json, read_verdict, standing, write_verdict
+from leym.laws.verdicts import fidelity_status, from_json, read_verdict, write_verdict
 from tests.support.laws import random_law
 from tests.support.service import Service, until
 
@@ -94,7 +94,7 @@ def test_what_is_known_of_a_precision_goes_with_jobs_and_frames(own):
         ("pass", "passed", "nf4"),
     ):
         write_verdict(law, dataclasses.replace(verdict, verdict=said), data=own.data)
-        assert standing(law, "nf4", data=own.data) == expected
+        assert fidelity_status(law, "nf4", data=own.data) == expected
         job = own.client.submit("second", (8, 8), 10, {"phase": 5}, precision="nf4").wait(240)
         assert job.as_dict()["fidelity"] == expected
         assert job.frames.attrs["fidelity"] == expected

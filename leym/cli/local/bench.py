@@ -16,7 +16,8 @@ from leym.contract.spec import LIMITS
 from leym.engine.batch_size import BatchSizeTable, choose
 from leym.engine.benchmark import MeasuredSize, bench, measure_batch_sizes
 from leym.engine.device import pick_device
-from leym.laws.registry import default_registry, resolve_precision
+from leym.laws.registry import default_registry
+from leym.laws.verdicts import resolve_precision
 from leym.settings import settings
 
 app = typer.Typer(add_completion=False)

@@ -12,7 +12,8 @@ from leym.common.typed_numbers import whole
 from leym.contract.problems import Problem
 from leym.contract.spec import LIMITS
 from leym.engine import memory_report
-from leym.laws.registry import default_registry, resolve_precision
+from leym.laws.registry import default_registry
+from leym.laws.verdicts import resolve_precision
 
 app = typer.Typer(add_completion=False)
 

@@ -21,8 +21,8 @@ from leym.contract.identity import DEFAULT, SCOPES, id_of
 from leym.contract.problems import Problem
 from leym.jobs.table import JobTable, open_table
 from leym.jobs.tokens import LONGEST_TTL_S, Token
-from leym.laws.registry import laws_of
-from leym.laws.versions import add_copy, places
+from leym.laws.registry import project_laws_folder
+from leym.laws.versions import add_copy, version_folders
 from leym.settings import settings
 
 DAY_S = 86400.0
@@ -125,7 +125,10 @@ def _note_closed_work(table: JobTable, made: Token) -> None:
 
 def _copy_laws(data: Path, source: str, target: str) -> int:
     """Copy the laws added by the project `source` into the project `target`, and return how many were new to it."""
-    return sum(add_copy(laws_of(target, data), place)[1] for place in places(laws_of(source, data)))
+    return sum(
+        add_copy(project_laws_folder(target, data), place)[1]
+        for place in version_folders(project_laws_folder(source, data))
+    )
 
 
 def _show(found: list[Token]) -> None:

@@ -228,7 +228,7 @@ def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
     network = empty_network(law.manifest)
     network.load_state_dict(load_weights(law), assign=True)
     step_ = make_step_(law.manifest)
-    memory = torch.zeros(2, *(network.memory_shape((16, 16)) if law.manifest.kind.memory else (0,)))
+    memory = torch.zeros(2, *(network.memory_shape((16, 16)) if law.manifest.architecture_info.memory else (0,)))
     counts = (torch.arange(2) for _ in range(3))
     arguments = torch.randn(2, 4, 16, 16), memory, torch.zeros(2, 1, 1, 1), *counts
     explained, compiled, eager = ([a.clone() for a in arguments] for _ in range(3))

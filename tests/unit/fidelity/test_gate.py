@@ -296,7 +296,7 @@ def test_a_pilot_decides_how_many_members_there_are(engine, law):
 def test_two_bit_weights_fail(engine, law, ensembles, tmp_path):
     b, _, other, _, scales = ensembles
     coarse = in_two_bits(law, tmp_path / "coarse")
-    key = f"{law.manifest.kind.head.rstrip('.')}.weight"
+    key = f"{law.manifest.architecture_info.head.rstrip('.')}.weight"
     before, after = load_weights(law)[key].flatten()[:64], load_weights(coarse)[key].flatten()[:64]
     assert len(torch.unique(after.abs())) <= 2
     assert float((after - before).abs().max()) <= float(before.abs().max()) / 3

@@ -1,4 +1,4 @@
-"""Verdicts as files: what "auto" becomes, and what the API tells."""
+"""Verdicts are stored as files, decide what "auto" means, and are returned by the API."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from leym.contract.fidelity_plan import PLANS, Plan
-from leym.laws.registry import resolve_precision
-from leym.laws.verdicts import from_json, read_verdict, write_verdict
+from leym.laws.verdicts import from_json, read_verdict, resolve_precision, write_verdict
 from leym.settings import Settings
 from tests.support.laws import random_law
 from tests.support.verdicts import a_verdict
@@ -20,12 +19,12 @@ def law(tmp_path):
     return random_law(tmp_path / "laws" / "some", "MLP")
 
 
-def test_a_verdict_comes_back_as_it_was_and_auto_takes_the_cheapest_pass(law):
+def test_a_verdict_is_read_back_unchanged_and_auto_takes_the_cheapest_pass(law):
     assert resolve_precision(law, "auto") == "fp32"
     write_verdict(law, a_verdict(law, "int8"))
     assert resolve_precision(law, "auto") == "int8"
     write_verdict(law, a_verdict(law, "nf4", "inconclusive"))
-    assert resolve_precision(law, "auto") == "int8", "undecided is no pass"
+    assert resolve_precision(law, "auto") == "int8", "an inconclusive verdict is not a pass"
     write_verdict(law, a_verdict(law, "nf4"))
     assert resolve_precision(law, "auto") == "nf4"
     assert resolve_precision(law, "bf16") == "bf16"
@@ -34,14 +33,14 @@ def test_a_verdict_comes_back_as_it_was_and_auto_takes_the_cheapest_pass(law):
     assert found.long_range[1] != found.long_range[1], "what is not finite stays so"
 
 
-def test_a_verdict_on_other_weights_or_a_damaged_one_counts_for_nothing(law, tmp_path, caplog):
+def test_a_verdict_on_other_weights_or_a_damaged_one_is_ignored(law, tmp_path, caplog):
     path = write_verdict(law, a_verdict(law))
     path.write_text(path.read_text().replace(law.digest, "0" * 64))
     assert resolve_precision(law, "auto") == "fp32"
     path.write_text(path.read_text()[:100])
     assert resolve_precision(law, "auto") == "fp32"
-    assert "left out" in caplog.text
-    with pytest.raises(ValueError, match="no verdict"):
+    assert "ignored" in caplog.text
+    with pytest.raises(ValueError, match="not a verdict"):
         from_json(json.dumps({"format": 1}))
 
 
@@ -55,7 +54,7 @@ def test_the_newest_verdict_counts(law, tmp_path):
     assert read_verdict(law, "nf4", data=tmp_path / "data").verdict == "fail"
 
 
-def test_the_api_tells_the_verdicts(law, tmp_path):
+def test_the_api_returns_the_verdicts(law, tmp_path):
     from app import create_app
 
     write_verdict(law, a_verdict(law))
