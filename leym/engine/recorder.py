@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from leym.engine.device_stream import DeviceStream
-from leym.physics.observables import Frame
+from leym.physics.observables import StateView
 
 if TYPE_CHECKING:
     from leym.engine.batch import Batch, Slot
@@ -54,13 +54,13 @@ def record(batch: Batch, slots: list[Slot], stream: DeviceStream, *, together: b
 def _record(batch: Batch, slots: list[Slot], rows: slice, stream: DeviceStream) -> list[tuple[Slot, Recorded]]:
     """Record slots that all have something due and all lie within `rows`."""
     started = all(slot.step for slot in slots)
-    frame = Frame(batch.state[rows], batch.previous[rows] if started else None, batch.origin[rows])
+    state = StateView(batch.state[rows], batch.previous[rows] if started else None, batch.origin[rows])
     due = [slot.run.due(slot.step) for slot in slots]
     fields = sorted({(r.field, r.stored_dtype) for recordings, _ in due for r in recordings})
     observables = sorted({name for _, names in due for name in names})
-    tensors = [frame.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
+    tensors = [state.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
     if observables:
-        tensors.append(torch.stack([frame.observable(name) for name in observables], dim=1))
+        tensors.append(torch.stack([state.observable(name) for name in observables], dim=1))
     if len(slots) < tensors[0].shape[0]:
         chosen = torch.tensor([slot.index for slot in slots], device=tensors[0].device)
         tensors = [tensor.index_select(0, chosen) for tensor in tensors]

@@ -80,8 +80,8 @@ def test_a_benchmark_measures_how_fast_the_machine_is_and_then_an_arm(tmp_path):
 
 STARTS = """
 import os, signal, sys
-from leym.demo.service import service
-with service(arguments=["--workers", "0", "--no-flower"]) as client:
+from leym.demo.service import running_service
+with running_service(arguments=["--workers", "0", "--no-flower"]) as client:
     print(client.url, flush=True)
     sys.stdin.read()
 """

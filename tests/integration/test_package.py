@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from leym.laws.bundle import MANIFEST, WEIGHTS
+from leym.laws.registry import SHIPPED
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -119,7 +121,10 @@ def test_the_wheel_holds_every_file_of_its_packages_and_nothing_else(wheel: Path
         if path.is_file() and "__pycache__" not in path.parts
         if path.suffix != ".mako"  # a template for new migrations, which developers write
     }
-    assert held == source
+    files = [path for path in SHIPPED.resolve().rglob("*") if path.is_file()]
+    laws = {f"leym/laws/shipped/{path.relative_to(SHIPPED.resolve())}" for path in files}
+    assert {f"leym/laws/shipped/aurora/{name}" for name in (MANIFEST, WEIGHTS)} <= laws
+    assert held == source | laws
 
 
 def test_the_wheel_claims_types_for_the_library_only(wheel: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_token_is_revoked_by_itself_and_a_part_of_one_is_not_shown(tmp_path):
     _, token = table.create_token("a", ["read"])
 
     def revoke(what: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "leym.cli.local.tokens", "revoke", what]
+        command = [sys.executable, "-m", "leym.cli", "tokens", "revoke", what]
         env = os.environ | {"LEYM_DATA": str(tmp_path)}
         return subprocess.run(command, capture_output=True, text=True, env=env, timeout=240)
 

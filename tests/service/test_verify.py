@@ -1,4 +1,4 @@
-"""`leym verify`: the same bits again, or where they begin to differ."""
+"""`leym verify` finds equal bits, or the first step with different ones."""
 
 from __future__ import annotations
 

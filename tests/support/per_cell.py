@@ -49,7 +49,7 @@ def tensors_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
 def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
     """(state, clock, good) after these bursts of the universes `which`."""
     tensors = tensors_of(x, [0, 1, 2] if which is None else which)
-    kernel = FusedCells(network.cells(), operands)
+    kernel = FusedCells(network.per_cell_weights(), operands)
     for steps in bursts:
         kernel.advance(tensors, steps)
     return tensors.state, tensors.clock, tensors.good

@@ -67,11 +67,11 @@ def test_the_import_rules_hold() -> None:
 
 
 def test_the_api_loads_no_torch(tmp_path: Path) -> None:
-    assert loaded("torch bitsandbytes", TORCH_FREE, tmp_path) == []
+    assert loaded("torch bitsandbytes scipy", TORCH_FREE, tmp_path) == []
 
 
 def test_the_sdk_and_the_command_line_load_only_http(tmp_path: Path) -> None:
-    unwanted = "torch bitsandbytes sqlalchemy celery kombu flask redis numcodecs obstore"
+    unwanted = "torch bitsandbytes scipy sqlalchemy celery kombu flask redis numcodecs obstore"
     assert loaded(unwanted, "leym.client leym.cli", tmp_path) == []
 
 

@@ -136,8 +136,8 @@ CELERY = ("celery", "--quiet", "--app=workers.celery_app", "worker")
 PROCESSES = {
     "leym jobs": ("leym.cli", "jobs"),
     "leym up": ("leym.cli", "up", "--port", "0"),
-    "leym tokens": ("leym.cli.local.tokens", "list"),
-    "leym doctor": ("workers.maintenance.doctor",),
+    "leym tokens": ("leym.cli", "tokens", "list"),
+    "leym doctor": ("leym.cli", "doctor"),
     "health": ("workers.health",),
     "API": ("gunicorn", "--config", "python:app.gunicorn", "--bind", "127.0.0.1:0", "app.wsgi:app"),
     "worker": CELERY,

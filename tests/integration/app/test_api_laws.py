@@ -1,4 +1,4 @@
-"""Laws over REST: uploads and imports, versions that never change, removal, and what is refused."""
+"""Laws over REST: uploads, imports, versions, removal and refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from leym.client import Client, ProblemError
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle
 from leym.laws.importing.convert import import_law
 from leym.laws.registry import Registry
-from leym.laws.versions import add_copy, add_version, scratch
+from leym.laws.versions import add_copy, add_version, staging_folder
 from tests.support.api import Api, Pretender, opened, refused
 from tests.support.checkpoints import CHECKPOINT, EXPERIMENT, Calls, pickled, zipped_pickle
 from tests.support.command import leym
@@ -74,7 +74,7 @@ def test_a_bundle_comes_as_zip_or_as_form_and_can_be_run(api: Api, tmp_path: Pat
     assert not [p for p in (tmp_path / "data" / "laws").iterdir() if p.name.startswith(".")]
 
 
-def test_versions_stay_what_they_were_and_the_bare_name_is_the_last_one_put(api: Api, tmp_path: Path) -> None:
+def test_versions_never_change_and_the_bare_name_is_the_last_one_put(api: Api, tmp_path: Path) -> None:
     first, second = law(tmp_path, 1), law(tmp_path, 2)
     for bundle in (first, second):
         assert put(api, "tiny", zipped(bundle)).status_code == 201
@@ -120,7 +120,7 @@ def test_a_law_is_not_removed_while_jobs_need_it(api: Api, tmp_path: Path) -> No
     assert not (tmp_path / "data" / "laws" / "tiny").exists()
 
 
-def test_a_law_copied_there_by_hand_is_a_version_too(api: Api, tmp_path: Path) -> None:
+def test_a_law_copied_by_hand_is_a_version_too(api: Api, tmp_path: Path) -> None:
     laws = tmp_path / "data" / "laws"
     first, second = law(tmp_path, 1), law(tmp_path, 2)
     assert add_copy(laws, first.path)[0].path == laws / "tiny"
@@ -132,13 +132,13 @@ def test_a_law_copied_there_by_hand_is_a_version_too(api: Api, tmp_path: Path) -
     assert not (laws / "tiny" / MANIFEST).exists()
 
 
-def test_processes_that_add_at_once_all_succeed(tmp_path: Path) -> None:
+def test_concurrent_additions_all_succeed(tmp_path: Path) -> None:
     laws = tmp_path / "laws"
     bundles = [law(tmp_path, seed % 3) for seed in range(12)]
     added: list[bool] = []
 
     def add(bundle: Bundle) -> None:
-        with scratch(laws) as work:
+        with staging_folder(laws) as work:
             write_law(work / "law" / bundle.name, load_file(bundle.path / WEIGHTS), architecture="MLP", d_state=2,
                       hidden_channels=4, form="additive")  # fmt: skip
             added.append(add_version(laws, work / "law" / bundle.name)[1])
@@ -171,7 +171,7 @@ def test_a_checkpoint_is_imported(api: Api, tmp_path: Path) -> None:
     refused(form(api, "y", **parts | {"config": b"{"}), 422, "config.json")
     marker = tmp_path / "owned"
     hostile = zipped_pickle(tmp_path / "h.pth", pickled({"a": Calls(os.system, f"touch {marker}")}))
-    refused(form(api, "y", checkpoint=hostile.read_bytes()), 422, "system", "nothing of it was run")
+    refused(form(api, "y", checkpoint=hostile.read_bytes()), 422, "system", "nothing in it was run")
     assert not marker.exists()
 
 
@@ -189,12 +189,12 @@ def _link(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def test_zips_that_climb_link_swell_or_hold_something_else_are_refused(api: Api, tmp_path: Path) -> None:
+def test_zips_that_escape_link_expand_or_hold_something_else_are_refused(api: Api, tmp_path: Path) -> None:
     bundle = law(tmp_path)
     manifest, weights = ((bundle.path / name).read_bytes() for name in (MANIFEST, WEIGHTS))
     good = zipped(bundle)
     for words, body in {
-        "climbs": _zip(("../manifest.json", manifest), (WEIGHTS, weights)),
+        "leads": _zip(("../manifest.json", manifest), (WEIGHTS, weights)),
         "out of": _zip((MANIFEST, manifest), ("/etc/weights.safetensors", weights)),
         "folder": _zip(("a\\..\\..\\x", b"")),
         "symbolic link": _zip((MANIFEST, manifest), (_link(WEIGHTS), b"/etc/passwd")),
@@ -204,9 +204,9 @@ def test_zips_that_climb_link_swell_or_hold_something_else_are_refused(api: Api,
         "contains nothing": _zip(),
         "at most 1048576": _zip((MANIFEST, os.urandom(2**20 + 1)), (WEIGHTS, weights)),
         "its end is missing": good[:-1],
-        "no zip": b"PK\x05\x06",
+        "not a zip": b"PK\x05\x06",
         "CRC": _flipped(bundle),
-        "no safetensors": _zip((MANIFEST, manifest), (WEIGHTS, weights[:8] + b"x" + weights[9:])),
+        "not a safetensors": _zip((MANIFEST, manifest), (WEIGHTS, weights[:8] + b"x" + weights[9:])),
         "header of": _zip((MANIFEST, manifest), (WEIGHTS, b"\xff" * 9)),
         "Field required": _zip((MANIFEST, b"{}"), (WEIGHTS, weights)),
     }.items():
@@ -264,7 +264,7 @@ def test_the_sdk_adds_imports_shows_and_deletes(api: Api, tmp_path: Path) -> Non
     bundle = law(tmp_path)
     packed = tmp_path / "tiny.zip"
     packed.write_bytes(zipped(bundle, "tiny/"))
-    busy = {"application/zip", "multipart/form-data"}  # the first body of either kind comes in vain
+    busy = {"application/zip", "multipart/form-data"}  # the first body of either kind is answered 503
 
     def proxy(environ: dict[str, Any], start: Any) -> Any:
         kind = environ.get("CONTENT_TYPE", "").partition(";")[0]
@@ -299,7 +299,7 @@ def test_the_sdk_adds_imports_shows_and_deletes(api: Api, tmp_path: Path) -> Non
                 with pytest.raises(ProblemError):
                     wrong()
             for nothing in (tmp_path, CHECKPOINT, tmp_path / "nowhere"):
-                with pytest.raises(ValueError, match="no bundle"):
+                with pytest.raises(ValueError, match="not a bundle"):
                     client.add_law(nothing)
     finally:
         server.shutdown()
@@ -316,7 +316,7 @@ def test_the_command_adds_into_a_folder_without_a_service(tmp_path: Path) -> Non
     assert (data / "laws" / "tiny" / MANIFEST).exists()
     done = leym("laws", "add", str(bundle.path), **nowhere | {"LEYM_DATA": str(data)})
     assert done.returncode == 2
-    assert "is there already" in done.stderr
+    assert "exists already" in done.stderr
     done = leym("laws", "import", str(EXPERIMENT), "--name", "mine", "--data", str(data), "--json", **nowhere)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["name"] == "mine", done.stderr

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import LIMITS
 from leym.frames import pictures
 from leym.frames.layout import job_prefix
@@ -286,3 +287,15 @@ def test_a_lost_object_is_an_outage_and_not_an_empty_chunk(tmp_path: Path) -> No
             answer = api.http.get(f"/v1/jobs/{job}/{path}")
             assert answer.status_code == 503, answer.text
             assert answer.headers["Retry-After"], answer.text
+
+
+def test_a_job_that_asks_for_the_old_name_of_an_observable_gets_it_under_that_name(api: Api) -> None:
+    job = done(api, observe={"every": 2, "names": ["fidelity", "activity"]})
+    at, names = f"/v1/jobs/{job}", ["fidelity", "activity"]
+    assert api.http.get(at).json["spec"]["observe"]["names"] == names
+    assert list(api.http.get(f"{at}/observables").json) == ["step", *names]
+    assert set(api.http.get(at).json["observables"]) == set(names)
+    nodes = api.http.get(f"{at}/store.zarr/zarr.json").json["consolidated_metadata"]["metadata"]
+    assert nodes["observables/fidelity"]["attributes"]["formula"] == OBSERVABLES["overlap"]
+    default = api.http.get(f"/v1/jobs/{api.submit(observe={'every': 2})}").json["spec"]["observe"]["names"]
+    assert default == list(OBSERVABLES)

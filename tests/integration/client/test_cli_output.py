@@ -1,4 +1,4 @@
-"""What the command shows of texts that others wrote: nothing of it acts on a terminal or breaks a column."""
+"""Texts of other users, as the command prints them, neither control the terminal nor break a column."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 
 def run(api: Api, *arguments: str, terminal: bool = False) -> str:
-    """What the command writes on stdout, to a pipe or to a terminal 300 columns wide."""
+    """Run the command with stdout as a pipe or a terminal of 300 columns, and return what it prints."""
     command = [sys.executable, "-m", "leym.cli", "--url", api.url, *arguments]  # type: ignore[attr-defined]
     env = os.environ | {"COLUMNS": "300", "TERM": "xterm"}
     if not terminal:

@@ -1,4 +1,4 @@
-"""The SDK's transport against a real HTTP server that misbehaves on purpose: lost answers, cut streams, refusals."""
+"""The transport of the SDK against a real HTTP server that loses answers, cuts streams and refuses requests."""
 
 from __future__ import annotations
 

@@ -88,8 +88,9 @@ def test_which_batch_sizes_give_equal_bits_is_measured(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_is_measured_and_kept_by_the_command(tmp_path):
-    command = [sys.executable, "-m", "leym.cli", "bench", "--batch-sizes", "--keep", "--json", "--seconds", "0.2"]
+@pytest.mark.parametrize("option", ["--batch-sizes", "--rungs"])
+def test_it_is_measured_and_kept_by_the_command(option, tmp_path):
+    command = [sys.executable, "-m", "leym.cli", "bench", option, "--keep", "--json", "--seconds", "0.2"]
     sizes = ["--grid", "8", "8", "--slots", "4", "--precision", "fp32"]
     env = os.environ | {"LEYM_BATCH_SIZES": str(tmp_path / "batch-sizes.json")}
     done = subprocess.run([*command, *sizes], env=env, capture_output=True, text=True, timeout=300)

@@ -53,7 +53,7 @@ def test_the_engine_meets_the_oracle(name, engines, tmp_path):
 @BOTH_KINDS
 def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
     record = (Recording(field="phase", every=4, dtype="float16"), Recording(field="activity", every=6))
-    run = a_run(law, steps=25, record=record, observe=Observe(every=5, names=("activity", "fidelity")))
+    run = a_run(law, steps=25, record=record, observe=Observe(every=5, names=("activity", "overlap")))
     engines().submit(run)
     sink = run.sink.wait()
     assert list(sink.fields) == sorted(sink.fields)
@@ -62,7 +62,7 @@ def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
     assert [s for s, o in sink.observables.items() if o] == [0, 5, 10, 15, 20, 25]
     assert sink.fields[4]["phase"].dtype == np.float16
     assert sink.fields[4]["phase"].shape == (16, 16)
-    assert sink.observables[0] == {"activity": 0.0, "fidelity": pytest.approx(1)}
+    assert sink.observables[0] == {"activity": 0.0, "overlap": pytest.approx(1)}
     assert sink.observables[5]["activity"] > 0
     assert sink.step == 25
     assert sink.calls == ["admitted", "finished"]
@@ -228,7 +228,7 @@ def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
     network = empty_network(law.manifest)
     network.load_state_dict(load_weights(law), assign=True)
     step_ = make_step_(law.manifest)
-    memory = torch.zeros(2, *(network.memory_shape((16, 16)) if law.manifest.kind.memory else (0,)))
+    memory = torch.zeros(2, *(network.memory_shape((16, 16)) if law.manifest.architecture_info.memory else (0,)))
     counts = (torch.arange(2) for _ in range(3))
     arguments = torch.randn(2, 4, 16, 16), memory, torch.zeros(2, 1, 1, 1), *counts
     explained, compiled, eager = ([a.clone() for a in arguments] for _ in range(3))

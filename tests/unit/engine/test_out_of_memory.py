@@ -71,7 +71,7 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
 
     monkeypatch.setattr(Batch, "advance", short_of_memory)
     engine = engines(slots=8, ahead=ahead, checkpoint_s=0.0)
-    observe = Observe(every=5, names=("fidelity",))
+    observe = Observe(every=5, names=("overlap",))
     runs = several(engine, law, observe=observe)
     for run, frames in zip(runs, expected, strict=True):
         sink = run.sink.wait()

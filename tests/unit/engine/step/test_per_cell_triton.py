@@ -24,7 +24,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest chooses the 
 def interpreted(network, x, bursts, operands=torch.float32, empty=(), **sizes):
     tensors = BatchTensors(*(tensor.to(DEVICE) for tensor in tensors_of(x, [0, 1, 2])))
     tensors.occupied[list(empty)] = 0
-    law = kernel.TritonCells(network.to(DEVICE).cells(), operands, **sizes)
+    law = kernel.TritonCells(network.to(DEVICE).per_cell_weights(), operands, **sizes)
     for steps in bursts:
         law.advance(tensors, steps)
     network.cpu()
@@ -32,15 +32,15 @@ def interpreted(network, x, bursts, operands=torch.float32, empty=(), **sizes):
 
 
 def supported(network) -> bool:
-    filters = network.cells().filters
+    filters = network.per_cell_weights().filters
     return filters is None or filters.shape[0] in (1, 4)
 
 
 def test_it_computes_what_its_twin_computes(network):
-    x = universes(network.cells().layers[-1][0].shape[0], GRID)
+    x = universes(network.per_cell_weights().layers[-1][0].shape[0], GRID)
     if not supported(network):
         with pytest.raises(ValueError, match=r"8 filters.*no fused kernel"):
-            kernel.TritonCells(network.cells(), torch.float32)
+            kernel.TritonCells(network.per_cell_weights(), torch.float32)
         return
     expected, *_ = fused(network, x, [3])
     state, clock, good = interpreted(network, x, [2, 1])
@@ -52,7 +52,7 @@ def test_it_computes_what_its_twin_computes(network):
 
 def test_products_of_16_bits_are_summed_in_32():
     network = NETWORKS["NCA that draws"]().requires_grad_(False)
-    x = universes(network.cells().layers[-1][0].shape[0], GRID)
+    x = universes(network.per_cell_weights().layers[-1][0].shape[0], GRID)
     expected, *_ = fused(network, x, [1])
     state, *_ = interpreted(network, x, [1], torch.float16)
     assert 1e-6 < (state - expected).abs().max() < 5e-3, "as far as 11 bits of a factor reach"
@@ -61,7 +61,7 @@ def test_products_of_16_bits_are_summed_in_32():
 @pytest.mark.slow
 def test_bits_do_not_depend_on_bursts_and_a_broken_universe_harms_no_other():
     network = NETWORKS["DEEP_QCA, folded"]().requires_grad_(False)
-    x = universes(network.cells().layers[-1][0].shape[0], GRID)
+    x = universes(network.per_cell_weights().layers[-1][0].shape[0], GRID)
     whole, *_ = interpreted(network, x, [3])
     assert torch.equal(interpreted(network, x, [1, 2])[0], whole)
     assert (interpreted(network, x, [3], block=32, warps=8)[0] - whole).abs().max() < 1e-5, "rounding alone"
@@ -74,7 +74,7 @@ def test_bits_do_not_depend_on_bursts_and_a_broken_universe_harms_no_other():
 
 def test_it_serves_what_a_gpu_has_room_for():
     def served(network, operands=torch.bfloat16) -> bool:
-        return kernel.serves(network.cells(), operands)
+        return kernel.serves(network.per_cell_weights(), operands)
 
     assert served(MLP(8, 128))
     assert served(DeepQCA(8, 128).folded())

@@ -17,8 +17,8 @@ import torch
 from safetensors.numpy import load_file
 
 from leym.laws.bundle import WEIGHTS, Manifest
-from leym.laws.importing.convert import import_law, weights_of
-from leym.laws.importing.torch_file import torch_file
+from leym.laws.importing.convert import import_law, split_weights
+from leym.laws.importing.torch_file import open_torch_file
 from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import step, to_complex, to_real
 from tests.support.checkpoints import (
@@ -78,8 +78,8 @@ def test_checkpoints_of_every_age_and_dtype_are_read(tmp_path):
             wanted = {"half": value.half(), "bfloat": value.bfloat16()}.get(kind, value)
             assert same(found[key], wanted), (kind, key)
     assert import_law(tmp_path / "v3.pth", "v3", target=tmp_path / "laws").manifest.provenance["episode"] == 7
-    with torch_file(save(tmp_path / "module.pt", module.state_dict())) as file:
-        assert len(weights_of(file.content)) == 6
+    with open_torch_file(save(tmp_path / "module.pt", module.state_dict())) as file:
+        assert len(split_weights(file.content)[0]) == 6
 
 
 class Running:

@@ -47,7 +47,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path):
     marker = tmp_path / "owned"
     for i, hostile in enumerate(_victims(marker)):
         path = zipped_pickle(tmp_path / f"{i}.pth", hostile)
-        problem = refused(422, "nothing of it was run", path=path, name="x", target=tmp_path / "laws")
+        problem = refused(422, "nothing in it was run", path=path, name="x", target=tmp_path / "laws")
         assert any(word in problem.detail for word in ("system", "check_output", "eval", "open", "load", "getattr"))
         path.write_bytes(hostile)
         refused(422, path=path, name="x", target=tmp_path / "laws")
@@ -93,9 +93,9 @@ def _tensor(elements: int, offset: int, shape: tuple[int, ...], strides: tuple[i
 @pytest.mark.parametrize(
     ("program", "words"),
     [
-        (_tensor(4, 0, (5,), (1,)), "over the end"),
-        (_tensor(4, 3, (2,), (1,)), "over the end"),
-        (_tensor(4, 0, (2**20, 2**20), (0, 0)), "over the end"),
+        (_tensor(4, 0, (5,), (1,)), "beyond the end"),
+        (_tensor(4, 3, (2,), (1,)), "beyond the end"),
+        (_tensor(4, 0, (2**20, 2**20), (0, 0)), "beyond the end"),
         (_tensor(4, -1, (2,), (1,)), "offset"),
         (_tensor(4, 0, (2,), (-1,)), "shape or stride"),
         (_tensor(2**30, 0, (2**30,), (1,)), "first layer"),

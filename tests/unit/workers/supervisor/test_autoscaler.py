@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentTypeError
-
 import pytest
+from typer.testing import CliRunner
 
 from workers.supervisor import up
 from workers.supervisor.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
@@ -54,14 +53,18 @@ def test_only_workers_idle_for_long_are_drained_and_none_while_jobs_wait():
     assert decide(look(queued=1, cell_steps=1, ready=fleet), LIMITS).drain == ()
 
 
-def test_a_machine_may_have_no_worker_because_they_run_elsewhere():
-    assert up.parse(["--workers", "0"]).workers == 0
+def test_a_machine_may_have_no_worker_because_they_run_elsewhere(monkeypatch):
+    asked = []
+    monkeypatch.setattr(up, "run", asked.append)
+    CliRunner().invoke(up.app, ["--workers", "0"])
+    assert [options.workers for options in asked] == [0]
     assert decide(Look(5, 100, (), 0, 0), Limits(0, 0, idle_s=10)).start == 0
     with pytest.raises(SystemExit):
-        up.parse(["--slots", "0"])
+        up.app(["--slots", "0"])
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("text", ["", "1", "2:1", "a:b", "0:0", "-1:2", "1:2:3", "1:9999999", "1:²"])
 def test_a_wrong_range_is_refused(text):
-    with pytest.raises(ArgumentTypeError, match="expected min:max"):
+    with pytest.raises(ValueError, match="expected min:max"):
         autoscale_range(text)
