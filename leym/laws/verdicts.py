@@ -93,20 +93,25 @@ class Verdict:
 
     def metric(self, name: str) -> MetricVerdict:
         """Return the row of a metric, by its current or its old name."""
-        return next(m for m in self.metrics if m.name == current_name(name))
+        return next(m for m in self.metrics if current_name(m.name) == current_name(name))
 
     def to_json(self) -> str:
         """Numbers that are not finite become null: JSON has none of them."""
         return json.dumps(_finite(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
 
 
-def from_json(text: str) -> Verdict:
-    """Raises ValueError when the text is no verdict of this format."""
+def from_json(text: str, *, as_stored: bool = False) -> Verdict:
+    """Read a verdict; its metrics get their current names, or keep those of the text if `as_stored`.
+
+    Raises:
+        ValueError: the text is not a verdict of this format.
+    """
     try:
         said = json.loads(text)
         if said.pop("format") != FORMAT:
             raise ValueError("a verdict of another format")
-        _rename_metrics(said)
+        if not as_stored:
+            _rename_metrics(said)
         tuples = {name: tuple(map(_number, said[name])) for name in ("spectrum", "long_range", "energy")}
         seeds = {name: tuple(ends) for name, ends in said["seeds"].items()}
         metrics = [_metric(row) for row in said["metrics"]]
@@ -138,8 +143,10 @@ def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None,
     raise AssertionError("unreachable")
 
 
-def read_verdict(bundle: Bundle, precision: str, *, data: Path | None = None) -> Verdict | None:
-    """The newest verdict on this precision of exactly these weights, or None.
+def read_verdict(
+    bundle: Bundle, precision: str, *, data: Path | None = None, as_stored: bool = False
+) -> Verdict | None:
+    """Return the newest verdict on this precision of exactly these weights, or None; `as_stored` as in `from_json`.
 
     A file that cannot be read, or speaks of another digest, is no verdict: the law then runs as it is.
     """
@@ -147,7 +154,7 @@ def read_verdict(bundle: Bundle, precision: str, *, data: Path | None = None) ->
     for folder in (bundle.path / "fidelity", (data or settings().data) / "fidelity" / bundle.digest):
         path = folder / f"{precision}.json"
         try:
-            verdict = from_json(path.read_text())
+            verdict = from_json(path.read_text(), as_stored=as_stored)
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
