@@ -32,7 +32,7 @@ def remove_law(services: Services, reference: str) -> None:
     for bundle in added:
         _check_unused(services, bundle)
     for bundle in added:
-        versions.remove(folder, bundle)
+        versions.remove_version(folder, bundle)
 
 
 def _check_unused(services: Services, bundle: Bundle) -> None:

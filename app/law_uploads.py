@@ -18,7 +18,7 @@ from leym.laws.importing import safe_zip
 from leym.laws.importing.checks import check_bundle
 from leym.laws.importing.convert import convert
 from leym.laws.importing.experiment import CONFIG_BYTES, parse_config
-from leym.laws.importing.identify import Said
+from leym.laws.importing.identify import UserHints
 from leym.laws.versions import rename_law
 
 ZIP, FORM = "application/zip", "multipart/form-data"
@@ -74,7 +74,7 @@ def _save_body(request: Request, target: Path) -> Path:
 
 def _unpack(path: Path, folder: Path) -> None:
     """Unpack a zip that contains exactly the two files of a bundle, at its top or in one folder."""
-    with safe_zip.opened(path, TITLE, LIMITS.law_bytes) as archive:
+    with safe_zip.open_zip(path, TITLE, LIMITS.law_bytes) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
         top = str(PurePosixPath(names[0]).parent) if names else "."
         prefix = "" if top == "." else top + "/"
@@ -88,7 +88,7 @@ def _unpack(path: Path, folder: Path) -> None:
         folder.mkdir()
         for name in (MANIFEST, WEIGHTS):
             with (folder / name).open("wb") as file:
-                safe_zip.copy(archive, prefix + name, file, TITLE)
+                safe_zip.extract(archive, prefix + name, file, TITLE)
 
 
 def _import_checkpoint(request: Request, name: str, work: Path, folder: Path) -> None:
@@ -106,7 +106,7 @@ def _import_checkpoint(request: Request, name: str, work: Path, folder: Path) ->
     upload = request.files["checkpoint"]
     _save_file(upload, checkpoint, LIMITS.law_bytes)
     source = PurePosixPath((upload.filename or "checkpoint").replace("\\", "/")).name[:200]
-    convert(checkpoint, name, Said(**fields.model_dump()), config, folder, source=source)
+    convert(checkpoint, name, UserHints(**fields.model_dump()), config, folder, source=source)
 
 
 def _save_file(upload: FileStorage, target: Path, max_bytes: int) -> None:

@@ -14,7 +14,7 @@ from leym.events import Events
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.laws.registry import Registry, registry_of
+from leym.laws.registry import Registry, project_registry
 from leym.settings import Settings
 
 ALIVE_HEARTBEATS = 5  # a worker that is silent for so many heartbeats no longer counts as alive
@@ -40,7 +40,7 @@ class Services:
 
     def for_project(self, project: str) -> Services:
         """Return the services restricted to the jobs, sweeps and laws of one project. The rest is shared."""
-        laws = registry_of(project, self.settings.data)
+        laws = project_registry(project, self.settings.data)
         return replace(self, table=self.table.of(project), laws=laws)
 
 
@@ -58,7 +58,7 @@ def open_services(settings: Settings) -> Services:
         table,
         open_store(settings.store),
         Events(settings.redis_url or None),
-        registry_of(DEFAULT, settings.data),
+        project_registry(DEFAULT, settings.data),
         DiskGuard(settings),
         outage,
         TicketSender(table, outage),

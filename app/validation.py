@@ -20,8 +20,7 @@ from leym.contract.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inhe
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.laws.bundle import Bundle
-from leym.laws.registry import resolve_precision
-from leym.laws.verdicts import standing
+from leym.laws.verdicts import fidelity_status, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def validate_fidelity_job(bundle: Bundle, request: FidelityRequest) -> ValidJob:
     spec = spec_of(bundle.ref, request)
     _check_grid(bundle, spec.grid)
     precision = request.precision
-    return ValidJob(spec, bundle.ref, precision, bundle.manifest.d_state, standing(bundle, precision))
+    return ValidJob(spec, bundle.ref, precision, bundle.manifest.d_state, fidelity_status(bundle, precision))
 
 
 def validate_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, Any], ValidJob]]:
@@ -100,7 +99,7 @@ class _JobValidator:
         elif isinstance(spec.initial, FromJob):
             spec = inherit(spec, self._source_job(spec.initial, spec, manifest.d_state).spec)
         precision = resolve_precision(bundle, spec.precision)
-        return ValidJob(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
+        return ValidJob(spec, bundle.ref, precision, manifest.d_state, fidelity_status(bundle, precision))
 
     def _check_upload(self, initial: Upload, spec: JobSpec, d_state: int) -> None:
         if initial.id not in self._state_shapes:

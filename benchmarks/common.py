@@ -33,9 +33,10 @@ def make_law(name: str, folder: Path) -> Bundle:
     """A law of LAWS with out-bias 0 and out-weight std 1: alive, for a fixed point would tell nothing."""
     manifest = Manifest(name=name, **LAWS[name])
     torch.manual_seed(0)
-    network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels, **manifest.choices)
-    head = network.get_submodule(manifest.kind.head.rstrip("."))
-    assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
+    network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels, **manifest.network_options)
+    head = network.get_submodule(manifest.architecture_info.head.rstrip("."))
+    assert isinstance(head, torch.nn.Conv2d)
+    assert head.bias is not None
     torch.nn.init.normal_(head.weight)
     torch.nn.init.zeros_(head.bias)
     (folder / name).mkdir(parents=True, exist_ok=True)

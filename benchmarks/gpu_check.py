@@ -169,7 +169,7 @@ class Check:
             law, digests = self.resident(name, "nf4"), set()
             for block in (32, 64, 128, 256):
                 for warps in (4, 8):
-                    law._fused = TritonCells(law.network.cells(), law.operands, block=block, warps=warps)
+                    law._fused = TritonCells(law.network.per_cell_weights(), law.operands, block=block, warps=warps)
                     batch = self.batch(law, 128, self.batch_size(128))
                     batch.runner.run(20)
                     digests.add(digest(batch.state[0]))

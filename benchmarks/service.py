@@ -33,7 +33,7 @@ import torch
 from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, exponential_lengths, make_law, rate, table
 from leym.client import Client
 from leym.contract.spec import ComplexNoise, Recording
-from leym.demo.service import service
+from leym.demo.service import running_service
 from leym.engine.batch import Batch
 from leym.engine.benchmark import Countdown
 from leym.engine.engine import Engine
@@ -162,7 +162,7 @@ class Bench:
     def service(self, lengths: list[int]) -> dict[str, float]:
         os.environ["LEYM_SLOTS"] = str(self.slots)
         warm = f"{self.law.name}/{self.precision}/{GRID[0]}x{GRID[1]}"
-        with service([self.law.path], warm) as client:
+        with running_service([self.law.path], warm) as client:
             before = self._worker(client, 0)
             jobs = []
             for i, steps in enumerate(lengths):

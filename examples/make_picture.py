@@ -31,6 +31,7 @@ TARGET = Path(__file__).parents[1] / "docs" / "images" / "aurora.png"
 
 
 def main() -> None:
+    """Run the universes on a running service and write the picture."""
     size = SIDE * SCALE
     sheet = Image.new("RGBA", (LABEL + len(STEPS) * (size + GAP), HEAD + len(ROWS) * (size + GAP)), (0, 0, 0, 0))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)

@@ -49,7 +49,7 @@ class Judgement(Held):
             self.defect(error)
         else:
             beside = self.law.path.is_relative_to(settings().data)  # laws shipped with the project are left as they are
-            if self.insist(lambda: write_verdict(self.law, verdict, beside=beside)):
+            if self.insist(lambda: write_verdict(self.law, verdict, in_bundle=beside)):
                 self._end(JobState.SUCCEEDED, verdict=verdict)
 
     def _progress(self, steps: int) -> None:

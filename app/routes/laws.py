@@ -59,7 +59,7 @@ def put_law(path: NewLawPath, query: DigestQuery) -> Response:
     """
     services = current_services()
     folder = added_laws_folder(services)
-    with versions.scratch(folder) as work:
+    with versions.staging_folder(folder) as work:
         received = receive_law(request, path.name, work)
         if query.digest is not None and not received.digest.startswith(query.digest):
             raise invalid(f"digest = {query.digest}, but the received law has {received.digest}", "/digest")

@@ -121,7 +121,7 @@ def cost_of(network: nn.Module, manifest: Manifest, grid: tuple[int, int], batch
     state = torch.zeros(1, 2 * manifest.d_state, *grid, device="meta")
     inputs = [state.to(next((p.dtype for p in network.parameters()), torch.float32))]
     moved = 2 * state.nbytes
-    if manifest.kind.memory:
+    if manifest.architecture_info.memory:
         memory = torch.zeros(1, *network.memory_shape(grid), device="meta")  # type: ignore[operator]
         inputs.append(memory)
         moved += 2 * memory.nbytes

@@ -38,7 +38,7 @@ from leym.fidelity.search_ladder import HIGHER, Weight, climb, ordered, rungs
 from leym.laws import versions
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
-from leym.laws.variants import with_policy
+from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.quantization.policy import formats_of, policy_for, roles_of
 from leym.quantization.quantized_law import encode, quantize_law
@@ -184,7 +184,7 @@ def keep(result: SearchResult, data: Path, name: str | None = None) -> Bundle:
     }
     policy = policy_for(law, result.precision, formats)
     with TemporaryDirectory() as work:
-        made = with_policy(
+        made = write_variant(
             law, Path(work) / "law", result.precision, policy, name=name, provenance={"tune_precision": provenance}
         )
         payload = verdict.law | {"name": made.name, "digest": made.digest, "baseline_digest": law.digest}
@@ -261,7 +261,7 @@ class _Search:
             return judge_against(self.engine, against, Subject(self.law, self.precision, against.plan.gamma))
         policy = policy_for(self.law, self.precision, formats)
         with TemporaryDirectory(dir=self.folder) as work:
-            candidate = with_policy(self.law, Path(work) / "law", self.precision, policy)
+            candidate = write_variant(self.law, Path(work) / "law", self.precision, policy)
             return judge_against(self.engine, against, Subject(candidate, self.precision, against.plan.gamma))
 
     def size_with(self, raised: dict[str, str]) -> int:

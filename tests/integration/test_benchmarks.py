@@ -21,7 +21,7 @@ from benchmarks.rivals import poisson
 from benchmarks.service import Bench, rate_while_jobs_wait, shares
 from leym.engine.roofline import Cost
 from leym.laws.loading import load_weights
-from tests.conftest import until
+from tests.support.service import until
 
 
 def test_arrivals_come_at_their_rate_and_begin_at_once():
@@ -80,8 +80,8 @@ def test_a_benchmark_measures_how_fast_the_machine_is_and_then_an_arm(tmp_path):
 
 STARTS = """
 import os, signal, sys
-from leym.demo.service import service
-with service(arguments=["--workers", "0", "--no-flower"]) as client:
+from leym.demo.service import running_service
+with running_service(arguments=["--workers", "0", "--no-flower"]) as client:
     print(client.url, flush=True)
     sys.stdin.read()
 """
@@ -96,7 +96,7 @@ def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     left = [process.pid for process in processes_below(started.pid)]
     assert len(left) >= 3, "supervisor, broker, API"
     started.send_signal(number)
-    started.wait(60)
+    started.wait(240)
     until(lambda: not [pid for pid in left if is_alive(pid)], what="all have ended")
 
 

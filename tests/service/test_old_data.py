@@ -24,9 +24,9 @@ import pytest
 from leym.client import Client
 from leym.engine.device import pick_device
 from leym.settings import read_settings
-from tests.conftest import SETTINGS, Service, until
 from tests.support.old_answers import Asker, digest, missing
 from tests.support.paths import DATA
+from tests.support.service import SETTINGS, Service, until
 
 OLD = DATA / "version_0_1"
 EVERY = 100  # of the recordings of the unfinished jobs
@@ -107,7 +107,8 @@ def test_its_unfinished_jobs_end_as_if_nobody_had_interrupted_them(old: OldFolde
             before, told = old.expected["unfinished"][role], job.as_dict()
             unchanged = ("id", "law", "precision", "fidelity", "spec", "steps", "created_at", "links")
             assert not list(missing(told, {key: before[key] for key in unchanged}, role))
-            assert told["epoch"] == before["epoch"] + 1 and told["step"] == told["steps"]
+            assert told["epoch"] == before["epoch"] + 1
+            assert told["step"] == told["steps"]
             steps, psi = job.array("psi")
             assert steps.tolist() == list(range(0, job.steps + 1, EVERY))
             digests = [digest(frame)[2] for frame in psi]
@@ -140,7 +141,8 @@ def test_new_work_begins_from_what_is_there(old: OldFolder) -> None:
         at_ten = first.array("psi", start=10, stop=11)[1][0]
         state = {"kind": "state", "job": everything, "step": 10}
         fork = client.submit(None, steps=10, record={"psi": 5}, initial=state).wait(60)
-        assert fork.law == first.law and fork.spec["gamma"] == first.spec["gamma"] == 0.02
+        assert fork.law == first.law
+        assert fork.spec["gamma"] == first.spec["gamma"] == 0.02
         assert np.array_equal(fork.array("psi")[1][0], at_ten)
         memory = client.job(old.job("memory"))
         state = {"kind": "state", "job": memory.id, "step": memory.steps}
@@ -169,8 +171,10 @@ def test_results_of_then_are_read_by_the_client_of_now(old: OldFolder) -> None:
         job = client.job(old.job("everything"))
         assert [segment["rung"] for segment in job.segments] == [RUNG]
         frames = job.frames
-        assert frames["coherence"].shape == (11, 8, 8) and frames["coherence"].attrs["units"] == "1"
-        assert frames.attrs["law"] == job.law and json.loads(frames.attrs["spec"]) == job.spec
+        assert frames["coherence"].shape == (11, 8, 8)
+        assert frames["coherence"].attrs["units"] == "1"
+        assert frames.attrs["law"] == job.law
+        assert json.loads(frames.attrs["spec"]) == job.spec
         assert np.array_equal(frames["psi"].values, job.array("psi")[1])
         assert {"coherence", "coherence_sd", "fidelity"} <= set(job.series())
         assert "coherence" in client.verdict("plain", "bf16")["samples"]["baseline"]

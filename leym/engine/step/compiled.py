@@ -27,7 +27,7 @@ _number = count()
 
 def make_step_(manifest: Manifest) -> Step:
     """Return a function that advances a batch by one step, in place, with any network of the manifest's kind."""
-    has_memory, stochastic, form = manifest.kind.memory, manifest.stochastic, manifest.form
+    has_memory, stochastic, form = manifest.architecture_info.memory, manifest.stochastic, manifest.form
 
     def step_(
         network: nn.Module, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
@@ -88,7 +88,7 @@ class CompiledSteps:
             operands: dtype that matrices are multiplied in.
             shape: of the state, [B, 2d, H, W].
         """
-        choices = tuple(sorted(manifest.choices.items()))
+        choices = tuple(sorted(manifest.network_options.items()))
         # a folded network is of another form than one that could not be folded
         weights = tuple((name, tuple(p.shape), p.dtype) for name, p in network.named_parameters())
         key = (manifest.architecture, manifest.form, choices, weights, operands, shape)

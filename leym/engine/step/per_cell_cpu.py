@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from leym.engine.step.batch_tensors import BatchTensors
-from leym.laws.networks.per_cell import Cells
+from leym.laws.networks.per_cell import PerCellWeights
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
@@ -52,7 +52,7 @@ class _Law(Structure):
 class FusedCells:
     """A per-cell law whose weights are laid out for the kernel; used by one thread at a time."""
 
-    def __init__(self, law: Cells, operands: torch.dtype = torch.float32):
+    def __init__(self, law: PerCellWeights, operands: torch.dtype = torch.float32):
         """Lay out the weights.
 
         Args:
@@ -89,7 +89,8 @@ class FusedCells:
         pointers = c_void_p * len(law.layers)
         self._weights, self._biases = pointers(*at[2 : 2 + len(matrices)]), pointers(*at[2 + len(matrices) :])
         self._law = _Law(
-            *(channels, filters, len(law.layers), law.periodic, operands == torch.bfloat16, law.rate, at[0], at[1]),
+            *(channels, filters, len(law.layers), law.periodic, operands == torch.bfloat16, law.update_rate),
+            *at[:2],
             *(ctypes.cast(found, c_void_p) for found in (self._weights, self._biases)),
         )
         self._scratch = torch.zeros(0)

@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from leym.engine.step.batch_tensors import BatchTensors
-from leym.laws.networks.per_cell import Cells
+from leym.laws.networks.per_cell import PerCellWeights
 
 BLOCK, WARPS = 64, 4  # cells and warps of a program; benchmarks.gpu_check tries others
 LEAST = 16  # sides of a matrix product in Triton; smaller ones are padded with zeros
@@ -120,7 +120,7 @@ def _step(
     tl.atomic_min(finite + b, whole)
 
 
-def serves(law: Cells, operands: torch.dtype) -> bool:
+def serves(law: PerCellWeights, operands: torch.dtype) -> bool:
     """Return whether the kernel supports the law and keeps it in the registers and shared memory of a GPU.
 
     Float32 is left to torch.compile: it is multiplied without tensor cores, and spills.
@@ -134,7 +134,7 @@ def serves(law: Cells, operands: torch.dtype) -> bool:
 class TritonCells:
     """A per-cell law whose weights are laid out for the kernel, on their device, in the dtype `operands`."""
 
-    def __init__(self, law: Cells, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
+    def __init__(self, law: PerCellWeights, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
         """Lay out the weights.
 
         Raises:
@@ -146,7 +146,7 @@ class TritonCells:
         if self.filters not in FILTERS or len(hidden) != 1:
             raise ValueError(f"{self.filters} filters, hidden widths {sorted(hidden)}: no fused kernel")
         self.block, self.warps = block, warps
-        self.layers, self.rate, self.periodic = len(law.layers), law.rate, law.periodic
+        self.layers, self.rate, self.periodic = len(law.layers), law.update_rate, law.periodic
         self.wide, self.hidden = (_side(n) for n in (self.channels, *hidden))
         self.operands = getattr(tl, str(operands).removeprefix("torch."))
         lots = first.float().unflatten(1, (self.channels, -1)).permute(2, 1, 0)  # [filter, channel, hidden]
@@ -190,7 +190,7 @@ class TritonCells:
         tensors.good.add_(finite.sum(0))
 
 
-def _filters(law: Cells) -> int:
+def _filters(law: PerCellWeights) -> int:
     return 0 if law.filters is None else law.filters.shape[0]
 
 

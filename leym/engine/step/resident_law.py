@@ -22,7 +22,7 @@ from leym.engine.step.compiled import CompiledSteps, Step, make_step_
 from leym.engine.step.cuda_graphs import Capture, StepRunner
 from leym.engine.step.per_cell_cpu import FusedCells, KernelBuildError, multiplies
 from leym.laws.loading import empty_network
-from leym.laws.networks.per_cell import Cells
+from leym.laws.networks.per_cell import PerCellWeights
 from leym.quantization.quantized_law import QuantizedLaw
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,8 @@ class ResidentLaw:
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Return the shape of one universe's memory, (0,) for a law without."""
-        shape: tuple[int, ...] = self.network.memory_shape(grid) if self.bundle.manifest.kind.memory else (0,)  # type: ignore[operator]
+        has_memory = self.bundle.manifest.architecture_info.memory
+        shape: tuple[int, ...] = self.network.memory_shape(grid) if has_memory else (0,)  # type: ignore[operator]
         return shape
 
     def run_eagerly(self, reason: str) -> None:
@@ -112,24 +113,24 @@ class ResidentLaw:
 
     def _fuse(self) -> Fused | None:
         """Return the fused kernel of an additive per-cell law, or None where it does not apply or cannot be built."""
-        cells = getattr(self.network, "cells", None)
-        if not cells or self.bundle.manifest.form != "additive":
+        weights = getattr(self.network, "per_cell_weights", None)
+        if not weights or self.bundle.manifest.form != "additive":
             return None
         if self.device.is_cuda:
-            return self._fuse_on_cuda(cells())
+            return self._fuse_on_cuda(weights())
         try:
-            return FusedCells(cells(), self.operands) if multiplies(self.operands) else None
+            return FusedCells(weights(), self.operands) if multiplies(self.operands) else None
         except KernelBuildError as error:
             self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
             return None
 
-    def _fuse_on_cuda(self, cells: Cells) -> Fused | None:
+    def _fuse_on_cuda(self, weights: PerCellWeights) -> Fused | None:
         try:
             from leym.engine.step.per_cell_triton import TritonCells, serves
         except ImportError as error:
             self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
             return None
-        return TritonCells(cells, self.operands) if serves(cells, self.operands) else None
+        return TritonCells(weights, self.operands) if serves(weights, self.operands) else None
 
     def _say_degraded(self, reason: str) -> None:
         log.error("degraded: %s", reason)

@@ -15,8 +15,8 @@ from leym.engine.batch_size import BatchSizeTable, choose
 from leym.engine.benchmark import measure_batch_sizes
 from leym.engine.device import Device, pick_device
 from leym.engine.step.cuda_graphs import StepRunner
+from tests.support.engines import a_run
 from tests.support.laws import random_law
-from tests.unit.engine.test_engine import a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 DEVICE = Device(torch.device("cpu"), torch.float32, "stand-in")
 OTHER = Device(torch.device("cpu"), torch.float32, "another")
@@ -53,7 +53,7 @@ def test_a_file_that_says_nothing_is_refused(text, tmp_path):
         BatchSizeTable(DEVICE, file)
 
 
-def test_an_engine_goes_by_it(engines, tmp_path):  # noqa: F811
+def test_an_engine_goes_by_it(engines, tmp_path):
     law = random_law(tmp_path / "law", "MLP")
     engine = engines(slots=8)
     BatchSizeTable(engine.device, tmp_path / "batch-sizes.json").keep(law.manifest, "nf4", (16, 16), 2)
@@ -87,8 +87,10 @@ def test_which_batch_sizes_give_equal_bits_is_measured(tmp_path, monkeypatch):
     assert [one.bits for one in measure_batch_sizes(law, "fp32", (8, 8), 4, 0.05)] == ["A", "B", "A"]
 
 
-def test_it_is_measured_and_kept_by_the_command(tmp_path):
-    command = [sys.executable, "-m", "leym.cli", "bench", "--batch-sizes", "--keep", "--json", "--seconds", "0.2"]
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--batch-sizes", "--rungs"])
+def test_it_is_measured_and_kept_by_the_command(option, tmp_path):
+    command = [sys.executable, "-m", "leym.cli", "bench", option, "--keep", "--json", "--seconds", "0.2"]
     sizes = ["--grid", "8", "8", "--slots", "4", "--precision", "fp32"]
     env = os.environ | {"LEYM_BATCH_SIZES": str(tmp_path / "batch-sizes.json")}
     done = subprocess.run([*command, *sizes], env=env, capture_output=True, text=True, timeout=300)

@@ -9,7 +9,7 @@ import torch
 from leym.contract.spec import Observe, Recording
 from leym.engine.batch import Batch
 from leym.engine.bucket import Bucket
-from tests.unit.engine.test_engine import a_run, alone, engines, law  # noqa: F401 -- fixtures
+from tests.support.engines import a_run, alone
 
 EVERY = (Recording(field="psi", every=3),)
 
@@ -23,14 +23,14 @@ def psi(run) -> np.ndarray:
     return np.stack([fields[step]["psi"] for step in sorted(fields) if fields[step]])
 
 
-def several(engine, law, n=6, **more):  # noqa: F811
+def several(engine, law, n=6, **more):
     runs = [a_run(law, id=str(i), seed=i, steps=30 + 5 * i, record=EVERY, **more) for i in range(n)]
     for run in runs:
         engine.submit(run)
     return runs
 
 
-def test_a_bucket_that_does_not_fit_is_made_with_smaller_batches(engines, law, monkeypatch):  # noqa: F811
+def test_a_bucket_that_does_not_fit_is_made_with_smaller_batches(engines, law, monkeypatch):
     warm = Batch.warm
     monkeypatch.setattr(Batch, "warm", lambda self: out_of_memory() if self.size > 2 else warm(self))
     engine = engines(slots=8)
@@ -47,7 +47,7 @@ def test_a_bucket_that_does_not_fit_is_made_with_smaller_batches(engines, law, m
 
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("where", ["advance", "record"])
-def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahead, engines, law, monkeypatch):  # noqa: F811
+def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahead, engines, law, monkeypatch):
     """The sink refuses a frame that comes twice."""
     expected = [alone(engines, law, seed=i, steps=30 + 5 * i, record=EVERY) for i in range(6)]
     advance, calls = Batch.advance, []
@@ -80,10 +80,11 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
         assert np.array_equal(psi(run), frames)
         assert [s for s, o in sink.observables.items() if o] == list(range(0, run.steps + 1, 5))
         assert engine.attributes(run)["batch_size"] == 2
-    assert len(calls) == 11 and len(engine.info()["degraded"]) == 2, "lost at 8 and again at 4"
+    assert len(calls) == 11, "lost at 8 and again at 4"
+    assert len(engine.info()["degraded"]) == 2, "lost at 8 and again at 4"
 
 
-def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch):  # noqa: F811
+def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch):
     monkeypatch.setattr("leym.engine.batch_size.filling_size", lambda *_: 2)
     make, made = Batch.__init__, []
 
@@ -103,7 +104,7 @@ def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch)
     assert not engine.info()["degraded"]
 
 
-def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatch):  # noqa: F811
+def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatch):
     engine = engines(slots=4)
     engine.warm(law, "fp32", (16, 16))
     warm = Bucket.warm
@@ -116,7 +117,7 @@ def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatc
     assert [bucket["precision"] for bucket in engine.info()["buckets"]] == ["nf4"]
 
 
-def test_a_universe_that_fits_nowhere_fails_and_others_go_on(engines, law, monkeypatch):  # noqa: F811
+def test_a_universe_that_fits_nowhere_fails_and_others_go_on(engines, law, monkeypatch):
     advance = Batch.advance
     monkeypatch.setattr(
         Batch, "advance", lambda self, k: out_of_memory() if self.grid == (32, 32) and self.active else advance(self, k)

@@ -14,8 +14,8 @@ import torch
 from leym.engine.device import pick_device
 from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, cost_of
+from tests.support.engines import KINDS, a_run
 from tests.support.laws import random_law
-from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 
 def resident(law, precision="fp32"):
@@ -48,7 +48,7 @@ def test_every_law_has_a_cost_that_does_not_depend_on_its_precision(architecture
     assert costs[0] == costs[1] > 0
 
 
-def test_an_engine_says_which_share_of_its_ceilings_it_reached(engines, tmp_path):  # noqa: F811
+def test_an_engine_says_which_share_of_its_ceilings_it_reached(engines, tmp_path):
     law = random_law(tmp_path / "law", "MLP")
     engine = engines(slots=2)
     assert engine.info()["roofline"] == {}
@@ -66,7 +66,7 @@ def test_an_engine_says_which_share_of_its_ceilings_it_reached(engines, tmp_path
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engines, tmp_path, monkeypatch):  # noqa: F811
+def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engines, tmp_path, monkeypatch):
     engine = engines(slots=2, ahead=ahead)
     post, dawdled = engine._results.post, []
 
@@ -87,6 +87,7 @@ def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engine
     assert info["idle_share"] == pytest.approx(1 - info["stepping_s"] / info["busy_s"])
 
 
+@pytest.mark.slow
 def test_bench_prints_what_was_reached_beside_what_was_measured():
     command = [sys.executable, "-m", "leym.cli", "bench", "--seconds", "0.3", "--grid", "16", "16", "--slots", "2"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)

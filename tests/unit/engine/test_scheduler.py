@@ -5,20 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from leym.contract.spec import Recording
 from leym.engine.run import Checkpoint
 from leym.engine.scheduler import AGE_S, WaitQueue, makes_room, next_batch, share_of
-from tests.support.laws import random_law
-from tests.unit.engine.test_engine import a_run, alone, engines  # noqa: F401 -- `engines` is a fixture
+from tests.support.engines import BOTH_KINDS, a_run, alone
 
 SLOW = (Recording(field="psi", every=200),)
-
-
-@pytest.fixture(scope="module")
-def law(tmp_path_factory):
-    return random_law(tmp_path_factory.mktemp("laws") / "alive", "UNET", d=2, c=4)
 
 
 def test_the_line_goes_by_level_then_by_work_left_then_by_arrival(law):
@@ -51,7 +44,8 @@ def test_who_has_waited_long_enough_goes_before_anybody_new(law):
     assert min((old, fresh), key=lambda entry: entry.order(now - AGE_S)) is fresh or fresh.level(now) == 9
 
 
-def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobody_a_bit(engines, law, monkeypatch):  # noqa: F811
+@BOTH_KINDS
+def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobody_a_bit(engines, law, monkeypatch):
     expected = {seed: alone(engines, law, slots=2, steps=1000, seed=seed, record=SLOW) for seed in (1, 2)}
     engine = engines(slots=2)
     engine.warm(law, "nf4", (16, 16))
@@ -78,7 +72,8 @@ def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobod
     assert sorted(len(run.sink.calls) for run in low) == [2, 3], "one of them was seated twice"
 
 
-def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law):  # noqa: F811
+@BOTH_KINDS
+def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law):
     engine = engines(slots=1)
     low, high = (a_run(law, id=f"p{p}", steps=100_000, record=(), priority=p) for p in (1, 7))
     for run in (low, high):

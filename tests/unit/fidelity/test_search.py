@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from leym.cli.local.tune_precision import main as tune_main
+from leym.cli.local.tune_precision import app as tune
 from leym.cli.main import app
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.engine import Engine
@@ -205,7 +205,7 @@ def test_when_nothing_can_pass_nothing_is_written(data, monkeypatch, capsys):
     report = data.parent / f"{data.name}.html"
     arguments = ["some", "--plan", "small", "--members", "4", "--data", str(data), "--report", str(report), "--json"]
     with pytest.raises(SystemExit) as ended:
-        tune_main(arguments)
+        tune(arguments)
     assert ended.value.code == 1
     assert files(data) == before
     said = json.loads(capsys.readouterr().out)
@@ -219,22 +219,29 @@ def test_when_nothing_can_pass_nothing_is_written(data, monkeypatch, capsys):
     ("arguments", "words"),
     [
         (["nothing"], "there is no law 'nothing'; known:"),
-        (["some", "--members", "3"], "argument --members: '3': expected a whole number from 4"),
+        (["some", "--members", "3"], "Invalid value for '--members': '3': expected a whole number from 4"),
         (["some", "--name", "a b"], "name = 'a b'"),
-        (["some", "--precision", "bf16"], "invalid choice: 'bf16' (choose from"),
+        (["some", "--precision", "bf16"], "'bf16' is not one of 'nf4', 'int8'"),
         (["some", "--report", "/nowhere/x.html"], "there is no folder '/nowhere'"),
     ],
 )
-def test_tuning_refuses(data, arguments, words, capsys):
+def test_tuning_refuses(data, arguments, words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # or the message is wrapped
     with pytest.raises(SystemExit) as ended:
-        tune_main([*arguments, "--data", str(data)])
+        tune([*arguments, "--data", str(data)])
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
 
 
-def test_tuning_is_a_command_of_its_own(monkeypatch):
+def test_tuning_is_a_command_of_its_own(data, monkeypatch):
     asked = []
-    monkeypatch.setattr("leym.cli.laws.become", lambda module, arguments, *_: asked.append((module, arguments)))
-    done = CliRunner().invoke(app, ["laws", "tune-precision", "some", "--members", "64", "--help"])
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("leym.cli.local.tune_precision.rescue", lambda *given, **_: asked.append(given))
+    command = ["laws", "tune-precision", "some", "--members", "64"]
+    done = CliRunner().invoke(app, [*command, "--help"])
     assert done.exit_code == 0
-    assert asked == [(tune_main.__module__, ["some", "--members", "64", "--help"])]
+    assert "leym laws tune-precision [OPTIONS] {law}" in done.stdout
+    assert not asked
+    CliRunner().invoke(app, [*command, "--data", str(data)])
+    [(law, precision, plan)] = asked
+    assert (law.name, precision, plan.members) == ("some", "nf4", 64)

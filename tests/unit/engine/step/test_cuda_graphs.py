@@ -15,8 +15,8 @@ from torch._dynamo.utils import counters
 from leym.contract.spec import Recording
 from leym.engine import loading
 from leym.engine.step.cuda_graphs import LENGTHS, StepRunner
+from tests.support.engines import KINDS, a_run
 from tests.support.laws import random_law
-from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 EACH, SELDOM = ((Recording(field="psi", every=n),) for n in (1, 20))
 
@@ -65,8 +65,10 @@ def test_without_captures_a_burst_is_one_launch():
     assert done == [5]
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["UNET", "UNET_CONVLSTM", "NCA"])
-def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture, engines, tmp_path, monkeypatch):  # noqa: F811
+def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture, engines, tmp_path, monkeypatch):
     """Batches keep their tensors: a replay steps what is in them at its time, through joins, moves and departures."""
     law = random_law(tmp_path / "law", architecture, **(KINDS[architecture] | {"form": "diagonal"}))
     graphs = Graphs()
@@ -94,7 +96,9 @@ def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture
         assert np.array_equal(without, captured)
 
 
-def test_a_new_law_of_a_known_kind_and_shape_compiles_nothing(engines, tmp_path):  # noqa: F811
+@pytest.mark.compile
+@pytest.mark.slow
+def test_a_new_law_of_a_known_kind_and_shape_compiles_nothing(engines, tmp_path):
     engine = engines(slots=2, compile=True)
     laws = [random_law(tmp_path / f"law{i}", "MLP", form="diagonal", seed=i) for i in range(3)]
     assert len({law.digest for law in laws}) == 3
@@ -136,6 +140,7 @@ runpy.run_module("benchmarks.gpu_check", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_the_check_for_a_gpu_runs_without_one_and_without_the_service(tmp_path):
     out = tmp_path / "found.json"
     command = [sys.executable, "-c", AS_ON_A_BARE_BOX, "--dry-run", "--only", "weights", "blocks", "memory"]
