@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from leym.contract.catalog import first_observable
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec
 from leym.contract.identity import DEFAULT
 from leym.contract.ids import new_id
@@ -39,8 +40,14 @@ def key_prefix(project: str) -> str:
 
 
 def job_request(spec: JobSpec | FidelitySpec) -> dict[str, Any]:
-    """What an Idempotency-Key stands for: a job as it was asked for."""
-    return {"job": spec.model_dump(mode="json")}
+    """Return what an Idempotency-Key stands for: a job as it was asked for.
+
+    Observables have their first names, so that a retry still matches a request that an earlier version accepted.
+    """
+    job = spec.model_dump(mode="json")
+    if job.get("observe"):
+        job["observe"]["names"] = [first_observable(name) for name in job["observe"]["names"]]
+    return {"job": job}
 
 
 def sweep_request(spec: dict[str, Any]) -> dict[str, Any]:
