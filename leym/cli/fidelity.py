@@ -13,7 +13,7 @@ from leym.cli.jobs import Json, show_progress
 from leym.cli.laws import Name
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
-from leym.common.outputs import STDOUT, write_text
+from leym.common.files import STDOUT, write_text
 from leym.common.printable import printable
 
 app = typer.Typer(help="Judge a precision of a law; show its verdicts.", no_args_is_help=True)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from leym.common.outputs import write_text
+from leym.common.files import write_text
 from leym.laws.bundle import Bundle
 from leym.settings import settings
 
@@ -125,7 +125,7 @@ def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None,
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{verdict.precision}.json"
-            write_text(path, verdict.to_json() + "\n", sync=True)
+            write_text(path, verdict.to_json() + "\n", durable=True)
             return path
         except OSError as error:
             if i == len(places) - 1:

@@ -10,13 +10,13 @@ Whatever appears does so by a rename of something complete and synced. Folders t
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from leym.common.files import atomic_file, sync
 from leym.contract.problems import Problem, conflict
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
 
@@ -74,8 +74,8 @@ def add_copy(folder: Path, bundle: Path) -> tuple[Bundle, bool]:
 def publish(prepared: Path, place: Path) -> bool:
     """Make the bundle in `prepared` appear at `place`, complete. False, and nothing happens, if something is there."""
     for name in (MANIFEST, WEIGHTS):
-        _sync(prepared / name)
-    _sync(prepared)
+        sync(prepared / name)
+    sync(prepared)
     for attempt in range(TRIES):
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
@@ -89,7 +89,7 @@ def publish(prepared: Path, place: Path) -> bool:
                 raise
         else:
             break
-    _sync(place.parent)
+    sync(place.parent)
     return True
 
 
@@ -150,20 +150,5 @@ def remove(folder: Path, bundle: Bundle) -> None:
 def _point(home: Path, digest: str) -> None:
     if newest_digest(home) == digest:
         return
-    handle, name = tempfile.mkstemp(dir=home, prefix=".newest-")
-    with os.fdopen(handle, "w") as file:
-        file.write(digest + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).chmod(0o644)
-    Path(name).replace(home / NEWEST)
-    _sync(home)
-
-
-def _sync(path: Path) -> None:
-    """A file or folder: on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with atomic_file(home / NEWEST, mode=0o644, durable=True) as file:
+        file.write(f"{digest}\n".encode())

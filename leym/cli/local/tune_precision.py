@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leym.cli.local.fidelity_options import add_plan_options, chosen_plan
-from leym.common.outputs import write_text
+from leym.common.files import write_text
 from leym.contract.problems import Problem
 from leym.fidelity import search_report
 from leym.fidelity.search import keep, rescue

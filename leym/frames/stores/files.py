@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from leym.common.files import atomic_file, sync
 from leym.frames.stores.base import Entry, Missing, check_key
-
-_WRITING = ".writing-"  # begins the name of a file that is not complete; no key begins with a dot
 
 
 class FileStore:
@@ -22,18 +20,8 @@ class FileStore:
     def put(self, key: str, data: bytes) -> None:
         path = self._path(key)
         _make_folder(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_WRITING)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)  # mkstemp lets only the writer read; the API may be another user
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-        _sync_folder(path.parent)
+        with atomic_file(path, mode=0o644, durable=True) as file:  # the API may run as another user than the writer
+            file.write(data)
 
     def get(self, key: str) -> bytes:
         try:
@@ -101,12 +89,4 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)

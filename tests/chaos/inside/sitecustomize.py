@@ -57,7 +57,7 @@ def around(owner: object, name: str, before: str = "", after: str = "", only=lam
 
 def inside_files() -> None:
     """Points between the bytes of an object and its name."""
-    from leym.frames.stores import files
+    from leym.common import files
 
     for name, point in (("fsync", "data.unsynced"), ("replace", "data.unnamed")):
         real = getattr(os, name)
