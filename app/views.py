@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, request
 
+from leym.common.strict_json import nan_to_null
 from leym.contract.records import FINAL, Job, Sweep, Worker
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict
@@ -31,17 +31,7 @@ def json_text(body: Any) -> str:
     try:
         return json.dumps(body, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(body), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+        return json.dumps(nan_to_null(body), allow_nan=False)
 
 
 def moment(seconds: float | None) -> str | None:

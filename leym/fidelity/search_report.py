@@ -7,6 +7,7 @@ from html import escape
 from math import isfinite
 from typing import Any
 
+from leym.common.strict_json import nan_to_null
 from leym.fidelity.search import Effect, Rescue, Tried
 from leym.reports.plots import Point, frontier
 from leym.reports.verdict import number, page, table, tag
@@ -26,7 +27,7 @@ def outcome(found: Rescue) -> str:
 
 def as_json(found: Rescue) -> dict[str, Any]:
     """Numbers that are not finite become null."""
-    return {
+    document = {
         "law": found.law.ref,
         "precision": found.precision,
         "device": found.device,
@@ -38,21 +39,19 @@ def as_json(found: Rescue) -> dict[str, Any]:
                 "role": a.weight.role,
                 "format": a.weight.format,
                 "bytes": dict(a.weight.sizes),
-                "score": _or_none(a.weight.score),
-                "one_step_error": _or_none(a.weight.error),
-                "activity": [_or_none(v) for v in a.activity],
-                "lyapunov": [_or_none(v) for v in a.lyapunov],
+                "score": a.weight.score,
+                "one_step_error": a.weight.error,
+                "activity": a.activity,
+                "lyapunov": a.lyapunov,
             }
             for a in found.alone
         ],
-        "candidates": [
-            asdict(t) | {"activity": [_or_none(v) for v in t.activity], "lyapunov": [_or_none(v) for v in t.lyapunov]}
-            for t in by_size(found)
-        ],
+        "candidates": [asdict(t) for t in by_size(found)],
         "judgements": found.judgements,
         "passed": found.passed is not None,
         "reasons": found.why_not,
     }
+    return {key: nan_to_null(value) for key, value in document.items()}
 
 
 def text(found: Rescue) -> str:
@@ -146,7 +145,3 @@ def _point(t: Tried, effect: Effect) -> Point:
 def _shown(effect: Effect) -> str:
     value, low, high = effect
     return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]" if isfinite(value) else "none"
-
-
-def _or_none(value: float) -> float | None:
-    return value if isfinite(value) else None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from leym.common.files import write_text
+from leym.common.strict_json import nan_to_null
 from leym.laws.bundle import Bundle
 from leym.settings import settings
 
@@ -94,7 +95,7 @@ class Verdict:
 
     def to_json(self) -> str:
         """Numbers that are not finite become null: JSON has none of them."""
-        return json.dumps(_finite(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
+        return json.dumps(nan_to_null(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
 
 
 def from_json(text: str) -> Verdict:
@@ -181,11 +182,3 @@ def _metric(row: dict[str, Any]) -> MetricVerdict:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
