@@ -186,12 +186,3 @@ class Worker:
     started_at: float = 0.0
     updated_at: float = 0.0  # set by the heartbeat
     info: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Cumulative buckets (upper bound in seconds, how many were at most that), the last bound infinite."""
-
-    buckets: tuple[tuple[float, int], ...]
-    count: int
-    sum: float

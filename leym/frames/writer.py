@@ -104,11 +104,6 @@ class FrameWriter:
         return manifest | ({"next": {n: s.as_dict() for n, s in own.items()}} if self._shown else {})
 
     @property
-    def pending_bytes(self) -> int:
-        """Encoded bytes that no object holds yet: what the next `flush()` would save."""
-        return sum(tail.pending for tail in self._tails)
-
-    @property
     def stored_bytes(self) -> int:
         """Of the objects that the manifest of the last `flush()` names."""
         return sum((self._sizes() | (self._shown_sizes if self._shown else {})).values())
@@ -154,7 +149,7 @@ class _Tail:
     def __init__(
         self, store: Store, job_id: str, epoch: int, array: ArraySpec, series: Series, sizes: Mapping[str, int]
     ):
-        self.array, self.series, self.pending = array, series, 0
+        self.array, self.series = array, series
         self.sizes = {key: sizes.get(key, 0) for key in series.keys(job_id, array)}
         self.superseded: list[str] = []
         self._store, self._job_id, self._epoch = store, job_id, epoch
@@ -169,7 +164,7 @@ class _Tail:
                 f"job {self._job_id}: {self.array.name!r} has {self.series.committed} committed frames; "
                 f"going on from the checkpoint needs {frames}",
             )
-        if frames < self.series.committed or self.pending or not self._loaded:
+        if frames < self.series.committed or self._unsaved() or not self._loaded:
             self._load(frames)
 
     def check(self, step: int, fields: Mapping[str, NDArray[Any]], observables: Mapping[str, float]) -> None:
@@ -199,7 +194,6 @@ class _Tail:
         else:
             part = encode_frame(fields[array.name])
         self._parts.append(part)
-        self.pending += len(part)
 
     def write(self) -> None:
         """Every object is written before `series` names it, so that a failure in between can be repeated."""
@@ -209,10 +203,12 @@ class _Tail:
         while len(self._parts) >= n:
             self._put(self.series.with_whole(self.array, self._epoch), self._parts[:n])
             del self._parts[:n]
-        unsaved = self.series.whole + len(self._parts) - self.series.committed
-        if unsaved:
+        if self._unsaved():
             self._put(self.series.with_partial(self.array, self._epoch, len(self._parts)), self._parts)
-        self.pending = sum(map(len, self._parts[self.series.committed - self.series.whole :]))
+
+    def _unsaved(self) -> int:
+        """Count the appended frames that no object of the store holds yet."""
+        return self.series.whole + len(self._parts) - self.series.committed
 
     def _put(self, series: Series, parts: Sequence[bytes]) -> None:
         """Write the last object of `series`."""
@@ -234,7 +230,7 @@ class _Tail:
         if frames < self.series.committed:
             self.series = self.series.only_whole(self.array, shard)
             self.sizes = {key: self.sizes[key] for key in self.series.keys(self._job_id, self.array)}
-        self._parts, self.pending, self._loaded = parts, 0, True
+        self._parts, self._loaded = parts, True
 
     def _read(self, shard: int, frames: int) -> list[bytes]:
         """The first encoded frames of a committed shard."""
