@@ -52,7 +52,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "store": f"{at}/store.zarr",
         "cancel": f"{at}/cancel",
     }
-    if job.judges:
+    if job.is_fidelity:
         links["fidelity"] = f"{root}/v1/laws/{job.law}/fidelity/{job.precision}"
     if job.sweep:
         links["sweep"] = f"{root}/v1/sweeps/{job.sweep}"

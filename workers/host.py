@@ -214,7 +214,7 @@ class Host:
             handed_back=HandBack,
             draining=self.draining,
         )
-        if job.judges:
+        if job.is_fidelity:
             return Judgement(job, place, self.engine, self._laws_of(job).resolve(job.law))
         sink = JobSink(job, place, self.engine)
         run_builder.prepare(sink, self._laws_of(job))

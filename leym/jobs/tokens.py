@@ -78,7 +78,7 @@ class Tokens(Base):
             return None
         with self.db.read() as connection:
             row = connection.execute(select(tokens).where(tokens.c.id == id)).first()
-        if row is None or not identity.proves(token, row.digest) or not _token(row).is_good(now):
+        if row is None or not identity.matches(token, row.digest) or not _token(row).is_good(now):
             return None
         return Caller(row.project, frozenset(row.scopes.split()), id)
 
