@@ -28,5 +28,5 @@ class Backoff:
         """Return the seconds to wait when `failures` attempts have failed before the one that just did."""
         delay = self.first_s * self.factor ** min(failures, _MAX_EXPONENT)
         if self.jitter:
-            delay *= random.uniform(1 - self.jitter, 1 + self.jitter)
+            delay *= random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 - no secret depends on it
         return min(delay, self.longest_s)

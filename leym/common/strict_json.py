@@ -46,5 +46,5 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} stands twice")
+        raise ValueError(f"key {next(k for k in keys if keys.count(k) > 1)!r} occurs twice")
     return found

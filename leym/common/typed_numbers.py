@@ -1,4 +1,4 @@
-"""Numbers that people type, as types for argparse: each has bounds, and a refusal names them."""
+"""Bounded numbers as argparse types; a refusal names the bounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
-    """Make the type of a whole number from `least` to `most`."""
+    """Return an argparse type for a whole number from `least` to `most`."""
 
     def read(text: str) -> int:
         if not re.fullmatch(r"-?[0-9]{1,30}", text) or not least <= int(text) <= most:
@@ -19,7 +19,7 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def real(least: float, most: float) -> Callable[[str], float]:
-    """Make the type of a decimal number from `least` to `most`."""
+    """Return an argparse type for a decimal number from `least` to `most`."""
 
     def read(text: str) -> float:
         if not re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{0,30})?", text) or not least <= float(text) <= most:

@@ -23,7 +23,7 @@ import httpx2
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
-from leym.common.loopback import spare_loopback
+from leym.common.loopback import bypass_proxies_for_loopback
 from leym.events import Events
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
@@ -63,7 +63,7 @@ class Supervisor:
         if self.options.slots:
             os.environ["LEYM_SLOTS"] = str(self.options.slots)
         settings.cache_clear()
-        spare_loopback(os.environ)
+        bypass_proxies_for_loopback(os.environ)
         configured = settings()
         with only_one(data):
             self.env = os.environ | configured.environment() | {"PYTHONUNBUFFERED": "1"}

@@ -12,7 +12,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import from_url
 
-from leym.common.loopback import spare_loopback
+from leym.common.loopback import bypass_proxies_for_loopback
 from leym.frames.stores.base import Entry, Missing, StoreUnavailable, check_key
 
 AT_ONCE = 1000  # keys that one request of S3 may name to delete
@@ -23,7 +23,7 @@ class BucketStore:
 
     def __init__(self, url: str):
         """s3://bucket/prefix, with credentials, region and endpoint in AWS_* variables; memory:// is for tests."""
-        spare_loopback(os.environ)  # the store may be on this machine, and obstore asks proxies
+        bypass_proxies_for_loopback(os.environ)  # the store may be on this machine, and obstore asks proxies
         self._store: Any = from_url(url)
 
     def put(self, key: str, data: bytes) -> None:
