@@ -95,7 +95,7 @@ class Host:
             settings.slots,
             compile=settings.compile,
             checkpoint_s=settings.checkpoint_s,
-            rungs=settings.ladder,
+            rungs=settings.batch_size_file,
             on_fatal=_end_the_process,
         )
         return cls(

@@ -227,7 +227,8 @@ def main() -> None:
             else:
                 show_rungs(rows, rung)
             if chosen.keep:
-                Ladder(pick_device(), settings().ladder).keep(law.manifest, precision, tuple(chosen.grid), rung)
+                ladder = Ladder(pick_device(), settings().batch_size_file)
+                ladder.keep(law.manifest, precision, tuple(chosen.grid), rung)
             return
         found = bench(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
     except Problem as problem:

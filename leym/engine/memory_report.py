@@ -72,7 +72,7 @@ def layers_of(law: QuantizedLaw, weights: dict[str, torch.Tensor], operands: tor
 def memory_of(law: QuantizedLaw, device: Device, grid: tuple[int, int], slots: int) -> Memory:
     """Of a bucket with all `slots` taken. On CUDA a step is run to measure its activations."""
     resident = ResidentLaw(law, device, on_degraded=lambda _: None)
-    rung = Ladder(device, settings().ladder).rung(law.bundle.manifest, law.precision, grid, slots)
+    rung = Ladder(device, settings().batch_size_file).rung(law.bundle.manifest, law.precision, grid, slots)
     batch = Batch(resident, BucketKey(law.bundle.digest, law.precision, grid), rung)
     each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.lanes.memory))
     return Memory(

@@ -118,7 +118,7 @@ def test_settings_that_name_files_are_absolute_from_the_start_on(tmp_path, monke
     found = read_settings()
     assert (found.data, found.database) == (tmp_path / "data", tmp_path / "rel" / "jobs.sqlite")
     assert found.store == f"{tmp_path.as_uri()}/some%20store"
-    assert found.ladder == tmp_path / "rungs.json"
+    assert found.batch_size_file == tmp_path / "rungs.json"
     assert f"ssl_ca_certs={tmp_path}/tls/ca.pem" in found.redis_url
     assert "ssl_check_hostname=false" in found.redis_url
 
