@@ -52,7 +52,9 @@ def observe(connection: Connection, ended: Iterable[tuple[float, float | None, f
         connection.execute(update(latencies).where(row).values(**grown))
 
 
-class Totals(Base):
+class Statistics(Base):
+    """Counters since the table was created, latencies, and the backlog."""
+
     def totals(self) -> dict[str, int]:
         """Since the table was made: jobs submitted, succeeded, failed, cancelled; cell_steps and frames committed."""
         with self.db.read() as connection:

@@ -17,7 +17,7 @@ from leym.jobs.projects import Projects
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
-from leym.jobs.statistics import Totals
+from leym.jobs.statistics import Statistics
 from leym.jobs.submit import Submit
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
@@ -25,7 +25,7 @@ from leym.jobs.workers import Workers
 from leym.settings import USAGE, Settings
 
 
-class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Workers, Totals, Tokens, Projects):
+class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Workers, Statistics, Tokens, Projects):
     """Jobs, sweeps and workers in SQLite (a file, or `sqlite:///file`) or PostgreSQL (`postgresql+psycopg://...`).
 
     Every method is one transaction, durable when it returns, and may be called from any thread or process. `now`, in
