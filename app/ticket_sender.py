@@ -66,10 +66,10 @@ class Dispatch:
                     some.append(self._waiting.get_nowait())
             except Empty:
                 pass
-            began = time.time()  # a job that is put off after this has no ticket any more, whatever is noted late
+            began = time.time()  # a job that is held back after this has no ticket any more, even if it is marked later
             try:
                 if sent := self._sent(some):
-                    self.table.ticketed(sent, began)
+                    self.table.mark_ticketed(sent, began)
             except SQLAlchemyError as error:
                 log.warning("tickets that were sent are not noted (%s); some may be sent again", error)
 

@@ -134,7 +134,7 @@ class Host:
     def carry(self, job_id: str, ticket: str) -> dict[str, Any]:
         """Run a job to its end. Returns what Flower shows; raises HandBack when the worker ends first.
 
-        A job that cannot be claimed (final, held by another worker, or put off because its project has enough running)
+        A job that cannot be claimed (final, held by another worker, or held back because its project runs enough jobs)
         is none of ours: its ticket is done. The outbox sends another when there is room.
         """
         suspect = any(job.attempts >= max(1, self.settings.max_attempts - 1) for job in self.table.find([job_id]))

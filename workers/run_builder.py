@@ -70,7 +70,7 @@ def _checkpoint(sink: JobSink) -> Checkpoint | None:
             break
     if len(left) < len(named):  # should it be readable again, frames up to it are not there yet
         sink.kept = chained(left)
-        sink.table.go_back(job.id, job.epoch, sink.kept)
+        sink.table.fall_back(job.id, job.epoch, sink.kept)
     return found if left else None
 
 

@@ -69,7 +69,7 @@ class Patient(World):
         """The same, handed back."""
         job_id = self.running(*doings)
         self.table.hand_back(job_id, self.table.get(job_id).epoch)
-        self.table.ticketed([job_id], self.now)
+        self.table.mark_ticketed([job_id], self.now)
         self.holders.clear()
         return job_id
 
@@ -305,13 +305,13 @@ def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, dee
 def test_jobs_that_somebody_claims_while_they_are_looked_at_are_left_to_him(here, monkeypatch):
     job_id = here.queued()
     here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
-    go_back = JobTable.go_back
+    fall_back = JobTable.fall_back
 
     def claimed_first(table, *found):
         table.claim(job_id, "w", 60, 9)
-        go_back(table, *found)
+        fall_back(table, *found)
 
-    monkeypatch.setattr(JobTable, "go_back", claimed_first)
+    monkeypatch.setattr(JobTable, "fall_back", claimed_first)
     before = here.table.get(job_id).checkpoint
     code, checks = here.look(repair=True)
     assert code == doctor.UNSOUND
@@ -489,7 +489,7 @@ def broker(here, tmp_path):
 def test_queued_jobs_without_a_ticket_get_one(here, broker):
     assert url_of(broker.folder) == broker.url
     ids = [here.queued(), here.queued(), here.queued()]
-    here.table.ticketed(ids, time.time() - 100)
+    here.table.mark_ticketed(ids, time.time() - 100)
     code, checks = here.look()
     assert code == doctor.UNSOUND
     assert checks["tickets"].found == 3
@@ -500,17 +500,17 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
         assert tickets.waiting(broker.url, "leym") == 3
         assert here.found() == {}
         redis.flushall()
-        here.table.ticketed(ids, time.time() - 100)
+        here.table.mark_ticketed(ids, time.time() - 100)
         tickets.send(here.table.get(ids[0]))
         assert here.found(repair=True) == {"tickets": (2, 2)}
-        here.table.ticketed(ids)
+        here.table.mark_ticketed(ids)
         redis.flushall()
     assert here.found() == {}, "sent a moment ago: they may be on their way"
 
 
 def test_a_ticket_that_is_only_on_its_way_is_not_missed(here, broker, monkeypatch):
     job_id = here.queued()
-    here.table.ticketed([job_id], time.time() - 100)
+    here.table.mark_ticketed([job_id], time.time() - 100)
     monkeypatch.setattr("workers.maintenance.checkup.time.sleep", lambda s: here.table.claim(job_id, "w", 60, 9))
     assert here.found(repair=True) == {}
 

@@ -299,7 +299,7 @@ def test_progress_makes_the_attempts_count_anew(table):
 
 def test_a_job_handed_back_waits_as_if_it_was_never_taken(table):
     job = submit(table)
-    table.ticketed([job], now=T0)
+    table.mark_ticketed([job], now=T0)
     epoch = table.claim(job, "a", 20, 3, now=T0).epoch
     assert table.hand_back(job, epoch)
     waiting = table.get(job)
@@ -332,16 +332,16 @@ def test_jobs_of_silent_workers_are_reaped(table):
 def test_a_lease_is_over_when_it_was_watched_for_its_length_whatever_the_clocks_say():
     now = [50.0]
     watch = LeaseWatch(20, clock=lambda: now[0])
-    assert watch.silent({"a": (1, 0.0), "b": (1, 9e9)}) == {}, "one long past, one far ahead"
+    assert watch.lapsed({"a": (1, 0.0), "b": (1, 9e9)}) == {}, "one long past, one far ahead"
     now[0] += 19
-    assert watch.silent({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {}
+    assert watch.lapsed({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {}
     now[0] += 1
-    assert watch.silent({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {"b": (1, 9e9)}
+    assert watch.lapsed({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {"b": (1, 9e9)}
     now[0] += 19
-    assert watch.silent({"a": (2, 20.0), "b": (1, 5.0), "c": (1, 3.0)}) == {"c": (1, 3.0)}
-    assert watch.silent({}) == {}
+    assert watch.lapsed({"a": (2, 20.0), "b": (1, 5.0), "c": (1, 3.0)}) == {"c": (1, 3.0)}
+    assert watch.lapsed({}) == {}
     now[0] += 99
-    assert watch.silent({"a": (2, 20.0)}) == {}, "it had gone, and is new"
+    assert watch.lapsed({"a": (2, 20.0)}) == {}, "it had gone, and is new"
 
 
 def test_the_outbox_has_what_the_broker_may_not_know(table):
@@ -349,18 +349,18 @@ def test_the_outbox_has_what_the_broker_may_not_know(table):
     assert [job.id for job in table.unticketed(60, now=T0 + 10)] == [old]
     assert [job.id for job in table.unticketed(60, now=T0 + 11)] == [old, young]
     assert [job.id for job in table.unticketed(60, 1, now=T0 + 11)] == [old]
-    table.ticketed([young, old, new_id()], now=T0 + 11)
+    table.mark_ticketed([young, old, new_id()], now=T0 + 11)
     assert table.unticketed(60, now=T0 + 70) == []
     table.claim(old, "a", 20, 3, now=T0 + 12)
     assert [job.id for job in table.unticketed(60, now=T0 + 72)] == [young]
-    table.ticketed([], now=T0)
+    table.mark_ticketed([], now=T0)
 
 
 def test_clocks_that_were_set_back_strand_nothing(table):
     """A ticket sent, or a heartbeat, of the future was not sent lately."""
     job, new = submit(table, now=T0 + 3600), submit(table, now=T0 + 3600)
     assert [found.id for found in table.unticketed(60, now=T0)] == [job, new]
-    table.ticketed([job, new], now=T0 + 3600)
+    table.mark_ticketed([job, new], now=T0 + 3600)
     assert [found.id for found in table.unticketed(60, now=T0)] == [job, new]
     assert table.unticketed(60, now=T0 + 3650) == [] == table.unticketed(float("inf"), now=T0)
     table.heartbeat(Worker("w0", "host", 8, "cpu", "ready"), now=T0 + 3600)
@@ -586,7 +586,7 @@ def test_writers_of_every_kind_do_not_stop_each_other(open_table):
     results = at_once(
         lambda: run(tables[0], "a", ids[:15]),
         lambda: run(tables[1], "b", ids[29:14:-1]),
-        lambda: [tables[1].ticketed(ids[::-1]) for _ in range(10)] and None,
+        lambda: [tables[1].mark_ticketed(ids[::-1]) for _ in range(10)] and None,
         lambda: [tables[0].reap(dict.fromkeys(ids, (9, T0)), 3) for _ in range(10)] and None,
         lambda: [tables[0].cancel(i) for i in ids[30:]] and None,
     )

@@ -138,9 +138,9 @@ def test_what_ended_before_bytes_were_counted_is_counted_by_the_collector(table,
     found = [job.stored_bytes for job in table.find(world.jobs)]
     assert found == [counted[0], 0, counted[2]]  # the one that runs counts at its next commit
     table.delete(world.jobs[0])
-    table.count_stored(world.jobs[0], 99)  # a collector that looked before
+    table.set_stored_bytes(world.jobs[0], 99)  # a collector that looked before
     assert table.get(world.jobs[0]).stored_bytes == 0
-    table.count_stored(world.jobs[2], 99)
+    table.set_stored_bytes(world.jobs[2], 99)
     assert table.get(world.jobs[2]).stored_bytes == counted[2]
 
 

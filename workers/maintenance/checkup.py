@@ -73,9 +73,9 @@ class Checkup:
         long_ago = time.time() - self.settings.lease_s
         if any(until is not None and until < long_ago for _, until in held.values()):
             watch = LeaseWatch(self.settings.lease_s)
-            watch.silent(held)
+            watch.lapsed(held)
             time.sleep(self.settings.lease_s)
-            silent = watch.silent(self.table.leases())
+            silent = watch.lapsed(self.table.leases())
             reaped = self.reaper.reap(silent) if self.repair else []
             for job_id, (_, until) in sorted(silent.items()):
                 check.add(job_id, f"its worker has been silent since {_at(until)}", job_id in reaped)
@@ -106,10 +106,10 @@ class Checkup:
 
     def starts(self) -> list[Check]:
         """Uploaded states that live jobs start from; a job that goes back to step 0 needs its own again."""
-        states = self.table.sources().states
+        states = self.table.dependencies().states
         check = Check("starts", f"{len(states)} uploaded states of live jobs", todo="upload the same file again")
         for state in sorted(states):
-            if not has_state(self.store, state) and state in self.table.sources().states:
+            if not has_state(self.store, state) and state in self.table.dependencies().states:
                 check.add(state, "is not in the store")
         return [check]
 
@@ -211,7 +211,7 @@ class Checkup:
 
     def _send_back(self, job: Job, good: dict[str, object] | None) -> bool:
         try:
-            self.table.go_back(job.id, job.epoch, good, job.state)
+            self.table.fall_back(job.id, job.epoch, good, job.state)
         except Fenced:
             return False
         return True

@@ -140,7 +140,7 @@ def settle() -> None:
     if ROLE == "api":
         around(JobTable, "submit", "submit.before", "submit.after")
         around(tickets, "send", "", "ticket.sent")
-        around(JobTable, "ticketed", "", "ticket.noted")
+        around(JobTable, "mark_ticketed", "", "ticket.noted")
         around(JobTable, "cancel", "", "cancel.after")
     around(JobTable, "reap", "", "reap.after", only=bool)
     (ORDERS / "alive").mkdir(exist_ok=True)
