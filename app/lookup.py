@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.services import Services
 from leym.contract.problems import Problem
 from leym.contract.records import Job
-from leym.frames.reader import FrameReader, check_there
+from leym.frames.reader import FrameReader, check_available
 
 
 def find_job(services: Services, job_id: str) -> Job:
@@ -19,5 +19,5 @@ def find_job(services: Services, job_id: str) -> Job:
 def reader_of(services: Services, job_id: str) -> tuple[Job, FrameReader]:
     """A job and the reader of its frames. Raises like `find_job`, and Problem 410 when they have expired."""
     job = find_job(services, job_id)
-    check_there(job)
+    check_available(job)
     return job, FrameReader(services.store, job, lambda: services.table.get(job_id))

@@ -14,7 +14,7 @@ from typing import Any
 
 from leym.contract.records import Job
 from leym.frames.layout import ArraySpec, arrays_of
-from leym.frames.manifest import series_of, visible
+from leym.frames.manifest import committed_arrays, visible_frames
 from leym.frames.reader import FrameReader
 
 AT_ONCE = 1024  # steps whose observables are read together
@@ -33,7 +33,7 @@ class Timeline:
     def __init__(self, job: Job, arrays: list[ArraySpec] | None = None):
         """arrays: `arrays_of(job)`, where the caller has them: they do not change while a job runs."""
         self.arrays = arrays_of(job) if arrays is None else arrays
-        self._frames = visible(series_of(job.manifest, self.arrays), self.arrays)
+        self._frames = visible_frames(committed_arrays(job.manifest, self.arrays), self.arrays)
         # An event tells all of a step, so it waits for the slowest array; of a job that has ended nothing more comes.
         due = (n * a.every for a, n in ((a, self._frames[a.name]) for a in self.arrays) if n < a.frames)
         self._end = job.steps + 1 if job.final else min(due, default=job.steps + 1)

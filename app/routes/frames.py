@@ -128,7 +128,7 @@ def _picture(
     field, (height, width) = described["name"], described["shape"][1:3]
     if not len(steps):
         raise Problem(404, "No frames", f"{field!r} has no committed frames in this selection")
-    plan = pictures.plan(query.format, len(steps), height, width, query.fps, query.scale)  # refuses before it reads
+    plan = pictures.lay_out(query.format, len(steps), height, width, query.fps, query.scale)  # refuses before it reads
     _, frames = reader.read(field, *_span(steps), query.stride)
     rgb = pictures.render(field, frames, query.channel)
     if query.format == "png":

@@ -1,4 +1,4 @@
-"""Requests to this machine must not go through the proxies that the environment names."""
+"""Keeps requests to this machine away from the proxies that the environment names."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What clients, the API and workers agree on: specs, records, problems, ids and the catalogue of fields."""
+"""Contract between clients, the API and workers: specs, records, problems, ids and the catalogue of fields."""

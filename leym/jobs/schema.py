@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 SHARDS = 8  # rows over which the totals are spread, so that writers rarely wait for each other
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)  # s, and +Inf
-KINDS = ("total", "wait")  # of latencies
+KINDS = ("total", "wait")  # kinds of latencies
 
 metadata = MetaData()
 

@@ -17,9 +17,9 @@ from sqlalchemy import create_engine, text, update
 
 from leym import tickets
 from leym.frames.checkpoint import references
-from leym.frames.garbage import needed
+from leym.frames.garbage import referenced_keys
 from leym.frames.layout import SHARD_FRAMES, arrays_of, job_prefix
-from leym.frames.manifest import series_of
+from leym.frames.manifest import committed_arrays
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.schema import jobs
@@ -91,7 +91,7 @@ class Patient(World):
     def keys(self, job_id: str, array: str) -> list[str]:
         job = self.table.get(job_id)
         found = next(a for a in arrays_of(job) if a.name == array)
-        return series_of(job.manifest, [found])[array].keys(job_id, found)
+        return committed_arrays(job.manifest, [found])[array].keys(job_id, found)
 
     def break_object(self, key: str, how: str) -> None:
         break_object(self.store, key, how)
@@ -458,7 +458,7 @@ def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_fr
         for name, n in doings:
             DOINGS[name](made, n)
         made.silence()
-        named = sorted(key for job in made.table.find(made.jobs) for key in needed(job))
+        named = sorted(key for job in made.table.find(made.jobs) for key in referenced_keys(job))
         for n, how in spoilt if named else []:
             if made.store.head(named[n % len(named)]):
                 break_object(made.store, named[n % len(named)], how)

@@ -15,7 +15,7 @@ from app import create_app
 from leym.contract.problems import Problem
 from leym.contract.records import JobState
 from leym.contract.spec import JobSpec
-from leym.frames.garbage import named_bytes
+from leym.frames.garbage import referenced_bytes
 from leym.frames.layout import job_prefix
 from leym.frames.stores.open import open_store
 from leym.jobs.quotas import Quotas
@@ -102,7 +102,7 @@ def test_a_writer_knows_the_bytes_of_what_its_manifest_names(doings):
 
         def check() -> None:
             row = SimpleNamespace(**{**vars(job.row), "manifest": job.writer.flush(), "checkpoint": None})
-            assert job.writer.stored_bytes == named_bytes(row, job.store.scan(job_prefix(row.id)))
+            assert job.writer.stored_bytes == referenced_bytes(row, job.store.scan(job_prefix(row.id)))
 
         for doing in doings:
             if doing.isdigit():

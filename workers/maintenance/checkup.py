@@ -17,8 +17,8 @@ from itertools import chain
 from leym import tickets
 from leym.contract.records import Fenced, Job, JobState
 from leym.events import Events
-from leym.frames.garbage import needed
-from leym.frames.inspection import Damage, damages, last_good
+from leym.frames.garbage import referenced_keys
+from leym.frames.inspection import Damage, find_damage, last_good_checkpoint
 from leym.frames.states import has_state
 from leym.frames.stores.base import Store, StoreUnavailable
 from leym.jobs.lease_watch import LeaseWatch
@@ -179,19 +179,19 @@ class Checkup:
     def _examine(self, job: Job) -> tuple[Job, list[Damage] | Exception]:
         """The row as it is now, and what is damaged of what it names."""
         try:
-            found = [] if job.gone(time.time()) else damages(self.store, job, deep=self.deep)
+            found = [] if job.gone(time.time()) else find_damage(self.store, job, deep=self.deep)
             if not found:
                 return job, []
             [now] = self.table.find([job.id])
             if now.gone(time.time()):
                 return now, []
-            named = needed(now)
+            named = referenced_keys(now)
         except UNREADABLE as error:
             return job, error
         return now, [damage for damage in found if damage.key in named]
 
     def _live(self, job: Job, found: list[Damage], checkpoints: Check, frames: Check) -> None:
-        good = last_good(job, found)
+        good = last_good_checkpoint(job, found)
         if good == job.checkpoint and job.state != JobState.RUNNING:
             return  # it goes on from before the damage and writes that again
         back = f"step {good['step']}" if good else "the beginning"

@@ -20,7 +20,7 @@ from itertools import groupby
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.contract.records import Job
-from leym.frames.garbage import garbage, named_bytes
+from leym.frames.garbage import garbage, referenced_bytes
 from leym.frames.layout import job_prefix
 from leym.frames.states import retire_state, stale_states
 from leym.frames.stores.base import Entry, Store
@@ -102,7 +102,7 @@ class Collector:
     def _count(self, job: Job, objects: list[Entry]) -> None:
         """Jobs that ended before their bytes were counted (`leym.jobs.schema`, version 0004)."""
         try:
-            stored = named_bytes(job, objects)
+            stored = referenced_bytes(job, objects)
         except ValueError:  # `_garbage` says so
             return
         if stored:

@@ -120,7 +120,7 @@ def settle() -> None:
     from leym import tickets
     from leym.events import Events
     from leym.frames.stores.files import FileStore
-    from leym.frames.stores.s3 import BucketStore
+    from leym.frames.stores.s3 import S3Store
     from leym.jobs.table import JobTable
 
     if ROLE == "worker":
@@ -136,7 +136,7 @@ def settle() -> None:
         around(Request, "acknowledge", "ack.before", "ack.after")
         poison(JobTable)
         weather(FileStore)
-        weather(BucketStore)
+        weather(S3Store)
     if ROLE == "api":
         around(JobTable, "submit", "submit.before", "submit.after")
         around(tickets, "send", "", "ticket.sent")

@@ -18,7 +18,7 @@ from leym.contract.problems import Problem
 from leym.frames import zarr_gateway
 from leym.frames.checkpoint import (
     CorruptCheckpoint,
-    chained,
+    chain_references,
     get_checkpoint,
     put_checkpoint,
     references,
@@ -233,13 +233,13 @@ def test_a_checkpoint_names_the_one_before_it_and_none_behind_that(tmp_path):
     assert put_checkpoint(store, "job", 1, 20, psi, second) == second, "the same once more is not the one before it"
     third = json.loads(json.dumps(put_checkpoint(store, "job", 2, 30, psi, second)))
     assert [ref["step"] for ref in references(third)] == [30, 20]
-    assert chained(references(third)) == third
-    assert chained(references(third)[1:])["step"] == 20
+    assert chain_references(references(third)) == third
+    assert chain_references(references(third)[1:])["step"] == 20
     assert stale_checkpoints(store, "job", third) == [first["key"]]
     for ref in references(third):
         assert get_checkpoint(store, ref)["psi"].size == 1
     assert references(None) == []
-    assert chained([]) is None
+    assert chain_references([]) is None
 
 
 @pytest.mark.parametrize("lost", ["gone", "cut"])
@@ -285,9 +285,9 @@ def test_a_state_is_kept_once_and_wrong_ones_are_refused_with_the_bound(tmp_path
         npy(psi[0]): r"\[6, 2\]",
         npy(bad): r"not finite, the first at \[1, 2, 0\]",
         npy(psi)[:-1]: "383 bytes follow",
-        b"no npy": "no npy file",
+        b"no npy": "not an npy file",
         npy(np.array([{}], object), allow_pickle=True): "object",
-        huge: "no npy file",
+        huge: "not an npy file",
         header_only: r"\[0, 1024, 1000\]",
     }
     for data, reason in refusals.items():
