@@ -13,15 +13,14 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlencode, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from leym.common import urls
 from leym.common.origins import names_of, origins_of
 
 USAGE = 2  # exit code of a process whose settings are wrong
-BROKER_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")  # query parameters of rediss:// URLs
 
 _PER = r"[1-9]\d{0,8}\s*(/|\sper\s)\s*([1-9]\d{0,8}\s*)?(second|minute|hour|day|month|year)s?"
 _RATE = re.compile(rf"{_PER}(\s*[,;|]\s*{_PER})*", re.IGNORECASE)
@@ -44,74 +43,6 @@ def clean_token(text: str) -> str:
             "a token consists of printable ASCII characters without spaces; this one, not shown here, has others"
         )
     return token
-
-
-def _broker(url: str) -> str:
-    if not url:
-        return url
-    parts = _parsed_url(url, ("redis", "rediss"), "redis://:PASSWORD@HOST:PORT/0 or rediss://")
-    if parts.path.strip("/") and not parts.path.strip("/").isdigit():
-        raise ValueError("the path of a broker's URL is the number of a database, as in redis://HOST:6379/0")
-    query = dict(parse_qsl(parts.query))
-    files = {key: os.path.abspath(query[key]) for key in BROKER_FILES if key in query}
-    return parts._replace(query=urlencode(query | files, safe="/")).geturl() if files else url
-
-
-def _database(url: str) -> str:
-    """Make the path of SQLite absolute, and accept `postgres://` for `postgresql://` as libpq does."""
-    if not url:
-        return url
-    scheme, colon, rest = url.partition("://")
-    kind = scheme.partition("+")[0] if colon else ""
-    if kind == "postgres":
-        kind, url = "postgresql", "postgresql" + url.removeprefix("postgres")
-    if kind == "postgresql":
-        _parsed_url(url, (url.partition("://")[0],), "postgresql://USER:PASSWORD@HOST:PORT/NAME", host=False)
-        return url
-    if kind != "sqlite":
-        raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
-    path = rest.removeprefix("/")
-    if not rest.startswith("/") or path in ("", ":memory:") or path.startswith("file:") or "?" in path:
-        raise ValueError(
-            "expected sqlite:///FILE without a query, a file that all processes can open; for a path with other"
-            " characters, leave this empty: LEYM_DATA may name any folder"
-        )
-    return f"{scheme}:///{os.path.abspath(path)}"
-
-
-def _store(url: str) -> str:
-    if not url:
-        return url
-    parts = _parsed_url(url, ("file", "s3", "memory"), "file:///FOLDER or s3://BUCKET/PREFIX", host=False)
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
-            raise ValueError("expected file:///FOLDER, in which '?' and '#' are written %3F and %23")
-        return Path(os.path.abspath(os.fsdecode(unquote_to_bytes(parts.path)))).as_uri()
-    if parts.scheme == "s3" and not parts.netloc:
-        raise ValueError("expected s3://BUCKET/PREFIX")
-    return url
-
-
-def _service(url: str) -> str:
-    if not url:
-        return url
-    return _parsed_url(url, ("http", "https"), "http://HOST:PORT or https://HOST").geturl()
-
-
-def _parsed_url(url: str, schemes: tuple[str, ...], expected: str, *, host: bool = True) -> SplitResult:
-    """Split a URL and check it.
-
-    Raises:
-        ValueError: another form is expected. The message does not show the URL, which may contain a password.
-    """
-    try:
-        parts = urlsplit(url)
-        good = parts.port != 0 and parts.scheme in schemes and bool(parts.hostname or not host)
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError(f"expected {expected}")
-    return parts
 
 
 def _rate(text: str) -> str:
@@ -158,20 +89,20 @@ class Settings(BaseSettings):
     data: Annotated[Path, AfterValidator(_absolute)] = Field(
         Path("leym-data"), description="folder of all files that the service keeps on this machine"
     )
-    redis_url: Annotated[str, AfterValidator(_broker)] = Field(
+    redis_url: Annotated[str, AfterValidator(urls.broker_url)] = Field(
         "", description="broker and events; empty: `leym up` starts an embedded Valkey in the data folder", repr=False
     )
-    database_url: Annotated[str, AfterValidator(_database)] = Field(
+    database_url: Annotated[str, AfterValidator(urls.database_url)] = Field(
         "", description="job table; empty: SQLite in the data folder", repr=False
     )
-    store_url: Annotated[str, AfterValidator(_store)] = Field(
+    store_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
         "", description="frame store; empty: files in the data folder", repr=False
     )
     token: Annotated[str, AfterValidator(clean_token)] = Field(
         "", description="token that the SDK and the CLI send to the API", repr=False
     )
     link_key: str = Field("", description="signs shared links; empty: a random key kept in the data folder", repr=False)
-    url: Annotated[str, AfterValidator(_service)] = Field(
+    url: Annotated[str, AfterValidator(urls.http_url)] = Field(
         "http://127.0.0.1:8000", description="URL of the API for the SDK and the CLI"
     )
     hosts: str = Field(
@@ -259,8 +190,13 @@ class Settings(BaseSettings):
         30.0, ge=1, le=3600, description="time without progress after which a longer body or an answer is aborted"
     )
     queue: str = Field("leym", pattern=r"^[A-Za-z0-9_.:-]{1,100}$", description="name of the Celery queue")
+    batch_sizes: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
+        "",
+        description="file of batch sizes measured by `leym bench --batch-sizes`; empty: batch-sizes.json in the data "
+        "folder",
+    )
     rungs: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
-        "", description="slots per batch as measured by `leym bench --rungs`; empty: rungs.json in the data folder"
+        "", description="old name of `LEYM_BATCH_SIZES`, which counts where both are set"
     )
     ship_compiled: bool = Field(False, description="1: workers of one kind share compiled code through the store")
     warm: Annotated[str, AfterValidator(_warm)] = Field(
@@ -270,7 +206,7 @@ class Settings(BaseSettings):
     autoscale: Annotated[str, AfterValidator(_range)] = Field(
         "1:1", description="MIN:MAX worker processes, chosen by the backlog; MIN may be 0"
     )
-    flower_url: Annotated[str, AfterValidator(_service)] = Field(
+    flower_url: Annotated[str, AfterValidator(urls.http_url)] = Field(
         "", description="URL of Flower for the link on the page; `leym up` sets it; empty: no link"
     )
 
@@ -299,9 +235,12 @@ class Settings(BaseSettings):
         return Path(file) if self.database_url.startswith("sqlite") else self.database_url
 
     @property
-    def batch_size_file(self) -> Path:
-        """Path of the measured batch sizes."""
-        return Path(self.rungs) if self.rungs else self.data / "rungs.json"
+    def batch_sizes_file(self) -> Path:
+        """File of the measured batch sizes. Before version 0.1.0 it was called rungs.json, which still counts."""
+        if named := self.batch_sizes or self.rungs:
+            return Path(named)
+        file, old = self.data / "batch-sizes.json", self.data / "rungs.json"
+        return old if old.exists() and not file.exists() else file
 
     @property
     def store(self) -> str:
@@ -311,7 +250,7 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """Return variables that give child processes the same files and URLs, whatever their working directory is."""
         named = {"data": str(self.data)} | {
-            name: getattr(self, name) for name in ("redis_url", "database_url", "store_url", "rungs")
+            name: getattr(self, name) for name in ("redis_url", "database_url", "store_url", "batch_sizes", "rungs")
         }
         return {f"LEYM_{name.upper()}": value for name, value in named.items() if value}
 

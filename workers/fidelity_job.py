@@ -1,4 +1,4 @@
-"""Judgement: a claimed fidelity job. The gate runs in a thread of its own; its universes are guests of the engine."""
+"""Judgement: a claimed fidelity job; the gate runs in its own thread, its universes in the background of the engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leym.contract.fidelity_spec import FidelitySpec
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
-from leym.fidelity.engine_guest import Guest
+from leym.fidelity.background_engine import BackgroundEngine
 from leym.fidelity.gate import judge
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
@@ -28,28 +28,28 @@ class Judgement(Held):
     def __init__(self, job: Job, place: Place, engine: Engine, law: Bundle):
         super().__init__(job, place)
         self.law = law
-        self.guest = Guest(engine, max(1, engine.slots // 2), self._progress)
+        self.background = BackgroundEngine(engine, max(1, engine.slots // 2), self._progress)
 
     def begin(self) -> None:
         Thread(target=self._run, name=f"judgement-{self.job.id}", daemon=True).start()
 
     def stop(self) -> None:
-        self.guest.leave()
+        self.background.leave()
 
     def _run(self) -> None:
         self.place.admitted()
         try:
             plan = FidelitySpec.model_validate(self.job.spec).to_plan()
-            verdict = judge(self.law, self.job.precision, plan, engine=self.guest)
+            verdict = judge(self.law, self.job.precision, plan, engine=self.background)
         except Problem as problem:
-            if not self.guest.draining:  # else it was told to leave, and whoever told it ends the outcome
+            if not self.background.draining:  # else it was told to leave, and whoever told it ends the outcome
                 self._end(JobState.FAILED, problem=problem)
         except Exception as error:
             log.exception("job %s: the judgement broke", self.job.id)
             self.defect(error)
         else:
             beside = self.law.path.is_relative_to(settings().data)  # laws shipped with the project are left as they are
-            if self.insist(lambda: write_verdict(self.law, verdict, beside=beside)):
+            if self.insist(lambda: write_verdict(self.law, verdict, in_bundle=beside)):
                 self._end(JobState.SUCCEEDED, verdict=verdict)
 
     def _progress(self, steps: int) -> None:

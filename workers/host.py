@@ -21,7 +21,7 @@ from leym.events import Events
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.laws.registry import Registry, default_registry, registry_of
+from leym.laws.registry import Registry, default_registry, project_registry
 from leym.settings import Settings
 from workers import compile_cache, run_builder
 from workers.claimed_job import Held, Place
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 INFO = (
     "slot_steps",
-    "lane_steps",
+    "batch_steps",
     "busy_s",
     "stepping_s",
     "swapped_out",
@@ -95,7 +95,7 @@ class Host:
             settings.slots,
             compile=settings.compile,
             checkpoint_s=settings.checkpoint_s,
-            rungs=settings.batch_size_file,
+            batch_sizes=settings.batch_sizes_file,
             on_fatal=_end_the_process,
         )
         return cls(
@@ -221,7 +221,7 @@ class Host:
         return sink
 
     def _laws_of(self, job: Job) -> Registry:
-        return self.laws if job.project == DEFAULT else registry_of(job.project, self.settings.data)
+        return self.laws if job.project == DEFAULT else project_registry(job.project, self.settings.data)
 
     def _refuse(self, job: Job, problem: Problem) -> dict[str, Any]:
         if problem.status == 503:

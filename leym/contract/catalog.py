@@ -69,5 +69,13 @@ OBSERVABLES: dict[str, str] = {
     "coherence_sd": "spatial standard deviation of the coherence field",
     "activity": "spatial mean of the activity field",
     "activity_sd": "spatial standard deviation of the activity field",
-    "fidelity": "mean over cells of |<psi_0, psi_t>|^2 / (|psi_0|^2 |psi_t|^2)",
+    "overlap": "mean over cells of |<psi_0, psi_t>|^2 / (|psi_0|^2 |psi_t|^2)",
 }
+
+# Old name -> current name. An old name is still accepted, and recorded under the name that the job asks for.
+RENAMED_OBSERVABLES = {"fidelity": "overlap"}
+
+
+def current_observable(name: str) -> str:
+    """Return the name that an observable has today; only a renamed one differs."""
+    return RENAMED_OBSERVABLES.get(name, name)

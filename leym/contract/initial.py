@@ -24,7 +24,7 @@ class ComplexNoise(InitialState):
     """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
 
     kind: Literal["complex_noise"] = "complex_noise"
-    strength: Real = Field(0.1, ge=0, le=LIMITS.strength)
+    strength: Real = Field(default=0.1, ge=0, le=LIMITS.strength)
 
 
 class RandomState(InitialState):

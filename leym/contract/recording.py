@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from leym.contract.catalog import FIELDS, OBSERVABLES
+from leym.contract.catalog import FIELDS, OBSERVABLES, RENAMED_OBSERVABLES
 from leym.contract.limits import LIMITS
 from leym.contract.model import Model, Whole
 
@@ -39,7 +39,7 @@ class Recording(Model):
 
 
 _SOME_OBSERVABLES: dict[str, Any] = {
-    "items": {"type": "string", "enum": list(OBSERVABLES)},
+    "items": {"type": "string", "enum": [*OBSERVABLES, *RENAMED_OBSERVABLES]},
     "minItems": 1,
     "uniqueItems": True,
 }
@@ -49,13 +49,13 @@ class Observe(Model):
     """Observables, all computed every `every` steps."""
 
     every: Whole = Field(ge=1, le=LIMITS.steps)
-    names: tuple[str, ...] = Field(tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
+    names: tuple[str, ...] = Field(default=tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
 
     @field_validator("names")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in OBSERVABLES:
+            if name not in OBSERVABLES and name not in RENAMED_OBSERVABLES:
                 raise ValueError(f"unknown observable {name!r}; known: {', '.join(OBSERVABLES)}")
         if len(set(names)) != len(names) or not names:
             raise ValueError("observable names must be a non-empty list without repeats")

@@ -59,7 +59,7 @@ class Job:
     spec: dict[str, Any]  # JobSpec, or FidelitySpec, as JSON
     law: str  # name@digest, 64 hex digits
     precision: str  # resolved: never "auto"
-    fidelity: str  # standing of the precision at submission, as `leym.laws.verdicts.standing` returns it
+    fidelity: str  # status of the precision at submission, as `leym.laws.verdicts.fidelity_status` returns it
     d_state: int
     epoch: int
     attempts: int

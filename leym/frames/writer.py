@@ -75,10 +75,10 @@ class FrameWriter:
             writer.rewind(writer.array.frames_up_to(step))
 
     def start_segment(self, step: int, facts: Mapping[str, Any]) -> None:
-        """Record how the frames from `step` on are computed.
+        """Store how the frames from `step` on are computed, in `attributes["segments"]`.
 
-        Another kind of device, or another batch size, may give other bits. So the results list every segment:
-        attributes["segments"] = [{"from_step": 0, "rung": 8, ...}, ...].
+        Frames of another kind of device or batch size may have other bits, so results list every segment:
+        `[{"from_step": 0, "batch_size": 8, ...}, ...]`. Before version 0.1.0 `batch_size` was stored as `rung`.
         """
         before = [s for s in self._attributes.get("segments", []) if s["from_step"] < step]
         if not before or {**before[-1], "from_step": 0} != {**facts, "from_step": 0}:

@@ -14,7 +14,7 @@ from tests.chaos.client import Entry, Reader, Submitter, insist
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.house import House
 from tests.chaos.verdict import EVERY, FINAL, digest, hold_against
-from tests.conftest import until
+from tests.support.service import until
 
 log = logging.getLogger(__name__)
 

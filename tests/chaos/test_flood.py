@@ -13,7 +13,7 @@ from tests.chaos.client import Submitter, insist
 from tests.chaos.faults import with_redis
 from tests.chaos.house import House, await_gone, send
 from tests.chaos.verdict import digest, hold_against
-from tests.conftest import until
+from tests.support.service import until
 
 LONG = bool(os.environ.get("CHAOS_REPORTS"))
 QUEUED, SLOTS = (512, 8) if LONG else (64, 4)  # SLOTS of each of the two workers
@@ -46,7 +46,8 @@ def test_everything_ends_when_the_broker_has_forgotten_it_all(tmp_path):
         submit(specs[0], QUEUED // 2)
         submit(specs[1], QUEUED // 2)
         now = states()
-        assert now["running"] >= SLOTS and now["queued"] >= QUEUED // 2, "how many are left by now, the machine decides"
+        assert now["running"] >= SLOTS, "how many are left by now, the machine decides"
+        assert now["queued"] >= QUEUED // 2, "how many are left by now, the machine decides"
         assert with_redis(lambda redis: redis.flushall())(house, submitter.random)
         pids = house.pids("valkey")
         shutil.rmtree(house.service.data / "valkey")

@@ -62,7 +62,8 @@ def _hold(client: Client, entry: Entry, record: dict[str, Any], truth: dict[str,
     state = record["state"]
     assert state in FINAL, f"lost: still {state}"
     if entry.id in poison:
-        assert state == "failed" and record["error"]["title"] == "Poison job", f"poison ended as {state}"
+        assert state == "failed", f"poison ended as {state}"
+        assert record["error"]["title"] == "Poison job", f"poison ended as {state}"
         return
     assert state == "succeeded" or (state == "cancelled" and entry.cancelled), f"ended as {state}: {record['error']}"
     ends = [one for one in entry.states if one in FINAL]

@@ -15,8 +15,8 @@ from redis import Redis
 
 from leym.settings import Settings
 from leym.tickets import TASK, make_app
-from tests.conftest import Service, until
 from tests.support.checkpoints import Calls
+from tests.support.service import Service, until
 
 ID = "0" * 26
 
@@ -48,7 +48,7 @@ def held(service: Service) -> set[bytes]:
 
 def goes_on(service: Service, workers: list[int], before: set[bytes]) -> bool:
     """With the next good ticket, in the same process; the other message is not kept for anybody."""
-    job = service.client.submit("tiny", (8, 8), 20).wait(60)
+    job = service.client.submit("tiny", (8, 8), 20).wait(240)
     until(lambda: held(service) <= before, what="it is discarded")
     return job.state == "succeeded" and service.worker_pids() == workers
 

@@ -5,19 +5,20 @@ Exit codes: 0 sound, or all that was found is repaired; 1 something is left; 2 i
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from kombu.exceptions import OperationalError as BrokerAway
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from leym import tickets
+from leym.cli.output import note
 from leym.common.printable import printable
 from leym.common.typed_numbers import whole
 from leym.frames.stores.open import folder_of, open_store
@@ -123,28 +124,37 @@ def show(checks: list[Check], examples: int) -> None:
             print(f"{'':12} {check.todo}")
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(prog="leym doctor", description=__doc__.partition("\n")[0])
-    options.add_argument("--repair", action="store_true", help="put right what can be; safe while the service runs")
-    options.add_argument("--deep", action="store_true", help="read every object and compare its checksums")
-    options.add_argument("--examples", type=whole(0, 1000), default=5, help="shown of each kind of damage; default 5")
-    options.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    chosen = options.parse_args()
-    logging.getLogger("workers").setLevel(logging.ERROR)  # what is done is in the report
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="repair what can be repaired; safe while the service runs")
+    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="read every object and compare its checksums")] = False,
+    examples: Annotated[int, typer.Option(parser=whole(0, 1000), help="examples to show per kind of damage")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+) -> None:
+    """Check whether the job table, the store, the laws and the broker agree, and repair what can be repaired.
+
+    Exit codes: 0 sound, or everything that was found is repaired; 1 something is left; 2 it could not look everywhere.
+    """
+    logging.getLogger("workers").setLevel(logging.ERROR)  # the report lists the repairs
     try:
-        checks = examine(settings(), repair=chosen.repair, deep=chosen.deep)
-    except ValueError as error:  # a URL of no kind that is known
-        print(f"leym doctor: {error}", file=sys.stderr)
-        sys.exit(BLIND)
+        checks = examine(settings(), repair=repair, deep=deep)
+    except ValueError as error:  # a URL of an unknown kind
+        note(f"leym doctor: {error}")
+        raise typer.Exit(BLIND) from error
     code = code_of(checks)
-    if chosen.json:
-        told = [asdict(c) | {"left": c.left, "examples": c.examples[: chosen.examples]} for c in checks]
-        print(json.dumps({"sound": code == SOUND, "repair": chosen.repair, "deep": chosen.deep, "checks": told}))
+    if as_json:
+        shown = [asdict(c) | {"left": c.left, "examples": c.examples[:examples]} for c in checks]
+        print(json.dumps({"sound": code == SOUND, "repair": repair, "deep": deep, "checks": shown}))
     else:
-        show(checks, chosen.examples)
+        show(checks, examples)
         print({SOUND: "sound", UNSOUND: "not sound: see what is left", BLIND: "could not look everywhere"}[code])
-    sys.exit(code)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="leym doctor")

@@ -7,7 +7,6 @@ Down: only workers that have had nothing for the idle time. A worker that starts
 from __future__ import annotations
 
 import re
-from argparse import ArgumentTypeError
 from dataclasses import dataclass
 
 MOST_WORKERS = 1024  # of one machine
@@ -99,9 +98,9 @@ def _is_idle(worker: Seen, limits: Limits) -> bool:
 
 
 def autoscale_range(text: str) -> tuple[int, int]:
-    """(least, most) from `min:max`. Raises ArgumentTypeError."""
+    """Parse `min:max` into (least, most). Raises ValueError."""
     found = re.fullmatch("([0-9]{1,4}):([0-9]{1,4})", text)
     least, most = (int(found[1]), int(found[2])) if found else (0, 0)
     if not least <= most or not 1 <= most <= MOST_WORKERS:
-        raise ArgumentTypeError(f"{text!r}: expected min:max with 0 <= min <= max and 1 <= max <= {MOST_WORKERS}")
+        raise ValueError(f"{text!r}: expected min:max with 0 <= min <= max and 1 <= max <= {MOST_WORKERS}")
     return least, most

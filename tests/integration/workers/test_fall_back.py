@@ -1,0 +1,153 @@
+"""A job whose newest checkpoint is lost goes on from the one before it, and its frames have the bits of a whole run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from leym.contract.records import Fenced
+from leym.contract.spec import JobSpec
+from leym.engine.engine import Engine
+from leym.events import Events
+from leym.frames.checkpoint import references
+from leym.frames.reader import FrameReader
+from leym.frames.stores.open import open_store
+from leym.jobs.table import JobTable
+from leym.laws.registry import Registry
+from leym.settings import Settings
+from tests.support.laws import random_law
+from tests.support.service import until
+from workers.host import HandBack, Host
+
+STEPS = 600
+
+
+class Site:
+    """A job table, a store and a law; workers without Celery come and go."""
+
+    def __init__(self, url: str, store_url: str, folder):
+        self.table, self.store = JobTable(url), open_store(store_url)
+        self.laws = Registry(random_law(folder / "laws" / "tiny", "UNET").path.parent)
+
+    def host(self, checkpoint_s: float = 0.05) -> Host:
+        engine = Engine(4, compile=False, checkpoint_s=checkpoint_s)
+        parts = {"table": self.table, "store": self.store, "events": Events(None), "laws": self.laws, "engine": engine}
+        made = Host(Settings(commit_s=0.05, lease_s=60), "w", lambda job: None, **parts)
+        engine.start()
+        return made
+
+    def submit(self) -> str:
+        record = [{"field": "psi", "every": 20}, {"field": "phase", "every": 10}]
+        spec = JobSpec(law="tiny", grid=(8, 8), steps=STEPS, seed=3, record=record, observe={"every": 20})
+        law = self.laws.resolve("tiny").ref
+        return self.table.submit(spec, law=law, precision="fp32", d_state=self.laws.resolve("tiny").manifest.d_state)[
+            0
+        ].id
+
+    def run(self, job_id: str) -> None:
+        host = self.host(checkpoint_s=60.0)
+        assert host.carry(job_id, job_id)["state"] == "succeeded"
+        host.drain()
+
+    def run_a_part(self, job_id: str) -> None:
+        """Up to somewhere behind its second checkpoint; then the worker ends and hands it back."""
+        host, left = self.host(), []
+
+        def carry() -> None:
+            with pytest.raises(HandBack):
+                host.carry(job_id, job_id)
+            left.append(job_id)
+
+        carrying = threading.Thread(target=carry)
+        carrying.start()
+        until(lambda: len(references(self.table.get(job_id).checkpoint)) == 2, what="two checkpoints")
+        host.drain()
+        carrying.join()
+        job = self.table.get(job_id)
+        assert left
+        assert job.state == "queued"
+        assert 0 < job.step < STEPS
+
+    def results(self, job_id: str) -> dict[str, np.ndarray]:
+        reader = FrameReader(self.store, self.table.get(job_id))
+        return {field: reader.read(field)[1] for field in ("psi", "phase")} | reader.observables()[1]
+
+
+@pytest.fixture
+def site(place, tmp_path):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # grids so small are slower on several, and much slower on a busy machine
+    made = Site(*place, tmp_path)
+    yield made
+    made.table.close()
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("lost", ["newest gone", "newest spoilt", "both gone"])
+def test_what_is_lost_of_the_checkpoints_changes_no_bit(site, lost, caplog):
+    whole, job_id = site.submit(), site.submit()
+    site.run(whole)
+    site.run_a_part(job_id)
+    newest, previous = references(site.table.get(job_id).checkpoint)
+    assert previous["step"] <= newest["step"]
+    assert previous["key"] != newest["key"]
+    if lost == "newest spoilt":
+        site.store.put(newest["key"], site.store.get(newest["key"])[:-1] + b"?")
+    else:
+        site.store.delete([newest["key"]] + ([previous["key"]] if lost == "both gone" else []))
+    with caplog.at_level(logging.ERROR):
+        site.run(job_id)
+    back_to = 0 if lost == "both gone" else previous["step"]
+    assert f"job {job_id} goes back to step {back_to}: " in caplog.text
+    assert newest["key"] in caplog.text
+    found = site.results(job_id)
+    for name, values in site.results(whole).items():
+        assert np.array_equal(found[name], values), name
+        assert len(values) > 20, name
+    ended = site.table.get(job_id)
+    assert [ref["step"] for ref in references(ended.checkpoint)] == [STEPS], "an ended job has its last state only"
+    checkpoints = [key for key in site.store.list(f"jobs/{job_id}/") if "/checkpoints/" in key]
+    assert checkpoints == [ended.checkpoint["key"]]
+
+
+def test_the_row_says_at_once_where_a_job_went_back_to(site):
+    """Were the newest one readable again later, the frames up to it would not be there yet."""
+    job_id = site.submit()
+    site.run_a_part(job_id)
+    newest, previous = references(site.table.get(job_id).checkpoint)
+    kept = site.store.get(newest["key"])
+    site.store.delete([newest["key"]])
+    claim = site.table.claim(job_id, "w", 60, 9)
+    site.host()._prepare(claim.job, job_id)
+    assert site.table.get(job_id).checkpoint == previous
+    site.table.hand_back(job_id, claim.epoch)
+    site.store.put(newest["key"], kept)
+    site.run(job_id)
+
+
+def test_only_who_holds_a_job_or_found_it_unheld_may_send_it_back(url):
+    table = JobTable(url)
+    job, _ = table.submit(
+        JobSpec(law="tiny", grid=(8, 8), steps=9), law="tiny@" + "0" * 64, precision="fp32", d_state=2
+    )
+    ref = {"key": "k", "step": 4, "bytes": 9}
+    table.fall_back(job.id, 0, ref, job.state)
+    assert table.get(job.id).checkpoint == ref
+    claim = table.claim(job.id, "w", 60, 3)
+    with pytest.raises(Fenced):
+        table.fall_back(job.id, 0, None, job.state)
+    with pytest.raises(Fenced):
+        table.fall_back(job.id, claim.epoch, None, job.state)
+    assert table.get(job.id).checkpoint == ref
+    assert table.get(job.id).attempts == 1
+    table.fall_back(job.id, claim.epoch, None)
+    assert table.get(job.id).checkpoint is None
+    assert table.get(job.id).attempts == 1
+    table.hand_back(job.id, claim.epoch)
+    with pytest.raises(Fenced):
+        table.fall_back(job.id, claim.epoch, ref)
+    table.close()
