@@ -94,7 +94,7 @@ def picture_file(selection: FrameSelection) -> tuple[bytes, int | None]:
     if not len(selection.steps):
         raise Problem(404, "No frames", f"{selection.name!r} has no committed frames in this selection")
     # the plan refuses pictures that are too large before any frame is read
-    plan = pictures.plan(query.format, len(selection.steps), height, width, query.fps, query.scale)
+    plan = pictures.lay_out(query.format, len(selection.steps), height, width, query.fps, query.scale)
     _, frames = selection.reader.read(selection.name, *selection.span, query.stride)
     rgb = pictures.render(selection.name, frames, query.channel)
     attributes = selection.attributes

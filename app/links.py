@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
+from leym.common.files import atomic_file
 from leym.contract.problems import Problem
 from leym.settings import Settings
 
@@ -50,18 +52,9 @@ def _signer(settings: Settings) -> URLSafeSerializer:
 @lru_cache
 def _stored_key(folder: str) -> str:
     """Return the key in the data folder. The first process that needs it creates it, readable by its owner only."""
-    path = os.path.join(folder, KEY_FILE)
-    new = f"{path}.{secrets.token_hex(8)}"
-    if not os.path.exists(path):
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(32))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(new, path)  # unlike a rename, this fails if another process was first, whose key then counts
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(new)
-    with open(path) as file:
-        return file.read().strip()
+    path = Path(folder, KEY_FILE)
+    if not path.exists():
+        with suppress(FileExistsError):  # another process was first, and its key counts
+            with atomic_file(path, mode=0o600, durable=True, replace=False) as file:
+                file.write(secrets.token_urlsafe(32).encode())
+    return path.read_text().strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.services import Services
 from leym.contract.problems import Problem
 from leym.contract.records import Job
-from leym.frames.reader import FrameReader, check_there
+from leym.frames.reader import FrameReader, check_available
 from leym.laws.bundle import Bundle
 
 
@@ -28,7 +28,7 @@ def find_results(services: Services, job_id: str) -> tuple[Job, FrameReader]:
         Problem: 404 if the job never existed, 410 if it has been deleted or its results have expired.
     """
     job = find_job(services, job_id)
-    check_there(job)
+    check_available(job)
     return job, FrameReader(services.store, job, lambda: services.table.get(job_id))
 
 

@@ -73,7 +73,7 @@ class TicketSender:
             began = time.time()
             try:
                 if sent := self._send_tickets(jobs):
-                    self.table.ticketed(sent, began)
+                    self.table.mark_ticketed(sent, began)
             except SQLAlchemyError as error:
                 log.warning("could not mark tickets as sent (%s); some may be sent again", error)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from leym.contract.records import Job
 from leym.frames.layout import ArraySpec, arrays_of
-from leym.frames.manifest import series_of, visible
+from leym.frames.manifest import committed_arrays, visible_frames
 from leym.frames.reader import FrameReader
 
 READ_STEPS = 1024  # observables are read for so many steps at once
@@ -40,7 +40,7 @@ class Timeline:
             arrays: `arrays_of(job)`, if the caller has it; it does not change while the job runs.
         """
         self.arrays = arrays_of(job) if arrays is None else arrays
-        self._frames = visible(series_of(job.manifest, self.arrays), self.arrays)
+        self._frames = visible_frames(committed_arrays(job.manifest, self.arrays), self.arrays)
         # An event has everything that was recorded at its step, so it waits for the slowest array of a running job.
         missing = (n * a.every for a, n in ((a, self._frames[a.name]) for a in self.arrays) if n < a.frames)
         self._end = job.steps + 1 if job.final else min(missing, default=job.steps + 1)

@@ -6,13 +6,13 @@ The models in `app.models` describe these bodies for the OpenAPI document.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, request
 
+from leym.common.strict_json import nan_to_null
 from leym.contract.records import FINAL, Job, Sweep, Worker
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict
@@ -41,17 +41,7 @@ def json_text(body: Any) -> str:
     try:
         return json.dumps(body, allow_nan=False)
     except ValueError:
-        return json.dumps(_finite(body), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+        return json.dumps(nan_to_null(body), allow_nan=False)
 
 
 def rfc3339(seconds: float | None) -> str | None:
@@ -73,7 +63,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "store": f"{path}/store.zarr",
         "cancel": f"{path}/cancel",
     }
-    if job.judges:
+    if job.is_fidelity:
         links["fidelity"] = f"{root}/v1/laws/{job.law}/fidelity/{job.precision}"
     if job.sweep:
         links["sweep"] = f"{root}/v1/sweeps/{job.sweep}"

@@ -1,6 +1,6 @@
-"""Wake-ups over a Redis stream: "something of this job was committed". They carry no truth: that is the job table.
+"""Notifications over a Redis stream: "something of this job was committed". The truth is in the job table.
 
-One thread per process reads the stream, however many streams and long polls wait in the process.
+One thread per process reads the stream, however many event streams and long polls wait in the process.
 """
 
 from __future__ import annotations
@@ -17,66 +17,70 @@ from redis.exceptions import RedisError
 log = logging.getLogger(__name__)
 
 STREAM = "leym:events"
-KEPT = 10_000  # entries of the stream; nobody reads far back
-REMEMBERED = 10_000  # jobs whose last wake-up this process remembers
+KEPT = 10_000  # entries of the stream; readers only need the newest
+REMEMBERED = 10_000  # jobs whose last notification this process remembers
 BLOCK_MS = 5_000
-OUTAGE_S = 1.0  # pause after a failure; waiters look by themselves as often
+OUTAGE_S = 1.0  # delay after a failure; also how often waiters poll the job table during an outage
 
 
 class Events:
-    """Announces and awaits changes of jobs. Without a Redis (None), or while it is away, waiting is sleeping.
+    """Announces changes of jobs, and waits for them. Without Redis (None), and during an outage, waiting only sleeps.
 
-        cursor = events.cursor(job_id)                     # first, then read the job table: nothing is missed
+        cursor = events.cursor(job_id)                     # before reading the job table, so that nothing is missed
         job = table.get(job_id)
         cursor = events.wait(job_id, cursor, timeout_s)    # returns at once if something came after `cursor`
 
-    job_id None stands for all jobs. Safe to use from several threads.
+    A job_id of None stands for all jobs. Safe to use from several threads.
     """
 
     def __init__(self, redis_url: str | None):
         self._url = redis_url
         self._redis: Any = _connect(redis_url) if redis_url else None
-        self._heard = 0  # wake-ups so far
-        self._last: OrderedDict[str, int] = OrderedDict()  # job -> its last wake-up
+        self._count = 0  # notifications so far
+        self._last: OrderedDict[str, int] = OrderedDict()  # job -> number of its last notification
         self._changed = threading.Condition()
         self._listener: threading.Thread | None = None
         self._started = threading.Event()
         self._listening = False
-        self._silent_until = 0.0
+        self._outage_until = 0.0
         self._closed = threading.Event()
 
     def announce(self, job_id: str, step: int, state: str) -> None:
-        """Wake everybody who waits for this job. Never raises on a Redis outage."""
-        if self._redis is None or time.monotonic() < self._silent_until:
+        """Notify everybody who waits for this job. Does nothing during a Redis outage."""
+        if self._redis is None or time.monotonic() < self._outage_until:
             return
         try:
             self._redis.xadd(STREAM, {"job": job_id, "step": step, "state": state}, maxlen=KEPT, approximate=True)
         except RedisError as error:
-            self._silent_until = time.monotonic() + OUTAGE_S
-            log.warning("no wake-ups: Redis does not take them (%s); readers look by themselves", error)
+            self._outage_until = time.monotonic() + OUTAGE_S
+            log.warning("Redis does not accept notifications (%s); waiting clients poll the job table", error)
 
     def cursor(self, job_id: str | None) -> str:
-        """The place after everything announced so far."""
+        """Return a cursor behind everything that was announced so far."""
         self._listen()
         with self._changed:
-            return str(self._heard)
+            return str(self._count)
 
     def wait(self, job_id: str | None, cursor: str | None, timeout_s: float) -> str | None:
-        """Return the new cursor when something was announced after `cursor` (None: from now on), or `cursor` itself
-        when the time is over. During a Redis outage it sleeps at most a second and returns `cursor`."""
+        """Wait until something was announced after `cursor` (None: from now on).
+
+        Returns:
+            The new cursor, or `cursor` after `timeout_s` seconds. During a Redis outage, `cursor` after at most a
+            second.
+        """
         self._listen()
         with self._changed:
-            seen = self._heard if cursor is None else int(cursor)
+            seen = self._count if cursor is None else int(cursor)
             if not self._listening:
                 timeout_s = min(timeout_s, OUTAGE_S)
             woken = self._changed.wait_for(lambda: self._closed.is_set() or self._latest(job_id) > seen, timeout_s)
             return str(self._latest(job_id)) if woken and not self._closed.is_set() else cursor
 
     def close(self) -> None:
-        """Give back the connections; waiters return. The listener's own is closed by itself, within BLOCK_MS.
+        """End all waits and close the connections. The listener closes its own connection within BLOCK_MS.
 
-        Never one that another thread reads from: over TLS it would go on reading from the number of the closed socket,
-        which by then may be a file of somebody else.
+        A connection that another thread reads from must not be closed here. Over TLS, that thread would continue to
+        read from the same file descriptor, which may belong to another file by then.
         """
         with self._changed:
             self._closed.set()
@@ -85,21 +89,20 @@ class Events:
             self._redis.connection_pool.disconnect(inuse_connections=False)
 
     def _latest(self, job_id: str | None) -> int:
-        return self._heard if job_id is None else self._last.get(job_id, 0)
+        return self._count if job_id is None else self._last.get(job_id, 0)
 
     def _listen(self) -> None:
-        """Start the listener at the first use, so that a process forked before it has its own."""
+        """Start the listener at first use, so that each forked process has its own."""
         with self._changed:
-            if self._redis is None:
+            if self._url is None or self._redis is None:
                 return
             if self._listener is None:
-                self._listener = threading.Thread(target=self._read, name="events", daemon=True)
+                self._listener = threading.Thread(target=self._read, args=(self._url,), name="events", daemon=True)
                 self._listener.start()
         self._started.wait(2.0)
 
-    def _read(self) -> None:
-        assert self._url is not None
-        with _connect(self._url) as redis:
+    def _read(self, url: str) -> None:
+        with _connect(url) as redis:
             self._read_from(redis)
 
     def _read_from(self, redis: Any) -> None:
@@ -113,18 +116,18 @@ class Events:
                 self._started.set()
                 for _, entries in redis.xread({STREAM: at}, block=BLOCK_MS) or ():
                     at = entries[-1][0]
-                    self._hear([fields["job"] for _, fields in entries])
+                    self._notify([fields["job"] for _, fields in entries])
             except (RedisError, OSError) as error:
                 self._listening = False
                 self._started.set()
-                log.warning("no wake-ups from Redis (%s); trying again", error)
+                log.warning("no notifications from Redis (%s); trying again", error)
                 time.sleep(OUTAGE_S)
 
-    def _hear(self, jobs: list[str]) -> None:
+    def _notify(self, jobs: list[str]) -> None:
         with self._changed:
             for job in jobs:
-                self._heard += 1
-                self._last[job] = self._heard
+                self._count += 1
+                self._last[job] = self._count
                 self._last.move_to_end(job)
             while len(self._last) > REMEMBERED:
                 self._last.popitem(last=False)
@@ -132,5 +135,5 @@ class Events:
 
 
 def _connect(url: str) -> Redis:
-    """A read that blocks for BLOCK_MS must not look like a dead server."""
+    """Connect with a time-out above BLOCK_MS, so that a blocking read is not taken for a dead server."""
     return Redis.from_url(url, decode_responses=True, socket_timeout=BLOCK_MS / 1000 + 5, socket_connect_timeout=2)

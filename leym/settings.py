@@ -1,8 +1,8 @@
-"""Every setting of the service: environment variables with the prefix LEYM_.
+"""Settings of the service: environment variables with the prefix LEYM_.
 
-The defaults run on one machine with no server installed. An empty variable is an unset one. All are judged when a
-process reads them: what is wrong is a SettingsError of one line, which names the variable, and no secret is in it.
-Settings that name files are made absolute then, because child processes have another working directory.
+The defaults run on one machine with no server installed. An empty variable counts as unset. A process validates all
+settings when it reads them; a SettingsError is one line that names each wrong variable and shows no secret. Paths
+become absolute, because child processes have another working directory.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import SplitResult, parse_qsl, unquote_to_bytes, urlencode, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from leym.common import urls
 from leym.common.origins import names_of, origins_of
 
 USAGE = 2  # exit code of a process whose settings are wrong
-BROKER_FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")  # in the query of a rediss:// address
 
 _PER = r"[1-9]\d{0,8}\s*(/|\sper\s)\s*([1-9]\d{0,8}\s*)?(second|minute|hour|day|month|year)s?"
 _RATE = re.compile(rf"{_PER}(\s*[,;|]\s*{_PER})*", re.IGNORECASE)
@@ -29,85 +28,21 @@ _BUCKET = re.compile(r"[^/,\s]+/(nf4|int8|bf16|fp32|auto)/[1-9]\d{0,4}x[1-9]\d{0
 
 
 class SettingsError(ValueError):
-    """Environment variables that cannot be used. The message is one line and names each of them."""
+    """Environment variables with invalid values. The message is one line and names each of them."""
 
 
 def clean_token(text: str) -> str:
-    """A token without white space around it, which files and copied lines add.
+    """Strip the white space around a token that files and copied lines add.
 
     Raises:
-        ValueError: no HTTP header can carry it. The message does not show it.
+        ValueError: an HTTP header cannot carry the token. The message does not show the token.
     """
     token = text.strip()
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise ValueError(
-            "a token has printable ASCII characters only and no spaces; this one, not shown here, has others"
+            "a token consists of printable ASCII characters without spaces; this one, not shown here, has others"
         )
     return token
-
-
-def _broker(url: str) -> str:
-    if not url:
-        return url
-    parts = _address(url, ("redis", "rediss"), "redis://:PASSWORD@HOST:PORT/0 or rediss://")
-    if parts.path.strip("/") and not parts.path.strip("/").isdigit():
-        raise ValueError("the path of a broker's address is the number of a database, as in redis://HOST:6379/0")
-    query = dict(parse_qsl(parts.query))
-    files = {key: os.path.abspath(query[key]) for key in BROKER_FILES if key in query}
-    return parts._replace(query=urlencode(query | files, safe="/")).geturl() if files else url
-
-
-def _database(url: str) -> str:
-    """Absolute for SQLite. `postgres://` is `postgresql://`, as libpq has it."""
-    if not url:
-        return url
-    scheme, colon, rest = url.partition("://")
-    kind = scheme.partition("+")[0] if colon else ""
-    if kind == "postgres":
-        kind, url = "postgresql", "postgresql" + url.removeprefix("postgres")
-    if kind == "postgresql":
-        _address(url, (url.partition("://")[0],), "postgresql://USER:PASSWORD@HOST:PORT/NAME", host=False)
-        return url
-    if kind != "sqlite":
-        raise ValueError("expected sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/NAME")
-    path = rest.removeprefix("/")
-    if not rest.startswith("/") or path in ("", ":memory:") or path.startswith("file:") or "?" in path:
-        raise ValueError(
-            "expected sqlite:///FILE, a file that all processes see, without a query; LEYM_DATA may name a folder with"
-            " any characters"
-        )
-    return f"{scheme}:///{os.path.abspath(path)}"
-
-
-def _store(url: str) -> str:
-    if not url:
-        return url
-    parts = _address(url, ("file", "s3", "memory"), "file:///FOLDER or s3://BUCKET/PREFIX", host=False)
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost") or not parts.path or parts.query or parts.fragment:
-            raise ValueError("expected file:///FOLDER, with '?' and '#' of its name written %3F and %23")
-        return Path(os.path.abspath(os.fsdecode(unquote_to_bytes(parts.path)))).as_uri()
-    if parts.scheme == "s3" and not parts.netloc:
-        raise ValueError("expected s3://BUCKET/PREFIX")
-    return url
-
-
-def _service(url: str) -> str:
-    if not url:
-        return url
-    return _address(url, ("http", "https"), "http://HOST:PORT or https://HOST").geturl()
-
-
-def _address(url: str, schemes: tuple[str, ...], expected: str, *, host: bool = True) -> SplitResult:
-    """Raises ValueError. No message shows the address, which may hold a password."""
-    try:
-        parts = urlsplit(url)
-        good = parts.port != 0 and parts.scheme in schemes and bool(parts.hostname or not host)
-    except ValueError:
-        good = False
-    if not good:
-        raise ValueError(f"expected {expected}")
-    return parts
 
 
 def _rate(text: str) -> str:
@@ -139,6 +74,8 @@ def _absolute_or_empty(text: str) -> str:
 
 
 class Settings(BaseSettings):
+    """All settings of the service; `description` of a field says what it does."""
+
     model_config = SettingsConfigDict(
         env_prefix="LEYM_",
         extra="ignore",
@@ -150,107 +87,107 @@ class Settings(BaseSettings):
     )
 
     data: Annotated[Path, AfterValidator(_absolute)] = Field(
-        Path("leym-data"), description="folder of everything the service keeps on this machine"
+        Path("leym-data"), description="folder of all files that the service keeps on this machine"
     )
-    redis_url: Annotated[str, AfterValidator(_broker)] = Field(
+    redis_url: Annotated[str, AfterValidator(urls.broker_url)] = Field(
         "", description="broker and events; empty: `leym up` starts an embedded Valkey in the data folder", repr=False
     )
-    database_url: Annotated[str, AfterValidator(_database)] = Field(
+    database_url: Annotated[str, AfterValidator(urls.database_url)] = Field(
         "", description="job table; empty: SQLite in the data folder", repr=False
     )
-    store_url: Annotated[str, AfterValidator(_store)] = Field(
+    store_url: Annotated[str, AfterValidator(urls.store_url)] = Field(
         "", description="frame store; empty: files in the data folder", repr=False
     )
     token: Annotated[str, AfterValidator(clean_token)] = Field(
-        "", description="what the SDK and the CLI show the API, if it asks for one", repr=False
+        "", description="token that the SDK and the CLI send to the API", repr=False
     )
     link_key: str = Field("", description="signs shared links; empty: a random key kept in the data folder", repr=False)
-    url: Annotated[str, AfterValidator(_service)] = Field(
-        "http://127.0.0.1:8000", description="where the SDK and the CLI find the API"
+    url: Annotated[str, AfterValidator(urls.http_url)] = Field(
+        "http://127.0.0.1:8000", description="URL of the API for the SDK and the CLI"
     )
     hosts: str = Field(
         "",
-        description="names that API and Flower answer to beside loopback names and addresses, separated by commas; "
-        "`*`: any",
+        description="host names that the API and Flower answer to, besides loopback names and addresses, separated by "
+        "commas; `*`: any",
     )
     proxies: int = Field(
         0,
         ge=0,
         le=10,
-        description="reverse proxies in front of the API, one behind the other, whose X-Forwarded headers count",
+        description="number of chained reverse proxies in front of the API whose X-Forwarded headers are trusted",
     )
     cors_origins: str = Field(
         "",
         description="origins of web pages that may use the API, e.g. `https://viewer.example`, separated by commas; "
         "`*`: any page may read",
     )
-    lease_s: float = Field(20.0, gt=0, le=86400, description="a worker silent for this long has lost its jobs")
+    lease_s: float = Field(
+        20.0, gt=0, le=86400, description="length of a lease; a worker that does not renew it in time loses the job"
+    )
     checkpoint_s: float = Field(
         10.0, gt=0, le=86400, description="longest time between two checkpoints of a running job"
     )
-    commit_s: float = Field(1.0, gt=0, le=3600, description="longest time that a recorded frame waits for its commit")
-    compile: bool = Field(True, description="0 runs the law eagerly")
+    commit_s: float = Field(1.0, gt=0, le=3600, description="longest time between two commits of recorded frames")
+    compile: bool = Field(True, description="1: compile laws; 0: run them eagerly")
     slots: int = Field(8, ge=1, le=1024, description="batch slots per bucket of a worker")
-    max_attempts: int = Field(
-        3, ge=1, le=1000, description="a job that was claimed this often without progress has failed"
-    )
+    max_attempts: int = Field(3, ge=1, le=1000, description="claims without progress after which a job fails")
     autoscale_idle_s: float = Field(
-        300.0, gt=0, le=30 * 86400, description="a worker idle for this long may be drained"
+        300.0, gt=0, le=30 * 86400, description="idle time after which a worker may be drained"
     )
-    heartbeat_s: float = Field(2.0, gt=0, le=3600, description="a worker reports itself this often")
+    heartbeat_s: float = Field(2.0, gt=0, le=3600, description="time between two heartbeats of a worker")
     ttl_s: float = Field(
-        0.0, ge=0, le=3650 * 86400, description="how long results of jobs that state no ttl_s are kept; 0: for ever"
+        0.0, ge=0, le=3650 * 86400, description="time for which results are kept if a job has no ttl_s; 0: for ever"
     )
     state_ttl_s: float = Field(
         7 * 86400.0,
         ge=0,
         le=3650 * 86400,
-        description="how long an uploaded start state that no live job needs is kept; 0: for ever",
+        description="time for which an uploaded start state is kept if no live job needs it; 0: for ever",
     )
     gc_s: float = Field(
         600.0,
         ge=0,
         le=30 * 86400,
-        description="expired results and garbage are removed about this often; 0: only by `leym gc`",
+        description="approximate time between two removals of expired results and garbage; 0: only by `leym gc`",
     )
     disk_free_min: int = Field(
         2 * 2**30,
         ge=0,
         le=2**62,
-        description="bytes; with less free for a store of files, submissions are answered 507",
+        description="bytes that must be free for a store of files; below, submissions are answered 507",
     )
-    quota_jobs: int = Field(0, ge=0, le=2**62, description="jobs of one project that may wait or run; 0: no bound")
+    quota_jobs: int = Field(0, ge=0, le=2**62, description="queued and running jobs of one project; 0: no limit")
     quota_cell_steps: int = Field(
-        0, ge=0, le=2**62, description="cell-steps that one project may submit in 24 hours; 0: no bound"
+        0, ge=0, le=2**62, description="cell-steps that one project may submit in 24 hours; 0: no limit"
     )
     quota_running: int = Field(
-        0, ge=0, le=2**62, description="jobs of one project that may run at once; its others wait; 0: no bound"
+        0, ge=0, le=2**62, description="running jobs of one project; its others wait in the queue; 0: no limit"
     )
     quota_bytes: int = Field(
         0,
         ge=0,
         le=2**62,
-        description="bytes that results of one project may take; at it, submissions are answered 429; 0: no bound",
+        description="bytes of the results of one project; from then on, submissions are answered 429; 0: no limit",
     )
     max_jobs: int = Field(
-        200_000, ge=0, le=2**62, description="jobs that may wait or run in all; beyond, submissions are answered 503"
+        200_000, ge=0, le=2**62, description="queued and running jobs in all; above, submissions are answered 503"
     )
     rate: Annotated[str, AfterValidator(_rate)] = Field(
-        "", description="requests of one caller, e.g. `100/second;5000/hour`; empty: no bound"
+        "", description="request rate of one caller, such as `100/second;5000/hour`; empty: no limit"
     )
     streams: int = Field(
-        256, ge=1, le=4096, description="event streams and long polls at once in a process of the API, which has two"
+        256, ge=1, le=4096, description="concurrent event streams and long polls of one of the two API processes"
     )
-    streams_each: int = Field(128, ge=1, le=4096, description="of these, those of one caller")
+    streams_each: int = Field(128, ge=1, le=4096, description="of these, for one caller")
     transfers: int = Field(
-        256, ge=1, le=4096, description="bodies and answers over 64 KiB at once in a process of the API"
+        256, ge=1, le=4096, description="concurrent bodies and answers over 64 KiB of one API process"
     )
-    transfers_each: int = Field(192, ge=1, le=4096, description="of these, those of one caller")
+    transfers_each: int = Field(192, ge=1, le=4096, description="of these, for one caller")
     head_s: float = Field(
         10.0, ge=0.1, le=3600, description="longest time for the head of a request, and for a body up to 64 KiB"
     )
     stall_s: float = Field(
-        30.0, ge=1, le=3600, description="a longer body or an answer of which nothing moves for so long is given up"
+        30.0, ge=1, le=3600, description="time without progress after which a longer body or an answer is aborted"
     )
     queue: str = Field("leym", pattern=r"^[A-Za-z0-9_.:-]{1,100}$", description="name of the Celery queue")
     batch_sizes: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
@@ -261,18 +198,16 @@ class Settings(BaseSettings):
     rungs: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
         "", description="old name of `LEYM_BATCH_SIZES`, which counts where both are set"
     )
-    ship_compiled: bool = Field(
-        False, description="1: workers of a kind share what they have compiled through the store, which is code"
-    )
+    ship_compiled: bool = Field(False, description="1: workers of one kind share compiled code through the store")
     warm: Annotated[str, AfterValidator(_warm)] = Field(
-        "", description="buckets ready before a worker is: law/precision/HxW, separated by commas"
+        "", description="buckets that a worker loads before it is ready: law/precision/HxW, separated by commas"
     )
 
     autoscale: Annotated[str, AfterValidator(_range)] = Field(
-        "1:1", description="worker processes that the Procfile starts by backlog: MIN:MAX; MIN may be 0"
+        "1:1", description="MIN:MAX worker processes, chosen by the backlog; MIN may be 0"
     )
-    flower_url: Annotated[str, AfterValidator(_service)] = Field(
-        "", description="where people find Flower, linked from the page; `leym up` sets it; empty: no link"
+    flower_url: Annotated[str, AfterValidator(urls.http_url)] = Field(
+        "", description="URL of Flower for the link on the page; `leym up` sets it; empty: no link"
     )
 
     @field_validator("cors_origins")
@@ -283,15 +218,17 @@ class Settings(BaseSettings):
 
     @property
     def host_names(self) -> tuple[str, ...]:
+        """Parsed `hosts`."""
         return names_of(self.hosts)
 
     @property
     def origins(self) -> tuple[str, ...]:
+        """Parsed `cors_origins`."""
         return origins_of(self.cors_origins)
 
     @property
     def database(self) -> str | Path:
-        """Address of the job table: a file of SQLite, or a PostgreSQL URL."""
+        """Location of the job table: the path of an SQLite file, or a PostgreSQL URL."""
         if not self.database_url:
             return self.data / "jobs.sqlite"
         file = self.database_url.partition(":///")[2]
@@ -307,10 +244,11 @@ class Settings(BaseSettings):
 
     @property
     def store(self) -> str:
+        """URL of the frame store."""
         return self.store_url or (self.data / "store").as_uri()
 
     def environment(self) -> dict[str, str]:
-        """Variables for child processes: the same files and addresses, whatever their working directory is."""
+        """Return variables that give child processes the same files and URLs, whatever their working directory is."""
         named = {"data": str(self.data)} | {
             name: getattr(self, name) for name in ("redis_url", "database_url", "store_url", "batch_sizes", "rungs")
         }
@@ -318,10 +256,11 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings that the environment names now.
+    """Read the settings from the current environment.
 
     Raises:
-        SettingsError: one line that names each wrong variable, its value unless it is a secret, and what is expected.
+        SettingsError: variables are invalid. One line names each of them, its value unless that is secret, and what is
+            expected.
     """
     try:
         return Settings()
@@ -331,7 +270,7 @@ def read_settings() -> Settings:
 
 @lru_cache
 def settings() -> Settings:
-    """The settings of this process, read once from its environment; wrong ones end it with one line and code 2."""
+    """Return the settings of this process, read once. Invalid ones end the process with one line and exit code 2."""
     try:
         return read_settings()
     except SettingsError as error:

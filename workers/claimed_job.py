@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from leym.common.backoff import Backoff
 from leym.contract.records import Fenced, Job, JobState
 from leym.events import Events
 from leym.frames.stores.base import Store
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 LATER = (OSError, OperationalError, InterfaceError)  # of the store or the table: trying again may help
-PAUSE_S = (0.2, 10.0)  # first and longest pause between two tries
+RETRY = Backoff(0.2, longest_s=10.0)
 LAST_TRIES = 3  # while the worker is ending
 
 
@@ -118,7 +119,7 @@ class Held(ABC):
 
     def insist(self, action: Callable[[], Result]) -> Result | None:
         """Try until it works. None: the job is not ours any more, or the worker ends and cannot wait."""
-        pause, tries = PAUSE_S[0], 0
+        tries = 0
         while not self.outcome.done():
             try:
                 return action()
@@ -131,8 +132,7 @@ class Held(ABC):
             if self.place.draining() and tries >= LAST_TRIES:
                 self.leave_with(self.place.handed_back())
                 return None
-            time.sleep(pause)
-            pause = min(pause * 2, PAUSE_S[1])
+            time.sleep(RETRY.delay_s(tries - 1))
         return None
 
     def trouble(self, error: Exception) -> None:

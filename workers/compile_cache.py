@@ -16,13 +16,13 @@ import os
 import platform
 import sys
 import tarfile
-import tempfile
 import threading
 import zlib
 from pathlib import Path, PurePosixPath
 
 import torch
 
+from leym.common.files import atomic_file
 from leym.frames.stores.base import Missing, Store
 
 log = logging.getLogger(__name__)
@@ -129,10 +129,7 @@ def _unpack(data: bytes, folder: Path) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     new = 0
-    with (
-        tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive,
-        tempfile.TemporaryDirectory(dir=folder.parent) as room,
-    ):
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
         for member in archive:
             path = PurePosixPath(member.name)
             source = archive.extractfile(member) if member.isfile() else None
@@ -142,8 +139,7 @@ def _unpack(data: bytes, folder: Path) -> int:
             if target.exists():
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            whole = Path(room, "whole")
-            whole.write_bytes(source.read())
-            whole.replace(target)
+            with atomic_file(target) as file:
+                file.write(source.read())
             new += 1
     return new

@@ -134,7 +134,7 @@ class Host:
     def carry(self, job_id: str, ticket: str) -> dict[str, Any]:
         """Run a job to its end. Returns what Flower shows; raises HandBack when the worker ends first.
 
-        A job that cannot be claimed (final, held by another worker, or put off because its project has enough running)
+        A job that cannot be claimed (final, held by another worker, or held back because its project runs enough jobs)
         is none of ours: its ticket is done. The outbox sends another when there is room.
         """
         suspect = any(job.attempts >= max(1, self.settings.max_attempts - 1) for job in self.table.find([job_id]))
@@ -214,7 +214,7 @@ class Host:
             handed_back=HandBack,
             draining=self.draining,
         )
-        if job.judges:
+        if job.is_fidelity:
             return Judgement(job, place, self.engine, self._laws_of(job).resolve(job.law))
         sink = JobSink(job, place, self.engine)
         run_builder.prepare(sink, self._laws_of(job))

@@ -46,7 +46,7 @@ class Reaper:
         self._thread.start()
 
     def hurry(self) -> None:
-        """A job has left: another of its project, which was put off, may have room now."""
+        """A job has left: another one of its project, which was held back, may run now."""
         self._hurry.set()
 
     def stop(self) -> None:
@@ -70,7 +70,7 @@ class Reaper:
 
     def look(self, hurried: bool = False) -> None:
         """Everybody watches, so that a new leader need not begin to; one acts. Who was told to hurry knows of room."""
-        silent = self._watch.silent(self.table.leases())
+        silent = self._watch.lapsed(self.table.leases())
         leads = self.leads()
         if leads:
             self.reap(silent)
@@ -104,7 +104,7 @@ class Reaper:
         those that were sent longest ago. Returns how many."""
         due = self.table.unticketed(float("inf"), BATCH)
         if not due:
-            queued = self.table.awaited()
+            queued = self.table.count_ticketed()
             if not queued:
                 return 0
             there = tickets.waiting(self.settings.redis_url, self.settings.queue) if self.settings.redis_url else 0
@@ -119,5 +119,5 @@ class Reaper:
                 sent.append(job.id)
         finally:
             if sent:
-                self.table.ticketed(sent, began)
+                self.table.mark_ticketed(sent, began)
         return len(sent)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from leym.contract.problems import Problem
 from leym.contract.spec import FromJob, Upload, stored_spec
 from leym.engine.run import Checkpoint, Run
-from leym.frames.checkpoint import CorruptCheckpoint, chained, get_checkpoint, references
+from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
@@ -69,8 +69,8 @@ def _checkpoint(sink: JobSink) -> Checkpoint | None:
         else:
             break
     if len(left) < len(named):  # should it be readable again, frames up to it are not there yet
-        sink.kept = chained(left)
-        sink.table.go_back(job.id, job.epoch, sink.kept)
+        sink.kept = chain_references(left)
+        sink.table.fall_back(job.id, job.epoch, sink.kept)
     return found if left else None
 
 

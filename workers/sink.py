@@ -59,7 +59,7 @@ class JobSink(Held):
     @results
     def admitted(self) -> None:
         first = self.run.start.step if self.run.start else 0
-        self.writer.describe(first, self.engine.attributes(self.run))
+        self.writer.start_segment(first, self.engine.attributes(self.run))
         self.place.admitted()
 
     @results

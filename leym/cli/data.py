@@ -11,7 +11,7 @@ import typer
 from leym.cli.jobs import Json
 from leym.cli.output import exits, write_json, write_table
 from leym.client import Job
-from leym.common.outputs import STDOUT
+from leym.common.files import STDOUT
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="job id")]
 Start = Annotated[int | None, typer.Option(help="first step")]

@@ -13,7 +13,7 @@ from leym.cli.laws import Name
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
-from leym.common.outputs import STDOUT, write_text
+from leym.common.files import STDOUT, write_text
 from leym.common.printable import printable
 
 

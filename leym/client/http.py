@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from urllib.parse import quote, urlsplit
 import httpx2
 
 from leym.client.errors import ProblemError, ServiceUnreachable, UnexpectedAnswer
+from leym.common.backoff import Backoff
 
-RETRIES = 4  # with BACKOFF_S doubling: about 3 s in all, the time a restarted API needs to listen again
-BACKOFF_S = 0.2
-LONGEST_PAUSE_S = 10.0  # bound on the delay between two attempts, Retry-After included
+RETRIES = 4  # about 3 s in all, the time a restarted API needs to listen again
+BACKOFF = Backoff(0.2, longest_s=10.0, jitter=0.25)  # its longest delay also bounds Retry-After
 BUSY = (429, 502, 503, 504)  # the request was refused before it had an effect
 SAFE = ("GET", "HEAD", "PUT", "DELETE")
 
@@ -170,7 +169,7 @@ def segment(text: str, safe: str = "") -> str:
 
 def _pause(attempt: int, retry_after: str | None = None) -> None:
     asked = float(retry_after) if retry_after and retry_after.isdigit() else 0.0
-    time.sleep(min(max(asked, BACKOFF_S * 2**attempt * random.uniform(0.75, 1.25)), LONGEST_PAUSE_S))
+    time.sleep(max(min(asked, BACKOFF.longest_s), BACKOFF.delay_s(attempt)))
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from leym.client.http import Http, segment
-from leym.common.outputs import written
+from leym.common.files import output_file
 
 if TYPE_CHECKING:
     import xarray
@@ -117,7 +117,7 @@ def download(http: Http, job: str, name: str, path: Path, format: str | None, op
         kind = response.headers.get("content-type", "")
         if response.status_code != 200 or kind.startswith("text/html"):
             raise http.unexpected(response, f"and no {format}")
-        with written(path) as file:
+        with output_file(path) as file:
             return sum(file.write(chunk) for chunk in response.iter_bytes())
 
 

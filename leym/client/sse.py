@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import httpx2
 
 from leym.client.errors import ProblemError, ServiceUnreachable
-from leym.client.http import BACKOFF_S, BUSY, LONGEST_PAUSE_S, Http
+from leym.client.http import BUSY, Http
+from leym.common.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
 SILENCE_S = 60.0  # the service sends a comment at least every 15 s, so a silent minute means a dead connection
+RECONNECT = Backoff(0.2, longest_s=10.0)
 TRIES = 8  # consecutive connections without an event; with the delays between them about half a minute
 
 
@@ -105,6 +107,6 @@ def events(http: Http, path: str, *, last_id: str = "", params: dict[str, str] |
                 raise
             reason = str(error)
         log.info("event stream of %s lost (%s); resuming after id %r", path, reason, last_id)
-        time.sleep(min(BACKOFF_S * 2**fruitless, LONGEST_PAUSE_S))
+        time.sleep(RECONNECT.delay_s(fruitless))
         fruitless += 1
     raise ServiceUnreachable(http.shown, reason)

@@ -9,10 +9,11 @@ from typing import Any
 from leym.client.http import Http, segment
 from leym.client.job import FINAL, Job, list_jobs
 from leym.client.progress import Bars
+from leym.common.backoff import Backoff
 from leym.common.tables import flat_row
 
 SWEEP_KEYS = ("id", "size", "counts")
-POLL_S = (0.2, 2.0)  # first and longest delay between two requests
+POLL = Backoff(0.2, longest_s=2.0, factor=1.5)  # delays between two requests
 
 
 class Sweep:
@@ -82,14 +83,15 @@ class Sweep:
             TimeoutError: jobs are left after `timeout` seconds; they go on.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        pause, longest = POLL_S
+        polls = 0
         with Bars(enabled=progress) as bars:
             bars.show(self, f"sweep {self.id}")
             while not self.done:
+                pause = POLL.delay_s(polls)
                 if end is not None and time.monotonic() + pause > end:
                     raise TimeoutError(f"sweep {self.id}: {self.step} of {self.size} jobs have ended after {timeout} s")
                 time.sleep(pause)
-                pause = min(pause * 1.5, longest)
+                polls += 1
                 bars.show(self.refresh(), f"sweep {self.id}")
         return self
 

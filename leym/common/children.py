@@ -1,4 +1,4 @@
-"""Child processes that do not outlive this one, however it ends."""
+"""Child processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def end_with_parent() -> None:
-    """`preexec_fn` of a child: SIGTERM reaches it when the thread that started it has ended, also by SIGKILL.
+    """Ask the kernel to send SIGTERM to this process when the thread that started it ends, even by SIGKILL.
 
-    Linux only; elsewhere it does nothing.
+    Pass it as `preexec_fn` of a child process. Works on Linux; does nothing elsewhere.
     """
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,10 +1,10 @@
-"""The extras of the installation, and what of them is not there."""
+"""Extras of the installation (`pip install leym[service]`), and which of their modules are missing."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-# Modules of each extra that its commands cannot do without; pyproject.toml names the packages.
+# Modules of each extra that its commands need; pyproject.toml lists the packages.
 MODULES = {
     "service": (
         *("alembic", "celery", "flask", "gunicorn", "numcodecs", "obstore", "redis", "safetensors", "sqlalchemy"),
@@ -15,17 +15,17 @@ MODULES = {
 
 
 def missing(*extras: str) -> str | None:
-    """A sentence that names the modules of `extras` that are not installed and how to install them; None: all are."""
+    """Return a sentence that names the missing modules of `extras` and how to install them; None if none is missing."""
     lacking = {extra: [name for name in MODULES[extra] if not _installed(name)] for extra in extras}
     wanted = [extra for extra, names in lacking.items() if names]
     if not wanted:
         return None
     names = ", ".join(dict.fromkeys(name for extra in wanted for name in lacking[extra]))
-    return f"this needs what is not installed here ({names}): pip install 'leym[{','.join(wanted)}]'"
+    return f"this command needs packages that are not installed ({names}): pip install 'leym[{','.join(wanted)}]'"
 
 
 def extra_of(module: str) -> str | None:
-    """The extra that a module belongs to, by the first part of its name; None when it is of none."""
+    """Return the extra that a module belongs to, by the first part of its name; None if it belongs to no extra."""
     return next((extra for extra, names in MODULES.items() if module.partition(".")[0] in names), None)
 
 

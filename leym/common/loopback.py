@@ -1,4 +1,4 @@
-"""Proxies in the environment and this machine's own addresses, of which a proxy knows nothing."""
+"""Keeps requests to this machine away from the proxies that the environment names."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import MutableMapping
 NAMES = ("localhost", "127.0.0.1", "::1")
 
 
-def spare_loopback(environment: MutableMapping[str, str]) -> None:
-    """Add this machine's names to `no_proxy`, which every library that follows `http_proxy` reads."""
+def bypass_proxies_for_loopback(environment: MutableMapping[str, str]) -> None:
+    """Add the loopback names to `no_proxy`, which every library that uses `http_proxy` reads."""
     given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
     named = [name for name in map(str.strip, given.split(",")) if name]
     both = ",".join([*named, *(name for name in NAMES if name not in named)])

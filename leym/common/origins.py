@@ -1,7 +1,8 @@
-"""Whether a request was sent by a page of another site, and whether it asked for this service by a name of its own.
+"""Checks of the headers `Host`, `Origin` and `Sec-Fetch-Site` against DNS rebinding and cross-site requests.
 
-A browser sends requests to loopback for any page it shows. It says which page (`Origin`, `Sec-Fetch-Site`) and which
-name the page used (`Host`); a page cannot change these headers. The API and Flower refuse requests by them.
+A browser sends requests to loopback on behalf of any page that it shows. Its headers name the page (`Origin`,
+`Sec-Fetch-Site`) and the name that the page used for the service (`Host`); a page cannot change them. The API and
+Flower refuse requests by these headers.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 def knows_host(host: str, names: Container[str]) -> bool:
-    """Whether a `Host` header names this service: by an address, a loopback name, or one of `names`.
+    """Return True if a `Host` header names this service: by an address, a loopback name, or one of `names`.
 
-    DNS rebinding points a name of the attacker at 127.0.0.1, so the browser takes the page and the service for one
-    origin. The name is still in `Host`. An address is no name that DNS could point elsewhere.
+    In DNS rebinding, a name of the attacker resolves to 127.0.0.1, so the browser regards the page and the service as
+    one origin. The attacker's name is still in `Host`. Addresses are safe, because DNS does not resolve them.
     """
     name = host_name(host)
     if name is None:
@@ -28,16 +29,16 @@ def knows_host(host: str, names: Container[str]) -> bool:
 
 
 def host_name(host: str) -> str | None:
-    """The name or address in a `Host` header, in lower case and without its port; None if there is none."""
+    """Return the name or address in a `Host` header, in lower case and without its port; None if there is none."""
     try:
         name = urlsplit(f"//{host}").hostname
-    except ValueError:  # e.g. a bracket that is not closed
+    except ValueError:  # for example an unclosed bracket
         return None
     return name.removesuffix(".") if name else None
 
 
 def is_foreign(origin: str | None, site: str | None, host: str, trusted: Container[str] = ()) -> bool:
-    """Whether a page of another origin sent a request to `host`. Clients that are no browsers send neither header.
+    """Return True if a page of another origin sent a request to `host`. Only browsers send these headers.
 
     Args:
         origin: the request's `Origin`, if it has one.
@@ -53,16 +54,20 @@ def is_foreign(origin: str | None, site: str | None, host: str, trusted: Contain
 
 
 def origins_of(text: str) -> tuple[str, ...]:
-    """The origins in a list separated by commas. Raises ValueError for an entry that is neither an origin nor `*`."""
+    """Parse a comma-separated list of origins.
+
+    Raises:
+        ValueError: an entry is neither an origin nor `*`.
+    """
     origins = names_of(text)
     for origin in origins:
         if origin != ANY and not _ORIGIN.fullmatch(origin):
-            raise ValueError(f"{origin!r} is no origin: expected https://NAME, http://NAME:PORT or *")
+            raise ValueError(f"{origin!r} is not an origin: expected https://NAME, http://NAME:PORT or *")
     return origins
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """The entries of a list separated by commas, in lower case."""
+    """Parse a comma-separated list of names into lower case."""
     return tuple(entry.strip().lower() for entry in text.split(",") if entry.strip())
 
 

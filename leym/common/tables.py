@@ -1,4 +1,4 @@
-"""Tables as text that reads back the same, and the rows of a sweep without nesting."""
+"""Tables as CSV or TSV, and the rows of a sweep as flat columns."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 
 def delimited(rows: Iterable[Sequence[Any]], delimiter: str = ",") -> str:
-    """Writes rows as CSV (RFC 4180, but each line ends with LF), or as TSV with another delimiter.
+    """Format rows as CSV (RFC 4180, but with LF line ends), or as TSV with another delimiter.
 
-    Numbers are written so that they read back exactly, None as an empty cell, mappings and lists as JSON text. Cells
-    are quoted only where they must be.
+    Numbers read back exactly, None is an empty cell, and mappings and lists are JSON text. Only cells that need it are
+    quoted.
     """
     lines = _Lines()
-    # csv quotes the characters of its line terminator: without CR in it, Python 3.11 leaves a bare CR unquoted, which
-    # readers take for the end of the line
+    # csv quotes the characters of its line terminator. If that had no CR, Python 3.11 would leave a bare CR unquoted,
+    # and readers would take it for the end of the line.
     csv.writer(lines, delimiter=delimiter, lineterminator=_Lines.END).writerows(map(_scalar, row) for row in rows)
     return "".join(lines.written)
 
 
 class _Lines:
-    """A file for `csv.writer`, which calls `write` once per row."""
+    """Output of `csv.writer`, which calls `write` once per row; turns CRLF line ends into LF."""
 
     END = "\r\n"
 
@@ -34,25 +34,26 @@ class _Lines:
 
 
 def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens a row of a sweep's table: the job's own keys, then its axes, then its observables.
+    """Flatten a row of a sweep's table: the keys of the job, then its axes, then its observables.
 
-    A name stands for one column. Only the axis `steps` has the name of a key of the job, and it is that key.
+    Column names are unique: the only axis that shares its name with a key of the job is `steps`, and both have the
+    same value.
 
     Args:
         row: `id`, `state`, `step`, `steps`, and the mappings `point` and `observables`.
 
     Returns:
-        Numbers and text by column; values with a structure are JSON text.
+        Numbers and text by column; mappings and lists are JSON text.
     """
     own = {key: value for key, value in row.items() if key not in ("point", "observables")}
     return {**own, **{axis: _scalar(value) for axis, value in row["point"].items()}, **row["observables"], **own}
 
 
 def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The columns of all rows: those of the first, then what later ones add (jobs without observables have fewer)."""
+    """Return the columns of all rows in order of appearance; jobs without observables have fewer than others."""
     return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def _scalar(value: Any) -> Any:
-    """Text or a number, as a column can hold it."""
+    """Return a value that fits into a cell: mappings and lists as JSON text."""
     return json.dumps(value) if isinstance(value, dict | list) else value

@@ -1,4 +1,4 @@
-"""Names, units and formulas of the fields and observables that a job can record; `leym.physics` computes them."""
+"""Fields and observables that a job can record: names, units and formulas. `leym.physics` computes them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """Describes a quantity per cell. A recording that names no dtype is stored in `dtypes[0]`."""
+    """Description of a field, a quantity per cell.
+
+    Attributes:
+        units: unit of the values; "1" if they have none.
+        formula: definition of the quantity, in ASCII.
+        dtypes: dtypes that a recording may choose; the first is the default.
+        per_channel: frames are [H, W, d] instead of [H, W].
+        bounds: range of values that pictures map to colours.
+        cyclic: the ends of the range are the same value, as for an angle.
+        note: a remark for readers of the results.
+    """
 
     units: str
     formula: str
     dtypes: tuple[str, ...]
-    per_channel: bool = False  # [H, W, d] instead of [H, W]
-    bounds: tuple[float, float] | None = None  # fixed colour range
+    per_channel: bool = False
+    bounds: tuple[float, float] | None = None
     cyclic: bool = False
     note: str = ""
 

@@ -1,4 +1,4 @@
-"""What is fixed before anything is run: sizes, times, seeds, margins and the metrics that decide. Torch-free."""
+"""Plans of the fidelity gate: ensemble sizes, times, seeds, margins and deciding metrics, fixed before any run."""
 
 from __future__ import annotations
 
@@ -28,17 +28,31 @@ def current_name(metric: str) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A pre-registered design; everything of it is kept in the verdict.
+    """A pre-registered design of the gate; the verdict keeps all of it.
 
-    deciding: metrics that must all pass; the others are reported. spin_up, steps: steps discarded and steps in all;
-    pilot: members of a pilot ensemble whose spread decides how many `members` there will be, `most` at most; 0 to have
-    just `members`. every: steps between two frames; seed: of the first baseline member, the second baseline starts at
-    seed + members. margin: of the effect, in units of the scale; alpha: of each one-sided test. pairs, paired_steps:
-    members and steps of the short-range comparison. perturbation: root mean square over cells of |psi' - psi| at the
-    beginning of each round of the Lyapunov exponent; it is well above what bf16 operands resolve, so the exponent is
-    one of finite size.
-    rounds of `round_steps` steps, the first `settle` of which only align the perturbation. damage: share of the weights
-    set to zero in the control that must fail, 0 to leave it out.
+    Attributes:
+        grid: (H, W) in cells.
+        members: universes per ensemble.
+        pilot: members of a pilot ensemble, whose spread then sets the number of members; 0 for no pilot.
+        most: largest number of members that a pilot may set.
+        spin_up: steps discarded at the beginning.
+        steps: steps of each universe, the spin-up included.
+        every: steps between two frames.
+        gamma: damping of all universes.
+        seed: of the first member of the first baseline; the second baseline starts at seed + members.
+        margin: equivalence margin of an effect, in units of its scale.
+        alpha: level of each one-sided test.
+        deciding: metrics that must all pass; the others are only reported.
+        pairs: members of the paired comparison over a short time.
+        paired_steps: steps of the paired comparison.
+        perturbation: root mean square over cells of |psi' - psi| at the beginning of each round of the Lyapunov
+            exponent. It is well above the resolution of bf16 operands, so the exponent is one of finite size.
+        rounds: rounds of the Lyapunov exponent.
+        settle: first rounds, which only align the perturbation.
+        round_steps: steps of a round.
+        damage: share of the weights set to zero in the control that must fail; 0 for no control.
+        information: estimate mutual information as well.
+        permutations: of the global energy test.
     """
 
     grid: tuple[int, int] = (64, 64)
@@ -81,11 +95,12 @@ class Plan:
 
     @property
     def frames(self) -> int:
-        """Frames of a member: at spin_up + every, …, steps."""
+        """Number of frames of a member, at steps spin_up + every, …, steps."""
         return (self.steps - self.spin_up) // self.every
 
     @property
     def seeds(self) -> range:
+        """Seeds of the first baseline."""
         return range(self.seed, self.seed + self.members)
 
     @property
@@ -95,33 +110,35 @@ class Plan:
 
     @property
     def pilot_seeds(self) -> range:
+        """Seeds of the pilot ensemble."""
         return range(self.seed - self.pilot, self.seed)
 
     def candidate_seeds(self, *, same: bool) -> range:
-        """Those of the first baseline; seeds of its own for a candidate that is the baseline."""
+        """Return the seeds of the candidate: those of the baseline, or others if both are the `same` law."""
         return range(self.seed + 2 * self.members, self.seed + 3 * self.members) if same else self.seeds
 
     @property
     def ensembles(self) -> int:
-        """Two baselines, the candidate, and the damaged control."""
+        """Number of ensembles: two baselines, the candidate and, if the plan has one, the damaged control."""
         return 4 if self.damage else 3
 
     @property
     def total_steps(self) -> int:
-        """Steps of all universes together: pilot, ensembles, pairs of the Lyapunov exponents, and the short range.
+        """Steps of all universes: pilot, ensembles, pairs of the Lyapunov exponents and the paired comparison.
 
-        An estimate while a pilot is to decide the number of members.
+        An estimate for a plan with a pilot, which sets the number of members later.
         """
         exponents = 2 * self.rounds * self.round_steps if "lyapunov" in self.deciding else 0
         universes = self.ensembles * self.members + self.pilot
         return universes * (self.steps + exponents) + 2 * self.pairs * self.paired_steps
 
     def with_(self, **changes: object) -> Plan:
+        """Return a copy with some attributes changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
 
 PLANS = {
-    # minutes on a CPU for a small law
+    # takes minutes on a CPU for a small law
     "small": Plan(
         grid=(32, 32),
         pilot=16,

@@ -1,7 +1,4 @@
-"""A judgement as a job: which law, in which precision, by which plan. Torch-free.
-
-Grid, members and steps may be chosen; what is left out is the plan's, and the job's record holds all of it.
-"""
+"""FidelitySpec: the description of a job that runs the fidelity gate on a law in one precision."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from leym.contract.spec import EXACT, LAW_NAME, LIMITS, NO_TEXT, Grid, Model, Ta
 
 
 class FidelityRequest(Model):
-    """Which precision to judge, and how carefully."""
+    """A precision to judge, and the plan to judge it by. Grid, members and steps replace those of the plan."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"precision": "nf4", "plan": "small"}]})
 
@@ -39,7 +36,11 @@ class FidelityRequest(Model):
         return self
 
     def to_plan(self) -> Plan:
-        """Raises ValueError for a combination that measures nothing."""
+        """Return the plan with the requested grid, members and steps.
+
+        Raises:
+            ValueError: the combination leaves nothing to measure.
+        """
         chosen = {"grid": self.grid, "members": self.members, "steps": self.steps}
         plan = PLANS[self.plan]
         changes: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
@@ -49,7 +50,7 @@ class FidelityRequest(Model):
 
 
 class FidelitySpec(FidelityRequest):
-    """A request with its law, as a job's record holds it."""
+    """A request with its law, and with grid and steps filled in from the plan; stored as the spec of the job."""
 
     kind: Literal["fidelity"] = "fidelity"
     law: str = Field(pattern=LAW_NAME)
@@ -58,15 +59,16 @@ class FidelitySpec(FidelityRequest):
 
     @property
     def total_steps(self) -> int:
-        """The work of the job, in steps of its grid; an estimate while a pilot is to size the ensembles."""
+        """Number of steps that the job computes, all universes together; an estimate for a plan with a pilot."""
         return self.to_plan().total_steps
 
     def stored_bytes(self, d_state: int) -> int:
-        """A judgement keeps numbers, and no frames."""
+        """Return 0: a fidelity job stores no frames."""
         return 0
 
 
 def spec_of(law: str, request: FidelityRequest) -> FidelitySpec:
+    """Combine a request with its law (name@digest) into the spec of a job."""
     plan = request.to_plan()
     chosen = {"law": law, "grid": plan.grid, "steps": plan.steps}
     return FidelitySpec(**request.model_dump() | chosen)

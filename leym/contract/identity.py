@@ -1,6 +1,7 @@
-"""Who may do what: tokens with scopes, each in one project. Only a digest of a token is ever stored.
+"""Tokens with scopes, and the callers that they identify. Each token belongs to one project.
 
-A token is `leym_<id>_<secret>`: the id finds its row, the secret (256 random bits) proves it.
+A token is `leym_<id>_<secret>`. The id finds the row of the token, and the secret (256 random bits) proves possession.
+Only a digest of the token is ever stored.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ _TOKEN = re.compile(r"leym_([a-z0-9]{12})_([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever sent a request."""
+    """The sender of a request: a project and the scopes granted to it."""
 
     project: str
     scopes: frozenset[str]
-    token: str | None = None  # the id of its token; None when the service is open
+    token: str | None = None  # id of the token; None if the service has no tokens and is open to everyone
 
     def may(self, scope: str) -> bool:
+        """Return True if the caller has the scope."""
         return scope in self.scopes
 
 
@@ -39,23 +41,23 @@ EVERYONE = Caller(DEFAULT, frozenset(SCOPES))
 
 
 def mint() -> tuple[str, str, str]:
-    """A new token: its id, the whole of it (shown once), and the digest to be stored."""
+    """Create a token. Returns its id, the token itself (which is shown once) and the digest to store."""
     id = "".join(secrets.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(12))
     token = f"leym_{id}_{secrets.token_urlsafe(32)}"
     return id, token, digest_of(token)
 
 
 def id_of(token: str) -> str | None:
-    """The id in what claims to be a token; None when it is none."""
+    """Return the id part of a token, or None if the text does not have the form of a token."""
     found = _TOKEN.fullmatch(token)
     return found[1] if found else None
 
 
 def digest_of(token: str) -> str:
-    """sha256, 64 hex digits. The secret has 256 random bits, so nothing slower is needed."""
+    """Return the SHA-256 of a token in hex. A slow hash is unnecessary, because the secret has 256 random bits."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def proves(token: str, digest: str) -> bool:
-    """In constant time."""
+def matches(token: str, digest: str) -> bool:
+    """Compare a token with a stored digest in constant time."""
     return hmac.compare_digest(digest_of(token), digest)

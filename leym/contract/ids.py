@@ -1,4 +1,4 @@
-"""Ids of jobs and sweeps: ULIDs, 26 lowercase characters that sort by the time of their making."""
+"""Ids of jobs and sweeps: ULIDs, 26 lowercase characters that sort by time of creation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o
 _RANDOM_BITS = 80
 
 
-class _Clock:
-    """The last id of this process, so that ids of one millisecond, or after the clock was set back, still rise."""
+class _Counter:
+    """Counter that keeps the ids of a process increasing within one millisecond and after the clock is set back."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -26,12 +26,12 @@ class _Clock:
             return self.last
 
 
-_clock = _Clock()
-# A forked child must not count on from its parent's last id: both would make the same ones.
-os.register_at_fork(after_in_child=_clock.__init__)  # type: ignore[misc]
+_counter = _Counter()
+# A forked child starts afresh: parent and child would otherwise create the same ids.
+os.register_at_fork(after_in_child=_counter.__init__)  # type: ignore[misc]
 
 
 def new_id() -> str:
-    """A new id; ids of one process rise strictly, ids of several processes rise by the millisecond."""
-    number = _clock.next()
+    """Create an id. Ids of one process increase strictly; those of several processes increase by the millisecond."""
+    number = _counter.next()
     return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))

@@ -1,14 +1,20 @@
-"""Errors that people read: RFC 9457 problems, raised anywhere in the library and answered by the API as they are."""
+"""Problems of RFC 9457: errors that the library raises and the API returns unchanged."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-class Problem(Exception):
-    """A refusal or failure with a title, an HTTP status and, per broken key, a JSON pointer and a sentence.
+class Problem(Exception):  # noqa: N818 - the term of RFC 9457
+    """A refusal or failure with an HTTP status, a title and a sentence for people.
 
-    `detail` and each `errors[i]["detail"]` name the key, the value and the bound.
+    Attributes:
+        status: HTTP status.
+        title: the kind of problem in a few words.
+        detail: what is wrong; names the key, the value and the bound.
+        kind: URI of the kind of problem.
+        errors: per wrong key of a request, its JSON pointer and its own `detail`.
+        retry_after_s: seconds after which the same request may succeed; None if it will not.
     """
 
     def __init__(
@@ -23,9 +29,10 @@ class Problem(Exception):
     ):
         super().__init__(detail)
         self.status, self.title, self.detail, self.kind, self.errors = status, title, detail, kind, errors or []
-        self.retry_after_s = retry_after_s  # when asking again may help
+        self.retry_after_s = retry_after_s
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the problem as the JSON object of an answer."""
         body: dict[str, Any] = {"type": self.kind, "title": self.title, "status": self.status, "detail": self.detail}
         if self.errors:
             body["errors"] = self.errors
@@ -33,12 +40,15 @@ class Problem(Exception):
 
 
 def not_found(what: str, key: str) -> Problem:
+    """Return a 404 for a missing resource: `what` kind it is, and its `key`."""
     return Problem(404, "Not found", f"there is no {what} {key!r}")
 
 
 def invalid(detail: str, pointer: str = "") -> Problem:
+    """Return a 422 for a value that cannot be used, with the JSON pointer of its key."""
     return Problem(422, "Invalid request", detail, errors=[{"pointer": pointer, "detail": detail}])
 
 
 def conflict(detail: str) -> Problem:
+    """Return a 409 for a request that the current state of a resource does not allow."""
     return Problem(409, "Conflict", detail)

@@ -1,4 +1,4 @@
-"""What the job table hands out: frozen records. All times are seconds since 1970 (UTC)."""
+"""Immutable records of the job table: jobs, claims, sweeps and workers. Times are seconds since 1970 (UTC)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from leym.contract.spec import JobSpec
 
 
 class JobState(StrEnum):
+    """State of a job. `paused` is part of the API; no job enters it yet."""
+
     QUEUED = "queued"
     RUNNING = "running"
     PAUSED = "paused"
@@ -22,6 +24,7 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
+        """True if the state can never change again."""
         return self in FINAL
 
 
@@ -29,10 +32,10 @@ FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 LIVE = frozenset(JobState) - FINAL
 
 
-class Fenced(Exception):
-    """A write by someone who no longer holds the job: it was cancelled, ended, or claimed again since.
+class Fenced(Exception):  # noqa: N818 - fencing tokens are the standard term
+    """Raised when a worker writes to a job that it no longer holds.
 
-    The holder drops the job and writes nothing more of it.
+    The job was cancelled, has ended, or was claimed again. The worker drops it and writes nothing more.
     """
 
     def __init__(self, job_id: str, epoch: int, found: str):
@@ -44,63 +47,66 @@ class Fenced(Exception):
 class Job:
     """One row of the job table.
 
-    `step` is the committed step: frames up to it can be read. `epoch` counts the claims (and rises on a cancel), so
-    that a write by an earlier holder can be told and refused. `attempts` counts claims without progress.
+    `step` is the committed step: readers see the frames up to it. `epoch` counts the claims, and also rises when a job
+    is cancelled, so that a write by an earlier holder is recognised and refused. `attempts` counts claims without
+    progress.
     """
 
     id: str
     state: JobState
     step: int
-    steps: int  # of a fidelity job: of all universes together
+    steps: int  # of a fidelity job, the steps of all universes together
     spec: dict[str, Any]  # JobSpec, or FidelitySpec, as JSON
     law: str  # name@digest, 64 hex digits
     precision: str  # resolved: never "auto"
-    fidelity: str  # of that precision when the job was taken in: `leym.laws.verdicts.fidelity_status`
+    fidelity: str  # status of the precision at submission, as `leym.laws.verdicts.fidelity_status` returns it
     d_state: int
     epoch: int
     attempts: int
     priority: int
-    owner: str | None  # the worker that holds it, or held it last when it ended
+    owner: str | None  # worker that holds the job, or held it last
     lease_until: float | None
     error: dict[str, Any] | None  # a problem (RFC 9457)
     created_at: float
-    started_at: float | None  # of the first claim
+    started_at: float | None  # time of the first claim
     finished_at: float | None
     sweep: str | None
-    point: dict[str, Any] | None  # the values of the sweep's axes
-    manifest: dict[str, Any]  # which frames can be read, and where they are; {} before the first commit
+    point: dict[str, Any] | None  # value of each axis of the sweep
+    manifest: dict[str, Any]  # objects of the committed frames (`leym.frames.manifest`); {} before the first commit
     checkpoint: dict[str, Any] | None
     observables_last: dict[str, Any] | None
     deleted_at: float | None
     project: str
-    stored_bytes: int  # of the frames and the checkpoint that this row names; what waits to be removed is not in it
+    stored_bytes: int  # size of the frames and checkpoints that this row names, without objects that await removal
 
     @property
     def final(self) -> bool:
+        """True if the job has ended."""
         return self.state in FINAL
 
     @property
     def expires_at(self) -> float | None:
-        """When its results may be removed; None before its end, and for a job that is kept for ever."""
+        """Time after which the results may be removed; None before the job ends, and if they are kept for ever."""
         ttl_s = self.spec.get("ttl_s")
         return None if ttl_s is None or self.finished_at is None else self.finished_at + ttl_s
 
     @property
     def deadline_at(self) -> float | None:
-        """When it fails unless it has ended; None for a job without a deadline."""
+        """Time at which the job fails unless it has ended; None without a deadline."""
         limit = self.spec.get("deadline_s")
         return None if limit is None else self.created_at + limit
 
     def deadline_passed(self) -> dict[str, Any]:
-        """The problem of a job whose deadline passed before its end."""
+        """Return the problem (RFC 9457) of a job whose deadline passed before its end."""
         detail = f"deadline_s = {self.spec['deadline_s']:g} passed before the job ended"
         return Problem(422, "Deadline passed", detail, errors=[{"pointer": "/deadline_s", "detail": detail}]).as_dict()
 
     def expired(self, now: float) -> bool:
+        """Return True if the results may be removed."""
         return self.expires_at is not None and self.expires_at <= now
 
     def gone(self, now: float) -> str | None:
-        """Why its results cannot be read any more, after "its results"; None as long as they can."""
+        """Return why the results can no longer be read, as the end of a sentence about them; None while they can."""
         if self.deleted_at is not None:
             return "were deleted"
         if self.expires_at is None or not self.expired(now):
@@ -110,38 +116,43 @@ class Job:
 
     @property
     def grid(self) -> tuple[int, int]:
+        """Grid as (H, W) in cells."""
         height, width = self.spec["grid"]
         return height, width
 
     @property
     def cells(self) -> int:
+        """Number of cells of the grid."""
         height, width = self.grid
         return height * width
 
     @property
-    def judges(self) -> bool:
-        """Whether it is a fidelity job: the gate's ensembles, and no frames."""
+    def is_fidelity(self) -> bool:
+        """True for a fidelity job, which runs ensembles for the gate and records no frames."""
         return self.spec.get("kind") == "fidelity"
 
     @property
     def tags(self) -> dict[str, str]:
-        return self.spec.get("tags", {})
+        """Tags of the job, by key."""
+        tags: dict[str, str] = self.spec.get("tags", {})
+        return tags
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job as its new holder got it: every write of the holder names `job.id` and `job.epoch`."""
+    """A claimed job. Every write of its holder names `job.id` and `job.epoch`."""
 
     job: Job
 
     @property
     def epoch(self) -> int:
+        """Epoch of the claim."""
         return self.job.epoch
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be submitted: the spec, and what was resolved from it."""
+    """A job to submit: its spec, and the law and precision that the spec resolved to."""
 
     spec: JobSpec | FidelitySpec
     law: str  # name@digest, 64 hex digits
@@ -153,7 +164,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Jobs submitted together. `counts` has every state, members removed since included."""
+    """Jobs submitted together. `counts` has every state, and includes deleted jobs."""
 
     id: str
     spec: dict[str, Any]
@@ -164,18 +175,19 @@ class Sweep:
 
     @property
     def final(self) -> bool:
+        """True if every job of the sweep has ended."""
         return all(n == 0 for state, n in self.counts.items() if JobState(state) in LIVE)
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a worker process last said of itself."""
+    """The last heartbeat of a worker process."""
 
     name: str
     host: str
     pid: int
     device: str
-    state: str  # starting, ready, paused (it fetches no jobs: remote control stopped that) or draining
+    state: str  # starting, ready, paused (remote control told it to fetch no jobs) or draining
     slots: int = 0
     busy: int = 0
     waiting: int = 0
@@ -186,12 +198,3 @@ class Worker:
     started_at: float = 0.0
     updated_at: float = 0.0  # set by the heartbeat
     info: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Cumulative buckets (upper bound in seconds, how many were at most that), the last bound infinite."""
-
-    buckets: tuple[tuple[float, int], ...]
-    count: int
-    sum: float

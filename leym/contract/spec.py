@@ -1,7 +1,7 @@
-"""What a job is: the one contract of client, API and worker.
+"""JobSpec and SweepSpec: the description of a job that client, API and worker share.
 
-Every model refuses unknown keys, and every bound lives in `LIMITS`, so that a refusal can name the key,
-the value and the bound.
+Every model refuses unknown keys, and every bound lives in `LIMITS`, so that a refusal can name the key, the value and
+the bound.
 """
 
 from __future__ import annotations
@@ -9,174 +9,47 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import product
+from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
-from leym.contract.catalog import FIELDS, OBSERVABLES, RENAMED_OBSERVABLES
+from leym.contract.catalog import FIELDS
+from leym.contract.initial import ComplexNoise, FromJob, Initial, RandomState, Upload, Zeros
+from leym.contract.limits import JOB_ID, LAW_NAME, LIMITS
+from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
+from leym.contract.recording import Observe, Recording
 
-LAW_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{8,64})?$"
-JOB_ID = r"^[0-9a-hjkmnp-tv-z]{26}$"  # Crockford's base 32
-
-
-class LIMITS:
-    """Bounds of one job. They protect the workers' memory and the store; none is a property of the physics."""
-
-    side = (4, 1024)  # cells along one edge of the grid
-    steps = 10_000_000
-    seed = 2**63 - 1
-    gamma = 10.0
-    strength = 10.0
-    recordings = len(FIELDS)
-    frames = 1_000_000  # recorded frames of one field
-    stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
-    tags = 32
-    sweep_jobs = 10_000
-    sweep_bytes = 1024 * 2**30  # of all jobs of a sweep together
-    upload_bytes = 256 * 2**20
-    law_bytes = 512 * 2**20  # of one law or checkpoint, as a file
-    body_bytes = 1 * 2**20
-    answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
-    answer_pixels = 32 * 2**20  # of one picture or animation
-
-
-def _no_text(value: Any) -> Any:
-    if isinstance(value, str | bytes):
-        raise ValueError("a number is needed, not text")
-    return value
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, float) and abs(value) >= 2**53:
-        raise ValueError(f"from 2**53 = {2**53} on, a whole number is written without point and exponent")
-    return _no_text(value)
-
-
-# Numbers of JSON, taken as what they are. pydantic alone would read the text "1_000" as 1000, and with a point or an
-# exponent a parser may have rounded a large number already.
-EXACT, NO_TEXT = BeforeValidator(_exact), BeforeValidator(_no_text)
-Whole = Annotated[int, EXACT]
-Real = Annotated[float, NO_TEXT]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_truth_values(cls, data: Any) -> Any:
-        """No key takes true or false, and Python would count them as 1 and 0."""
-        for key, value in data.items() if isinstance(data, dict) else ():
-            if any(isinstance(v, bool) for v in (value if isinstance(value, list | tuple) else (value,))):
-                raise ValueError(f"{key} = {json.dumps(value)[:80]}: true and false are no values here")
-        return data
-
-
-def _kind_required(schema: dict[str, Any]) -> None:
-    schema["required"] = ["kind", *schema.get("required", ())]
-
-
-class Start(Model):
-    """A start state. Its default `kind` is for Python; in JSON the kind says which start it is."""
-
-    model_config = ConfigDict(json_schema_extra=_kind_required)
-
-
-class ComplexNoise(Start):
-    """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
-
-    kind: Literal["complex_noise"] = "complex_noise"
-    strength: Real = Field(default=0.1, ge=0, le=LIMITS.strength)
-
-
-class RandomState(Start):
-    """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell."""
-
-    kind: Literal["random"] = "random"
-
-
-class Zeros(Start):
-    """All cells zero: the law's biases start everything."""
-
-    kind: Literal["zeros"] = "zeros"
-
-
-class FromJob(Start):
-    """The state of another job at a step where its `psi` was recorded, or at its last step."""
-
-    kind: Literal["state"] = "state"
-    job: str = Field(pattern=JOB_ID)
-    step: Whole = Field(ge=0, le=LIMITS.steps)
-
-
-class Upload(Start):
-    """A state uploaded to `POST /v1/states`, named by its digest."""
-
-    kind: Literal["upload"] = "upload"
-    id: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-Initial = Annotated[ComplexNoise | RandomState | Zeros | FromJob | Upload, Field(discriminator="kind")]
-
-
-class Recording(Model):
-    """One field, stored every `every` steps: frame i is step i * every, frame 0 the start state."""
-
-    field: str = Field(json_schema_extra={"enum": list(FIELDS)})
-    every: Whole = Field(ge=1, le=LIMITS.steps)
-    dtype: Literal["float16", "float32", "complex64"] | None = None
-
-    @field_validator("field")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in FIELDS:
-            raise ValueError(f"unknown field {name!r}; known: {', '.join(FIELDS)}")
-        return name
-
-    @model_validator(mode="after")
-    def _dtype_of_field(self) -> Recording:
-        allowed = FIELDS[self.field].dtypes
-        if self.dtype is not None and self.dtype not in allowed:
-            raise ValueError(f"field {self.field!r} cannot be stored as {self.dtype}; allowed: {', '.join(allowed)}")
-        return self
-
-    @property
-    def stored_dtype(self) -> str:
-        return self.dtype or FIELDS[self.field].dtypes[0]
-
-
-_SOME_OBSERVABLES: dict[str, Any] = {
-    "items": {"type": "string", "enum": [*OBSERVABLES, *RENAMED_OBSERVABLES]},
-    "minItems": 1,
-    "uniqueItems": True,
-}
-
-
-class Observe(Model):
-    """Numbers per step, all of them on one schedule."""
-
-    every: Whole = Field(ge=1, le=LIMITS.steps)
-    names: tuple[str, ...] = Field(default=tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
-
-    @field_validator("names")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if name not in OBSERVABLES and name not in RENAMED_OBSERVABLES:
-                raise ValueError(f"unknown observable {name!r}; known: {', '.join(OBSERVABLES)}")
-        if len(set(names)) != len(names) or not names:
-            raise ValueError("observable names must be a non-empty list without repeats")
-        return names
-
+__all__ = [
+    "EXACT",
+    "EXAMPLE_JOB",
+    "EXAMPLE_SWEEP",
+    "INHERITED",
+    "JOB_ID",
+    "LAW_NAME",
+    "LIMITS",
+    "NO_TEXT",
+    "ComplexNoise",
+    "FromJob",
+    "Grid",
+    "Initial",
+    "JobSpec",
+    "Model",
+    "Observe",
+    "Precision",
+    "RandomState",
+    "Real",
+    "Recording",
+    "SeedRange",
+    "SweepSpec",
+    "Tags",
+    "Upload",
+    "Whole",
+    "Zeros",
+    "inherit",
+    "stored_spec",
+    "with_point",
+]
 
 Precision = Literal["nf4", "int8", "bf16", "fp32", "auto"]
 
@@ -198,9 +71,14 @@ def _few_and_short(tags: dict[str, str]) -> dict[str, str]:
     return tags
 
 
-# For the API's document; the functions above say in a refusal what these cannot.
+# Schemas for the OpenAPI document. The functions above give the reason of a refusal, which a schema cannot.
 _SIDE: dict[str, Any] = {"type": "integer", "minimum": LIMITS.side[0], "maximum": LIMITS.side[1]}
-_GRID = {"type": "array", "items": _SIDE, "minItems": 2, "maxItems": 2}  # not every reader knows prefixItems
+_GRID = {
+    "type": "array",
+    "items": _SIDE,
+    "minItems": 2,
+    "maxItems": 2,
+}  # some readers of OpenAPI do not know prefixItems
 _SHORT = {
     "examples": [{"project": "first-light"}],
     "maxProperties": LIMITS.tags,
@@ -211,7 +89,7 @@ Grid = Annotated[tuple[Whole, Whole], AfterValidator(_sides), WithJsonSchema(_GR
 Tags = Annotated[dict[str, str], AfterValidator(_few_and_short), Field(json_schema_extra=_SHORT)]
 
 
-# In the API's document; each can be sent as it is.
+# Examples of the OpenAPI document; each is a valid request.
 EXAMPLE_JOB: dict[str, Any] = {
     "law": "aurora",
     "grid": [64, 64],
@@ -228,7 +106,7 @@ EXAMPLE_SWEEP: dict[str, Any] = {
 
 
 class JobSpec(Model):
-    """One universe to run: a law, a grid, a start, a number of steps, and what to keep of it."""
+    """One universe to run: a law, a grid, a start state, a number of steps, and the results to keep."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_JOB]})
 
@@ -264,7 +142,7 @@ class JobSpec(Model):
     @model_validator(mode="before")
     @classmethod
     def _no_webhook(cls, data: Any) -> Any:
-        """Earlier versions stored a webhook and never called it. Null, which every spec of theirs has, is harmless."""
+        """Refuse a webhook, which earlier versions stored and never called. Their specs have null, which is fine."""
         if not isinstance(data, dict) or "webhook" not in data:
             return data
         if data["webhook"] is not None:
@@ -293,15 +171,15 @@ class JobSpec(Model):
 
     @property
     def total_steps(self) -> int:
-        """The work of the job, in steps of its grid."""
+        """Number of steps that the job computes."""
         return self.steps
 
     def frames_of(self, every: int) -> int:
-        """Frames of a recording: steps 0, every, 2 every, … <= steps."""
+        """Count the frames of a recording: steps 0, every, 2 every, … <= steps."""
         return self.steps // every + 1
 
     def stored_bytes(self, d_state: int) -> int:
-        """Uncompressed bytes that the recordings of this job take in the store."""
+        """Compute the uncompressed bytes of all recordings of this job; `d_state` is the number of channels."""
         h, w = self.grid
         total = 0
         for r in self.record:
@@ -311,7 +189,7 @@ class JobSpec(Model):
 
 
 def stored_spec(stored: Mapping[str, Any]) -> JobSpec:
-    """The JobSpec of a row, which an earlier version may have written: its webhook is ignored."""
+    """Parse the spec of a stored job. The webhook of specs that earlier versions wrote is ignored."""
     return JobSpec.model_validate({key: value for key, value in stored.items() if key != "webhook"})
 
 
@@ -319,10 +197,10 @@ INHERITED = ("gamma", "precision")
 
 
 def inherit(spec: JobSpec, source: Mapping[str, Any]) -> JobSpec:
-    """Take what `spec` leaves out of `INHERITED` from `source`, the spec of the job whose state it starts from.
+    """Copy the keys in `INHERITED` that `spec` does not set from `source`, the spec of the job that it starts from.
 
-    Law and grid are not among them because a JobSpec must have both, and the seed is not because a new job draws its
-    random numbers from step 0 again.
+    Law and grid are not inherited because a JobSpec requires both. The seed is not inherited because a new job draws
+    its random numbers from step 0 again.
     """
     left_out = {key: source[key] for key in INHERITED if key not in spec.model_fields_set and key in source}
     return spec.model_copy(update=left_out)
@@ -336,7 +214,7 @@ def _check_schedule(key: str, every: int, steps: int) -> None:
 
 
 class SeedRange(Model):
-    """`count` seeds from `start` on."""
+    """The `count` consecutive seeds that begin at `start`."""
 
     start: Whole = Field(default=0, ge=0, le=LIMITS.seed)
     count: Whole = Field(ge=1, le=LIMITS.sweep_jobs)
@@ -346,7 +224,7 @@ Values = Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]
 
 
 class SweepSpec(Model):
-    """A base JobSpec and, per key of it, the values to run: their product, or zipped."""
+    """A base JobSpec, and for some of its keys the values to run: all combinations (product), or pairwise (zip)."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_SWEEP]})
 
@@ -374,33 +252,37 @@ class SweepSpec(Model):
         return self
 
     def values(self) -> dict[str, list[Any]]:
+        """Return the values of every axis, with seed ranges written out."""
         return {
             key: list(range(v.start, v.start + v.count)) if isinstance(v, SeedRange) else v
             for key, v in self.axes.items()
         }
 
     def size(self) -> int:
+        """Count the jobs of the sweep."""
         lengths = [len(v) for v in self.values().values()]
-        if self.mode == "zip":
-            return lengths[0]
-        size = 1
-        for n in lengths:
-            size *= n
-        return size
+        return lengths[0] if self.mode == "zip" else prod(lengths)
 
     def points(self) -> list[dict[str, Any]]:
-        """The value of every axis, for each member in order (the last axis varies fastest)."""
+        """Return the value of every axis for each member in order; the last axis varies fastest."""
         values = self.values()
         rows = zip(*values.values(), strict=True) if self.mode == "zip" else product(*values.values())
         return [dict(zip(values, row, strict=True)) for row in rows]
 
     def members(self) -> list[tuple[dict[str, Any], JobSpec]]:
-        """Each point of the sweep with its JobSpec; raises pydantic.ValidationError on the first that is no JobSpec."""
+        """Return each point of the sweep with its JobSpec.
+
+        Raises:
+            pydantic.ValidationError: a point does not make a valid JobSpec.
+        """
         return [(point, JobSpec.model_validate(with_point(self.base, point))) for point in self.points()]
 
 
 def with_point(base: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
-    """`base` with each dotted key of `point` set, e.g. `initial.strength`: of the default start if `base` has none."""
+    """Return `base` with each dotted key of `point` set, such as `initial.strength`.
+
+    A key of `initial` refers to the default start state if `base` has none.
+    """
     spec = dict(base)
     if "initial" not in spec and any(key.startswith("initial.") for key in point):
         spec["initial"] = {"kind": ComplexNoise().kind}

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from leym.common.outputs import write_text
+from leym.common.files import write_text
 from leym.contract.problems import Problem
 from leym.engine.device import Device
 from leym.laws.bundle import Manifest

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from math import isfinite
 from typing import Any
 
+from leym.common.strict_json import nan_to_null
 from leym.fidelity.search import Candidate, Effect, SearchResult
 from leym.reports.plots import Point, frontier
 from leym.reports.rendering import effect_text, render
@@ -26,7 +26,7 @@ def outcome(result: SearchResult) -> str:
 
 def as_json(result: SearchResult) -> dict[str, Any]:
     """Return the result as a JSON document; numbers that are not finite become null."""
-    return {
+    document = {
         "law": result.law.ref,
         "precision": result.precision,
         "device": result.device,
@@ -38,21 +38,19 @@ def as_json(result: SearchResult) -> dict[str, Any]:
                 "role": s.weight.role,
                 "format": s.weight.format,
                 "bytes": dict(s.weight.sizes),
-                "score": _or_none(s.weight.score),
-                "one_step_error": _or_none(s.weight.error),
-                "activity": [_or_none(v) for v in s.activity],
-                "lyapunov": [_or_none(v) for v in s.lyapunov],
+                "score": s.weight.score,
+                "one_step_error": s.weight.error,
+                "activity": s.activity,
+                "lyapunov": s.lyapunov,
             }
             for s in result.sensitivities
         ],
-        "candidates": [
-            asdict(c) | {"activity": [_or_none(v) for v in c.activity], "lyapunov": [_or_none(v) for v in c.lyapunov]}
-            for c in by_size(result)
-        ],
+        "candidates": [asdict(candidate) for candidate in by_size(result)],
         "judgements": result.judgements,
         "passed": result.passed is not None,
         "reasons": result.why_not,
     }
+    return {key: nan_to_null(value) for key, value in document.items()}
 
 
 def text(result: SearchResult) -> str:
@@ -111,7 +109,3 @@ def _point(candidate: Candidate, effect: Effect) -> Point:
     size, stage, verdict = candidate.bytes_at_rest, candidate.stage, candidate.verdict
     label = f"rung {candidate.rung}, {size:,} B, by {stage}: {verdict}, {effect_text(effect)}"
     return Point(size, *effect, outcome=verdict, solid=stage == "gate", label=label)
-
-
-def _or_none(value: float) -> float | None:
-    return value if isfinite(value) else None

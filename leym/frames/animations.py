@@ -1,7 +1,7 @@
-"""GIF and WebP files that hold every frame they are given.
+"""GIF and WebP animations that contain every given frame.
 
-Pillow's own animations merge a frame that equals the one before it into that one: of a universe that stands still, a
-file would hold fewer frames than were asked for, and frame i would not be the i-th step.
+Pillow merges equal successive frames. An animation of a frozen universe would have fewer frames than requested, and
+frame i would not be the i-th step.
 """
 
 from __future__ import annotations
@@ -10,28 +10,40 @@ import io
 import struct
 from collections.abc import Iterable, Sequence
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.GifImagePlugin import getdata, getheader
 
-DESCRIPTION = Image.ExifTags.Base.ImageDescription
+DESCRIPTION = ExifTags.Base.ImageDescription
 ANIMATED, WITH_EXIF = 0x02, 0x08  # flags of a VP8X chunk
 OPAQUE = 0x02  # flag of an ANMF chunk: not blended with the frame before
 
 
 def gif(pictures: Iterable[Image.Image], delays: Sequence[int], comment: str) -> bytes:
-    """An endless animation of RGB pictures of one size; delays: milliseconds, multiples of 10. comment: ASCII."""
+    """Encode an endless GIF.
+
+    Args:
+        pictures: RGB pictures of one size.
+        delays: milliseconds that each picture is shown, multiples of 10.
+        comment: ASCII text for the comment of the file.
+    """
     file = io.BytesIO()
     for picture, delay in zip(pictures, delays, strict=True):
-        coloured = picture.convert("P", palette=Image.Palette.ADAPTIVE)
+        indexed = picture.convert("P", palette=Image.Palette.ADAPTIVE)
         if not file.tell():
-            file.writelines(getheader(coloured.copy(), info={"loop": 0, "comment": comment.encode()})[0])
-        file.writelines(getdata(coloured, duration=delay, include_color_table=True))
+            file.writelines(getheader(indexed.copy(), info={"loop": 0, "comment": comment.encode()})[0])
+        file.writelines(getdata(indexed, duration=delay, include_color_table=True))
     file.write(b";")
     return file.getvalue()
 
 
 def webp(pictures: Iterable[Image.Image], delays: Sequence[int], description: str) -> bytes:
-    """An endless lossless animation of RGB pictures of one size; delays: milliseconds. description: ASCII, as EXIF."""
+    """Encode an endless lossless WebP.
+
+    Args:
+        pictures: RGB pictures of one size.
+        delays: milliseconds that each picture is shown.
+        description: ASCII text for the EXIF ImageDescription of the file.
+    """
     chunks: list[bytes] = []
     for picture, delay in zip(pictures, delays, strict=True):
         size = _u24(picture.width - 1) + _u24(picture.height - 1)
@@ -47,10 +59,11 @@ def webp(pictures: Iterable[Image.Image], delays: Sequence[int], description: st
 
 
 def _bitstream(picture: Image.Image) -> bytes:
-    """The chunk of a still WebP file that holds its pixels: the only one, as the picture has no transparency."""
+    """Encode a picture as the chunk of a WebP file that contains the pixels."""
     file = io.BytesIO()
-    picture.save(file, "WEBP", lossless=True, method=0)  # the default takes five times as long to save a sixth
-    return file.getvalue()[12:]  # behind "RIFF", size, "WEBP"
+    # the default method takes five times as long for a file that is a sixth smaller
+    picture.save(file, "WEBP", lossless=True, method=0)
+    return file.getvalue()[12:]  # after "RIFF", size and "WEBP"; without transparency there is no other chunk
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""Checkpoints: a run's whole state at a step, in one object that is checked by its digest.
+"""Checkpoints: the whole state of a run at a step, in one object with a digest.
 
-While a job lives its row names the last two. An object can be lost or spoilt when it is needed, and then the job goes
-on from the one before it:
+The row of a live job refers to the last two. If the newest object is missing or damaged when the job resumes, the job
+goes on from the previous one:
 
     {"key": "jobs/<id>/checkpoints/000000400.2", "step": 400, "sha256": ..., "bytes": ..., "previous": {"key": ...}}
 """
@@ -22,11 +22,11 @@ from leym.frames.layout import job_prefix
 from leym.frames.manifest import epoch_of
 from leym.frames.stores.base import Missing, Store
 
-KEPT = 2  # of a live job
+KEPT = 2  # checkpoints of a live job
 
 
-class CorruptCheckpoint(Problem):
-    """A checkpoint that is missing or not what was written (503)."""
+class CorruptCheckpoint(Problem):  # noqa: N818 - a Problem, as its base class
+    """A checkpoint that is missing or damaged (503)."""
 
     def __init__(self, key: str, why: str):
         super().__init__(503, "Checkpoint unreadable", f"checkpoint {key!r} {why}")
@@ -40,9 +40,21 @@ def put_checkpoint(
     arrays: Mapping[str, NDArray[Any]],
     previous: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write it, durable on return; gives the reference to commit, with the one that was committed before it."""
+    """Write a checkpoint; it is durable when the function returns.
+
+    Args:
+        store: object store of the service.
+        job_id: the job.
+        epoch: epoch of the writer's claim.
+        step: step of the state.
+        arrays: the state, by name.
+        previous: reference that was committed last.
+
+    Returns:
+        The reference to commit; it contains that of the previous checkpoint.
+    """
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:  # what np.savez writes, for arrays of any name
+    with zipfile.ZipFile(file, "w") as archive:  # the format of np.savez, which reserves some names
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
@@ -50,27 +62,32 @@ def put_checkpoint(
     key = f"{_folder(job_id)}{step:09d}.{epoch}"
     store.put(key, data)
     new = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    older = chained([ref for ref in references(previous) if ref["key"] != key][: KEPT - 1])
+    older = chain_references([ref for ref in references(previous) if ref["key"] != key][: KEPT - 1])
     return new | ({"previous": older} if older else {})
 
 
 def references(ref: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The checkpoints that a row names, the newest first, each by itself."""
+    """Split the reference of a row into one per checkpoint, newest first."""
     if not ref:
         return []
     return [{name: ref[name] for name in ref if name != "previous"}, *references(ref.get("previous"))]
 
 
-def chained(refs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """What a row says of these checkpoints, the newest first: of more than are kept the older ones are left out."""
+def chain_references(refs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Combine references, newest first, into the one of a row; drops those beyond `KEPT`."""
     if not refs:
         return None
-    older = chained(refs[1:KEPT])
+    older = chain_references(refs[1:KEPT])
     return refs[0] | ({"previous": older} if older else {})
 
 
 def get_checkpoint(store: Store, ref: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """The arrays, bit for bit. Raises CorruptCheckpoint; OSError when the store does not answer."""
+    """Read the arrays of a checkpoint, bit for bit.
+
+    Raises:
+        CorruptCheckpoint: the object is missing or damaged.
+        OSError: the store does not answer.
+    """
     key = ref["key"]
     try:
         data = store.get(key)
@@ -83,16 +100,16 @@ def get_checkpoint(store: Store, ref: Mapping[str, Any]) -> dict[str, NDArray[An
 
 
 def stale_checkpoints(store: Store, job_id: str, ref: Mapping[str, Any]) -> list[str]:
-    """Keys of the job's checkpoints that `ref` does not name; to delete after it is committed.
+    """List the keys of checkpoints that the committed `ref` no longer names, and that the caller may delete.
 
-    Those of a later epoch are not ours to delete: the job may have been claimed again since.
+    Checkpoints of a later epoch are excluded: another worker may have claimed the job since.
     """
     named, epoch = {one["key"] for one in references(ref)}, epoch_of(ref["key"])
     return [key for key in store.list(_folder(job_id)) if key not in named and epoch_of(key) <= epoch]
 
 
 def is_checkpoint(key: str) -> bool:
-    """Whether an object of a job is one of its checkpoints."""
+    """Return True if the key of a job's object is that of a checkpoint."""
     return key.split("/")[2:3] == ["checkpoints"]
 
 

@@ -1,7 +1,8 @@
-"""What of a job's objects nobody will read again.
+"""Garbage: objects of a job that nobody will read again.
 
-A row and a listing are enough to tell, in whichever order and however long ago they were taken: an object of an epoch
-that is over is named by the manifest or never will be. Only the epoch that runs may yet commit what it has written.
+A row and a listing are sufficient to recognise garbage, in whichever order and however long ago they were read. Only
+the current epoch can still commit objects that it has written. An object of an earlier epoch that the row does not name
+will never be named.
 """
 
 from __future__ import annotations
@@ -11,33 +12,37 @@ from collections.abc import Iterable
 from leym.contract.records import Job
 from leym.frames.checkpoint import references
 from leym.frames.layout import arrays_of
-from leym.frames.manifest import epoch_of, series_of
+from leym.frames.manifest import committed_arrays, epoch_of
 from leym.frames.stores.base import Entry
 
 
 def garbage(job: Job, objects: Iterable[Entry]) -> list[Entry]:
-    """Of these objects of the job: those of epochs that are over which its row does not name.
+    """Return the objects of earlier epochs that the row of the job does not name.
 
-    Objects that this package did not name are left alone. Raises ValueError if the row is not of this version.
+    Objects whose keys do not come from this package are never garbage.
+
+    Raises:
+        ValueError: the manifest of the row has another version.
     """
-    named, over = needed(job), job.epoch + job.final
-    return [entry for entry in objects if entry.key not in named and _written_before(entry.key, over)]
+    named, open_epoch = referenced_keys(job), job.epoch + job.final
+    return [entry for entry in objects if entry.key not in named and _written_before(entry.key, open_epoch)]
 
 
-def needed(job: Job) -> set[str]:
-    """Keys that the row names: frames that readers see, frames that are written again after a resume, checkpoints.
+def referenced_keys(job: Job) -> set[str]:
+    """Return the keys that the row of a job names.
 
-    None of a job whose results were deleted or have expired, for its row names nothing any more.
+    They are those of visible frames, of frames that are written again after a resume, and of checkpoints. The row of a
+    job whose results were deleted or have expired names none.
     """
     arrays = arrays_of(job)
-    parts = (series_of(job.manifest, arrays, part) for part in ("arrays", "next"))
-    keys = {key for series in parts for array in arrays for key in series[array.name].keys(job.id, array)}
+    parts = (committed_arrays(job.manifest, arrays, part) for part in ("arrays", "next"))
+    keys = {key for committed in parts for array in arrays for key in committed[array.name].keys(job.id, array)}
     return keys | {ref["key"] for ref in references(job.checkpoint)}
 
 
-def named_bytes(job: Job, objects: Iterable[Entry]) -> int:
-    """Of these objects of the job, what those take that its row names. Raises like `garbage`."""
-    named = needed(job)
+def referenced_bytes(job: Job, objects: Iterable[Entry]) -> int:
+    """Add up the sizes of the objects that the row of the job names. Errors are those of `garbage`."""
+    named = referenced_keys(job)
     return sum(entry.size for entry in objects if entry.key in named)
 
 

@@ -1,4 +1,4 @@
-"""Frames as pictures: fixed colour ranges, so that two pictures can be compared."""
+"""Frames as pictures, with fixed colour ranges, so that pictures can be compared."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from leym.contract.spec import LIMITS
 from leym.frames.animations import gif, webp
 
 FORMATS = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
-SIDE = 256  # pixels that the longer side of a frame gets when no scale is asked for
-SHEET = 2048  # pixels of one side that a png of several frames has at most, where it can, when no scale is asked for
-SIDES = {"png": 8192, "gif": 65_535, "webp": 16_383}  # of one side; what a png's readers cope with, the others hold
+SIDE = 256  # pixels of the longer side of a frame, if no scale is requested
+SHEET = 2048  # pixels of the longer side of a png of several frames, if no scale is requested and it is possible
+SIDES = {"png": 8192, "gif": 65_535, "webp": 16_383}  # longest side: limit of viewers for png, else of the format
 GAP = 2  # pixels between the frames of a png, before scaling
-UNIT_MS = {"gif": 10, "webp": 1}  # in which the format states how long a frame is shown
-GIF_FPS = 50  # browsers show GIF frames of less than 20 ms for 100 ms
+UNIT_MS = {"gif": 10, "webp": 1}  # unit of the delay of a frame in the format
+GIF_FPS = 50  # browsers show GIF frames with a delay under 20 ms for 100 ms
 TAU = 2 * np.pi
 
 # uint8 [2, 256, 3]: matplotlib's viridis (perceptually uniform) and twilight (cyclic)
@@ -41,10 +41,16 @@ def render(
     channel: int | None = None,
     limits: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """uint8 [n, H, W, 3] from frames [n, H, W] or [n, H, W, d].
+    """Colour frames [n, H, W] or [n, H, W, d] as uint8 [n, H, W, 3].
 
-    channel: one channel of a field that has them; without it all are mixed. limits: another colour range.
-    Raises Problem 422 for a channel that is not there.
+    Args:
+        field: name of the field, which determines the colours.
+        frames: values of the field.
+        channel: channel of a field with channels; None mixes all.
+        limits: another range of values to map to colours.
+
+    Raises:
+        Problem: 422 for a channel that the field does not have.
     """
     info = FIELDS[field]
     if channel is not None:
@@ -64,11 +70,15 @@ def render(
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Describes what a file of frames holds.
+class PictureLayout:
+    """Arrangement of frames in a file.
 
-    scale: pixels of a cell's side. columns: frames in a row of a png. width, height: of the picture, in pixels.
-    delays: milliseconds that each frame of an animation is shown; empty for a png.
+    Attributes:
+        scale: pixels per cell side.
+        columns: frames in a row of a png.
+        width: of the picture in pixels.
+        height: of the picture in pixels.
+        delays: milliseconds that each frame of an animation is shown; empty for a png.
     """
 
     scale: int
@@ -79,29 +89,34 @@ class Plan:
 
     @property
     def pixels(self) -> int:
+        """Number of pixels of all frames together."""
         return self.width * self.height * max(1, len(self.delays))
 
 
-def plan(format: str, n: int, height: int, width: int, fps: float = 12.0, scale: int | None = None) -> Plan:
-    """Arranges n frames of height x width cells in one file; `encode` makes it.
+def lay_out(format: str, n: int, height: int, width: int, fps: float = 12.0, scale: int | None = None) -> PictureLayout:
+    """Arrange frames in one file, which `encode` writes.
 
     Args:
         format: png, gif or webp.
+        n: number of frames.
+        height: cells of a frame.
+        width: cells of a frame.
         fps: frames per second of an animation.
-        scale: pixels of a cell's side. None: what makes small grids visible, within the limits.
+        scale: pixels per cell side; None chooses one that makes small grids visible, within the limits.
 
     Raises:
-        Problem: 422 for no frames, an unknown format, a file over the limits, or a rate that the format cannot have.
+        Problem: 422 for no frames, an unknown format, a file over the limits, or a frame rate that the format does not
+            support.
     """
     if format not in FORMATS:
         raise invalid(f"format = {format!r}; known: {', '.join(FORMATS)}", "/format")
     if not n:
         raise invalid("a picture needs at least one frame")
     delays = () if format == "png" else _delays(format, n, fps)
-    for tried in [scale] if scale else range(max(1, SIDE // max(height, width)), 0, -1):
-        columns, rows = _grid(n, height, width, tried) if format == "png" else (1, 1)
-        across, down = ((k * (side + GAP) - GAP) * tried for k, side in ((columns, width), (rows, height)))
-        found = Plan(tried, columns, across, down, delays)
+    for candidate in [scale] if scale else range(max(1, SIDE // max(height, width)), 0, -1):
+        columns, rows = _grid(n, height, width, candidate) if format == "png" else (1, 1)
+        across, down = ((k * (side + GAP) - GAP) * candidate for k, side in ((columns, width), (rows, height)))
+        found = PictureLayout(candidate, columns, across, down, delays)
         if max(across, down) <= SHEET and found.pixels <= LIMITS.answer_pixels:
             return found
     what = f"{n} frames of {height} x {width} cells at scale {found.scale} are"
@@ -121,41 +136,44 @@ def encode(
     scale: int | None = None,
     attributes: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Makes one file of frames; FORMATS has its media type.
+    """Encode frames as one file; FORMATS has its media type.
 
-    A png of several frames shows them from left to right, and in rows below each other where one row would be too
-    wide. A gif or webp is an animation that holds every frame, also one that equals the frame before it.
+    A png of several frames shows them from left to right, and in several rows if one row would be too wide. A gif or
+    webp is an animation with every frame, even one that equals the frame before it.
 
     Args:
         frames_rgb: uint8 [n, H, W, 3].
-        attributes: what the file says of itself, as JSON: `leym` among the texts of a png, the comment of a gif, the
-            EXIF ImageDescription of a webp.
+        format: png, gif or webp.
+        fps: frames per second of an animation.
+        scale: pixels per cell side; see `lay_out`.
+        attributes: description of the file, stored as JSON: the text `leym` of a png, the comment of a gif, the EXIF
+            ImageDescription of a webp.
 
     Raises:
-        Problem: like `plan`, whose fps and scale these are.
+        Problem: like `lay_out`.
     """
     n, height, width, _ = frames_rgb.shape
-    planned = plan(format, n, height, width, fps, scale)
+    layout = lay_out(format, n, height, width, fps, scale)
     about = json.dumps(attributes or {})
     if format == "png":
         text = PngInfo()
         text.add_text("leym", about)
         file = io.BytesIO()
-        _enlarged(_sheet(frames_rgb, planned.columns), planned.scale).save(file, "PNG", pnginfo=text)
+        _enlarged(_sheet(frames_rgb, layout.columns), layout.scale).save(file, "PNG", pnginfo=text)
         return file.getvalue()
-    pictures = (_enlarged(frame, planned.scale) for frame in frames_rgb)
-    return (gif if format == "gif" else webp)(pictures, planned.delays, about)
+    pictures = (_enlarged(frame, layout.scale) for frame in frames_rgb)
+    return (gif if format == "gif" else webp)(pictures, layout.delays, about)
 
 
 def _delays(format: str, n: int, fps: float) -> tuple[int, ...]:
-    """Milliseconds per frame, in whole units of the format.
+    """Compute the milliseconds per frame, in whole units of the format.
 
-    What is rounded is when a frame ends, not how long it is shown, so that errors do not add up.
+    The end of each frame is rounded instead of its delay, so that errors do not add up.
     """
     if format == "gif" and fps > GIF_FPS:
         raise invalid(
-            f"fps = {fps:g}: a GIF has at most {GIF_FPS} frames per second, since browsers slow down what is faster; "
-            "choose fewer, or webp",
+            f"fps = {fps:g}: a GIF has at most {GIF_FPS} frames per second, because browsers slow down faster ones; "
+            "choose a lower rate, or webp",
             "/fps",
         )
     unit = UNIT_MS[format]
@@ -164,7 +182,7 @@ def _delays(format: str, n: int, fps: float) -> tuple[int, ...]:
 
 
 def _grid(n: int, height: int, width: int, scale: int) -> tuple[int, int]:
-    """(columns, rows) of n frames: one row, or about a square where that is wider than SHEET."""
+    """Choose (columns, rows) for n frames: one row, or about a square if a row would be wider than SHEET."""
     if (n * (width + GAP) - GAP) * scale <= SHEET:
         return n, 1
     columns = min(n, ceil(sqrt(n * (height + GAP) / (width + GAP))))
@@ -172,27 +190,30 @@ def _grid(n: int, height: int, width: int, scale: int) -> tuple[int, int]:
 
 
 def _coloured(share: NDArray[np.float32], table: NDArray[Any]) -> NDArray[Any]:
-    """Values from 0 to 1 by a colour table; what is outside gets the colour of the end."""
+    """Map values from 0 to 1 to a table of 256 colours; values outside get the colour of the nearer end."""
     level = np.nan_to_num(share, nan=0.0) * 256
-    return table[np.clip(level.astype(np.int64), 0, 255)]
+    coloured: NDArray[Any] = table[np.clip(level.astype(np.int64), 0, 255)]
+    return coloured
 
 
 def _complex(psi: NDArray[np.complex64]) -> NDArray[np.uint8]:
-    """Hue: phase of the sum over channels, red at 0; brightness: its length, which is 1 when all channels agree."""
+    """Show the sum over channels: its phase as hue (red at 0), its length as brightness (1 if all channels agree)."""
     total = np.nan_to_num(psi.sum(-1) / np.sqrt(psi.shape[-1]))
     colour = _coloured((np.angle(total) / TAU % 1.0).astype(np.float32), _HUES)
-    return (colour * np.clip(np.abs(total), 0, 1)[..., None]).astype(np.uint8)
+    rgb: NDArray[np.uint8] = (colour * np.clip(np.abs(total), 0, 1)[..., None]).astype(np.uint8)
+    return rgb
 
 
 def _mixed(power: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Each channel has a hue; a cell shows them mixed by their share."""
+    """Give each channel a hue, and mix the hues of a cell by the shares of its channels."""
     d = power.shape[-1]
     hues = np.array([colorsys.hsv_to_rgb(c / d, 0.85, 1.0) for c in range(d)], np.float32)
-    return (np.clip(np.nan_to_num(power) @ hues, 0, 1) * 255).astype(np.uint8)
+    rgb: NDArray[np.uint8] = (np.clip(np.nan_to_num(power) @ hues, 0, 1) * 255).astype(np.uint8)
+    return rgb
 
 
 def _sheet(frames: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """One picture of frames in rows, with white between and behind them."""
+    """Arrange frames in rows on a white picture."""
     n, height, width, _ = frames.shape
     rows = ceil(n / columns)
     sheet = np.full((rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, 3), 255, np.uint8)

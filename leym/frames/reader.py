@@ -1,4 +1,4 @@
-"""Reads committed frames and observables as numpy arrays."""
+"""Reading committed frames and observables as numpy arrays."""
 
 from __future__ import annotations
 
@@ -11,43 +11,57 @@ from numpy.typing import NDArray
 
 from leym.contract.problems import Problem, invalid, not_found
 from leym.frames.layout import ArraySpec, JobLike, arrays_of
-from leym.frames.manifest import series_of, visible
-from leym.frames.shards import Damaged, decode_frame, index_bytes, parse_index, parse_table
+from leym.frames.manifest import committed_arrays, visible_frames
+from leym.frames.shards import DamagedError, decode_frame, index_bytes, parse_index, parse_table
 from leym.frames.stores.base import Missing, Store
 
-WHOLE = 0.5  # above this share of a shard's frames one read of all of it is quicker than one per frame
+WHOLE = 0.5  # share of a shard's frames above which reading the whole object is faster than one read per frame
 
 T = TypeVar("T")
 
 
-def check_there(job: JobLike) -> None:
-    """Raises Problem 410 when the results of a job were deleted or have expired."""
+def check_available(job: JobLike) -> None:
+    """Check that the results of a job can be read.
+
+    Raises:
+        Problem: 410 if they were deleted or have expired.
+    """
     if why := job.gone(time.time()):
         raise Problem(410, "Gone", f"job {job.id}: its results {why}")
 
 
 class FrameReader:
-    """What is committed of one job.
+    """Reads the committed frames and observables of one job.
 
-    reload: gives the job afresh; needed while the job runs, because a commit replaces partly filled objects.
-    Every method raises Problem 503 if a committed object is missing or damaged, 404 for what is not recorded, and
-    410 when the job is deleted or expires while it is read.
+    Every method raises Problem: 503 if a committed object is missing or damaged, 404 for a field or observable that is
+    not recorded, 410 if the job is deleted or expires meanwhile.
     """
 
     def __init__(self, store: Store, job: JobLike, reload: Callable[[], JobLike] | None = None):
-        self.job = job  # as it was when this reader was made; what is selected later may be of a later moment
+        """Set up the reader; nothing is read yet.
+
+        Args:
+            store: object store of the service.
+            job: row of the job.
+            reload: reads the row again. A running job needs it, because commits replace partial objects.
+        """
+        self.job = job  # the row of the start; later reads may use a newer one
         self._store, self._reload = store, reload
         self._arrays = {array.name: array for array in arrays_of(job)}
         self._take(job)
 
     def _take(self, job: JobLike) -> None:
         self._job = job
-        self._series = series_of(job.manifest, list(self._arrays.values()))
-        self._visible = visible(self._series, list(self._arrays.values()))
+        self._committed = committed_arrays(job.manifest, list(self._arrays.values()))
+        self._visible = visible_frames(self._committed, list(self._arrays.values()))
 
     def fields(self) -> list[dict[str, Any]]:
-        """Per recorded field: name, shape [committed, H, W(, d)], dtype, dims, units, formula, every, committed
-        (frames), frames (due in all) and steps {start, stop, stride} (stop is exclusive, as in range)."""
+        """Describe every recorded field.
+
+        Returns:
+            Per field: name, shape [committed, H, W(, d)], dtype, dims, units, formula, every, committed (frames that
+            can be read), frames (at the end of the job), and steps {start, stop, stride}, where stop is exclusive.
+        """
         found = []
         for array in self._arrays.values():
             if array.is_table:
@@ -72,18 +86,18 @@ class FrameReader:
     def steps(
         self, field: str, start: int | None = None, stop: int | None = None, stride: int = 1
     ) -> NDArray[np.int64]:
-        """Committed steps of a field with start <= step < stop, every `stride`-th recorded frame of them: int64 [n]."""
+        """Return the committed steps of a field with start <= step < stop, every `stride`-th of them: int64 [n]."""
         array = self._field(field)
         return self._indices(array, start, stop, stride) * array.every
 
     def frame_bytes(self, field: str) -> int:
-        """Uncompressed bytes of one frame."""
+        """Return the uncompressed size of one frame in bytes."""
         return self._field(field).frame_bytes
 
     def frames(
         self, field: str, start: int | None = None, stop: int | None = None, stride: int = 1
     ) -> Iterator[tuple[int, NDArray[Any]]]:
-        """`(step, frame [H, W(, d)])` of the selected frames, one shard in memory at a time."""
+        """Iterate over (step, frame [H, W(, d)]) of the selected frames, with one shard in memory at a time."""
         array = self._field(field)
         indices = self._indices(array, start, stop, stride)
         for shard in np.unique(indices // array.per_shard).tolist():
@@ -95,12 +109,12 @@ class FrameReader:
     def read(
         self, field: str, start: int | None = None, stop: int | None = None, stride: int = 1
     ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """`(steps int64 [n], frames [n, H, W(, d)])`; start and stop are steps, stride counts recorded frames."""
+        """Read (steps int64 [n], frames [n, H, W(, d)]); start and stop are steps, stride counts recorded frames."""
         array = self._field(field)
         steps = self.steps(field, start, stop, stride)
         frames = np.empty((len(steps), *array.shape), array.dtype)
         for i, (_, frame) in enumerate(self.frames(field, start, stop, stride)):
-            if i < len(frames):  # more may have been committed since `steps`
+            if i < len(frames):  # a commit since the call of `steps` may have added more
                 frames[i] = frame
         return steps, frames
 
@@ -111,7 +125,7 @@ class FrameReader:
         stop: int | None = None,
         stride: int = 1,
     ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-        """`(steps int64 [n], {name: float64 [n]})`; all observables of the job unless named. Empty if it has none."""
+        """Read (steps int64 [n], {name: float64 [n]}) of the named or of all observables; empty if the job has none."""
         array = next((a for a in self._arrays.values() if a.is_table), None)
         columns = array.columns if array else ()
         for name in names or ():
@@ -128,56 +142,56 @@ class FrameReader:
         return indices * array.every, {name: rows[:, columns.index(name)] for name in names or columns}
 
     def table(self, array: ArraySpec, shard: int) -> NDArray[np.float64]:
-        """The committed rows of one object of the observables: float64 [rows, columns]."""
+        """Read the committed rows of one object of the observables: float64 [rows, columns]."""
 
         def read() -> NDArray[np.float64]:
-            series = self._series[array.name]
-            data = self._store.get(series.key(self._job.id, array, shard))
-            return parse_table(data, len(array.columns), series.frames_in(array, shard))
+            stored = self._committed[array.name]
+            data = self._store.get(stored.key(self._job.id, array, shard))
+            return parse_table(data, len(array.columns), stored.frames_in(array, shard))
 
         return self._retrying(read)
 
     def _parts(self, array: ArraySpec, shard: int, indices: Sequence[int]) -> list[bytes]:
-        """The encoded frames of these indices, all of one shard."""
-        series = self._series[array.name]
-        key, there = series.key(self._job.id, array, shard), series.frames_in(array, shard)
+        """Read encoded frames by index; all must be in one shard."""
+        stored = self._committed[array.name]
+        key, committed = stored.key(self._job.id, array, shard), stored.frames_in(array, shard)
         inside = [index - shard * array.per_shard for index in indices]
         tail = index_bytes(array.per_shard)
-        if len(inside) > WHOLE * there:
+        if len(inside) > WHOLE * committed:
             data = self._store.get(key)
-            index = parse_index(data[-tail:], array.per_shard, len(data), there)
+            index = parse_index(data[-tail:], array.per_shard, len(data), committed)
             return [data[at : at + length] for at, length in index[inside].tolist()]
         size = self._store.head(key)
         if size is None:
             raise Missing(key)
-        index = parse_index(self._store.get_range(key, max(0, size - tail), tail), array.per_shard, size, there)
+        index = parse_index(self._store.get_range(key, max(0, size - tail), tail), array.per_shard, size, committed)
         spans = index[inside].tolist()
         if inside[-1] - inside[0] + 1 > len(inside):
             return [self._store.get_range(key, at, length) for at, length in spans]
-        begin, end = spans[0][0], sum(spans[-1])  # frames that follow each other are one read
+        begin, end = spans[0][0], sum(spans[-1])  # one read for adjacent frames
         data = self._store.get_range(key, begin, end - begin)
         return [data[at - begin : at - begin + length] for at, length in spans]
 
     def _decode(self, array: ArraySpec, shard: int, part: bytes) -> NDArray[Any]:
         try:
             return decode_frame(part, array.dtype, array.shape)
-        except Damaged as error:
+        except DamagedError as error:
             raise self._unreadable(f"shard {shard} of {array.name!r}: {error}") from error
 
     def _retrying(self, read: Callable[[], T]) -> T:
-        """An object that is gone may have been replaced by a later commit: look there before giving up."""
+        """Read, and if an object is missing, reload the job and read again: a later commit may have replaced it."""
         try:
             return read()
         except Missing as error:
             if self._reload is None:
                 raise self._unreadable(f"object {error} is missing") from error
-        except Damaged as error:
+        except DamagedError as error:
             raise self._unreadable(str(error)) from error
         self._take(self._reload())
-        check_there(self._job)
+        check_available(self._job)
         try:
             return read()
-        except (Missing, Damaged, IndexError) as error:  # IndexError: its manifest no longer has the shard
+        except (Missing, DamagedError, IndexError) as error:  # IndexError: the manifest no longer has the shard
             raise self._unreadable(f"a committed object is missing or damaged: {error}") from error
 
     def _unreadable(self, why: str) -> Problem:

@@ -1,7 +1,7 @@
-"""The bytes of one object: encoded frames and behind them the index of a Zarr shard, or the rows of a table.
+"""Encoding of objects: a Zarr shard (encoded frames, then an index), or the rows of the table of observables.
 
-Both keep one promise while an object fills up: what was at a place stays there. A reader that holds the index of
-an earlier version finds the same frames in a later one.
+As an object fills up, frames keep their positions. So a reader with the index of an earlier version finds the same
+frames in a later one.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import numpy as np
 from numcodecs import Blosc
 from numpy.typing import NDArray
 
-EMPTY = 2**64 - 1  # index entry of a frame that is not there
+EMPTY = 2**64 - 1  # index entry of a missing frame
 CRC_BYTES = 4
 
-# Several threads finish their blocks in any order, so the same frame could give other bytes.
+# With several threads, the order of blocks varies, and the bytes of the same frame with it.
 numcodecs.blosc.use_threads = False
 
 _CODEC = Blosc(cname="lz4", clevel=5, shuffle=Blosc.SHUFFLE)
 
 
-class Damaged(ValueError):
-    """Bytes that are not what was written."""
+class DamagedError(ValueError):
+    """The bytes of an object are not those that were written."""
 
 
 def codecs(dtype: str) -> list[dict[str, Any]]:
-    """The Zarr v3 codecs that `encode_frame` is."""
+    """Return the Zarr v3 codecs that `encode_frame` applies."""
     return [
         {"name": "bytes", "configuration": {"endian": "little"}},
         {
@@ -48,81 +48,104 @@ def codecs(dtype: str) -> list[dict[str, Any]]:
 
 
 def encode_frame(frame: NDArray[Any]) -> bytes:
-    """One or several frames [H, W(, d)], encoded as one chunk."""
+    """Encode one or several frames [H, W(, d)] as one chunk."""
     little = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
-    return _sealed(bytes(_CODEC.encode(little)))
+    return _with_checksum(bytes(_CODEC.encode(little)))
 
 
 def decode_frame(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """The frame of a chunk. Raises Damaged."""
+    """Decode a chunk.
+
+    Raises:
+        DamagedError: the checksum does not match, or the chunk cannot be decoded.
+    """
     try:
-        raw = _CODEC.decode(_unsealed(data))
+        raw = _CODEC.decode(_without_checksum(data))
         return np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).reshape(shape)
     except (RuntimeError, ValueError) as error:
-        raise Damaged(f"a frame cannot be decoded: {error}") from error
+        raise DamagedError(f"a frame cannot be decoded: {error}") from error
 
 
 def encode_row(values: Sequence[float]) -> bytes:
-    """One row of a table: float64 [columns]."""
+    """Encode one row of a table: float64 [columns]."""
     return np.array(values, "<f8").tobytes()
 
 
 def pack_shard(parts: Sequence[bytes], per_shard: int) -> bytes:
-    """A Zarr shard (sharding_indexed, index with crc32c at the end) of encoded frames, with room for `per_shard`."""
+    """Join encoded frames into a Zarr shard (sharding_indexed; index with crc32c at the end) for `per_shard` frames."""
     index = np.full((per_shard, 2), EMPTY, "<u8")
     at = 0
     for i, part in enumerate(parts):
         index[i] = at, len(part)
         at += len(part)
-    return b"".join(parts) + _sealed(index.tobytes())
+    return b"".join(parts) + _with_checksum(index.tobytes())
 
 
 def index_bytes(per_shard: int) -> int:
+    """Return the size of the index of a shard in bytes."""
     return 16 * per_shard + CRC_BYTES
 
 
 def parse_index(tail: bytes, per_shard: int, size: int, frames: int) -> NDArray[np.uint64]:
-    """(offset, length) of each frame, uint64 [per_shard, 2], from the last bytes of a shard of `size` bytes.
+    """Parse the index at the end of a shard.
 
-    Raises Damaged unless it holds the first `frames` frames one after the other and nothing is missing.
+    Args:
+        tail: last bytes of the shard, as many as `index_bytes` returns.
+        per_shard: frames of a whole shard.
+        size: size of the shard in bytes.
+        frames: committed frames, which must be in the index.
+
+    Returns:
+        (offset, length) of each frame: uint64 [per_shard, 2].
+
+    Raises:
+        DamagedError: the checksum does not match, or the frames do not follow each other without gaps.
     """
     if len(tail) != index_bytes(per_shard):
-        raise Damaged(f"its index has {len(tail)} bytes; expected {index_bytes(per_shard)}")
-    index = np.frombuffer(_unsealed(tail), "<u8").reshape(per_shard, 2)
-    there = int(np.count_nonzero(index[:, 0] != EMPTY))
-    if there < frames:
-        raise Damaged(f"it holds {there} frames; {frames} are committed")
-    ends = np.cumsum(index[:there, 1])
-    if (index[:there, 0] != np.concatenate([[0], ends[:-1]])).any() or ends[-1] + len(tail) != size:
-        raise Damaged(f"its index does not fit its size of {size} bytes")
+        raise DamagedError(f"its index has {len(tail)} bytes; expected {index_bytes(per_shard)}")
+    index = np.frombuffer(_without_checksum(tail), "<u8").reshape(per_shard, 2)
+    present = int(np.count_nonzero(index[:, 0] != EMPTY))
+    if present < frames:
+        raise DamagedError(f"it has {present} frames; {frames} are committed")
+    ends = np.cumsum(index[:present, 1])
+    if (index[:present, 0] != np.concatenate([[0], ends[:-1]])).any() or ends[-1] + len(tail) != size:
+        raise DamagedError(f"its index does not fit its size of {size} bytes")
     return index
 
 
 def split_shard(data: bytes, per_shard: int, frames: int) -> list[bytes]:
-    """The first `frames` encoded frames of a whole shard. Raises Damaged."""
+    """Return the first `frames` encoded frames of a shard.
+
+    Raises:
+        DamagedError: as `parse_index`.
+    """
     index = parse_index(data[-index_bytes(per_shard) :], per_shard, len(data), frames)
     return [data[at : at + length] for at, length in index[:frames].tolist()]
 
 
 def pack_table(rows: Sequence[bytes]) -> bytes:
-    """Encoded rows, checked by a crc32c at the end."""
-    return _sealed(b"".join(rows))
+    """Join encoded rows, with a crc32c at the end."""
+    return _with_checksum(b"".join(rows))
 
 
 def parse_table(data: bytes, columns: int, rows: int) -> NDArray[np.float64]:
-    """float64 [>= rows, columns]. Raises Damaged if fewer rows are there."""
-    body = _unsealed(data)
+    """Parse a table into float64 [>= rows, columns].
+
+    Raises:
+        DamagedError: the checksum does not match, or there are fewer than `rows` rows.
+    """
+    body = _without_checksum(data)
     if len(body) % (8 * columns) or len(body) < 8 * columns * rows:
-        raise Damaged(f"it has {len(body)} bytes; {rows} rows of {columns} numbers are committed")
+        raise DamagedError(f"it has {len(body)} bytes; {rows} rows of {columns} numbers are committed")
     return np.frombuffer(body, "<f8").reshape(-1, columns)
 
 
-def _sealed(data: bytes) -> bytes:
+def _with_checksum(data: bytes) -> bytes:
     return data + struct.pack("<I", google_crc32c.value(data))
 
 
-def _unsealed(data: bytes) -> bytes:
-    body, seal = data[:-CRC_BYTES], data[-CRC_BYTES:]
-    if len(seal) < CRC_BYTES or struct.unpack("<I", seal)[0] != google_crc32c.value(body):
-        raise Damaged("its checksum does not match")
+def _without_checksum(data: bytes) -> bytes:
+    body, checksum = data[:-CRC_BYTES], data[-CRC_BYTES:]
+    if len(checksum) < CRC_BYTES or struct.unpack("<I", checksum)[0] != google_crc32c.value(body):
+        raise DamagedError("its checksum does not match")
     return body

@@ -1,8 +1,8 @@
-"""Start states that users upload: npy files, complex64 [H, W, d], named by their digest.
+"""Uploaded start states: npy files, complex64 [H, W, d], named by their digest.
 
-One that nobody needs is removed in two moves: it is retired (a copy with a name of its own, under which it is still
-found, takes its place), and that copy is deleted an hour later. Whoever looks at a retired state restores it. So a job
-that is taken in while the state is being removed finds it, however long a process was held up, up to that hour.
+The removal of an unneeded state has two steps. First it is retired: a copy with a unique key takes its place. The copy
+is deleted an hour later. Reading a retired state restores it. So a job that is submitted during the removal still finds
+its state, even if a process is delayed by up to an hour.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from leym.frames.stores.base import Entry, Missing, Store
 DTYPE = np.dtype("<c8")
 FOLDER = "states/"
 RETIRED = "states/retired/"
-RETIRED_S = 3600.0  # from retirement to deletion
+RETIRED_S = 3600.0  # time from retirement to deletion
 
-# What numpy's reader of headers raises for one that somebody made up; it evaluates their text as a Python literal.
+# Errors of numpy's header reader for forged headers; it evaluates their text as a Python literal.
 _BAD_HEADER = (ValueError, SyntaxError, TypeError, TokenError, MemoryError, RecursionError)
 
 
 def put_state(store: Store, data: bytes) -> str:
-    """Check and keep the content of an npy file; returns its id, the sha256 of the bytes as they came.
+    """Validate and store an npy file. Returns its id, the SHA-256 of its bytes.
 
-    Raises Problem 413 if it is too large, 422 if it is no finite complex64 [H, W, d].
+    Raises:
+        Problem: 413 if the file is too large; 422 if it is not a finite complex64 array [H, W, d].
     """
     if len(data) > LIMITS.upload_bytes:
         detail = f"the file has {len(data)} bytes; at most {LIMITS.upload_bytes}"
@@ -43,30 +44,44 @@ def put_state(store: Store, data: bytes) -> str:
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(state))[0])
         raise invalid(f"the state has {bad} values that are not finite, the first at {list(where)}")
     state_id = hashlib.sha256(data).hexdigest()
-    store.put(_key(state_id), data)  # also when it is there: it is wanted again, and its age counts from now
+    store.put(_key(state_id), data)  # also if it exists: that resets its age
     return state_id
 
 
 def get_state(store: Store, state_id: str) -> NDArray[np.complex64]:
-    """complex64 [H, W, d]. Raises Problem 404 if there is none, 503 if the file is damaged."""
+    """Read a state: complex64 [H, W, d].
+
+    Raises:
+        Problem: 404 if there is no such state; 503 if its file is damaged.
+    """
     try:
         data = store.get(_key(state_id))
     except Missing:
-        data = _restored(store, state_id)
+        data = _restore(store, state_id)
     if hashlib.sha256(data).hexdigest() != state_id:
         raise Problem(503, "State unreadable", f"the stored file of state {state_id} is not what was uploaded")
     return np.array(_parse(data), order="C")
 
 
 def has_state(store: Store, state_id: str) -> bool:
-    """Whether there is one, retired or not."""
+    """Return True if the state exists, retired or not."""
     return store.head(_key(state_id)) is not None or any(store.list(f"{RETIRED}{state_id}/"))
 
 
 def stale_states(
     store: Store, needed: frozenset[str], older_than_s: float, now: float | None = None
 ) -> tuple[list[Entry], list[Entry]]:
-    """Uploads to retire, and retired ones to delete: not `needed`, and there (or retired) for long enough."""
+    """Find states that nobody needs.
+
+    Args:
+        store: object store of the service.
+        needed: ids of states that live jobs start from.
+        older_than_s: age from which an upload may be retired.
+        now: current time in seconds since 1970.
+
+    Returns:
+        Uploads to retire, and retired states to delete.
+    """
     now = time.time() if now is None else now
     retire, delete = [], []
     for entry in store.scan(FOLDER):
@@ -80,21 +95,25 @@ def stale_states(
 
 
 def retire_state(store: Store, key: str) -> None:
-    """There is a copy at every moment. Its name never comes again: nobody deletes a younger one in its place."""
+    """Replace an upload by a retired copy. Its key is unique, so that nobody deletes a newer copy instead."""
     try:
         data = store.get(key)
-    except Missing:  # somebody else has just done it
+    except Missing:  # another process has just retired it
         return
     store.put(f"{RETIRED}{key.removeprefix(FOLDER).removesuffix('.npy')}/{secrets.token_hex(8)}", data)
     store.delete([key])
 
 
-def _restored(store: Store, state_id: str) -> bytes:
-    """Of a retired state, which is an upload again. Raises Problem 404."""
+def _restore(store: Store, state_id: str) -> bytes:
+    """Turn a retired state into an upload again. Returns its file.
+
+    Raises:
+        Problem: 404 if there is no such state.
+    """
     for key in list(store.list(f"{RETIRED}{state_id}/")):
         try:
             data = store.get(key)
-        except Missing:  # deleted since; there may be a younger one
+        except Missing:  # just deleted; there may be a newer copy
             continue
         store.put(_key(state_id), data)
         return data
@@ -102,7 +121,7 @@ def _restored(store: Store, state_id: str) -> bytes:
 
 
 def _parse(data: bytes) -> NDArray[np.complex64]:
-    """The array, read-only in the bytes as they are: a few of them can announce more than any machine holds."""
+    """Return the array as a read-only view of the file. It allocates nothing, because a header can claim any size."""
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -111,15 +130,15 @@ def _parse(data: bytes) -> NDArray[np.complex64]:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, by_column, dtype = read(file)
     except _BAD_HEADER as error:
-        raise invalid(f"the body is no npy file: {error}") from error
+        raise invalid(f"the body is not an npy file: {error}") from error
     if dtype != DTYPE:
         raise invalid(f"the dtype is {dtype}; complex64 is needed")
     low, high = LIMITS.side
     if len(shape) != 3 or not all(low <= side <= high for side in shape[:2]) or not 1 <= shape[2] <= 1024:
         raise invalid(f"the shape is {list(shape)}; [H, W, d] with sides from {low} to {high} is needed")
-    there = len(data) - file.tell()
-    if there != prod(shape) * DTYPE.itemsize:
-        raise invalid(f"{there} bytes follow the header; {list(shape)} has {prod(shape) * DTYPE.itemsize}")
+    size = len(data) - file.tell()
+    if size != prod(shape) * DTYPE.itemsize:
+        raise invalid(f"{size} bytes follow the header; {list(shape)} has {prod(shape) * DTYPE.itemsize}")
     return np.frombuffer(data, DTYPE, offset=file.tell()).reshape(shape, order="F" if by_column else "C")
 
 

@@ -1,16 +1,16 @@
-"""The Zarr v3 hierarchy of a job, also while it grows: every key is made from the manifest and what is committed.
+"""The Zarr v3 hierarchy of a job, computed from the manifest and the committed objects while the job runs or later.
 
 zarr.json                       the group, with the metadata of all arrays inline
-phase/zarr.json                 an array, as long as it is committed
+phase/zarr.json                 an array with its committed frames
 phase/c/3/0/0                   its fourth chunk: several small frames, or one large one
-step/c/0                        coordinates: computed
-observables/zarr.json           the group of the observables, which may have the names of fields
-observables/activity/c/0        an observable, cut out of its table; also at the root unless a field has its name
-observables/step/c/0            its coordinate
+step/c/0                        a coordinate, computed
+observables/zarr.json           the group of observables, whose names may be those of fields
+observables/activity/c/0        an observable, a column of the table; also at the root unless a field has its name
+observables/step/c/0            the coordinate of the observables
 
-Chunks are not objects of the store. The store has shards of single frames, so that a commit in the middle of a chunk
-appends and a resumed job goes on at any frame; a chunk is put together when it is read. So every answer is whole by
-itself: no index tells a reader where in a growing object a frame was.
+Chunks are not objects of the store. The store has shards of single frames, so that a commit can end in the middle of a
+chunk, and a resumed job can continue at any frame. A chunk is assembled when it is read. So every answer is complete:
+readers need no index of positions in a growing object.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import numpy as np
 from leym.contract.problems import not_found
 from leym.contract.records import FINAL
 from leym.frames.layout import TABLE, TABLE_ROWS, ArraySpec, JobLike, arrays_of
-from leym.frames.manifest import series_of, visible
-from leym.frames.reader import FrameReader, check_there
+from leym.frames.manifest import committed_arrays, visible_frames
+from leym.frames.reader import FrameReader, check_available
 from leym.frames.shards import encode_frame
 from leym.frames.stores.base import Store
 from leym.frames.zarr_metadata import array_json, group_json, observable_paths, step_arrays
@@ -36,9 +36,12 @@ from leym.frames.zarr_metadata import array_json, group_json, observable_paths, 
 
 @dataclass(frozen=True)
 class Resource:
-    """The resource that a key of the hierarchy stands for.
+    """Content of a key of the hierarchy.
 
-    final: of a job that has ended, whose results never change. chunk: an array's numbers rather than metadata.
+    Attributes:
+        body: bytes of the answer.
+        chunk: True for the values of an array, False for metadata.
+        final: True if the job has ended, so that the content never changes.
     """
 
     body: bytes
@@ -47,19 +50,27 @@ class Resource:
 
 
 def find(store: Store, load: Callable[[], JobLike], path: str) -> Resource:
-    """The resource at `path` below `store.zarr/`. `load` reads the job's row (raises Problem 404 itself).
+    """Return the content of a key.
 
-    Raises Problem 404 for keys that were never due (also those that climb out of the job), 410 when its results were
-    deleted or have expired, 503 for a committed object that cannot be read: array libraries take a 404 for an empty
-    chunk and show NaN, so that must never be the answer for a frame that exists.
+    Array libraries take a 404 for an empty chunk and show NaN. So the answer for a committed object that cannot be read
+    is 503, never 404.
+
+    Args:
+        store: object store of the service.
+        load: reads the row of the job; raises Problem 404 if there is none.
+        path: key below `store.zarr/`.
+
+    Raises:
+        Problem: 404 for a key that the hierarchy does not have; 410 if the results were deleted or have expired; 503
+            if a committed object cannot be read.
     """
     job = load()
-    check_there(job)
+    check_available(job)
     final = job.state in FINAL
     if path == "zarr.json" or path.endswith("/zarr.json"):
         node = path.removesuffix("zarr.json").removesuffix("/")
-        document = group_json(job, node) if node in ("", TABLE) and path != "/zarr.json" else array_json(job, node)
-        return Resource(json.dumps(document, separators=(",", ":")).encode(), chunk=False, final=final)
+        metadata = group_json(job, node) if node in ("", TABLE) and path != "/zarr.json" else array_json(job, node)
+        return Resource(json.dumps(metadata, separators=(",", ":")).encode(), chunk=False, final=final)
     name, _, rest = path.partition("/c/")
     for array_name, ndim, read in _arrays(store, job, load):
         number = _chunk_number(rest, ndim)
@@ -71,9 +82,9 @@ def find(store: Store, load: Callable[[], JobLike], path: str) -> Resource:
 def _arrays(
     store: Store, job: JobLike, load: Callable[[], JobLike]
 ) -> Iterator[tuple[str, int, Callable[[int], bytes | None]]]:
-    """Every array of the hierarchy: its path, its number of dimensions, and what reads a chunk of it by number."""
+    """Iterate over all arrays: the path, the number of dimensions, and a function that reads a chunk by its number."""
     arrays = arrays_of(job)
-    counts = visible(series_of(job.manifest, arrays), arrays)
+    counts = visible_frames(committed_arrays(job.manifest, arrays), arrays)
     reader = FrameReader(store, job, load)
     for array in arrays:
         count = counts[array.name]
@@ -89,13 +100,13 @@ def _arrays(
 
 
 def _chunk_number(rest: str, ndim: int) -> int | None:
-    """The number of the chunk that `3/0/0` names."""
+    """Parse the number of a chunk: 3 of `3/0/0`; None for an invalid key."""
     found = re.fullmatch(r"(0|[1-9]\d{0,11})" + "/0" * (ndim - 1), rest)
     return int(found[1]) if found else None
 
 
 def _frames(reader: FrameReader, array: ArraySpec, count: int, number: int) -> bytes | None:
-    """The frames of a chunk, encoded together. Those that are not committed are NaN."""
+    """Read and encode the frames of a chunk; frames that are not committed are NaN."""
     first = number * array.chunk_frames
     if first >= count:
         return None
@@ -120,7 +131,7 @@ def _steps(every: int, count: int, number: int) -> bytes | None:
 
 
 def _filled(values: Any, dtype: str, fill: float) -> bytes:
-    """A chunk of numbers, as long as all its chunks."""
+    """Pad the values of the last chunk, since all chunks have the same size."""
     chunk = np.full(TABLE_ROWS, fill, dtype)
     chunk[: len(values)] = values
     return chunk.tobytes()

@@ -1,4 +1,4 @@
-"""The Zarr v3 metadata documents of a job, made from its row: they say what is committed, no more."""
+"""Zarr v3 metadata (`zarr.json`) of the arrays and groups of a job. The shapes contain committed frames only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from leym.contract.problems import not_found
 from leym.frames.layout import TABLE, TABLE_ROWS, ArraySpec, JobLike, arrays_of, column_attributes, step_dims
-from leym.frames.manifest import series_of, visible
+from leym.frames.manifest import committed_arrays, visible_frames
 from leym.frames.shards import codecs
 
 _BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
 def run_attributes(job: JobLike) -> dict[str, Any]:
-    """Return where results come from: job, law with its digest, precision, state, spec, and facts of the engine."""
+    """Return the provenance of results: job, law with its digest, precision, state, spec, and facts of the engine."""
     manifest = job.manifest or {}
     return {
         "job": job.id,
@@ -31,9 +31,10 @@ def run_attributes(job: JobLike) -> dict[str, Any]:
 
 
 def group_json(job: JobLike, group: str = "") -> dict[str, Any]:
-    """A group's zarr.json: attributes of the run, and all nodes below it inline as consolidated metadata.
+    """Return the zarr.json of a group: attributes of the run, and consolidated metadata of all nodes below it.
 
     Args:
+        job: row of the job.
         group: `""` for the root, or `observables`.
 
     Raises:
@@ -49,7 +50,11 @@ def group_json(job: JobLike, group: str = "") -> dict[str, Any]:
 
 
 def array_json(job: JobLike, path: str) -> dict[str, Any]:
-    """An array's zarr.json, as long as it is committed. Raises Problem 404."""
+    """Return the zarr.json of an array with its committed frames.
+
+    Raises:
+        Problem: 404 for a path that is not an array of the job.
+    """
     found = dict(_nodes(job)).get(path)
     if found is None or found["node_type"] != "array":
         raise not_found("array", path)
@@ -57,23 +62,25 @@ def array_json(job: JobLike, path: str) -> dict[str, Any]:
 
 
 def observable_paths(arrays: Sequence[ArraySpec], observable: str) -> tuple[str, ...]:
-    """Return the paths of an observable: in its group, and at the root too unless a field has its name."""
+    """Return the paths of an observable: in its group, and also at the root unless a field has its name."""
     inside = f"{TABLE}/{observable}"
     return (inside,) if any(a.name == observable for a in arrays if not a.is_table) else (inside, observable)
 
 
 def step_arrays(arrays: Sequence[ArraySpec]) -> dict[str, int]:
-    """The coordinate arrays by path, with the schedule of each: all at the root, that of the observables in their group
-    as well."""
+    """Return the interval of each coordinate array by path.
+
+    All are at the root; that of the observables is in their group as well.
+    """
     dims = step_dims(arrays)
     at_root = {dims[a.every]: a.every for a in arrays}
     return at_root | {f"{TABLE}/{dims[a.every]}": a.every for a in arrays if a.is_table}
 
 
 def _nodes(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every array and group below the root by path, a group before what is in it."""
+    """Iterate over all arrays and groups below the root by path, each group before its members."""
     arrays = arrays_of(job)
-    dims, counts = step_dims(arrays), visible(series_of(job.manifest, arrays), arrays)
+    dims, counts = step_dims(arrays), visible_frames(committed_arrays(job.manifest, arrays), arrays)
     for array in arrays:
         time, n = dims[array.every], counts[array.name]
         if array.is_table:
@@ -134,5 +141,5 @@ def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _portable(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes of types that netCDF takes too: text and numbers as they are, everything else as JSON text."""
+    """Convert attributes to types that netCDF supports: values other than text and numbers become JSON text."""
     return {key: value if type(value) in (str, int, float) else json.dumps(value) for key, value in attributes.items()}

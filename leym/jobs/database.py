@@ -1,4 +1,4 @@
-"""Connections to SQLite or PostgreSQL, and the two kinds of transaction: reads and writes."""
+"""Connections to SQLite or PostgreSQL, with transactions that read and transactions that write."""
 
 from __future__ import annotations
 
@@ -13,85 +13,92 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
 
-from leym.jobs.sqlite_group_commit import Turns
+from leym.jobs.sqlite_group_commit import SqliteGroupCommit
 
-BUSY_S = 30.0  # how long a transaction waits for another process's
+BUSY_S = 30.0  # longest wait for the transaction of another process
 _WRITE = "leym_write"
 _POOL: dict[str, Any] = {
     "poolclass": QueuePool,
     "pool_size": 8,
     "max_overflow": 24,
-    "hide_parameters": True,  # errors are logged: what people submit does not belong there
+    "hide_parameters": True,  # keeps what people submit out of logged errors
 }
 
 
 class Database:
-    """A pool of connections. Threads may share it, and a forked child gets connections of its own.
-
-    `url`: a file of SQLite (its folder is made), as a path or `sqlite:///path`; or `postgresql+psycopg://...`
-    (`postgresql://` means the same).
-    """
+    """A pool of connections. Threads may share it; a forked child gets connections of its own."""
 
     def __init__(self, url: str | Path):
+        """Set up the pool; connections open on first use.
+
+        Args:
+            url: a file of SQLite, as a path or as `sqlite:///path` (missing folders are created), or
+                `postgresql+psycopg://...`, for which `postgresql://` is another spelling.
+
+        Raises:
+            ValueError: the URL names another database, or SQLite without a file.
+        """
         parsed = address_of(url)
         if parsed.get_backend_name() == "sqlite":
             self.engine = _sqlite(parsed)
         elif parsed.get_backend_name() == "postgresql":
             self.engine = _postgresql(parsed)
         else:
-            raise ValueError(f"database_url = {parsed!r}: the job table lives in sqlite:/// or postgresql+psycopg://")
+            raise ValueError(f"database_url = {parsed!r}: expected sqlite:/// or postgresql+psycopg://")
         self._writing = self.engine.execution_options(**{_WRITE: True})
-        self._turns = self._new_turns()
+        self._group_commit = self._new_group_commit()
         _open.add(self)
 
-    def _new_turns(self) -> Turns | None:
-        """PostgreSQL needs none."""
+    def _new_group_commit(self) -> SqliteGroupCommit | None:
+        """Return the group commit of SQLite; None for PostgreSQL, which has one of its own."""
         url = self.engine.url
         if url.get_backend_name() != "sqlite":
             return None
         path = str(url.database)
-        return Turns(self._writing, None if path.startswith("file:") else path, BUSY_S)
+        return SqliteGroupCommit(self._writing, None if path.startswith("file:") else path, BUSY_S)
 
     def read(self) -> AbstractContextManager[Connection]:
-        """A transaction that only reads."""
+        """Begin a transaction that only reads."""
         return self.engine.begin()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction that writes; durable when it has left without an exception.
+        """Begin a transaction that writes; it is durable when the block has left without an exception.
 
-        On SQLite nobody else writes during it. On PostgreSQL the rows that a decision rests on must be read with
-        `with_for_update()` (SQLite leaves that out), several rows in the order of their ids.
+        On SQLite, nobody else writes during the transaction. On PostgreSQL, a transaction must read the rows on which
+        it decides with `with_for_update()`, several rows in the order of their ids. SQLite ignores it.
         """
-        with self._turns.write() if self._turns else self._writing.begin() as connection:
+        with self._group_commit.write() if self._group_commit else self._writing.begin() as connection:
             yield connection
 
     def close(self) -> None:
+        """Close all connections; later transactions open new ones."""
         self.engine.dispose()
-        if self._turns:
-            self._turns.close()
+        if self._group_commit:
+            self._group_commit.close()
 
-    def forked(self) -> None:
-        self.engine.dispose(close=False)  # the parent still uses them
-        if self._turns:
-            self._turns.forget()
-        self._turns = self._new_turns()
+    def reset_in_child(self) -> None:
+        """Replace the connections in a forked child; the parent goes on with the old ones."""
+        self.engine.dispose(close=False)
+        if self._group_commit:
+            self._group_commit.close_in_child()
+        self._group_commit = self._new_group_commit()
 
 
 def address_of(url: str | Path) -> URL:
-    """A path may have any characters; in the text of an address, '?' begins the query."""
+    """Parse a URL; a Path becomes the URL of an SQLite file, whatever characters it contains."""
     return URL.create("sqlite", database=str(url)) if isinstance(url, Path) else make_url(url)
 
 
 _open: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
-def _forked() -> None:
+def _reset_all_in_child() -> None:
     for database in list(_open):
-        database.forked()
+        database.reset_in_child()
 
 
-os.register_at_fork(after_in_child=_forked)
+os.register_at_fork(after_in_child=_reset_all_in_child)
 
 
 def _postgresql(url: URL) -> Engine:
@@ -102,7 +109,7 @@ def _postgresql(url: URL) -> Engine:
 
 def _sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
-        raise ValueError("database_url = sqlite without a file: other processes could not see the job table")
+        raise ValueError("database_url = sqlite without a file: other processes could not open the job table")
     if not url.database.startswith("file:"):
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, **_POOL, connect_args={"timeout": BUSY_S})
@@ -112,14 +119,14 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _prepare(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # or the driver would begin transactions by itself, and late
+    connection.isolation_level = None  # the driver would begin transactions by itself, and too late
     until = time.monotonic() + BUSY_S
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             break
         except sqlite3.OperationalError as error:
-            # Two processes that both turn a new file to WAL are told at once, whatever the timeout says.
+            # If two processes switch a new file to WAL, one fails at once, whatever its time-out is.
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
             time.sleep(0.01)
@@ -127,6 +134,6 @@ def _prepare(connection: Any, _record: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    # A transaction that first reads and then writes would fail if another one wrote in between.
+    # BEGIN alone would let a transaction that reads first fail when it writes, if another one wrote in between.
     immediate = connection.get_execution_options().get(_WRITE)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

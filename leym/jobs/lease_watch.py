@@ -1,4 +1,4 @@
-"""Watches over leases: which of them were not renewed for their length, by this process's own steady clock."""
+"""Detection of leases that are no longer renewed, by the monotonic clock of this process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from leym.jobs.leases import Lease
 
 
 class LeaseWatch:
-    """Shown the leases again and again, it knows which have stood still for `lease_s` seconds since it saw them first.
+    """Compares successive snapshots of the leases, and finds those that did not change for `lease_s` seconds.
 
-    No wall clock is read, so neither a clock that jumps nor one that differs between hosts takes a job from its worker
-    or keeps it for a dead one. For one thread.
+    It reads no wall clock. So a clock that jumps, or that differs between hosts, neither takes a job from a worker nor
+    keeps it for a dead one. Not thread-safe.
     """
 
     def __init__(self, lease_s: float, clock: Callable[[], float] = time.monotonic):
         self._lease_s, self._clock = lease_s, clock
         self._seen: dict[str, tuple[Lease, float]] = {}
 
-    def silent(self, leases: Mapping[str, Lease]) -> dict[str, Lease]:
+    def lapsed(self, leases: Mapping[str, Lease]) -> dict[str, Lease]:
+        """Take the next snapshot of all leases, and return those that have lapsed."""
         now = self._clock()
         before, self._seen = self._seen, {}
         for job, lease in leases.items():

@@ -1,10 +1,10 @@
-"""Who runs a job: claims, their renewal, and what becomes of jobs whose holder is gone.
+"""Leases: workers claim jobs, renew their leases, and lose the jobs whose leases they do not renew.
 
-A claim raises the job's epoch. Every write of a holder names its epoch, so one that comes after the job was cancelled,
-ended or claimed again is refused: it is fenced.
+A claim raises the epoch of the job. Every write of a holder names its epoch (`leym.jobs.progress`). A write that comes
+after the job was cancelled, ended or claimed again is refused: it is fenced.
 
-A lease is not over when some clock says so, for clocks jump and hosts differ: it is over when somebody has watched it
-for its length and it was not renewed (`leym.jobs.lease_watch`).
+The end of a lease does not depend on the time of a clock, because clocks jump and hosts differ. A lease has lapsed when
+somebody has watched it for its length and it was not renewed (`leym.jobs.lease_watch`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,21 @@ from leym.jobs.queries import COLUMNS, Base, change_job, chunks, dump, find_job,
 from leym.jobs.schema import jobs
 from leym.jobs.statistics import count, observe
 
-Lease = tuple[int, float | None]  # the epoch of the claim and the moment that its last renewal named
+Lease = tuple[int, float | None]  # epoch of the claim, and `lease_until` of the last renewal
 
 
 class Leases(Base):
+    """Claims, renewals and reaping of jobs."""
+
     def claim(
         self, job_id: str, owner: str, lease_s: float, max_attempts: int, now: float | None = None
     ) -> Claim | None:
-        """Take a job that is queued. None when it is not.
+        """Claim a queued job for the worker `owner`: raise its epoch, start its lease and set it running.
 
-        A job that was claimed `max_attempts` times without progress fails instead. One whose project has as many
-        running as it may stays queued: it is put off, and the outbox sends its ticket again when there is room.
+        Returns:
+            The claim; None if the job is not queued, or cannot run now. A job that was claimed `max_attempts` times
+            without progress fails. A job whose project runs as many jobs as it may is held back: it stays queued
+            without a ticket, and the outbox sends a new one when the project is below its limit.
         """
         now = time.time() if now is None else now
         with self.db.write() as connection:
@@ -39,10 +43,10 @@ class Leases(Base):
             if job is None or job.state != JobState.QUEUED:
                 return None
             if job.attempts >= max_attempts:
-                _fail_as_poison(connection, [job], max_attempts, now)
+                _fail_poisonous(connection, [job], max_attempts, now)
                 return None
-            if not self.quotas.lets_run(connection, job):
-                change_job(connection, job_id, ticketed_at=None, put_off_at=now)
+            if not self.quotas.allows_running(connection, job):
+                change_job(connection, job_id, ticketed_at=None, held_back_at=now)
                 return None
             claimed = replace(
                 job,
@@ -66,7 +70,17 @@ class Leases(Base):
             return Claim(claimed)
 
     def renew(self, owner: str, claims: Mapping[str, int], lease_s: float, now: float | None = None) -> set[str]:
-        """Prolong the leases of `claims` (job id to epoch). The ids still held; the others are to be dropped."""
+        """Renew the leases of the jobs that the worker `owner` runs.
+
+        Args:
+            owner: name of the worker.
+            claims: epoch of each claimed job, by job id.
+            lease_s: length of the new leases in seconds.
+            now: time of the renewal.
+
+        Returns:
+            Ids of the jobs that the worker still holds; it must drop the others.
+        """
         now = time.time() if now is None else now
         held: set[str] = set()
         if not claims:
@@ -84,7 +98,7 @@ class Leases(Base):
         return held
 
     def hand_back(self, job_id: str, epoch: int) -> bool:
-        """Queue a held job again, as if this claim had not been an attempt. False when it is not held any more."""
+        """Return a held job to the queue without counting the claim as an attempt. False if it is no longer held."""
         with self.db.write() as connection:
             job = find_job(connection, job_id, lock=True)
             if job is None or job.state != JobState.RUNNING or job.epoch != epoch:
@@ -93,25 +107,36 @@ class Leases(Base):
             return True
 
     def leases(self) -> dict[str, Lease]:
-        """Of every running job, as it stands."""
+        """Return the lease of every running job, by job id."""
         held = select(jobs.c.id, jobs.c.epoch, jobs.c.lease_until).where(jobs.c.state == JobState.RUNNING)
         with self.db.read() as connection:
             return {row.id: (row.epoch, row.lease_until) for row in connection.execute(held)}
 
-    def reap(self, silent: Mapping[str, Lease], max_attempts: int, now: float | None = None) -> list[str]:
-        """The ids of those of the `silent` jobs whose lease is still as given: they are queued again, or failed after
-        `max_attempts` claims without progress."""
+    def reap(self, lapsed: Mapping[str, Lease], max_attempts: int, now: float | None = None) -> list[str]:
+        """Take jobs from workers that no longer renew their leases.
+
+        Jobs return to the queue, or fail after `max_attempts` claims without progress. A job whose lease was renewed
+        since it was watched keeps its holder.
+
+        Args:
+            lapsed: leases that have lapsed, by job id (`LeaseWatch.lapsed`).
+            max_attempts: claims without progress after which a job fails.
+            now: time of failures.
+
+        Returns:
+            Ids of the jobs that were taken from their workers.
+        """
         now = time.time() if now is None else now
         reaped: list[str] = []
-        for some in chunks(sorted(silent)):
+        for some in chunks(sorted(lapsed)):
             with self.db.write() as connection:
                 held = (jobs.c.id.in_(some), jobs.c.state == JobState.RUNNING)
                 rows = select(*COLUMNS).where(*held).order_by(jobs.c.id).with_for_update(skip_locked=True)
-                lost = [job for job in jobs_of(connection, rows) if (job.epoch, job.lease_until) == silent[job.id]]
+                lost = [job for job in jobs_of(connection, rows) if (job.epoch, job.lease_until) == lapsed[job.id]]
                 for job in lost:
                     if job.attempts < max_attempts:
                         _requeue(connection, job, job.attempts)
-                _fail_as_poison(connection, [job for job in lost if job.attempts >= max_attempts], max_attempts, now)
+                _fail_poisonous(connection, [job for job in lost if job.attempts >= max_attempts], max_attempts, now)
                 reaped += [job.id for job in lost]
         return reaped
 
@@ -128,7 +153,8 @@ def _requeue(connection: Connection, job: Job, attempts: int) -> None:
     )
 
 
-def _fail_as_poison(connection: Connection, poison: list[Job], max_attempts: int, now: float) -> None:
+def _fail_poisonous(connection: Connection, poison: list[Job], max_attempts: int, now: float) -> None:
+    """Fail jobs that were claimed too often without progress: they may be what kills their workers."""
     for job in poison:
         detail = f"attempts = {job.attempts} claims without progress; a job has at most {max_attempts}"
         error = Problem(500, "Poison job", f"{detail}. The worker that held it last was {job.owner or 'not noted'}.")

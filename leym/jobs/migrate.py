@@ -1,10 +1,10 @@
-"""The job table's version: a new database is made as the schema says, an older one is brought up by Alembic."""
+"""Creates the tables of a new database from the schema, and migrates an older one with Alembic."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Inspector, insert, inspect, select, table, text
+from sqlalchemy import Connection, insert, inspect, select, table, text
 from sqlalchemy.sql import column
 
 from leym.jobs.schema import BOUNDS, KINDS, SHARDS, latencies, metadata, totals
@@ -12,47 +12,45 @@ from leym.jobs.schema import BOUNDS, KINDS, SHARDS, latencies, metadata, totals
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0005"  # the newest migration, so that a table that is up to date needs no Alembic to be told so
-FIRST = "0001"  # tables from before Alembic: they have `leym_schema`
-LOCK = 0x6C65796D  # of the advisory lock under which PostgreSQL tables are made and changed
+HEAD = "0005"  # newest migration; a constant, so that opening an up-to-date table does not import Alembic
+FIRST = "0001"  # tables from before Alembic, recognised by `leym_schema`
+LOCK = 0x6C65796D  # PostgreSQL advisory lock for creating and changing tables
 
 _version = table("alembic_version", column("version_num"))
 
 
 class SchemaError(Exception):
-    """The database holds a job table that this program cannot use."""
+    """The database has a job table that this program cannot use."""
 
 
 def bring_up_to_date(connection: Connection) -> None:
-    """Make the tables, or migrate them, in the caller's write transaction: all of it or nothing. Raises SchemaError.
+    """Create the tables, or migrate them to the newest version, within the caller's write transaction.
 
-    SQLite's write transaction keeps other processes out; PostgreSQL's does not, hence the lock.
+    A write transaction of SQLite excludes other processes. PostgreSQL needs an advisory lock for that.
+
+    Raises:
+        SchemaError: the tables are newer than this program.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-    there = inspect(connection)
-    found = _found(connection, there)
+    found = version_of(connection)
     if found == HEAD:
         return
     if found is None:
-        _make(connection)
+        _create(connection)
     else:
         _migrate(connection, found)
 
 
 def version_of(connection: Connection) -> str | None:
-    """The version of the tables in the database; None when there are none. It changes nothing."""
-    return _found(connection, inspect(connection))
-
-
-def _found(connection: Connection, there: Inspector) -> str | None:
-    """The version of the tables in the database; None when there are none."""
+    """Read the version of the tables in the database; None if there are no tables."""
+    there = inspect(connection)
     if there.has_table(_version.name):
         return connection.execute(select(_version.c.version_num)).scalar()
     return FIRST if there.has_table("leym_schema") else None
 
 
-def _make(connection: Connection) -> None:
+def _create(connection: Connection) -> None:
     from alembic import command
 
     metadata.create_all(connection)

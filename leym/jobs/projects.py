@@ -1,4 +1,4 @@
-"""Projects as wholes: what one holds, and giving all of it to another one."""
+"""Projects as a whole: counting their work, and moving all of it to another project."""
 
 from __future__ import annotations
 
@@ -14,23 +14,30 @@ from leym.jobs.submit import key_prefix
 
 
 class Projects(Base):
+    """Operations on all work of a project."""
+
     def count_work(self, project: str) -> tuple[int, int]:
-        """The numbers of jobs, without deleted ones, and of sweeps that a project has."""
+        """Count the jobs of a project, deleted ones excluded, and its sweeps."""
         kept = select(func.count()).where(jobs.c.project == project, jobs.c.deleted_at.is_(None))
         made = select(func.count()).where(sweeps.c.project == project)
         with self.db.read() as connection:
             return connection.execute(kept).scalar_one(), connection.execute(made).scalar_one()
 
     def take_over(self, source: str, target: str) -> tuple[int, int]:
-        """Move all jobs and sweeps of the project `source` into `target`, with the idempotency keys that made them.
+        """Move all jobs and sweeps from project `source` to `target`, with the idempotency keys that created them.
 
-        Returns how many jobs (deleted ones too) and sweeps were moved. A key that `target` has used itself keeps its
-        meaning there. Raises Problem 422.
+        A key that `target` has used itself keeps its meaning there.
+
+        Returns:
+            The number of jobs, deleted ones included, and of sweeps that were moved.
+
+        Raises:
+            Problem: 422 if `target` is not a valid name, or is `source`.
         """
         if not re.fullmatch(identity.PROJECT, target):
             raise invalid(f"project = {target[:80]!r}: it must match {identity.PROJECT}", "/project")
         if target == source:
-            raise invalid(f"project = {target!r} has its own work already", "/project")
+            raise invalid(f"project = {target!r} is the project that has the work already", "/project")
         with self.db.write() as connection:
             ours = (
                 requests.c.made.in_(select(jobs.c.id).where(jobs.c.project == source))

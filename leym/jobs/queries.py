@@ -1,4 +1,4 @@
-"""Between rows of the job table and records."""
+"""Queries that all parts of the job table share, and the conversion of rows to records."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ COLUMNS = (
     *(jobs.c.project, jobs.c.stored_bytes),
 )
 _JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last")
-_AT_ONCE = 500  # ids in one statement
+_CHUNK = 500  # ids in one statement
 
 
 class Base:
-    """What every part of the job table has. project: whose rows there are; None for all of them.
+    """Base class of the parts of the job table.
 
-    quotas: on new jobs. ttl_s: of new jobs that state none; None keeps their results for ever.
+    Attributes:
+        db: connections to the database.
+        project: the only project whose rows are visible; None for all projects.
+        quotas: limits on new and running jobs.
+        ttl_s: `ttl_s` of new jobs that have none; None keeps their results for ever.
     """
 
     db: Database
@@ -40,11 +44,15 @@ class Base:
     ttl_s: float | None = None
 
     def _own(self) -> tuple[ColumnElement[bool], ...]:
-        """The condition that a job is one of the project's."""
+        """Return the condition that restricts a query to the project."""
         return () if self.project is None else (jobs.c.project == self.project,)
 
     def _job(self, connection: Connection, job_id: str, *, lock: bool = False) -> Job:
-        """Raises Problem 404, also for a job of another project."""
+        """Read a job.
+
+        Raises:
+            Problem: 404 if there is no such job in the project.
+        """
         job = get_job(connection, job_id, lock=lock)
         if self.project not in (None, job.project):
             raise not_found("job", job_id)
@@ -60,15 +68,17 @@ T = TypeVar("T", bound=_Named)
 
 
 def dump(value: Any) -> str | None:
+    """Encode a value as compact JSON; None stays None."""
     return None if value is None else json.dumps(value, separators=(",", ":"))
 
 
 def digest(value: Any) -> str:
-    """sha256 of the canonical JSON, 64 hex digits."""
+    """Return the SHA-256 of the canonical JSON of a value, 64 hex digits."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def job_of(row: RowMapping) -> Job:
+    """Convert a row with `COLUMNS` to a record."""
     values = dict(row)
     for name in _JSON:
         if values[name] is not None:
@@ -78,17 +88,23 @@ def job_of(row: RowMapping) -> Job:
 
 
 def jobs_of(connection: Connection, statement: Select[Any]) -> list[Job]:
+    """Execute a query for `COLUMNS`, and convert its rows to records."""
     return [job_of(row) for row in connection.execute(statement).mappings()]
 
 
 def find_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job | None:
+    """Read a job, or None if there is no such job; `lock` keeps other transactions from changing it."""
     statement = select(*COLUMNS).where(jobs.c.id == job_id)
     row = connection.execute(statement.with_for_update() if lock else statement).mappings().first()
     return None if row is None else job_of(row)
 
 
 def get_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
-    """Raises Problem 404."""
+    """Read a job like `find_job`.
+
+    Raises:
+        Problem: 404 if there is no such job.
+    """
     job = find_job(connection, job_id, lock=lock)
     if job is None:
         raise not_found("job", job_id)
@@ -96,28 +112,37 @@ def get_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
 
 
 def change_job(connection: Connection, job_id: str, **values: Any) -> None:
+    """Set columns of a job."""
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _AT_ONCE):
-        yield ids[start : start + _AT_ONCE]
+    """Split ids into parts that fit into one statement."""
+    for start in range(0, len(ids), _CHUNK):
+        yield ids[start : start + _CHUNK]
 
 
 def check_cursor(cursor: str) -> str:
-    """A cursor is the id of the last record of a page. Raises Problem 422."""
+    """Return a cursor, the id of the last record of a page, if it is well-formed.
+
+    Raises:
+        Problem: 422 if it is not.
+    """
     if len(cursor) != 26 or not set(cursor) <= set(ALPHABET):
-        raise invalid(f"cursor = {cursor[:64]!r} was not given out by this service", "/cursor")
+        raise invalid(f"cursor = {cursor[:64]!r} is not a cursor of this service", "/cursor")
     return cursor
 
 
 def page_of(found: list[T], limit: int) -> tuple[list[T], str | None]:
-    """The page and the cursor of the next one, of up to `limit` + 1 records."""
+    """Split up to `limit` + 1 records into a page and the cursor of the next page; None if there is none."""
     if len(found) <= limit:
         return found, None
     return found[:limit], found[limit - 1].id
 
 
 def not_within(moment: ColumnElement[Any], seconds: float, now: float) -> ColumnElement[bool]:
-    """The moment is longer ago than `seconds`, or further ahead: then a clock that has been set back since wrote it."""
+    """Return the condition that a time differs from `now` by more than `seconds`.
+
+    A time in the future was written by a clock that has been set back since, and counts as long ago.
+    """
     return or_(moment < now - seconds, moment > now + seconds)

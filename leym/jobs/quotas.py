@@ -1,5 +1,8 @@
-"""How much one project, and the whole service, may have on its hands. Checked where new jobs are written, and, for how
-many of a project run at once, where they are claimed and where their tickets are sent."""
+"""Quotas of projects and of the whole service.
+
+Quotas on new jobs are checked when jobs are submitted. The limit on running jobs of a project is checked when a job is
+claimed (`leym.jobs.leases`) and when its ticket is sent (`leym.jobs.outbox`).
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,23 @@ from leym.jobs.schema import jobs, totals
 from leym.settings import Settings
 
 DAY_S = 86400.0
-SOON_S, ROOM_S, LATER_S = 5, 60, 600  # when to ask again: jobs have ended; results have expired; a day has moved on
+# Retry-After of a refusal, by the reason: live jobs end soon, results expire, the window of 24 hours moves.
+LIVE_RETRY_S, STORAGE_RETRY_S, DAY_RETRY_S = 5, 60, 600
 
 _RUNNING = (jobs.c.state == JobState.RUNNING, jobs.c.deleted_at.is_(None))
 
 
 @dataclass(frozen=True)
 class Quotas:
-    """0 is no bound. live_jobs: of a project, that wait or run; cell_steps_per_day: of a project, submitted in the last
-    24 hours; stored_bytes: of a project's results, which jobs that run may pass; live_jobs_of_all: beyond it nobody's
-    jobs are taken in; running_jobs: of a project, at once: more of them are taken in, and wait."""
+    """Limits on jobs and their results; 0 is no limit.
+
+    Attributes:
+        live_jobs: queued and running jobs of a project.
+        cell_steps_per_day: cell-steps that a project submitted in the last 24 hours.
+        live_jobs_of_all: queued and running jobs of all projects together.
+        stored_bytes: size of the results of a project. Running jobs may exceed it.
+        running_jobs: running jobs of a project. More jobs are accepted, but stay queued.
+    """
 
     live_jobs: int = 0
     cell_steps_per_day: int = 0
@@ -33,6 +43,7 @@ class Quotas:
 
     @classmethod
     def of(cls, settings: Settings) -> Quotas:
+        """Return the quotas of the service's settings."""
         return cls(
             live_jobs=settings.quota_jobs,
             cell_steps_per_day=settings.quota_cell_steps,
@@ -42,80 +53,88 @@ class Quotas:
         )
 
     def check(self, connection: Connection, project: str, new: Sequence[Job], now: float) -> None:
-        """Raises Problem 429 (the project has enough) or 503 (the service has), naming the bound."""
+        """Check whether a project may submit the `new` jobs.
+
+        Raises:
+            Problem: 429 if a quota of the project would be exceeded, 503 if that of the service would; names the limit.
+        """
         if self.live_jobs_of_all:
-            there = int(connection.execute(_LIVE_OF_ALL).scalar_one())
-            if there + len(new) > self.live_jobs_of_all:
-                detail = f"{there} jobs wait or run, and {len(new)} more would pass the bound {self.live_jobs_of_all}"
-                raise Problem(503, "The service is full", detail, retry_after_s=SOON_S)
+            live = int(connection.execute(_LIVE_OF_ALL).scalar_one())
+            if live + len(new) > self.live_jobs_of_all:
+                detail = f"{live} jobs are queued or running; {len(new)} more would exceed the limit"
+                raise Problem(
+                    503, "The service is full", f"{detail} of {self.live_jobs_of_all}", retry_after_s=LIVE_RETRY_S
+                )
         if self.stored_bytes:
-            there = stored_bytes(connection, project)
-            if there >= self.stored_bytes:
-                detail = f"the results of project {project!r} take {there} bytes; its quota is {self.stored_bytes}"
+            stored = stored_bytes(connection, project)
+            if stored >= self.stored_bytes:
+                detail = f"the results of project {project!r} take {stored} bytes; its quota is {self.stored_bytes}"
                 advice = "delete jobs, or wait until results expire"
-                raise Problem(429, "Quota reached", f"{detail}: {advice}", retry_after_s=ROOM_S)
+                raise Problem(429, "Quota reached", f"{detail}: {advice}", retry_after_s=STORAGE_RETRY_S)
         if self.live_jobs or self.cell_steps_per_day:
-            _one_at_a_time(connection, f"leym quota {project}")
+            _serialize(connection, f"leym quota {project}")
         if self.live_jobs:
-            there = _live(connection, self.live_jobs, project)
-            if there + len(new) > self.live_jobs:
-                detail = f"{there} jobs of project {project!r} wait or run; {len(new)} more would pass its quota"
-                raise Problem(429, "Quota reached", f"{detail} of {self.live_jobs}", retry_after_s=SOON_S)
+            live = _live(connection, self.live_jobs, project)
+            if live + len(new) > self.live_jobs:
+                detail = (
+                    f"{live} jobs of project {project!r} are queued or running; {len(new)} more would exceed its quota"
+                    f" of {self.live_jobs}"
+                )
+                raise Problem(429, "Quota reached", detail, retry_after_s=LIVE_RETRY_S)
         if self.cell_steps_per_day:
             spent, wanted = _cell_steps(connection, project, now - DAY_S), sum(job.steps * job.cells for job in new)
             if spent + wanted > self.cell_steps_per_day:
                 detail = (
-                    f"project {project!r} submitted {spent} cell-steps in the last 24 hours; {wanted} more would pass"
+                    f"project {project!r} submitted {spent} cell-steps in the last 24 hours; {wanted} more would exceed"
                     f" its quota of {self.cell_steps_per_day}"
                 )
-                raise Problem(429, "Quota reached", detail, retry_after_s=LATER_S)
+                raise Problem(429, "Quota reached", detail, retry_after_s=DAY_RETRY_S)
 
-    def lets_run(self, connection: Connection, job: Job) -> bool:
-        """Whether the job's project has room for it. Nobody else takes that room before the transaction ends."""
+    def allows_running(self, connection: Connection, job: Job) -> bool:
+        """Return True if the project of the job may run one more. No other transaction can use that room meanwhile."""
         if not self.running_jobs:
             return True
-        _one_at_a_time(connection, f"leym running {job.project}")
+        _serialize(connection, f"leym running {job.project}")
         others = (*_RUNNING, jobs.c.project == job.project)
         some = select(jobs.c.id).where(*others).limit(self.running_jobs).subquery()
         return int(connection.execute(select(func.count()).select_from(some)).scalar_one()) < self.running_jobs
 
-    def running(self, connection: Connection) -> dict[str, int]:
-        """Of each project, how many jobs run; nothing without a bound on them."""
+    def count_running(self, connection: Connection) -> dict[str, int]:
+        """Count the running jobs of each project; empty if their number is not limited."""
         if not self.running_jobs:
             return {}
         found = select(jobs.c.project, func.count()).where(*_RUNNING).group_by(jobs.c.project)
         return {project: int(n) for project, n in connection.execute(found)}
 
 
-def _one_at_a_time(connection: Connection, name: str) -> None:
-    """On PostgreSQL two transactions could both see room for one; SQLite has one writer at a time."""
+def _serialize(connection: Connection, name: str) -> None:
+    """Make transactions with the same lock name wait for each other; SQLite has one writer at a time anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
 
 
 def stored_bytes(connection: Connection, project: str | None) -> int:
-    """What the results of a project take, or of all (None): an index has it, however many jobs there are."""
+    """Add up the bytes of the results of a project, or of all (None). An index makes it fast for any number of jobs."""
     found = select(func.sum(jobs.c.stored_bytes)).where(jobs.c.stored_bytes > 0)
     if project is not None:
         found = found.where(jobs.c.project == project)
     return int(connection.execute(found).scalar_one() or 0)
 
 
-# From the running totals: cheap with any number of jobs, and near enough for a bound on all of them.
-_LIVE_OF_ALL = select(
-    func.sum(totals.c.submitted - (totals.c.succeeded + totals.c.failed + totals.c.cancelled))
-)  # made once: that takes longer than to ask
+# Computed from the totals: fast for any number of jobs, and accurate enough for this limit. A constant, because it
+# takes longer to build the statement than to execute it.
+_LIVE_OF_ALL = select(func.sum(totals.c.submitted - (totals.c.succeeded + totals.c.failed + totals.c.cancelled)))
 
 
-def _live(connection: Connection, bound: int, project: str) -> int:
-    """Jobs of a project that have not ended, counted up to the bound."""
+def _live(connection: Connection, limit: int, project: str) -> int:
+    """Count the queued and running jobs of a project, up to the limit."""
     mine = (jobs.c.project == project, jobs.c.state.in_(LIVE), jobs.c.deleted_at.is_(None))
-    some = select(jobs.c.id).where(*mine).limit(bound).subquery()
+    some = select(jobs.c.id).where(*mine).limit(limit).subquery()
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def _cell_steps(connection: Connection, project: str, since: float) -> int:
-    # multiplied here: the sum over many large jobs would not fit SQLite's integers
+    # multiplied in Python: the sum over many large jobs could exceed SQLite's integers
     statement = (
         select(jobs.c.height, jobs.c.width, func.sum(jobs.c.steps))
         .where(jobs.c.project == project, jobs.c.created_at > since)

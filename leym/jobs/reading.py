@@ -1,4 +1,4 @@
-"""Jobs one by one and in pages."""
+"""Queries for jobs: one, several, or a page of a list."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from leym.jobs.schema import jobs
 from leym.jobs.schema import tags as of_tags
 from leym.jobs.submit import tag_text
 
-Jobs = list[Job]  # `list` means the method below
+Jobs = list[Job]  # inside the class, `list` is the method
 
 
 class Reading(Base):
+    """Queries for jobs."""
+
     def get(self, job_id: str) -> Job:
-        """A deleted job too. Raises Problem 404."""
+        """Read a job, which may be a deleted one.
+
+        Raises:
+            Problem: 404 if there is no such job.
+        """
         with self.db.read() as connection:
             return self._job(connection, job_id)
 
     def find(self, job_ids: Sequence[str]) -> Jobs:
-        """In the order of `job_ids`; those that never were are left out."""
+        """Read jobs in the order of `job_ids`, deleted ones included; unknown ids are skipped."""
         found: dict[str, Job] = {}
         with self.db.read() as connection:
             for some in chunks(job_ids):
@@ -42,15 +48,27 @@ class Reading(Base):
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[Jobs, str | None]:
-        """A page, newest first, and the cursor of the next one (None: there is none). Deleted jobs are left out.
+        """Read a page of jobs, newest first, without deleted ones.
 
-        `law` is a name, or name@ and the beginning of a digest. `tags` are (key, value), of which a job must have at
-        least one. Jobs submitted while someone pages come before the first page: no later page repeats or misses a
-        job. Raises Problem 422 for a cursor that is none.
+        New jobs come before the first page, so later pages neither repeat nor miss a job.
+
+        Args:
+            state: only jobs in this state.
+            law: only jobs of this law: a name, or name@ and the beginning of a digest.
+            tags: only jobs with at least one of these (key, value).
+            sweep: only jobs of this sweep.
+            limit: most jobs of the page.
+            cursor: cursor that came with the previous page.
+
+        Returns:
+            The jobs, and the cursor of the next page; None if there is none.
+
+        Raises:
+            Problem: 422 for an invalid cursor.
         """
         statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), *self._own())
         key = jobs.c.id
-        if tags is not None and len(tags) == 1:  # the order of the index of tags is that of the page
+        if tags is not None and len(tags) == 1:  # the index of tags has the order of the page
             key = of_tags.c.job
             statement = statement.join(of_tags, of_tags.c.job == jobs.c.id).where(of_tags.c.tag == tag_text(*tags[0]))
         elif tags is not None:

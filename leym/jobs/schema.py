@@ -1,7 +1,6 @@
-"""The tables of the job table and their indices, as they are at the newest version (`leym.jobs.migrate`).
+"""Tables and indices of the job table at its newest version (`leym.jobs.migrate`).
 
-Specs, manifests and the like are JSON as text: the table never looks into them. What it filters or adds up
-has a column of its own.
+Specs, manifests and the like are JSON as text. Values that queries filter by or add up have columns of their own.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from sqlalchemy import (
     Text,
 )
 
-SHARDS = 8  # the running totals are spread over so many rows, so that writers rarely wait for each other
+SHARDS = 8  # rows over which the totals are spread, so that writers rarely wait for each other
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)  # s, and +Inf
-KINDS = ("total", "wait")  # of latencies
+KINDS = ("total", "wait")  # kinds of latencies
 
 metadata = MetaData()
 
@@ -52,16 +51,16 @@ jobs = Table(
     Column("observables_last", Text),
     Column("deleted_at", Double),
     Column("project", String(64), nullable=False, server_default="default"),
-    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),  # of the objects that the row names
-    # not part of a Job
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),  # size of the objects that the row names
+    # columns that are not part of the record `Job`
     Column("law_name", Text, nullable=False),
     Column("height", Integer, nullable=False),
     Column("width", Integer, nullable=False),
     Column("remaining", BigInteger, nullable=False),  # steps - step
-    Column("frames", BigInteger, nullable=False),  # committed, of all arrays together
-    Column("ticketed_at", Double),  # when a ticket was last given to the broker
-    Column("put_off_at", Double),  # when a claim last found that its project has enough running
-    Column("deadline_at", Double),  # when it fails unless it has ended
+    Column("frames", BigInteger, nullable=False),  # committed frames of all arrays together
+    Column("ticketed_at", Double),  # time of the last ticket
+    Column("put_off_at", Double, key="held_back_at"),  # time of the last claim that was refused by quota_running
+    Column("deadline_at", Double),  # time at which the job fails unless it has ended
 )
 _shown = jobs.c.deleted_at.is_(None)
 Index("leym_jobs_state", jobs.c.state, jobs.c.id, sqlite_where=_shown, postgresql_where=_shown)
@@ -85,9 +84,9 @@ tags = Table(
 requests = Table(
     "leym_requests",
     metadata,
-    Column("key", Text, primary_key=True),  # of an Idempotency-Key header
+    Column("key", Text, primary_key=True),  # Idempotency-Key, preceded by the project
     Column("digest", String(64), nullable=False),
-    Column("made", String(26), nullable=False),  # the job or sweep
+    Column("made", String(26), nullable=False),  # id of the job or sweep
     Column("created_at", Double, nullable=False),
 )
 
@@ -109,7 +108,7 @@ tokens = Table(
     Column("digest", String(64), nullable=False),  # sha256 of the token
     Column("name", Text, nullable=False),
     Column("project", String(64), nullable=False),
-    Column("scopes", Text, nullable=False),  # words
+    Column("scopes", Text, nullable=False),  # separated by spaces
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double),
     Column("revoked_at", Double),

@@ -1,8 +1,8 @@
-"""Whose turn it is to write to a file of SQLite, which takes one writer at a time.
+"""Group commit for SQLite, which has one writer at a time and syncs every transaction.
 
-SQLite syncs every transaction by itself, and processes that wait for it look again after pauses that grow: whoever has
-just written is mostly next. Here the threads of a process that want to write share one transaction, which the last of
-them commits, and a process that waits is let in before the one that has just written.
+Threads of a process that want to write share one transaction: each writes its part under a savepoint, and the last one
+commits for all. Processes wait for each other in order. SQLite itself would poll with growing pauses, so that the
+process that has just written would mostly write next.
 """
 
 from __future__ import annotations
@@ -17,86 +17,102 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-MOST = 16  # parts of one transaction: other processes wait until it ends
-LOOK_S = 0.0005  # a lock of a file has no time limit of its own, so it is tried this often
-SURE_S = 1.0  # a thread that was to commit for others may have been broken off: after this they look themselves
+MAX_PARTS = 16  # parts of one transaction; other processes wait until it ends
+POLL_S = 0.0005  # interval of attempts to lock a file, since flock has no time-out
+TAKE_OVER_S = 1.0  # wait for the commit of another thread; after this, commit for it in case it was killed
 
 
-class Turns:
-    """write(): a part of a transaction. For threads of one process; a forked child needs another one."""
+class SqliteGroupCommit:
+    """Transactions that write, shared by the threads of a process. A forked child needs an instance of its own."""
 
     def __init__(self, engine: Engine, path: str | None, wait_s: float):
-        """engine: begins transactions that write. path: of the database; without it processes are not kept in order."""
-        self._engine, self._doors = engine, _Doors(path, wait_s)
-        self._turn, self._counting, self._coming = threading.Lock(), threading.Lock(), 0
-        self._shared: _Shared | None = None
+        """Set up the queue of writers; nothing is opened yet.
+
+        Args:
+            engine: begins transactions that write.
+            path: path of the database; None if other processes need not be kept in order.
+            wait_s: longest wait for another process in seconds.
+        """
+        self._engine, self._file_lock = engine, FairFileLock(path, wait_s)
+        self._thread_lock = threading.Lock()  # held by the thread that writes its part
+        self._count_lock, self._waiting = threading.Lock(), 0  # threads that wait for _thread_lock
+        self._open: _SharedTransaction | None = None
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Durable when it has left without an exception. One that leaves with an exception takes back its own part."""
-        shared: _Shared | None = None
+        """Run a block as one part of the shared transaction; the part is durable when the block has left.
+
+        A block that raises rolls back its own part only. Raises the error of the commit in every thread whose part was
+        in the transaction.
+        """
+        shared: _SharedTransaction | None = None
         try:
-            with self._my_turn():
-                shared = self._shared = self._shared or _Shared(self._engine, self._doors)
+            with self._one_thread():
+                shared = self._open = self._open or _SharedTransaction(self._engine, self._file_lock)
                 try:
                     with shared.part() as connection:
                         yield connection
                 finally:
-                    if not self._coming or shared.parts >= MOST or shared.error:
-                        self._end(shared)
+                    if not self._waiting or shared.parts >= MAX_PARTS or shared.error:
+                        self._commit(shared)
         finally:
-            while shared and not shared.ended.wait(SURE_S):
-                with self._turn:
-                    self._end(shared)
+            while shared and not shared.ended.wait(TAKE_OVER_S):
+                with self._thread_lock:
+                    self._commit(shared)
             if shared and shared.error:
                 raise shared.error
 
     @contextmanager
-    def _my_turn(self) -> Iterator[None]:
-        with self._counting:
-            self._coming += 1
+    def _one_thread(self) -> Iterator[None]:
+        with self._count_lock:
+            self._waiting += 1
         try:
-            self._turn.acquire()
+            self._thread_lock.acquire()
         finally:
-            with self._counting:
-                self._coming -= 1
+            with self._count_lock:
+                self._waiting -= 1
         try:
             yield
         finally:
-            self._turn.release()
+            self._thread_lock.release()
 
-    def _end(self, shared: _Shared) -> None:
-        """By whoever has the turn."""
-        if shared is self._shared:
-            self._shared = None
-            shared.end()
+    def _commit(self, shared: _SharedTransaction) -> None:
+        """Commit a transaction unless another thread has done it. The caller holds _thread_lock."""
+        if shared is self._open:
+            self._open = None
+            shared.commit()
 
     def close(self) -> None:
-        with self._turn:
-            self._doors.close()
+        """Close the lock files once no thread writes."""
+        with self._thread_lock:
+            self._file_lock.close()
 
-    def forget(self) -> None:
-        """In a forked child: a thread that is not in it may have the turn, and its parent's locks must not live on."""
-        self._doors.close()
+    def close_in_child(self) -> None:
+        """Close the lock files in a forked child, where a thread that does not exist may hold _thread_lock.
+
+        Otherwise the child would keep the locks of its parent.
+        """
+        self._file_lock.close()
 
 
-class _Shared:
-    """One transaction of several parts. error: why none of them is in the table."""
+class _SharedTransaction:
+    """A transaction with several parts. `error` is set if none of them is in the database."""
 
-    def __init__(self, engine: Engine, doors: _Doors):
+    def __init__(self, engine: Engine, file_lock: FairFileLock):
         self.parts, self.ended = 0, threading.Event()
         self.error: DBAPIError | None = None
-        self._doors = doors
-        doors.enter()
+        self._file_lock = file_lock
+        file_lock.acquire()
         try:
             self._connection = engine.connect()
             self._connection.begin()
         except BaseException:
-            doors.leave()
+            file_lock.release()
             raise
 
     @contextmanager
     def part(self) -> Iterator[Connection]:
+        """Run a block under a savepoint."""
         self.parts += 1
         self._connection.exec_driver_sql("SAVEPOINT part")
         try:
@@ -104,12 +120,13 @@ class _Shared:
         except BaseException:
             try:
                 self._connection.exec_driver_sql("ROLLBACK TO part")
-            except DBAPIError as error:  # a full disk, for one, ends the whole transaction
+            except DBAPIError as error:  # SQLite has ended the whole transaction, for example on a full disk
                 self.error = error
             raise
         self._connection.exec_driver_sql("RELEASE part")
 
-    def end(self) -> None:
+    def commit(self) -> None:
+        """Commit all parts, or roll back if an error is set; wakes the threads that wait for `ended`."""
         try:
             if not self.error:
                 self._connection.commit()
@@ -118,14 +135,15 @@ class _Shared:
         finally:
             with suppress(DBAPIError):
                 self._connection.close()
-            self._doors.leave()
+            self._file_lock.release()
             self.ended.set()
 
 
-class _Doors:
-    """Two locks of files: who holds the outer one is next, who holds the inner one writes.
+class FairFileLock:
+    """Lock between processes that a waiting process gets before the one that has just held it.
 
-    The outer one is held until the inner one is had. So a process that has just written stands behind one that waits.
+    There are two lock files: `<path>-next` for the process that is next, and `<path>-writes` for the one that writes. A
+    process keeps the first until it has the second, so whoever has just written queues behind it.
     """
 
     def __init__(self, path: str | None, wait_s: float):
@@ -133,25 +151,31 @@ class _Doors:
         self._wait_s = wait_s
         self._handles: list[int] = []
 
-    def enter(self) -> None:
-        """Raises sqlalchemy's OperationalError after `wait_s`, as SQLite would."""
+    def acquire(self) -> None:
+        """Wait for the lock; without a path, do nothing.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: another process has held the lock for `wait_s`; SQLite raises the same.
+        """
         if not self._paths:
             return
         if not self._handles:
             self._handles = [os.open(path, os.O_RDWR | os.O_CREAT, 0o644) for path in self._paths]
-        outer, inner = self._handles
+        following, writing = self._handles
         until = time.monotonic() + self._wait_s
-        self._lock(outer, until)
+        self._lock(following, until)
         try:
-            self._lock(inner, until)
+            self._lock(writing, until)
         finally:
-            fcntl.flock(outer, fcntl.LOCK_UN)
+            fcntl.flock(following, fcntl.LOCK_UN)
 
-    def leave(self) -> None:
+    def release(self) -> None:
+        """Let the next process write."""
         if self._handles:
             fcntl.flock(self._handles[1], fcntl.LOCK_UN)
 
     def close(self) -> None:
+        """Close the lock files."""
         for handle in self._handles:
             os.close(handle)
         self._handles = []
@@ -165,4 +189,4 @@ class _Doors:
                 if time.monotonic() > until:
                     waited = TimeoutError(f"database is locked: another process has written for {self._wait_s:.0f} s")
                     raise OperationalError("BEGIN IMMEDIATE", None, waited) from error
-                time.sleep(LOOK_S)
+                time.sleep(POLL_S)

@@ -1,4 +1,4 @@
-"""What the service has done and has to do: monotone counters, latencies, and the backlog."""
+"""Statistics of the service: monotonic totals, latencies and the backlog."""
 
 from __future__ import annotations
 
@@ -19,50 +19,60 @@ from leym.jobs.quotas import stored_bytes
 from leym.jobs.schema import BOUNDS, KINDS, SHARDS, jobs, latencies, totals
 
 _NAMES = tuple(column.name for column in totals.c if column.name != "shard")
-_BUSY = (JobState.QUEUED, JobState.RUNNING)
+_BACKLOG = (JobState.QUEUED, JobState.RUNNING)
 
 
 def count(connection: Connection, **growth: int) -> None:
-    """Add to the totals; the last thing a transaction does but `observe`, so that it holds these rows shortly."""
-    grown = {name: n for name, n in growth.items() if n}
-    if grown:
+    """Add to the totals.
+
+    Call it at the end of a transaction, with only `observe` after it: other writers wait for these rows.
+    """
+    increments = {name: n for name, n in growth.items() if n}
+    if increments:
         connection.execute(
-            _growth(tuple(grown)), {"of": secrets.randbelow(SHARDS)} | {f"+{n}": grown[n] for n in grown}
+            _increment(tuple(increments)),
+            {"of": secrets.randbelow(SHARDS)} | {f"+{name}": n for name, n in increments.items()},
         )
 
 
 @cache
-def _growth(names: tuple[str, ...]) -> Update:
-    """Made once: that takes longer than to execute it."""
+def _increment(names: tuple[str, ...]) -> Update:
+    """Build the statement that increments some totals; cached, because building takes longer than executing."""
     values = {name: totals.c[name] + bindparam(f"+{name}", type_=totals.c[name].type) for name in names}
     return update(totals).where(totals.c.shard == bindparam("of")).values(values)
 
 
 def observe(connection: Connection, ended: Iterable[tuple[float, float | None, float]]) -> None:
-    """Add jobs that have succeeded or failed to the latencies: when each was created, started and finished."""
+    """Add succeeded or failed jobs to the latencies, as their times (created, started, finished)."""
     found: dict[tuple[str, int], list[float]] = {}
     for created, started, finished in ended:
         for kind, end in (("wait", started), ("total", finished)):
             if end is not None:
                 seconds = max(end - created, 0.0)
                 found.setdefault((kind, bisect_left(BOUNDS, seconds)), []).append(seconds)
-    for (kind, bucket), values in sorted(found.items()):  # in one order: two transactions must not wait for each other
+    for (kind, bucket), values in sorted(found.items()):  # always in this order: two transactions must not deadlock
         row = (latencies.c.kind == kind) & (latencies.c.bucket == bucket)
         grown = {"n": latencies.c.n + len(values), "sum": latencies.c["sum"] + sum(values)}
         connection.execute(update(latencies).where(row).values(**grown))
 
 
-class Totals(Base):
+class Statistics(Base):
+    """Totals, latencies, counts and the backlog."""
+
     def totals(self) -> dict[str, int]:
-        """Since the table was made: jobs submitted, succeeded, failed, cancelled; cell_steps and frames committed."""
+        """Return totals since the table was created.
+
+        Jobs `submitted`, `succeeded`, `failed` and `cancelled`, and committed `cell_steps` and `frames`.
+        """
         with self.db.read() as connection:
             row = connection.execute(select(*(func.sum(totals.c[name]) for name in _NAMES))).one()
         return {name: int(n) for name, n in zip(_NAMES, row, strict=True)}
 
     def latencies(self) -> dict[str, dict[str, Any]]:
-        """Seconds of ended (not cancelled) jobs: "wait" from submission to start, "total" from submission to end.
+        """Return histograms of the seconds that succeeded and failed jobs took.
 
-        Each {"buckets": [(bound, jobs at or under it), ...], "count": n, "sum": seconds}; the last bound is infinite.
+        "wait" is from submission to start, "total" from submission to end. Each is
+        {"buckets": [(bound, jobs at or under it), ...], "count": n, "sum": seconds}; the last bound is infinite.
         """
         with self.db.read() as connection:
             rows = connection.execute(select(latencies).order_by(latencies.c.kind, latencies.c.bucket)).all()
@@ -75,7 +85,7 @@ class Totals(Base):
         return found
 
     def counts(self) -> dict[str, int]:
-        """Jobs in each state; deleted ones left out."""
+        """Count the jobs in each state, without deleted ones."""
         statement = (
             select(jobs.c.state, func.count()).where(jobs.c.deleted_at.is_(None), *self._own()).group_by(jobs.c.state)
         )
@@ -84,15 +94,15 @@ class Totals(Base):
         return {state.value: found.get(state.value, 0) for state in JobState}
 
     def stored_bytes(self) -> int:
-        """What the results of all jobs take, as their rows say."""
+        """Add up the bytes of the results of all jobs."""
         with self.db.read() as connection:
             return stored_bytes(connection, self.project)
 
     def standings(self) -> dict[str, int]:
-        """Jobs that wait or run, by their fidelity; those without any are left out."""
+        """Count queued and running jobs by the fidelity of their precision."""
         statement = (
             select(jobs.c.fidelity, func.count())
-            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
+            .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.fidelity)
             .order_by(jobs.c.fidelity)
         )
@@ -100,14 +110,14 @@ class Totals(Base):
             return {standing: int(n) for standing, n in connection.execute(statement)}
 
     def backlog(self, now: float | None = None) -> dict[str, Any]:
-        """Queued and running jobs and their cell-steps to go; `oldest_queued_s` is None when none is queued."""
+        """Count queued and running jobs and their remaining cell-steps; `oldest_queued_s` is None if none is queued."""
         now = time.time() if now is None else now
-        # Multiplied by the cells here: the sum over many large jobs would not fit SQLite's integers.
+        # Multiplied in Python: the sum over many large jobs could exceed SQLite's integers.
         statement = (
             select(jobs.c.state, jobs.c.height, jobs.c.width)
             .add_columns(func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
             .add_columns(func.min(jobs.c.created_at).label("oldest"))
-            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
+            .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.state, jobs.c.height, jobs.c.width)
         )
         with self.db.read() as connection:
@@ -121,11 +131,11 @@ class Totals(Base):
         }
 
     def buckets(self) -> list[dict[str, Any]]:
-        """The backlog by what can be batched together: [{law, precision, grid: [H, W], jobs, cell_steps}]."""
+        """Return the backlog per bucket: [{law, precision, grid: [H, W], jobs, cell_steps}]."""
         key = (jobs.c.law, jobs.c.precision, jobs.c.height, jobs.c.width)
         statement = (
             select(*key, func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
-            .where(jobs.c.state.in_(_BUSY), jobs.c.deleted_at.is_(None), *self._own())
+            .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(*key)
             .order_by(*key)
         )

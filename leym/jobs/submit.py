@@ -1,4 +1,4 @@
-"""New jobs, alone or as a sweep."""
+"""Submission of jobs and sweeps, and idempotency keys."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from leym.contract.ids import new_id
 from leym.contract.problems import invalid
 from leym.contract.records import Job, JobState, NewJob, Sweep
 from leym.contract.spec import JobSpec
-from leym.jobs.dependencies import check_sources
+from leym.jobs.dependencies import check_dependencies
 from leym.jobs.queries import COLUMNS, Base, digest, dump, get_job, jobs_of
 from leym.jobs.schema import jobs, requests, sweeps, tags
 from leym.jobs.statistics import count
 from leym.jobs.sweeps import get_sweep
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
-APART = "\x1f"  # between a project and a key; no header holds it
+SEPARATOR = "\x1f"  # between project and key; an HTTP header cannot contain it
 
 T = TypeVar("T")
 
 
 def tag_text(key: str, value: str) -> str:
-    return json.dumps([key, value], ensure_ascii=False)  # escapes NUL, which PostgreSQL's text does not take
+    """Encode a tag as the text of its column. JSON escapes NUL, which PostgreSQL's text cannot contain."""
+    return json.dumps([key, value], ensure_ascii=False)
 
 
 def key_prefix(project: str) -> str:
-    """What stands before the keys of a project in the table, for two projects may use the same key."""
-    return "" if project == DEFAULT else f"{project}{APART}"
+    """Return the prefix of a project's idempotency keys in the table; two projects may use the same key."""
+    return "" if project == DEFAULT else f"{project}{SEPARATOR}"
 
 
 def job_request(spec: JobSpec | FidelitySpec) -> dict[str, Any]:
-    """Return what an Idempotency-Key stands for: a job as it was asked for.
+    """Return the request that an Idempotency-Key identifies: the job as requested.
 
     Observables have their first names, so that a retry still matches a request that an earlier version accepted.
     """
@@ -51,19 +52,21 @@ def job_request(spec: JobSpec | FidelitySpec) -> dict[str, Any]:
 
 
 def sweep_request(spec: dict[str, Any]) -> dict[str, Any]:
-    """What an Idempotency-Key stands for: a sweep as it was asked for."""
+    """Return the request that an Idempotency-Key identifies: the sweep as requested."""
     return {"sweep": spec}
 
 
 def fidelity_request(law: str, request: FidelityRequest) -> dict[str, Any]:
-    """What an Idempotency-Key stands for: a judgement of `law` as it was named, whichever version that means now."""
+    """Return the request that an Idempotency-Key identifies: a fidelity job of `law` as named, not as resolved."""
     return {"fidelity": {"law": law, **request.model_dump(mode="json")}}
 
 
 class Submit(Base):
+    """Submission of jobs and sweeps."""
+
     @property
-    def owner(self) -> str:
-        """The project of new jobs."""
+    def _new_project(self) -> str:
+        """Project of new jobs."""
         return self.project or DEFAULT
 
     def submit(
@@ -78,38 +81,51 @@ class Submit(Base):
         request: dict[str, Any] | None = None,
         now: float | None = None,
     ) -> tuple[Job, bool]:
-        """The job and whether it was made now. A key used before with the same request gives the job of then.
+        """Submit a job: write its row in the state `queued`.
 
-        `law` is name@digest. `request` is what the caller sent, by default the spec. Raises Problem 422 when the key
-        was used for another request or the job to start from was removed meanwhile, 429 or 503 when a quota is
-        reached.
+        Args:
+            spec: validated spec of the job.
+            law: name@digest of the law.
+            precision: resolved precision, never "auto".
+            d_state: channels of the law's state.
+            fidelity: standing of the precision (`leym.laws.verdicts.standing`).
+            idempotency_key: key of the caller. If it was used with the same request before, no job is created.
+            request: the request as the caller sent it; the spec if None.
+            now: time of the submission.
+
+        Returns:
+            The job, and True if it is new.
+
+        Raises:
+            Problem: 422 if the key was used for another request, or if the results of the job to start from are gone;
+                429 or 503 if a quota would be exceeded.
         """
         now = time.time() if now is None else now
-        job = self._made(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, now)
+        job = self._new_job(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, now)
 
-        def first(connection: Connection, made: str) -> Job:
-            return get_job(connection, made)
+        def load(connection: Connection, existing: str) -> Job:
+            return get_job(connection, existing)
 
-        def make(connection: Connection) -> Job:
+        def create(connection: Connection) -> Job:
             self._insert(connection, [job], now)
             return job
 
-        return self._once(idempotency_key, request or job_request(spec), job.id, now, first, make)
+        return self._once(idempotency_key, request or job_request(spec), job.id, now, load, create)
 
     def accepted(self, key: str | None, request: dict[str, Any]) -> str | None:
-        """Find what an earlier request made under this Idempotency-Key.
+        """Find the job or sweep that an earlier request with this Idempotency-Key created.
 
-        Asked before anything else is checked, so that what was accepted stays accepted whatever has changed since.
+        Call it before any other check, so that an accepted request stays accepted whatever has changed since.
 
         Args:
-            key: of the caller; None for a request without one.
+            key: key of the caller; None for a request without one.
             request: `job_request`, `sweep_request` or `fidelity_request` of the body.
 
         Returns:
-            The id of the job or sweep; None when the key is new.
+            The id of the job or sweep; None if the key is new.
 
         Raises:
-            Problem: 422 when the key was used for another request.
+            Problem: 422 if the key was used for another request.
         """
         if key is None:
             return None
@@ -124,26 +140,30 @@ class Submit(Base):
         *,
         now: float | None = None,
     ) -> tuple[Sweep, list[Job], bool]:
-        """The sweep, its jobs in order, and whether they were made now: all of them or none. Raises like `submit`."""
+        """Submit all jobs of a sweep, or none of them. Arguments and errors are those of `submit`.
+
+        Returns:
+            The sweep, its jobs in order, and True if they are new.
+        """
         now = time.time() if now is None else now
         sweep = Sweep(new_id(), spec, len(jobs), now, None, {state.value: 0 for state in JobState})
         sweep.counts[JobState.QUEUED.value] = len(jobs)
-        members = [self._made(job, sweep.id, now) for job in jobs]
+        members = [self._new_job(job, sweep.id, now) for job in jobs]
 
-        def first(connection: Connection, made: str) -> tuple[Sweep, list[Job]]:
-            return get_sweep(connection, made, self.project), _members(connection, made)
+        def load(connection: Connection, existing: str) -> tuple[Sweep, list[Job]]:
+            return get_sweep(connection, existing, self.project), _members(connection, existing)
 
-        def make(connection: Connection) -> tuple[Sweep, list[Job]]:
-            row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now, "project": self.owner}
-            connection.execute(insert(sweeps), row)
+        def create(connection: Connection) -> tuple[Sweep, list[Job]]:
+            row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now}
+            connection.execute(insert(sweeps), row | {"project": self._new_project})
             self._insert(connection, members, now)
             return sweep, members
 
-        (sweep, members), created = self._once(idempotency_key, sweep_request(spec), sweep.id, now, first, make)
+        (sweep, members), created = self._once(idempotency_key, sweep_request(spec), sweep.id, now, load, create)
         return sweep, members, created
 
-    def _made(self, new: NewJob, sweep: str | None, now: float) -> Job:
-        job = _job(new, sweep, self.owner, now)
+    def _new_job(self, new: NewJob, sweep: str | None, now: float) -> Job:
+        job = _job(new, sweep, self._new_project, now)
         if self.ttl_s is not None and "ttl_s" in job.spec and job.spec["ttl_s"] is None:
             return replace(job, spec=job.spec | {"ttl_s": self.ttl_s})
         return job
@@ -151,8 +171,8 @@ class Submit(Base):
     def _insert(self, connection: Connection, new: Sequence[Job], now: float) -> None:
         if not new:
             return
-        self.quotas.check(connection, self.owner, new, now)
-        check_sources(connection, new, now)
+        self.quotas.check(connection, self._new_project, new, now)
+        check_dependencies(connection, new, now)
         connection.execute(insert(jobs), [_row(job) for job in new])
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
         if tagged:
@@ -163,26 +183,26 @@ class Submit(Base):
         self,
         key: str | None,
         request: dict[str, Any],
-        made: str,
+        new_id: str,
         now: float,
-        first: Callable[[Connection, str], T],
-        make: Callable[[Connection], T],
+        load: Callable[[Connection, str], T],
+        create: Callable[[Connection], T],
     ) -> tuple[T, bool]:
-        """`make`, or when this request was made before under this key, `first` of what it made then."""
+        """Call `create`, or `load` with the id that the same request with this key created before."""
         if key is None:
             with self.db.write() as connection:
-                return make(connection), True
+                return create(connection), True
         owned = self._owned(key)
         try:
-            return self._keyed(owned, digest(request), made, now, first, make)
-        except IntegrityError:  # someone else (on PostgreSQL) has just used it: now it can be found
-            return self._keyed(owned, digest(request), made, now, first, make)
+            return self._keyed(owned, digest(request), new_id, now, load, create)
+        except IntegrityError:  # on PostgreSQL, another transaction has just used the key: now it can be found
+            return self._keyed(owned, digest(request), new_id, now, load, create)
 
     def _owned(self, key: str) -> str:
-        """The key as the table holds it: two projects may use the same."""
+        """Check a key, and return it as the table stores it."""
         if not 1 <= len(key) <= KEY_LENGTH:
             raise invalid(f"Idempotency-Key has {len(key)} characters; 1 to {KEY_LENGTH} are allowed")
-        return key_prefix(self.owner) + key
+        return key_prefix(self._new_project) + key
 
     def _found(self, connection: Connection, key: str, of_request: str) -> str | None:
         found = connection.execute(select(requests).where(requests.c.key == key)).first()
@@ -190,7 +210,7 @@ class Submit(Base):
             return None
         if found.digest != of_request:
             raise invalid(
-                f"Idempotency-Key {key.rpartition(APART)[2]!r} was used before, for a request with another body"
+                f"Idempotency-Key {key.rpartition(SEPARATOR)[2]!r} was used before, for a request with another body"
             )
         return str(found.made)
 
@@ -198,18 +218,18 @@ class Submit(Base):
         self,
         key: str,
         of_request: str,
-        made: str,
+        new_id: str,
         now: float,
-        first: Callable[[Connection, str], T],
-        make: Callable[[Connection], T],
+        load: Callable[[Connection, str], T],
+        create: Callable[[Connection], T],
     ) -> tuple[T, bool]:
         with self.db.write() as connection:
             found = self._found(connection, key, of_request)
             if found is not None:
-                return first(connection, found), False
-            row = {"key": key, "digest": of_request, "made": made, "created_at": now}
+                return load(connection, found), False
+            row = {"key": key, "digest": of_request, "made": new_id, "created_at": now}
             connection.execute(insert(requests), row)
-            return make(connection), True
+            return create(connection), True
 
 
 def _members(connection: Connection, sweep: str) -> list[Job]:
@@ -248,7 +268,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
 
 
 def _row(job: Job) -> dict[str, Any]:
-    """Of a new job."""
+    """Return the row of a new job."""
     height, width = job.grid
     return {
         "id": job.id,

@@ -1,4 +1,4 @@
-"""Sweeps: jobs submitted together."""
+"""Queries for sweeps, and their cancellation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from leym.jobs.statistics import count
 
 
 def get_sweep(connection: Connection, sweep_id: str, project: str | None) -> Sweep:
-    """Raises Problem 404, also for a sweep of another project (None: any)."""
+    """Read a sweep.
+
+    Raises:
+        Problem: 404 if there is no such sweep in `project`; None stands for all projects.
+    """
     row = connection.execute(select(sweeps).where(sweeps.c.id == sweep_id)).first()
     if row is None or project not in (None, row.project):
         raise not_found("sweep", sweep_id)
@@ -38,13 +42,23 @@ def _sweeps_of(connection: Connection, rows: list[Row[Any]]) -> list[Sweep]:
 
 
 class Sweeps(Base):
+    """Queries for sweeps, and their cancellation."""
+
     def get_sweep(self, sweep_id: str) -> Sweep:
-        """Raises Problem 404."""
+        """Read a sweep.
+
+        Raises:
+            Problem: 404 if there is no such sweep.
+        """
         with self.db.read() as connection:
             return get_sweep(connection, sweep_id, self.project)
 
     def list_sweeps(self, limit: int = 50, cursor: str | None = None) -> tuple[list[Sweep], str | None]:
-        """A page, newest first, and the cursor of the next one. Raises Problem 422 for a cursor that is none."""
+        """Read a page of sweeps, newest first, and the cursor of the next page (None: there is none).
+
+        Raises:
+            Problem: 422 for an invalid cursor.
+        """
         statement = select(sweeps).order_by(sweeps.c.id.desc()).limit(limit + 1)
         if self.project is not None:
             statement = statement.where(sweeps.c.project == self.project)
@@ -54,9 +68,13 @@ class Sweeps(Base):
             return page_of(_sweeps_of(connection, list(connection.execute(statement).all())), limit)
 
     def sweep_members(self, sweep_id: str, limit: int = 50, cursor: str | None = None) -> tuple[list[Job], str | None]:
-        """A page of the jobs in the order of the sweep's points, deleted ones too, and the next page's cursor.
+        """Read a page of the sweep's jobs in the order of its points, deleted ones included.
 
-        Raises Problem 404, and 422 for a cursor that is none.
+        Returns:
+            The jobs, and the cursor of the next page; None if there is none.
+
+        Raises:
+            Problem: 404 if there is no such sweep; 422 for an invalid cursor.
         """
         statement = select(*COLUMNS).where(jobs.c.sweep == sweep_id, *self._own()).order_by(jobs.c.id).limit(limit + 1)
         if cursor is not None:
@@ -68,7 +86,11 @@ class Sweeps(Base):
             return page_of(found, limit)
 
     def cancel_sweep(self, sweep_id: str, now: float | None = None) -> int:
-        """Cancel the members that have not ended, and say how many those were. Raises Problem 404."""
+        """Cancel the jobs that have not ended, fence their holders, and return the number of these jobs.
+
+        Raises:
+            Problem: 404 if there is no such sweep.
+        """
         now = time.time() if now is None else now
         with self.db.write() as connection:
             get_sweep(connection, sweep_id, self.project)

@@ -1,4 +1,4 @@
-"""The job table as the API and the workers use it."""
+"""JobTable: the interface of the job table for the API and the workers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from leym.jobs.projects import Projects
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
-from leym.jobs.statistics import Totals
+from leym.jobs.statistics import Statistics
 from leym.jobs.submit import Submit
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
@@ -25,15 +25,22 @@ from leym.jobs.workers import Workers
 from leym.settings import USAGE, Settings
 
 
-class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Workers, Totals, Tokens, Projects):
-    """Jobs, sweeps and workers in SQLite (a file, or `sqlite:///file`) or PostgreSQL (`postgresql+psycopg://...`).
+class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Workers, Statistics, Tokens, Projects):
+    """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 
-    Every method is one transaction, durable when it returns, and may be called from any thread or process. `now`, in
-    seconds since 1970, is the caller's clock unless given. Makes the tables if they are not there, and
-    migrates older ones; raises leym.jobs.migrate.SchemaError if they are newer than this program.
+    Every method is one transaction, which is durable when the method returns. Any thread or process may call it. `now`
+    is in seconds since 1970; the default is the clock of this machine.
     """
 
     def __init__(self, url: str | Path):
+        """Open the job table: create missing tables, and migrate older ones.
+
+        Args:
+            url: a file of SQLite, as a path or as `sqlite:///file`, or `postgresql+psycopg://...`.
+
+        Raises:
+            leym.jobs.migrate.SchemaError: the tables are newer than this program.
+        """
         self.db = Database(url)
         try:
             with self.db.write() as connection:
@@ -43,21 +50,21 @@ class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Wor
             raise
 
     def of(self, project: str) -> JobTable:
-        """The same table as one project sees it: jobs and sweeps of others are not there, and new ones are its own."""
-        seen = copy(self)
-        seen.project = project
-        return seen
+        """Return the table as one project sees it: other jobs and sweeps are hidden, and new ones belong to it."""
+        view = copy(self)
+        view.project = project
+        return view
 
     def close(self) -> None:
-        """Close all connections. The table can be used on: it opens new ones."""
+        """Close all connections. Later calls open new ones."""
         self.db.close()
 
 
 def open_table(settings: Settings) -> JobTable:
-    """As the service uses it: with its quotas, and the ttl_s of jobs that state none.
+    """Open the job table of the service, with the quotas and the default `ttl_s` of the settings.
 
-    For the start of a process: a table that cannot be opened ends it with one line, which names the variable, and
-    code 2.
+    For the start of a process: if the table cannot be opened, one line names the wrong variable, and the process exits
+    with code 2.
     """
     try:
         table = JobTable(settings.database)

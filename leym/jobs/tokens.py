@@ -1,4 +1,4 @@
-"""Tokens in the job table: made, found, listed and revoked."""
+"""Tokens in the job table: creating, finding, listing and revoking them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from leym.contract.problems import invalid, not_found
 from leym.jobs.queries import Base
 from leym.jobs.schema import tokens
 
-LONGEST_TTL_S = 3650 * 86400.0  # ten years, as for results
-_ANY = select(tokens.c.id).limit(1)  # asked by every request without a token
+LONGEST_TTL_S = 3650 * 86400.0  # ten years, the same as for results
+_ANY = select(tokens.c.id).limit(1)  # a constant, because every request without a token executes it
 
 
 @dataclass(frozen=True)
 class Token:
-    """What may be shown of a token. Times are seconds since 1970."""
+    """The public part of a token. Times are seconds since 1970."""
 
     id: str
     name: str
@@ -33,10 +33,13 @@ class Token:
     revoked_at: float | None
 
     def is_good(self, now: float) -> bool:
+        """Return True if the token is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 class Tokens(Base):
+    """Tokens of all projects."""
+
     def create_token(
         self,
         name: str,
@@ -46,7 +49,11 @@ class Tokens(Base):
         ttl_s: float | None = None,
         now: float | None = None,
     ) -> tuple[Token, str]:
-        """The token's record and the token itself, which cannot be had again. Raises Problem 422."""
+        """Create a token. Returns its record and the token itself, which cannot be shown again.
+
+        Raises:
+            Problem: 422 for an unknown scope or an invalid project, name or `ttl_s`.
+        """
         now = time.time() if now is None else now
         for scope in scopes:
             if scope not in identity.SCOPES:
@@ -71,29 +78,33 @@ class Tokens(Base):
         return Token(id, name, project, tuple(sorted(set(scopes))), now, until, None), token
 
     def caller(self, token: str, now: float | None = None) -> Caller | None:
-        """Whom a token stands for; None when it is unknown, expired or revoked."""
+        """Return the caller that a token identifies; None if the token is unknown, expired or revoked."""
         now = time.time() if now is None else now
         id = identity.id_of(token)
         if id is None:
             return None
         with self.db.read() as connection:
             row = connection.execute(select(tokens).where(tokens.c.id == id)).first()
-        if row is None or not identity.proves(token, row.digest) or not _token(row).is_good(now):
+        if row is None or not identity.matches(token, row.digest) or not _token(row).is_good(now):
             return None
         return Caller(row.project, frozenset(row.scopes.split()), id)
 
     def has_tokens(self) -> bool:
-        """Whether there ever was one: a service is open only before that."""
+        """Return True if a token was ever created; before that, the service is open to everyone."""
         with self.db.read() as connection:
             return connection.execute(_ANY).first() is not None
 
     def list_tokens(self) -> list[Token]:
-        """All, the oldest first, revoked ones too."""
+        """Return all tokens, oldest first, revoked ones included."""
         with self.db.read() as connection:
             return [_token(row) for row in connection.execute(select(tokens).order_by(tokens.c.created_at))]
 
     def revoke_token(self, id: str, now: float | None = None) -> None:
-        """From now on it is refused. Raises Problem 404."""
+        """Revoke a token.
+
+        Raises:
+            Problem: 404 if there is no such token.
+        """
         now = time.time() if now is None else now
         with self.db.write() as connection:
             first = (tokens.c.id == id, tokens.c.revoked_at.is_(None))

@@ -1,4 +1,4 @@
-"""What the workers last said of themselves."""
+"""Heartbeats of workers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from leym.contract.records import Worker
 from leym.jobs.queries import Base, dump, not_within
 from leym.jobs.schema import workers
 
-FORGET_S = 86400.0  # the row of a worker that died without a word is kept so long
+FORGET_S = 86400.0  # time after which the row of a worker that was killed is removed
 
 
 class Workers(Base):
+    """The last heartbeat of each worker."""
+
     def heartbeat(self, worker: Worker, now: float | None = None) -> None:
-        """Note what a worker says of itself; `updated_at` is set here."""
+        """Store the heartbeat of a worker, and set its `updated_at`."""
         now = time.time() if now is None else now
         row = {"body": dump(asdict(replace(worker, updated_at=now))), "updated_at": now}
         mine = update(workers).where(workers.c.name == worker.name).values(**row)
@@ -27,12 +29,12 @@ class Workers(Base):
                 if not connection.execute(mine).rowcount:
                     connection.execute(delete(workers).where(workers.c.updated_at < now - FORGET_S))
                     connection.execute(insert(workers), {"name": worker.name, **row})
-        except IntegrityError:  # two first heartbeats of one name at once (on PostgreSQL)
+        except IntegrityError:  # on PostgreSQL, another first heartbeat of the same name came at the same time
             with self.db.write() as connection:
                 connection.execute(mine)
 
     def workers(self, alive_s: float, now: float | None = None) -> list[Worker]:
-        """Those heard of in the last `alive_s` seconds, by name."""
+        """Return the workers with a heartbeat in the last `alive_s` seconds, ordered by name."""
         now = time.time() if now is None else now
         lately = not_(not_within(workers.c.updated_at, alive_s, now))
         alive = select(workers.c.body).where(lately).order_by(workers.c.name)
@@ -40,6 +42,6 @@ class Workers(Base):
             return [Worker(**json.loads(body)) for body in connection.scalars(alive)]
 
     def remove_worker(self, name: str) -> None:
-        """A worker says goodbye."""
+        """Remove the row of a worker that ends."""
         with self.db.write() as connection:
             connection.execute(delete(workers).where(workers.c.name == name))

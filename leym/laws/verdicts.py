@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from leym.common.outputs import write_text
+from leym.common.files import write_text
+from leym.common.strict_json import nan_to_null
 from leym.contract.fidelity_plan import RENAMED_METRICS, current_name
 from leym.laws.bundle import Bundle
 from leym.settings import settings
@@ -132,7 +133,7 @@ class Verdict:
 
     def to_json(self) -> str:
         """Return the verdict as JSON; numbers that are not finite become null, because JSON cannot hold them."""
-        return json.dumps(_finite(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
+        return json.dumps(nan_to_null(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
 
 
 def from_json(text: str, *, as_stored: bool = False) -> Verdict:
@@ -188,7 +189,7 @@ def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None,
 def _write(folder: Path, verdict: Verdict) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{verdict.precision}.json"
-    write_text(path, verdict.to_json() + "\n", sync=True)
+    write_text(path, verdict.to_json() + "\n", durable=True)
     return path
 
 
@@ -266,11 +267,3 @@ def _metric(row: dict[str, Any]) -> MetricVerdict:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

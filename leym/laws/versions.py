@@ -11,13 +11,13 @@ never see an incomplete one.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from leym.common.files import atomic_file, sync
 from leym.contract.problems import Problem, conflict
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
 
@@ -90,8 +90,8 @@ def publish(prepared: Path, place: Path) -> bool:
         False if `place` exists already; nothing changes then.
     """
     for name in (MANIFEST, WEIGHTS):
-        _sync(prepared / name)
-    _sync(prepared)
+        sync(prepared / name)
+    sync(prepared)
     for attempt in range(RENAME_ATTEMPTS):
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
@@ -106,7 +106,7 @@ def publish(prepared: Path, place: Path) -> bool:
                 raise
         else:
             break
-    _sync(place.parent)
+    sync(place.parent)
     return True
 
 
@@ -170,20 +170,5 @@ def remove_version(folder: Path, bundle: Bundle) -> None:
 def _set_newest(home: Path, digest: str) -> None:
     if newest_digest(home) == digest:
         return
-    handle, name = tempfile.mkstemp(dir=home, prefix=".newest-")
-    with os.fdopen(handle, "w") as file:
-        file.write(digest + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).chmod(0o644)
-    Path(name).replace(home / NEWEST)
-    _sync(home)
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with atomic_file(home / NEWEST, mode=0o644, durable=True) as file:
+        file.write(f"{digest}\n".encode())

@@ -29,13 +29,13 @@ def test_jobs_beyond_the_bound_wait_are_overtaken_and_run_in_the_end(bounded):
     long = ours.submit(**LONG)
     until(lambda: long.refresh().state == "running", what="the first job runs")
     waiting = [ours.submit("aurora", (8, 8), 20, {"phase": 5}, seed=i) for i in range(20)]
-    put_off = "SELECT count(*) FROM leym_jobs WHERE put_off_at IS NOT NULL AND ticketed_at IS NULL"
+    held_back = "SELECT count(*) FROM leym_jobs WHERE put_off_at IS NOT NULL AND ticketed_at IS NULL"
 
-    def are_put_off() -> bool:
+    def are_held_back() -> bool:
         with service.table.db.read() as connection:
-            return connection.exec_driver_sql(put_off).scalar() == len(waiting)
+            return connection.exec_driver_sql(held_back).scalar() == len(waiting)
 
-    until(are_put_off, what="every ticket was taken and put off")
+    until(are_held_back, what="every ticket was taken and its job held back")
     other = theirs.submit("aurora", (8, 8), 20).wait(240)  # overtakes
     assert other.state == "succeeded"
     assert {job.refresh().state for job in waiting} == {"queued"}

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from leym.contract.records import Fenced, Job, JobState
 from leym.contract.spec import JobSpec
 from leym.frames.checkpoint import get_checkpoint, put_checkpoint, references, stale_checkpoints
-from leym.frames.garbage import named_bytes
+from leym.frames.garbage import referenced_bytes
 from leym.frames.layout import arrays_of, job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state, put_state
@@ -269,7 +269,7 @@ class World:
                 assert np.array_equal(psi, frame(int(checkpoint["step"]))[0]["psi"])
             if not job.final:
                 self._check_start(job)
-            assert job.stored_bytes == named_bytes(job, self.store.list_all(job_prefix(job.id)))
+            assert job.stored_bytes == referenced_bytes(job, self.store.list_all(job_prefix(job.id)))
 
     def _check_start(self, job: Job) -> None:
         initial = JobSpec.model_validate(job.spec).initial

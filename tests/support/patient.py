@@ -6,7 +6,7 @@ import shutil
 import time
 
 from leym.frames.layout import arrays_of
-from leym.frames.manifest import series_of
+from leym.frames.manifest import committed_arrays
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
@@ -51,7 +51,7 @@ class Patient(World):
         """The same, handed back."""
         job_id = self.running(*doings)
         self.table.hand_back(job_id, self.table.get(job_id).epoch)
-        self.table.ticketed([job_id], self.now)
+        self.table.mark_ticketed([job_id], self.now)
         self.holders.clear()
         return job_id
 
@@ -73,7 +73,7 @@ class Patient(World):
     def keys(self, job_id: str, array: str) -> list[str]:
         job = self.table.get(job_id)
         found = next(a for a in arrays_of(job) if a.name == array)
-        return series_of(job.manifest, [found])[array].keys(job_id, found)
+        return committed_arrays(job.manifest, [found])[array].keys(job_id, found)
 
     def break_object(self, key: str, how: str) -> None:
         break_object(self.store, key, how)

@@ -22,7 +22,7 @@ import typer
 from leym.cli.output import USAGE, note
 from leym.contract.records import LIVE
 from leym.frames.checkpoint import is_checkpoint
-from leym.frames.garbage import needed
+from leym.frames.garbage import referenced_keys
 from leym.frames.manifest import is_partial
 from leym.frames.stores.files import FileStore
 from leym.frames.stores.open import folder_of
@@ -78,7 +78,7 @@ def _volatile(table: Path) -> list[str]:
             while True:
                 page, cursor = copy.list(state=state, limit=500, cursor=cursor)
                 for job in page:
-                    keys += [key for key in sorted(needed(job)) if is_checkpoint(key) or is_partial(key)]
+                    keys += [key for key in sorted(referenced_keys(job)) if is_checkpoint(key) or is_partial(key)]
                 if cursor is None:
                     break
         return keys

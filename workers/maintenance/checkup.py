@@ -17,8 +17,8 @@ from itertools import chain
 from leym import tickets
 from leym.contract.records import Fenced, Job, JobState
 from leym.events import Events
-from leym.frames.garbage import needed
-from leym.frames.inspection import Damage, damages, last_good
+from leym.frames.garbage import referenced_keys
+from leym.frames.inspection import Damage, find_damage, last_good_checkpoint
 from leym.frames.states import has_state
 from leym.frames.stores.base import Store, StoreUnavailable
 from leym.jobs.lease_watch import LeaseWatch
@@ -73,9 +73,9 @@ class Checkup:
         long_ago = time.time() - self.settings.lease_s
         if any(until is not None and until < long_ago for _, until in held.values()):
             watch = LeaseWatch(self.settings.lease_s)
-            watch.silent(held)
+            watch.lapsed(held)
             time.sleep(self.settings.lease_s)
-            silent = watch.silent(self.table.leases())
+            silent = watch.lapsed(self.table.leases())
             reaped = self.reaper.reap(silent) if self.repair else []
             for job_id, (_, until) in sorted(silent.items()):
                 check.add(job_id, f"its worker has been silent since {_at(until)}", job_id in reaped)
@@ -106,10 +106,10 @@ class Checkup:
 
     def starts(self) -> list[Check]:
         """Uploaded states that live jobs start from; a job that goes back to step 0 needs its own again."""
-        states = self.table.sources().states
+        states = self.table.dependencies().states
         check = Check("starts", f"{len(states)} uploaded states of live jobs", todo="upload the same file again")
         for state in sorted(states):
-            if not has_state(self.store, state) and state in self.table.sources().states:
+            if not has_state(self.store, state) and state in self.table.dependencies().states:
                 check.add(state, "is not in the store")
         return [check]
 
@@ -179,19 +179,19 @@ class Checkup:
     def _examine(self, job: Job) -> tuple[Job, list[Damage] | Exception]:
         """The row as it is now, and what is damaged of what it names."""
         try:
-            found = [] if job.gone(time.time()) else damages(self.store, job, deep=self.deep)
+            found = [] if job.gone(time.time()) else find_damage(self.store, job, deep=self.deep)
             if not found:
                 return job, []
             [now] = self.table.find([job.id])
             if now.gone(time.time()):
                 return now, []
-            named = needed(now)
+            named = referenced_keys(now)
         except UNREADABLE as error:
             return job, error
         return now, [damage for damage in found if damage.key in named]
 
     def _live(self, job: Job, found: list[Damage], checkpoints: Check, frames: Check) -> None:
-        good = last_good(job, found)
+        good = last_good_checkpoint(job, found)
         if good == job.checkpoint and job.state != JobState.RUNNING:
             return  # it goes on from before the damage and writes that again
         back = f"step {good['step']}" if good else "the beginning"
@@ -211,7 +211,7 @@ class Checkup:
 
     def _send_back(self, job: Job, good: dict[str, object] | None) -> bool:
         try:
-            self.table.go_back(job.id, job.epoch, good, job.state)
+            self.table.fall_back(job.id, job.epoch, good, job.state)
         except Fenced:
             return False
         return True

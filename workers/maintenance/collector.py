@@ -21,7 +21,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.cli.output import FAILED, note
 from leym.contract.records import Job
-from leym.frames.garbage import garbage, named_bytes
+from leym.frames.garbage import garbage, referenced_bytes
 from leym.frames.layout import job_prefix
 from leym.frames.states import retire_state, stale_states
 from leym.frames.stores.base import Entry, Store
@@ -67,7 +67,7 @@ class Collector:
     def collect(self, *, dry_run: bool = False, now: float | None = None) -> Collected:
         """One pass. Raises OSError or sqlalchemy's errors when the store or the table does not answer."""
         now = time.time() if now is None else now
-        found = Collected(self.table.due(now) if dry_run else self.table.expire(now))
+        found = Collected(self.table.expirable(now) if dry_run else self.table.expire(now))
         for job, objects in self._by_job(found):
             if job.id in found.expired:
                 job = replace(job, manifest={}, checkpoint=None)  # as it is, unless this is a dry run
@@ -103,16 +103,16 @@ class Collector:
     def _count(self, job: Job, objects: list[Entry]) -> None:
         """Jobs that ended before their bytes were counted (`leym.jobs.schema`, version 0004)."""
         try:
-            stored = named_bytes(job, objects)
+            stored = referenced_bytes(job, objects)
         except ValueError:  # `_garbage` says so
             return
         if stored:
-            self.table.count_stored(job.id, stored)
+            self.table.set_stored_bytes(job.id, stored)
 
     def _states(self, found: Collected, dry_run: bool, now: float) -> None:
         if not self.settings.state_ttl_s or self._stopped.is_set():
             return
-        needed = self.table.sources().states
+        needed = self.table.dependencies().states
         retire, delete = stale_states(self.store, needed, self.settings.state_ttl_s, now)
         found.states_retired = len(retire)
         if not dry_run:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from leym.common.backoff import Backoff
 from leym.contract.records import JobState, Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 ALIVE_HEARTBEATS = 5
 LIVED_S = 60.0  # a worker that ends by itself earlier than this, and before it has computed anything, did not start
-LONGEST_PAUSE_S = 60.0
+RESTART = Backoff(1.0, longest_s=60.0)  # of workers that crash one after the other
 DRAIN_S = 90.0  # a worker told to go gets this long to save its jobs
 COMMAND = "-m celery --quiet --app=workers.celery_app worker --without-mingle --without-gossip"
 
@@ -126,7 +127,7 @@ class Fleet:
                 continue
             lived = member.worked or now - member.started >= LIVED_S
             self._crashes = 1 if lived else self._crashes + 1
-            pause = min(2.0 ** (self._crashes - 1), LONGEST_PAUSE_S)
+            pause = RESTART.delay_s(self._crashes - 1)
             self._paused_until = now + pause
             log.error("%s ended by itself with code %d; the next start waits %.0f s", member.child.name, code, pause)
 

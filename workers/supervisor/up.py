@@ -25,7 +25,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
 from leym.cli.output import FAILED, note
-from leym.common.loopback import spare_loopback
+from leym.common.loopback import bypass_proxies_for_loopback
 from leym.common.typed_numbers import whole
 from leym.events import Events
 from leym.frames.stores.open import open_store
@@ -90,7 +90,7 @@ class Supervisor:
         if self.options.slots:
             os.environ["LEYM_SLOTS"] = str(self.options.slots)
         settings.cache_clear()
-        spare_loopback(os.environ)
+        bypass_proxies_for_loopback(os.environ)
         configured = settings()
         with only_one(data):
             self.env = os.environ | configured.environment() | {"PYTHONUNBUFFERED": "1"}

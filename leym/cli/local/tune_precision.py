@@ -12,7 +12,7 @@ import typer
 
 from leym.cli.local.fidelity_options import Grid, Members, PlanName, Steps, chosen_plan
 from leym.cli.output import FAILED, USAGE, note
-from leym.common.outputs import write_text
+from leym.common.files import write_text
 from leym.contract.problems import Problem
 from leym.fidelity import search_report
 from leym.fidelity.search import keep, search_precision

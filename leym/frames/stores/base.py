@@ -1,4 +1,4 @@
-"""The object store: files with fsync and rename, or S3 through obstore. Objects are written whole and never changed."""
+"""Interface of object stores. Objects are written as a whole and never change."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import NamedTuple, Protocol
 from leym.contract.problems import Problem
 
 KEY_LENGTH = 512
-# Short enough for any file system. Never begins with a dot: neither "..", nor a file that is being written.
+# Short enough for any file system. Never begins with a dot, as ".." and temporary files do.
 _NAME = r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}"
 _KEY = re.compile(rf"{_NAME}(/{_NAME})*")
 
 
-class Missing(LookupError):
-    """There is no object of this key."""
+class Missing(LookupError):  # noqa: N818 - an expected answer of a store
+    """There is no object with this key."""
 
 
-class StoreUnavailable(OSError):
-    """The store did not do what it was asked; trying again may help. Files raise other OSErrors (disk full)."""
+class StoreUnavailable(OSError):  # noqa: N818 - reads as what happened
+    """The store did not answer; trying again may help. Stores of files raise other OSErrors, such as disk full."""
 
 
 class Entry(NamedTuple):
-    """An object as a listing shows it. modified: seconds since 1970, by the store's clock."""
+    """An object in a listing. `modified` is in seconds since 1970, by the clock of the store."""
 
     key: str
     size: int
@@ -31,40 +31,52 @@ class Entry(NamedTuple):
 
 
 class Store(Protocol):
-    """Bytes by key. Keys are relative paths such as `jobs/<id>/phase/00000000.1`; others raise Problem 400.
+    """Stores bytes by key. A key is a relative path such as `jobs/<id>/phase/000000.1`; others raise Problem 400.
 
-    All methods may be called from several threads, and raise OSError when the store fails. There is no conditional
-    put, because nobody ever writes over another's object: names hold the epoch of their writer
-    (`leym.frames.manifest`), and what is true is decided by the job table, where a commit names its epoch.
+    All methods are thread-safe, and raise OSError if the store fails. There is no conditional put, because no writer
+    overwrites the object of another one: keys contain the epoch of their writer (`leym.frames.manifest`), and the job
+    table accepts commits of the current epoch only.
     """
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object: when this returns it is durable, and before that readers see nothing (or what was there)."""
+        """Write an object. It is durable when the call returns; until then, readers see the previous object or none."""
 
     def get(self, key: str) -> bytes:
-        """The whole object. Raises Missing."""
+        """Read a whole object.
+
+        Raises:
+            Missing: there is no such object.
+        """
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """`length` bytes from `start`, fewer where the object ends. Raises Missing."""
+        """Read `length` bytes from `start`, or fewer at the end of the object.
+
+        Raises:
+            Missing: there is no such object.
+        """
 
     def head(self, key: str) -> int | None:
-        """Size in bytes, or None if there is no such object."""
+        """Return the size of an object in bytes; None if there is no such object."""
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; those that are not there are no error."""
+        """Delete objects; missing ones are ignored."""
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Keys that begin with `prefix`, a folder with its slash, in any order."""
+        """Iterate over the keys below a folder, in any order; `prefix` ends with a slash."""
 
     def scan(self, prefix: str) -> Iterator[Entry]:
-        """Like `list`, with sizes and times; the objects below one folder come one after the other."""
+        """Iterate over the objects below a folder, with sizes and times; those of a subfolder come together."""
 
     def delete_prefix(self, prefix: str) -> int:
-        """Remove every object under a folder; returns how many."""
+        """Delete all objects below a folder. Returns their number."""
 
 
 def check_key(key: str) -> str:
-    """`key`, if it names a place below the store and nothing else. Raises Problem 400."""
+    """Return `key` if it is valid, so that it cannot lead out of the store.
+
+    Raises:
+        Problem: 400 if it is not.
+    """
     if not _KEY.fullmatch(key) or len(key) > KEY_LENGTH:
         raise Problem(
             400,

@@ -1,47 +1,38 @@
-"""Objects as files of one folder, which may be shared by several processes of a machine."""
+"""Object store in a folder, which several processes of a machine may share."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from leym.common.files import atomic_file, sync
 from leym.frames.stores.base import Entry, Missing, check_key
-
-_WRITING = ".writing-"  # begins the name of a file that is not complete; no key begins with a dot
 
 
 class FileStore:
-    """A store of files that survives a power cut: `put` returns once file, name and folders are synced."""
+    """Stores each object as a file. `put` syncs the file, its name and new folders, so they survive a power cut."""
 
     def __init__(self, root: Path):
         self.root = root.absolute()
         _make_folder(self.root)
 
     def put(self, key: str, data: bytes) -> None:
+        """See `Store.put`."""
         path = self._path(key)
         _make_folder(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_WRITING)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(name, 0o644)  # mkstemp lets only the writer read; the API may be another user
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-        _sync_folder(path.parent)
+        with atomic_file(path, mode=0o644, durable=True) as file:  # the API may run as another user than the writer
+            file.write(data)
 
     def get(self, key: str) -> bytes:
+        """See `Store.get`."""
         try:
             return self._path(key).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise Missing(key) from error
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See `Store.get_range`."""
         try:
             with open(self._path(key), "rb") as file:
                 file.seek(start)
@@ -50,6 +41,7 @@ class FileStore:
             raise Missing(key) from error
 
     def head(self, key: str) -> int | None:
+        """See `Store.head`."""
         path = self._path(key)
         try:
             return path.stat().st_size if path.is_file() else None
@@ -57,6 +49,7 @@ class FileStore:
             return None
 
     def delete(self, keys: Iterable[str]) -> None:
+        """See `Store.delete`."""
         for key in keys:
             try:
                 self._path(key).unlink()
@@ -64,6 +57,7 @@ class FileStore:
                 continue
 
     def list(self, prefix: str) -> Iterator[str]:
+        """See `Store.list`."""
         folder = self._path(prefix.rstrip("/"))
         for parent, _, names in os.walk(folder):
             for name in names:
@@ -71,14 +65,16 @@ class FileStore:
                     yield Path(parent, name).relative_to(self.root).as_posix()
 
     def scan(self, prefix: str) -> Iterator[Entry]:
+        """See `Store.scan`."""
         for key in self.list(prefix):
             try:
                 found = (self.root / key).stat()
-            except FileNotFoundError:  # removed since the folder was read
+            except FileNotFoundError:  # deleted since the folder was read
                 continue
             yield Entry(key, found.st_size, found.st_mtime)
 
     def delete_prefix(self, prefix: str) -> int:
+        """See `Store.delete_prefix`."""
         folder = self._path(prefix.rstrip("/"))
         removed = 0
         for parent, _, names in os.walk(folder, topdown=False):
@@ -87,7 +83,7 @@ class FileStore:
                 removed += not name.startswith(".")
             try:
                 os.rmdir(parent)
-            except OSError:  # somebody wrote into it meanwhile
+            except OSError:  # another process has written into it
                 continue
         return removed
 
@@ -96,17 +92,9 @@ class FileStore:
 
 
 def _make_folder(folder: Path) -> None:
-    """Like mkdir -p, with the new names on disk."""
+    """Create a folder and its parents, and sync their names."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(folder.parent)

@@ -1,4 +1,4 @@
-"""Opens the store that a URL names."""
+"""Opening the object store that a URL names."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from leym.frames.stores.files import FileStore
 
 
 def open_store(url: str) -> Store:
-    """The store at file:///folder, s3://bucket/prefix (credentials and endpoint from AWS_* variables) or memory://."""
+    """Open the store at file:///folder, s3://bucket/prefix or memory:// (for tests).
+
+    S3 takes credentials, region and endpoint from AWS_* variables.
+
+    Raises:
+        ValueError: the URL has another scheme.
+    """
     scheme = urlsplit(url).scheme
     if folder := folder_of(url):
         return FileStore(folder)
     if scheme in ("s3", "memory"):
-        from leym.frames.stores.s3 import BucketStore  # obstore, only where it is used
+        from leym.frames.stores.s3 import S3Store  # imports obstore, which a store of files does not need
 
-        return BucketStore(url)
+        return S3Store(url)
     raise ValueError(f"store_url {url!r}: the scheme is {scheme or '(none)'!r}; known: file, s3, memory")
 
 
 def folder_of(url: str) -> Path | None:
-    """Where a store of files has them; None for other stores."""
+    """Return the folder of a store of files; None for other stores."""
     parts = urlsplit(url)
     return Path(os.fsdecode(unquote_to_bytes(parts.path))) if parts.scheme == "file" else None

@@ -1,1 +1,1 @@
-"""Steps between versions of the job table, for Alembic. `leym.jobs.migrate` runs them when a table is opened."""
+"""Alembic migrations of the job table. `leym.jobs.migrate` runs them when a table is opened."""

@@ -1,4 +1,4 @@
-"""What Alembic runs to migrate: always on the connection, and in the transaction, of `leym.jobs.migrate`."""
+"""Environment of Alembic. Migrations run on the connection and in the transaction of `leym.jobs.migrate`."""
 
 from alembic import context
 

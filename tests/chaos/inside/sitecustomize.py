@@ -57,7 +57,7 @@ def around(owner: object, name: str, before: str = "", after: str = "", only=lam
 
 def inside_files() -> None:
     """Points between the bytes of an object and its name."""
-    from leym.frames.stores import files
+    from leym.common import files
 
     for name, point in (("fsync", "data.unsynced"), ("replace", "data.unnamed")):
         real = getattr(os, name)
@@ -120,7 +120,7 @@ def settle() -> None:
     from leym import tickets
     from leym.events import Events
     from leym.frames.stores.files import FileStore
-    from leym.frames.stores.s3 import BucketStore
+    from leym.frames.stores.s3 import S3Store
     from leym.jobs.table import JobTable
 
     if ROLE == "worker":
@@ -136,11 +136,11 @@ def settle() -> None:
         around(Request, "acknowledge", "ack.before", "ack.after")
         poison(JobTable)
         weather(FileStore)
-        weather(BucketStore)
+        weather(S3Store)
     if ROLE == "api":
         around(JobTable, "submit", "submit.before", "submit.after")
         around(tickets, "send", "", "ticket.sent")
-        around(JobTable, "ticketed", "", "ticket.noted")
+        around(JobTable, "mark_ticketed", "", "ticket.noted")
         around(JobTable, "cancel", "", "cancel.after")
     around(JobTable, "reap", "", "reap.after", only=bool)
     (ORDERS / "alive").mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leym.contract.problems import Problem
-from leym.frames.garbage import needed
+from leym.frames.garbage import referenced_keys
 from leym.frames.layout import job_prefix
 from leym.frames.states import get_state
 from leym.frames.stores.open import open_store
@@ -68,9 +68,9 @@ def test_no_sequence_of_doings_removes_what_is_needed_and_garbage_ends(doings, m
         end_everything(made)
         made.check()
         rows = made.table.find(made.jobs)
-        assert set(made.store.list("jobs/")) == set().union(*map(needed, rows)), "and nothing else is left"
+        assert set(made.store.list("jobs/")) == set().union(*map(referenced_keys, rows)), "and nothing else is left"
         assert list(made.store.list("states/")) == []
-        assert all(not needed(row) for row in rows if row.gone(made.now))
+        assert all(not referenced_keys(row) for row in rows if row.gone(made.now))
 
 
 @settings(max_examples=max(2, EXAMPLES // 25), deadline=None, suppress_health_check=list(HealthCheck))
@@ -80,7 +80,7 @@ def test_the_same_in_real_stores(store_url, doings, meanwhile):
         play(made, doings, meanwhile)
         end_everything(made)
         made.check()
-        assert set(made.store.list("jobs/")) == set().union(*map(needed, made.table.find(made.jobs)))
+        assert set(made.store.list("jobs/")) == set().union(*map(referenced_keys, made.table.find(made.jobs)))
         assert list(made.store.list("states/")) == []
 
 

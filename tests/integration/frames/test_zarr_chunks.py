@@ -81,7 +81,7 @@ def test_a_field_and_an_observable_of_one_name_are_both_read_under_it(served, mo
 
 def test_every_attribute_and_every_dtype_goes_into_netcdf_and_back(served, tmp_path):
     """The attributes are those of a real run: a spec with structure, and segments that the engine described."""
-    served.writer.describe(0, {"batch_size": 8, "kernel": "fused", "device": None, "compiled": True})
+    served.writer.start_segment(0, {"batch_size": 8, "kernel": "fused", "device": None, "compiled": True})
     served.steps(3)
     served.commit()
     observables = {"activity", "coherence"}

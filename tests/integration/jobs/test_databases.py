@@ -67,7 +67,7 @@ def test_writers_of_every_kind_do_not_stop_each_other(open_table):
     results = at_once(
         lambda: run(tables[0], "a", ids[:15]),
         lambda: run(tables[1], "b", ids[29:14:-1]),
-        lambda: [tables[1].ticketed(ids[::-1]) for _ in range(10)] and None,
+        lambda: [tables[1].mark_ticketed(ids[::-1]) for _ in range(10)] and None,
         lambda: [tables[0].reap(dict.fromkeys(ids, (9, T0)), 3) for _ in range(10)] and None,
         lambda: [tables[0].cancel(i) for i in ids[30:]] and None,
     )

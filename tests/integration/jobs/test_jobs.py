@@ -126,18 +126,18 @@ def test_the_outbox_has_what_the_broker_may_not_know(table):
     assert [job.id for job in table.unticketed(60, now=T0 + 10)] == [old]
     assert [job.id for job in table.unticketed(60, now=T0 + 11)] == [old, young]
     assert [job.id for job in table.unticketed(60, 1, now=T0 + 11)] == [old]
-    table.ticketed([young, old, new_id()], now=T0 + 11)
+    table.mark_ticketed([young, old, new_id()], now=T0 + 11)
     assert table.unticketed(60, now=T0 + 70) == []
     table.claim(old, "a", 20, 3, now=T0 + 12)
     assert [job.id for job in table.unticketed(60, now=T0 + 72)] == [young]
-    table.ticketed([], now=T0)
+    table.mark_ticketed([], now=T0)
 
 
 def test_clocks_that_were_set_back_strand_nothing(table):
     """A ticket sent, or a heartbeat, of the future was not sent lately."""
     job, new = submit(table, now=T0 + 3600), submit(table, now=T0 + 3600)
     assert [found.id for found in table.unticketed(60, now=T0)] == [job, new]
-    table.ticketed([job, new], now=T0 + 3600)
+    table.mark_ticketed([job, new], now=T0 + 3600)
     assert [found.id for found in table.unticketed(60, now=T0)] == [job, new]
     assert table.unticketed(60, now=T0 + 3650) == [] == table.unticketed(float("inf"), now=T0)
     table.heartbeat(Worker("w0", "host", 8, "cpu", "ready"), now=T0 + 3600)

@@ -137,7 +137,7 @@ def test_progress_makes_the_attempts_count_anew(table):
 
 def test_a_job_handed_back_waits_as_if_it_was_never_taken(table):
     job = submit(table)
-    table.ticketed([job], now=T0)
+    table.mark_ticketed([job], now=T0)
     epoch = table.claim(job, "a", 20, 3, now=T0).epoch
     assert table.hand_back(job, epoch)
     waiting = table.get(job)
@@ -170,13 +170,13 @@ def test_jobs_of_silent_workers_are_reaped(table):
 def test_a_lease_is_over_when_it_was_watched_for_its_length_whatever_the_clocks_say():
     now = [50.0]
     watch = LeaseWatch(20, clock=lambda: now[0])
-    assert watch.silent({"a": (1, 0.0), "b": (1, 9e9)}) == {}, "one long past, one far ahead"
+    assert watch.lapsed({"a": (1, 0.0), "b": (1, 9e9)}) == {}, "one long past, one far ahead"
     now[0] += 19
-    assert watch.silent({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {}
+    assert watch.lapsed({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {}
     now[0] += 1
-    assert watch.silent({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {"b": (1, 9e9)}
+    assert watch.lapsed({"a": (1, 20.0), "b": (1, 9e9), "c": (1, 3.0)}) == {"b": (1, 9e9)}
     now[0] += 19
-    assert watch.silent({"a": (2, 20.0), "b": (1, 5.0), "c": (1, 3.0)}) == {"c": (1, 3.0)}
-    assert watch.silent({}) == {}
+    assert watch.lapsed({"a": (2, 20.0), "b": (1, 5.0), "c": (1, 3.0)}) == {"c": (1, 3.0)}
+    assert watch.lapsed({}) == {}
     now[0] += 99
-    assert watch.silent({"a": (2, 20.0)}) == {}, "it had gone, and is new"
+    assert watch.lapsed({"a": (2, 20.0)}) == {}, "it had gone, and is new"

@@ -21,12 +21,14 @@ def test_a_project_has_so_many_jobs_that_wait_or_run_and_others_have_their_own(t
     table.quotas = Quotas(live_jobs=3)
     ours, theirs = table.of("ours"), table.of("theirs")
     jobs = [ours.submit(spec(seed=i), **LAW)[0] for i in range(3)]
-    with pytest.raises(Problem, match="3 jobs of project 'ours' wait or run; 1 more would pass its quota of 3") as full:
+    with pytest.raises(
+        Problem, match="3 jobs of project 'ours' are queued or running; 1 more would exceed its quota of 3"
+    ) as full:
         ours.submit(spec(), **LAW)
     assert (full.value.status, full.value.retry_after_s) == (429, 5)
     theirs.submit(spec(), **LAW)
     members = [NewJob(spec(seed=i), LAW["law"], "fp32", 4) for i in range(3)]
-    with pytest.raises(Problem, match="1 jobs of project 'theirs' wait or run; 3 more"):
+    with pytest.raises(Problem, match="1 jobs of project 'theirs' are queued or running; 3 more"):
         theirs.submit_sweep({}, members)
     assert theirs.list_sweeps() == ([], None)
     assert theirs.counts()["queued"] == 1
@@ -58,7 +60,7 @@ def test_a_full_service_takes_nobodys_jobs(table):
     table.quotas = Quotas(live_jobs_of_all=2)
     table.of("ours").submit(spec(), **LAW)
     table.of("theirs").submit(spec(), **LAW)
-    with pytest.raises(Problem, match="2 jobs wait or run, and 1 more would pass the bound 2") as full:
+    with pytest.raises(Problem, match="2 jobs are queued or running; 1 more would exceed the limit of 2") as full:
         table.of("third").submit(spec(), **LAW)
     assert full.value.status == 503
 
@@ -81,19 +83,19 @@ def unticketed(table, now=T0 + 100):
     return [job.id for job in table.unticketed(float("inf"), now=now)]
 
 
-def test_a_claim_above_the_bound_is_put_off_and_its_ticket_sent_when_there_is_room(table):
+def test_a_claim_above_the_bound_is_held_back_and_its_ticket_sent_when_there_is_room(table):
     table.quotas = Quotas(running_jobs=2)
     ours, theirs = table.of("ours"), table.of("theirs")
     jobs = [ours.submit(spec(seed=i, priority=i), **LAW, now=T0 + i)[0].id for i in range(5)]
     other = theirs.submit(spec(), **LAW, now=T0 + 9)[0].id
-    table.ticketed([*jobs, other], now=T0 + 10)
+    table.mark_ticketed([*jobs, other], now=T0 + 10)
     first, second = (table.claim(job, "w", 20, 3, now=T0 + 11) for job in jobs[:2])
     assert [table.claim(job, "w", 20, 3, now=T0 + 11) for job in jobs[2:]] == [None] * 3
     assert {table.get(job).state for job in jobs[2:]} == {"queued"}
     assert table.get(jobs[2]).epoch == 0
     assert table.claim(other, "w", 20, 3, now=T0 + 11)  # another project overtakes
     assert unticketed(table) == []
-    assert table.awaited() == 0
+    assert table.count_ticketed() == 0
     table.finish(jobs[0], first.epoch, JobState.SUCCEEDED, step=100, manifest={})
     assert unticketed(table) == [jobs[4]]  # one, the most urgent
     table.hand_back(jobs[1], second.epoch)
@@ -109,13 +111,13 @@ def test_a_ticket_that_was_used_up_before_its_sender_noted_it_is_sent_again(tabl
     jobs = [table.submit(spec(seed=i), **LAW, now=T0)[0].id for i in range(2)]
     claim = table.claim(jobs[0], "w", 20, 3, now=T0)
     assert table.claim(jobs[1], "w", 20, 3, now=T0 + 2) is None
-    table.ticketed(jobs, now=T0 + 1)  # sent before it was put off
+    table.mark_ticketed(jobs, now=T0 + 1)  # sent before it was held back
     table.cancel(jobs[0])
     assert claim
     assert unticketed(table) == [jobs[1]]
-    table.ticketed(jobs, now=T0 + 3)  # sent after that
+    table.mark_ticketed(jobs, now=T0 + 3)  # sent after that
     assert unticketed(table) == []
-    assert table.awaited() == 1
+    assert table.count_ticketed() == 1
 
 
 def test_a_project_with_many_that_wait_keeps_out_no_other(table):

@@ -50,7 +50,7 @@ def held_up(database: Database, calls) -> list:
     def first():
         with database.write():
             writing.set()
-            until(lambda: database._turns._coming == len(calls))
+            until(lambda: database._group_commit._waiting == len(calls))
 
     def after(call):
         writing.wait()
@@ -147,8 +147,8 @@ def test_nobody_waits_for_ever(open_database, monkeypatch):
 
 def test_who_was_to_commit_and_never_came_is_replaced(open_database, monkeypatch):
     database = open_database()
-    monkeypatch.setattr(sqlite_group_commit, "SURE_S", 0.01)
-    database._turns._coming += 1
+    monkeypatch.setattr(sqlite_group_commit, "TAKE_OVER_S", 0.01)
+    database._group_commit._waiting += 1
     add(database, 1)
     assert there(open_database()) == {1}
 

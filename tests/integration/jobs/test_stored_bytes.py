@@ -13,7 +13,7 @@ from app import create_app
 from leym.contract.problems import Problem
 from leym.contract.records import JobState
 from leym.contract.spec import JobSpec
-from leym.frames.garbage import named_bytes
+from leym.frames.garbage import referenced_bytes
 from leym.frames.layout import job_prefix
 from leym.frames.stores.open import open_store
 from leym.jobs.quotas import Quotas
@@ -99,7 +99,7 @@ def test_a_writer_knows_the_bytes_of_what_its_manifest_names(doings):
 
         def check() -> None:
             row = SimpleNamespace(**{**vars(job.row), "manifest": job.writer.flush(), "checkpoint": None})
-            assert job.writer.stored_bytes == named_bytes(row, job.store.scan(job_prefix(row.id)))
+            assert job.writer.stored_bytes == referenced_bytes(row, job.store.scan(job_prefix(row.id)))
 
         for doing in doings:
             if doing.isdigit():
@@ -135,9 +135,9 @@ def test_what_ended_before_bytes_were_counted_is_counted_by_the_collector(table,
     found = [job.stored_bytes for job in table.find(world.jobs)]
     assert found == [counted[0], 0, counted[2]]  # the one that runs counts at its next commit
     table.delete(world.jobs[0])
-    table.count_stored(world.jobs[0], 99)  # a collector that looked before
+    table.set_stored_bytes(world.jobs[0], 99)  # a collector that looked before
     assert table.get(world.jobs[0]).stored_bytes == 0
-    table.count_stored(world.jobs[2], 99)
+    table.set_stored_bytes(world.jobs[2], 99)
     assert table.get(world.jobs[2]).stored_bytes == counted[2]
 
 

@@ -222,7 +222,7 @@ def broker(here, tmp_path):
 def test_queued_jobs_without_a_ticket_get_one(here, broker):
     assert url_of(broker.folder) == broker.url
     ids = [here.queued(), here.queued(), here.queued()]
-    here.table.ticketed(ids, time.time() - 100)
+    here.table.mark_ticketed(ids, time.time() - 100)
     code, checks = here.look()
     assert code == doctor.UNSOUND
     assert checks["tickets"].found == 3
@@ -233,17 +233,17 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
         assert tickets.waiting(broker.url, "leym") == 3
         assert here.found() == {}
         redis.flushall()
-        here.table.ticketed(ids, time.time() - 100)
+        here.table.mark_ticketed(ids, time.time() - 100)
         tickets.send(here.table.get(ids[0]))
         assert here.found(repair=True) == {"tickets": (2, 2)}
-        here.table.ticketed(ids)
+        here.table.mark_ticketed(ids)
         redis.flushall()
     assert here.found() == {}, "sent a moment ago: they may be on their way"
 
 
 def test_a_ticket_that_is_only_on_its_way_is_not_missed(here, broker, monkeypatch):
     job_id = here.queued()
-    here.table.ticketed([job_id], time.time() - 100)
+    here.table.mark_ticketed([job_id], time.time() - 100)
     monkeypatch.setattr("workers.maintenance.checkup.time.sleep", lambda s: here.table.claim(job_id, "w", 60, 9))
     assert here.found(repair=True) == {}
 

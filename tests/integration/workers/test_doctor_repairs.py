@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from leym.frames.checkpoint import references
-from leym.frames.garbage import needed
+from leym.frames.garbage import referenced_keys
 from leym.jobs.schema import jobs
 from leym.jobs.table import JobTable
 from leym.settings import Settings
@@ -108,13 +108,13 @@ def test_lost_frames_behind_the_checkpoint_are_written_again_anyway(here):
 def test_jobs_that_somebody_claims_while_they_are_looked_at_are_left_to_him(here, monkeypatch):
     job_id = here.queued()
     here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
-    go_back = JobTable.go_back
+    fall_back = JobTable.fall_back
 
     def claimed_first(table, *found):
         table.claim(job_id, "w", 60, 9)
-        go_back(table, *found)
+        fall_back(table, *found)
 
-    monkeypatch.setattr(JobTable, "go_back", claimed_first)
+    monkeypatch.setattr(JobTable, "fall_back", claimed_first)
     before = here.table.get(job_id).checkpoint
     code, checks = here.look(repair=True)
     assert code == doctor.UNSOUND
@@ -163,7 +163,7 @@ def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_fr
         for name, n in doings:
             DOINGS[name](made, n)
         made.silence()
-        named = sorted(key for job in made.table.find(made.jobs) for key in needed(job))
+        named = sorted(key for job in made.table.find(made.jobs) for key in referenced_keys(job))
         for n, how in spoilt if named else []:
             if made.store.head(named[n % len(named)]):
                 break_object(made.store, named[n % len(named)], how)

@@ -135,19 +135,19 @@ def test_only_who_holds_a_job_or_found_it_unheld_may_send_it_back(url):
         JobSpec(law="tiny", grid=(8, 8), steps=9), law="tiny@" + "0" * 64, precision="fp32", d_state=2
     )
     ref = {"key": "k", "step": 4, "bytes": 9}
-    table.go_back(job.id, 0, ref, job.state)
+    table.fall_back(job.id, 0, ref, job.state)
     assert table.get(job.id).checkpoint == ref
     claim = table.claim(job.id, "w", 60, 3)
     with pytest.raises(Fenced):
-        table.go_back(job.id, 0, None, job.state)
+        table.fall_back(job.id, 0, None, job.state)
     with pytest.raises(Fenced):
-        table.go_back(job.id, claim.epoch, None, job.state)
+        table.fall_back(job.id, claim.epoch, None, job.state)
     assert table.get(job.id).checkpoint == ref
     assert table.get(job.id).attempts == 1
-    table.go_back(job.id, claim.epoch, None)
+    table.fall_back(job.id, claim.epoch, None)
     assert table.get(job.id).checkpoint is None
     assert table.get(job.id).attempts == 1
     table.hand_back(job.id, claim.epoch)
     with pytest.raises(Fenced):
-        table.go_back(job.id, claim.epoch, ref)
+        table.fall_back(job.id, claim.epoch, ref)
     table.close()

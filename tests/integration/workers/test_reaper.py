@@ -20,14 +20,14 @@ def test_the_reaper_sends_missing_tickets_and_takes_jobs_from_silent_workers(set
     reaper = Reaper(table, events, settings)
     jobs = [submit(table) for _ in range(3)]
     late = jobs[0].created_at + 100
-    table.ticketed([jobs[0].id])
+    table.mark_ticketed([jobs[0].id])
     assert jobs[0].id not in {job.id for job in table.unticketed(float("inf"), now=late)}
     assert {job.id for job in table.unticketed(float("inf"), now=late)} == {jobs[1].id, jobs[2].id}
     table.claim(jobs[0].id, "gone", 0.0, 3, now=jobs[0].created_at)
     assert reaper.reap(table.leases()) == [jobs[0].id]
     assert table.get(jobs[0].id).state == "queued"
     assert "fell silent" in caplog.text
-    table.ticketed([jobs[1].id, jobs[2].id])
+    table.mark_ticketed([jobs[1].id, jobs[2].id])
     assert reaper.send_missing() == 1
     assert tickets.waiting(settings.redis_url, "leym") == 1
 
@@ -64,7 +64,7 @@ def test_one_reaper_leads_and_another_takes_over_with_all_it_has_watched(setting
     table.heartbeat(Worker("c", "host", 8, "cpu", "starting", started_at=1.0))
     assert [reaper.leads() for reaper in (supervisor, first, second)] == [False, True, False]
     job = submit(table)
-    table.ticketed([job.id])
+    table.mark_ticketed([job.id])
     table.claim(job.id, "gone", 9e9, 3)  # a clock far ahead
     second.look()
     time.sleep(0.25)
@@ -83,7 +83,7 @@ def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):
     jobs = [submit(table) for _ in range(5)]
     for job in jobs:
         tickets.send(job)
-    table.ticketed([job.id for job in jobs])
+    table.mark_ticketed([job.id for job in jobs])
     assert reaper.send_missing() == 0
     with Redis.from_url(settings.redis_url) as redis:
         redis.flushall()

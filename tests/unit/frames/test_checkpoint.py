@@ -9,7 +9,7 @@ import pytest
 
 from leym.frames.checkpoint import (
     CorruptCheckpoint,
-    chained,
+    chain_references,
     get_checkpoint,
     put_checkpoint,
     references,
@@ -47,10 +47,10 @@ def test_a_checkpoint_names_the_one_before_it_and_none_behind_that(tmp_path):
     assert put_checkpoint(store, "job", 1, 20, psi, second) == second, "the same once more is not the one before it"
     third = json.loads(json.dumps(put_checkpoint(store, "job", 2, 30, psi, second)))
     assert [ref["step"] for ref in references(third)] == [30, 20]
-    assert chained(references(third)) == third
-    assert chained(references(third)[1:])["step"] == 20
+    assert chain_references(references(third)) == third
+    assert chain_references(references(third)[1:])["step"] == 20
     assert stale_checkpoints(store, "job", third) == [first["key"]]
     for ref in references(third):
         assert get_checkpoint(store, ref)["psi"].size == 1
     assert references(None) == []
-    assert chained([]) is None
+    assert chain_references([]) is None

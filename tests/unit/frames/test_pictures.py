@@ -92,7 +92,7 @@ def test_a_png_of_many_frames_is_a_bounded_sheet_in_reading_order():
     kind=st.sampled_from(list(pictures.FORMATS)),
 )
 def test_every_picture_is_bounded_or_refused_in_words(n, height, width, scale, kind):
-    plan, refusal = tried(lambda: pictures.plan(kind, n, height, width, 12, scale))
+    plan, refusal = tried(lambda: pictures.lay_out(kind, n, height, width, 12, scale))
     if plan is None:
         assert refusal.status == 422
         assert re.search(r"at most \d+.*choose", str(refusal))
@@ -124,7 +124,7 @@ def test_an_animation_holds_every_frame_for_its_time(kind, fps, shown_ms):
     """Of a universe that stands still, too: Pillow merges equal frames into one."""
     file = pictures.encode(STILL.repeat(len(shown_ms), 0), kind, fps)
     assert durations(file) == shown_ms
-    assert sum(shown_ms) == sum(pictures.plan(kind, len(shown_ms), 8, 8, fps).delays)
+    assert sum(shown_ms) == sum(pictures.lay_out(kind, len(shown_ms), 8, 8, fps).delays)
 
 
 @pytest.mark.parametrize("fps", [50.1, 60])

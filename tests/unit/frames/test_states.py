@@ -37,9 +37,9 @@ def test_a_state_is_kept_once_and_wrong_ones_are_refused_with_the_bound(tmp_path
         npy(psi[0]): r"\[6, 2\]",
         npy(bad): r"not finite, the first at \[1, 2, 0\]",
         npy(psi)[:-1]: "383 bytes follow",
-        b"no npy": "no npy file",
+        b"no npy": "not an npy file",
         npy(np.array([{}], object), allow_pickle=True): "object",
-        huge: "no npy file",
+        huge: "not an npy file",
         header_only: r"\[0, 1024, 1000\]",
     }
     for data, reason in refusals.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from leym.common.backoff import Backoff
 from leym.events import Events
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
@@ -58,7 +59,7 @@ def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_pa
 
 
 def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("workers.claimed_job.PAUSE_S", (0.01, 0.01))
+    monkeypatch.setattr("workers.claimed_job.RETRY", Backoff(0.01, longest_s=0.01))
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     put, failures = store.put, iter([OSError(28, "No space left on device")] * 5)

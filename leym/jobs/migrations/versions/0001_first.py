@@ -1,8 +1,9 @@
-"""The tables as they first were. New databases are made at the newest version; older ones are at least here."""
+"""First version of the tables. New databases start at the newest version; older ones have at least this one."""
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    raise RuntimeError("a job table of the first version was made by its program, never by a migration")
+    """Refuse: no migration creates this version."""
+    raise RuntimeError("the first version of the job table is created by its program, never by a migration")

@@ -1,4 +1,4 @@
-"""Jobs say what is known of their precision's fidelity; the version is Alembic's from now on."""
+"""Add the fidelity of a job's precision; Alembic keeps the version of the tables from now on."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
+    """Add the column `fidelity`, and replace `leym_schema` by Alembic's table."""
     op.add_column("leym_jobs", sa.Column("fidelity", sa.String(16), nullable=False, server_default="unverified"))
     op.execute("UPDATE leym_jobs SET fidelity = 'exact' WHERE precision = 'fp32'")
     op.drop_table("leym_schema")

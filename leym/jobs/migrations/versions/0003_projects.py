@@ -1,4 +1,4 @@
-"""Jobs and sweeps belong to a project, tokens say who may do what in it. What was there is the project `default`."""
+"""Add projects and tokens. Existing jobs and sweeps belong to the project `default`."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    """Add the columns `project`, and the table of tokens."""
     for table in ("leym_jobs", "leym_sweeps"):
         op.add_column(table, sa.Column("project", sa.String(64), nullable=False, server_default="default"))
     op.create_index("leym_jobs_project", "leym_jobs", ["project", "id"])

@@ -1,4 +1,4 @@
-"""Rows say when a job fails unless it has ended, so that somebody can look for those whose time is over."""
+"""Add the time at which a job fails unless it has ended, so that a query finds overdue jobs."""
 
 import json
 
@@ -10,6 +10,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
+    """Add the column `deadline_at`, set it for live jobs, and index it."""
     op.add_column("leym_jobs", sa.Column("deadline_at", sa.Double))
     names = ("id", "state", "spec", "created_at", "deadline_at")
     jobs = sa.table("leym_jobs", *(sa.column(name) for name in names))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from leym.common.outputs import write_text, written
+from leym.common.files import atomic_file, output_file, write_text
 from tests.support.scripted_server import JOB, Scripted, answers, says
 
 GIF = b"GIF89a" + bytes(range(256)) * 300
@@ -39,12 +39,12 @@ def test_a_new_file_has_the_mode_of_the_umask_and_an_old_one_keeps_its_own(umask
     write_text(path, "one")
     assert mode(path) == 0o666 & ~umask
     path.chmod(0o604)
-    write_text(path, "ψ", sync=True)
+    write_text(path, "ψ", durable=True)
     assert (mode(path), path.read_text(encoding="utf-8"), only(tmp_path)) == (0o604, "ψ", ["a.txt"])
 
 
 def write_half(path: Path) -> None:
-    with written(path) as file:
+    with output_file(path) as file:
         file.write(b"half")
         raise RuntimeError("lost")
 
@@ -58,6 +58,25 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
             write_half(path)
         assert only(tmp_path) == (["a.txt"] if before else [])
     assert path.read_text() == "old"
+
+
+@pytest.mark.usefixtures("umask")
+def test_an_explicit_mode_holds_whatever_the_umask_is(tmp_path: Path) -> None:
+    for asked in (0o644, 0o600):
+        with atomic_file(tmp_path / "a", mode=asked, durable=True) as file:
+            file.write(b"secret")
+        assert (mode(tmp_path / "a"), only(tmp_path)) == (asked, ["a"])
+
+
+def test_the_first_of_two_writers_that_do_not_replace_wins(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    with atomic_file(path, mode=0o600, replace=False) as first:
+        first.write(b"first")
+        with pytest.raises(FileExistsError), atomic_file(path, replace=False) as late:
+            path.write_bytes(b"")  # another process comes in between
+            late.write(b"late")
+        path.unlink()
+    assert (path.read_bytes(), only(tmp_path)) == (b"first", ["key"])
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -1,0 +1,57 @@
+"""Start states: the `initial` of a JobSpec."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from leym.contract.limits import JOB_ID, LIMITS
+from leym.contract.model import Model, Real, Whole
+
+
+def _kind_required(schema: dict[str, Any]) -> None:
+    schema["required"] = ["kind", *schema.get("required", ())]
+
+
+class InitialState(Model):
+    """Base class of start states. `kind` has a default in Python; in JSON it is required."""
+
+    model_config = ConfigDict(json_schema_extra=_kind_required)
+
+
+class ComplexNoise(InitialState):
+    """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
+
+    kind: Literal["complex_noise"] = "complex_noise"
+    strength: Real = Field(default=0.1, ge=0, le=LIMITS.strength)
+
+
+class RandomState(InitialState):
+    """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell."""
+
+    kind: Literal["random"] = "random"
+
+
+class Zeros(InitialState):
+    """All cells are zero; the biases of the law start the dynamics."""
+
+    kind: Literal["zeros"] = "zeros"
+
+
+class FromJob(InitialState):
+    """The state of another job at a step where its `psi` was recorded, or at its last step."""
+
+    kind: Literal["state"] = "state"
+    job: str = Field(pattern=JOB_ID)
+    step: Whole = Field(ge=0, le=LIMITS.steps)
+
+
+class Upload(InitialState):
+    """A state uploaded to `POST /v1/states`, named by its digest."""
+
+    kind: Literal["upload"] = "upload"
+    id: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+Initial = Annotated[ComplexNoise | RandomState | Zeros | FromJob | Upload, Field(discriminator="kind")]

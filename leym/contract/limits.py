@@ -1,0 +1,29 @@
+"""Bounds of jobs, sweeps, requests and answers, and the patterns of names."""
+
+from __future__ import annotations
+
+from leym.contract.catalog import FIELDS
+
+LAW_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{8,64})?$"
+JOB_ID = r"^[0-9a-hjkmnp-tv-z]{26}$"  # Crockford's base 32
+
+
+class LIMITS:
+    """Bounds that protect the memory of workers and the store; none is a property of the physics."""
+
+    side = (4, 1024)  # cells along one edge of the grid
+    steps = 10_000_000
+    seed = 2**63 - 1
+    gamma = 10.0
+    strength = 10.0
+    recordings = len(FIELDS)
+    frames = 1_000_000  # recorded frames of one field
+    stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
+    tags = 32
+    sweep_jobs = 10_000
+    sweep_bytes = 1024 * 2**30  # of all jobs of a sweep together
+    upload_bytes = 256 * 2**20
+    law_bytes = 512 * 2**20  # of one law or checkpoint, as a file
+    body_bytes = 1 * 2**20
+    answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
+    answer_pixels = 32 * 2**20  # of one picture or animation
