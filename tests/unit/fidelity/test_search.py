@@ -237,7 +237,7 @@ def test_tuning_refuses(data, arguments, words, capsys, monkeypatch):
 def test_tuning_is_a_command_of_its_own(data, monkeypatch):
     asked = []
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("leym.cli.local.tune_precision.rescue", lambda *given, **_: asked.append(given))
+    monkeypatch.setattr("leym.cli.local.tune_precision.search_precision", lambda *given, **_: asked.append(given))
     command = ["laws", "tune-precision", "some", "--members", "64"]
     done = CliRunner().invoke(app, [*command, "--help"])
     assert done.exit_code == 0
