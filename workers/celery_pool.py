@@ -21,7 +21,7 @@ from celery.concurrency.thread import ApplyResult, TaskPool
 
 from leym.contract.problems import Problem
 from leym.settings import USAGE, settings
-from workers.host import Cancelled, HandBack, Host
+from workers.job_runner import Cancelled, HandBack, Host
 
 log = logging.getLogger(__name__)
 

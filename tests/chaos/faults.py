@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.chaos.house import LEASE_S, House, await_gone, send
+from tests.chaos.deployment import LEASE_S, House, await_gone, send
 from tests.conftest import until
 
 REACHED_S = 15.0  # a point is come by in this time, or the fault has not happened

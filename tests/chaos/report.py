@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from tests.chaos.house import LEASE_S
+from tests.chaos.deployment import LEASE_S
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from leym.client import Client
 from tests.chaos.client import Entry, Reader, Submitter, insist
+from tests.chaos.deployment import House
 from tests.chaos.faults import FAULTS, Fault
-from tests.chaos.house import House
 from tests.chaos.verdict import EVERY, FINAL, digest, hold_against
 from tests.conftest import until
 

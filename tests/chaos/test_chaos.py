@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.house import House
+from tests.chaos.deployment import House
 from tests.chaos.storm import play, schedule
 
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "3"))

@@ -10,8 +10,8 @@ import threading
 
 from leym.client import Client
 from tests.chaos.client import Submitter, insist
+from tests.chaos.deployment import House, await_gone, send
 from tests.chaos.faults import with_redis
-from tests.chaos.house import House, await_gone, send
 from tests.chaos.verdict import digest, hold_against
 from tests.conftest import until
 

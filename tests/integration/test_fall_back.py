@@ -21,7 +21,7 @@ from leym.laws.registry import Registry
 from leym.settings import Settings
 from tests.conftest import until
 from tests.support.laws import random_law
-from workers.host import HandBack, Host
+from workers.job_runner import HandBack, Host
 
 STEPS = 600
 

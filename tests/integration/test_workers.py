@@ -28,7 +28,7 @@ from workers.broker import Broker
 from workers.celery_pool import SlotPool, Ticket
 from workers.claimed_job import Place
 from workers.fetch_limit import LOOK_AHEAD, Credit
-from workers.host import Cancelled, HandBack
+from workers.job_runner import Cancelled, HandBack
 from workers.quarantine import LOOK_S, Quarantine
 from workers.reaper import Reaper
 from workers.sink import JobSink
