@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md, from the reports of `make chaos`: `python -m tests.chaos.report FOLDER`."""
+"""Prints the table of docs/reliability.md from the reports of `make chaos`: `python -m tests.chaos.report FOLDER`."""
 
 from __future__ import annotations
 
