@@ -1,21 +1,33 @@
-"""Host: takes jobs out of the job table, runs them in the engine, and keeps what it holds leased.
+"""JobRunner: the heart of a worker, which takes a job from its ticket to its end.
 
-It knows no Celery: a ticket is a call of `carry`, which returns when the job has left.
+The way of a job through a worker:
+
+1. `TicketConsumer` (celery_consumer.py) discards messages that are not tickets.
+2. `SlotPool` (celery_pool.py) runs the Celery task in one of its threads, which calls `JobRunner.run` and waits.
+3. `JobRunner.run` claims the job in the job table (`JobTable.claim`): epoch + 1, a lease, one attempt.
+   `Quarantine` lets the last attempt of a job run alone.
+4. `build_run` (run_builder.py) makes a `Run` of the row: law, start state, newest checkpoint.
+5. `JobSink.start` submits the run to the engine, which gives it a slot and steps it.
+6. `JobSink` (sink.py) receives its results: the `FrameWriter` stores frames, a commit fenced by the epoch makes them
+   visible, and an event wakes readers.
+7. `JobSink.finished` makes the row final and sets `ClaimedJob.outcome`; `JobRunner.run` returns, and Celery
+   acknowledges the ticket.
+
+A fidelity job takes the same way with `FidelityJob` in the place of 4 to 6. Meanwhile `Heartbeat` renews the leases.
+The runner does not depend on Celery: a ticket is a call of `run`.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from leym.contract.identity import DEFAULT
 from leym.contract.problems import Problem
-from leym.contract.records import Fenced, Job, JobState, Worker
+from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
 from leym.events import Events
 from leym.frames.stores.base import Store
@@ -23,49 +35,33 @@ from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
 from leym.laws.registry import Registry, default_registry, registry_of
 from leym.settings import Settings
-from workers import compile_cache, run_builder
-from workers.claimed_job import Held, Place
-from workers.compile_cache import Shipping
-from workers.fetch_limit import Credit
-from workers.fidelity_job import Judgement
+from workers import compile_cache
+from workers.claimed_job import ClaimedJob, HandedBack, WorkerContext
+from workers.compile_cache import CompileCache
+from workers.fetch_limit import FetchLimit
+from workers.fidelity_job import FidelityJob
+from workers.heartbeat import Heartbeat
 from workers.maintenance.collector import Collector
 from workers.processes import age_s
 from workers.quarantine import Quarantine
 from workers.readiness import make_ready
 from workers.reaper import Reaper
+from workers.run_builder import build_run
 from workers.sink import JobSink
 
 log = logging.getLogger(__name__)
 
-INFO = (
-    "slot_steps",
-    "lane_steps",
-    "busy_s",
-    "stepping_s",
-    "swapped_out",
-    "roofline",
-    "idle_share",
-    "degraded",
-)  # of the engine, for a heartbeat
 FATAL = 70  # exit code after the engine thread died: a broken device context stays broken
 
 
-class HandBack(BaseException):
-    """The job leaves this worker unfinished; another goes on. Not an Exception: Celery must not see a failure."""
-
-
-class Cancelled(HandBack):
-    """The ticket was revoked; Celery has announced and acknowledged that already."""
-
-
-class Host:
-    """`name` owns the leases. `announce` is told the id of each job that gets a slot."""
+class JobRunner:
+    """Claims jobs, runs them in the engine, and waits for their end; see the module."""
 
     def __init__(
         self,
         settings: Settings,
         name: str,
-        announce: Callable[[str], None],
+        on_admitted: Callable[[str], None],
         *,
         table: JobTable,
         store: Store,
@@ -73,35 +69,46 @@ class Host:
         laws: Registry,
         engine: Engine,
     ):
-        self.settings, self.name, self.announce = settings, name, announce
+        """Put the parts together; `start` starts them.
+
+        Args:
+            settings: The worker's settings.
+            name: The worker's name, which owns its leases.
+            on_admitted: Called with the ticket's id when its job gets a slot.
+            table: The job table.
+            store: The frame store.
+            events: Announces commits to readers.
+            laws: The laws of the default project.
+            engine: The engine, not started.
+        """
+        self.settings, self.name, self.on_admitted = settings, name, on_admitted
         self.table, self.store, self.events, self.laws, self.engine = table, store, events, laws, engine
-        self._draining = threading.Event()
         self.quarantine = Quarantine()
-        self.credit = Credit(settings)
+        self.fetch_limit = FetchLimit(settings)
         self.reaper = Reaper(table, events, settings, name)
         self.collector = Collector(table, store, settings)
-        compiled = compile_cache.folder() if settings.ship_compiled else None
-        self.shipping = Shipping(store, compiled, compile_cache.kind(engine.device.kind)) if compiled else None
-        self._held: dict[str, Held] = {}
+        folder = compile_cache.local_folder() if settings.ship_compiled else None
+        kind = compile_cache.machine_kind(engine.device.kind) if folder else ""
+        self.compile_cache = CompileCache(store, folder, kind) if folder else None
+        self.heartbeat = Heartbeat(name, table, engine, settings, self.fetch_limit, self.claimed_jobs, _exit_process)
+        self._claimed: dict[str, ClaimedJob] = {}
         self._lock = threading.Lock()
-        self._started_at = time.time()
-        self._state, self._ready_s = "starting", 0.0
-        self._stopped = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="heart", daemon=True)
+        self._draining = threading.Event()
 
     @classmethod
-    def open(cls, settings: Settings, name: str, announce: Callable[[str], None]) -> Host:
+    def open(cls, settings: Settings, name: str, on_admitted: Callable[[str], None]) -> JobRunner:
+        """Make a runner with the table, store, broker and engine that the settings name."""
         engine = Engine(
             settings.slots,
             compile=settings.compile,
             checkpoint_s=settings.checkpoint_s,
             rungs=settings.ladder,
-            on_fatal=_end_the_process,
+            on_fatal=_exit_process,
         )
         return cls(
             settings,
             f"{name}:{os.getpid()}",
-            announce,
+            on_admitted,
             table=open_table(settings),
             store=open_store(settings.store),
             events=Events(settings.redis_url or None),
@@ -110,123 +117,139 @@ class Host:
         )
 
     def start(self) -> None:
-        """Returns when jobs can be served: laws named in LEYM_WARM are loaded and compiled by then, and those in use
-        unless that takes long."""
-        self._heart.start()
+        """Start all threads and return when jobs can be served.
+
+        The buckets named in LEYM_WARM are compiled by then; those of waiting jobs too, unless that takes long.
+        """
+        self.heartbeat.start()
         self.engine.start()
-        make_ready(self.engine, self.settings, self.table, self.laws, self.shipping)
+        make_ready(self.engine, self.settings, self.table, self.laws, self.compile_cache)
         self.reaper.start()
         self.collector.start()
-        self._state, self._ready_s = "ready", age_s()
-        log.info("ready after %.1f s", self._ready_s)
-        self._report()
+        self.heartbeat.state, self.heartbeat.ready_s = "ready", age_s()
+        log.info("ready after %.1f s", self.heartbeat.ready_s)
+        self.heartbeat.report()
 
     def draining(self) -> bool:
-        """Whether this worker is on its way out."""
+        """Return whether this worker is ending."""
         return self._draining.is_set()
 
-    def fetch(self, wanted: bool) -> None:
-        """Whether tickets are fetched: remote control may stop that (`cancel_consumer`) and begin it again."""
+    def claimed_jobs(self) -> list[ClaimedJob]:
+        """Return the jobs in this worker."""
         with self._lock:
-            if self._state in ("ready", "paused"):
-                self._state = "ready" if wanted else "paused"
+            return list(self._claimed.values())
 
-    def carry(self, job_id: str, ticket: str) -> dict[str, Any]:
-        """Run a job to its end. Returns what Flower shows; raises HandBack when the worker ends first.
+    def set_fetching(self, fetching: bool) -> None:
+        """Report the worker as ready or, while remote control has stopped its fetching of tickets, as paused."""
+        with self._lock:
+            if self.heartbeat.state in ("ready", "paused"):
+                self.heartbeat.state = "ready" if fetching else "paused"
 
-        A job that cannot be claimed (final, held by another worker, or put off because its project has enough running)
-        is none of ours: its ticket is done. The outbox sends another when there is room.
+    def run(self, job_id: str, ticket: str) -> dict[str, Any]:
+        """Claim a job, run it, and block until it has left this worker.
+
+        A job that cannot be claimed (final, claimed by another worker, or over its project's limit of running jobs)
+        needs its ticket no more: the reaper sends another one when there is room.
+
+        Args:
+            job_id: The job that the ticket names.
+            ticket: The id under which the pool knows the ticket.
+
+        Returns:
+            The outcome, as Flower shows it.
+
+        Raises:
+            HandedBack: The worker ends first, or the ticket was revoked.
         """
-        suspect = any(job.attempts >= max(1, self.settings.max_attempts - 1) for job in self.table.find([job_id]))
-        if self.draining() or not self.quarantine.enter(job_id, suspect, self.draining):
-            raise HandBack
+        if self.draining() or not self.quarantine.enter(job_id, self._is_last_attempt(job_id), self.draining):
+            raise HandedBack
         try:
-            return self._carry(job_id, ticket)
+            claim = self.table.claim(job_id, self.name, self.settings.lease_s, self.settings.max_attempts)
+            if claim is None:
+                return {"job": job_id, "state": "not claimable"}
+            return self._run_claimed(claim.job, ticket)
         finally:
             self.quarantine.release(job_id)
 
-    def _carry(self, job_id: str, ticket: str) -> dict[str, Any]:
-        claim = self.table.claim(job_id, self.name, self.settings.lease_s, self.settings.max_attempts)
-        if claim is None:
-            return {"job": job_id, "state": "not claimable"}
-        try:
-            held = self._prepare(claim.job, ticket)
-        except Problem as problem:
-            return self._refuse(claim.job, problem)
-        except Fenced as fenced:
-            return {"job": job_id, "state": "given up", "why": str(fenced)}
-        except OSError as error:
-            # the lease runs out, and the next attempt finds the store in a better state, or counts as one of a few
-            log.warning("job %s: the store does not answer: %s", job_id, error)
-            return {"job": job_id, "state": "left"}
-        with self._lock:
-            if self.draining():
-                self.table.hand_back(job_id, claim.epoch)
-                raise HandBack
-            self._held[job_id] = held
-            held.check_deadline()
-            if not held.outcome.done():
-                held.begin()
-        try:
-            answer: dict[str, Any] = held.outcome.result()
-            return answer
-        finally:
-            with self._lock:
-                del self._held[job_id]
-            if self.settings.quota_running:
-                self.reaper.hurry()
-
     def cancel(self, job_id: str) -> None:
-        """The ticket was revoked: free the slot. Unknown jobs are ignored."""
+        """Free the job's slot, because its ticket was revoked. Unknown jobs are ignored."""
         with self._lock:
-            sink = self._held.get(job_id)
-        if sink:
-            sink.leave(Cancelled())
+            claimed = self._claimed.get(job_id)
+        if claimed:
+            claimed.revoke()
 
     def drain(self) -> None:
-        """Take no more; save and hand back what is held. Returns when all of it is done."""
+        """Claim no more jobs, save the claimed ones and hand them back; return when all of that is done."""
         with self._lock:
             self._draining.set()
-            self._state = "draining"
+            self.heartbeat.state = "draining"
         self.engine.drain()
-        with self._lock:
-            left = list(self._held.values())
-        for sink in left:  # those the engine did not know any more
-            sink.released()
+        for claimed in self.claimed_jobs():  # those that have left the engine already
+            claimed.hand_back()
         self.reaper.stop()
         self.collector.stop()
-        if self.shipping:
-            self.shipping.stop()
-        self._stopped.set()
-        if self._heart.is_alive():
-            self._heart.join()
+        if self.compile_cache:
+            self.compile_cache.stop()
+        self.heartbeat.stop()
         self.table.remove_worker(self.name)
         self.events.close()
 
-    def _prepare(self, job: Job, ticket: str) -> Held:
-        place = Place(
+    def _is_last_attempt(self, job_id: str) -> bool:
+        last = max(1, self.settings.max_attempts - 1)
+        return any(job.attempts >= last for job in self.table.find([job_id]))
+
+    def _run_claimed(self, job: Job, ticket: str) -> dict[str, Any]:
+        try:
+            claimed = self._build(job, ticket)
+        except Problem as problem:
+            return self._refuse(job, problem)
+        except Fenced as fenced:
+            return {"job": job.id, "state": "given up", "why": str(fenced)}
+        except OSError as error:
+            # when the lease expires, the next attempt finds the store reachable, or is one of a few
+            log.warning("job %s: the store does not answer: %s", job.id, error)
+            return {"job": job.id, "state": "interrupted", "why": "the store does not answer"}
+        self._start(claimed)
+        try:
+            return claimed.outcome.result()
+        finally:
+            with self._lock:
+                del self._claimed[job.id]
+            if self.settings.quota_running:
+                self.reaper.wake()  # another job of the project may have room now
+
+    def _build(self, job: Job, ticket: str) -> ClaimedJob:
+        context = WorkerContext(
             table=self.table,
             store=self.store,
             events=self.events,
             commit_s=self.settings.commit_s,
-            admitted=lambda: self.announce(ticket),
-            proven=lambda: self.quarantine.release(job.id),
-            handed_back=HandBack,
+            on_admitted=lambda: self.on_admitted(ticket),
+            on_progress=lambda: self.quarantine.release(job.id),
             draining=self.draining,
         )
+        laws = self.laws if job.project == DEFAULT else registry_of(job.project, self.settings.data)
         if job.judges:
-            return Judgement(job, place, self.engine, self._laws_of(job).resolve(job.law))
-        sink = JobSink(job, place, self.engine)
-        run_builder.prepare(sink, self._laws_of(job))
+            return FidelityJob(job, context, self.engine, laws.resolve(job.law))
+        sink = JobSink(job, context, self.engine)
+        build_run(sink, laws)
         return sink
 
-    def _laws_of(self, job: Job) -> Registry:
-        return self.laws if job.project == DEFAULT else registry_of(job.project, self.settings.data)
+    def _start(self, claimed: ClaimedJob) -> None:
+        with self._lock:
+            if self.draining():
+                self.table.hand_back(claimed.job.id, claimed.job.epoch)
+                raise HandedBack
+            self._claimed[claimed.job.id] = claimed
+            claimed.fail_if_overdue()
+            if not claimed.outcome.done():
+                claimed.start()
 
     def _refuse(self, job: Job, problem: Problem) -> dict[str, Any]:
+        """Fail a job that can never run; leave one that cannot run now (status 503) to its next attempt."""
         if problem.status == 503:
             log.warning("job %s: %s", job.id, problem)
-            return {"job": job.id, "state": "left"}
+            return {"job": job.id, "state": "interrupted", "why": problem.detail}
         try:
             self.table.finish(
                 job.id, job.epoch, JobState.FAILED, step=job.step, manifest=job.manifest, error=problem.as_dict()
@@ -236,66 +259,9 @@ class Host:
         self.events.announce(job.id, job.step, JobState.FAILED)
         return {"job": job.id, "state": "failed", "error": problem.detail}
 
-    # --- the heart: leases and heartbeats
 
-    def _beat(self) -> None:
-        try:
-            self._beat_until_stopped()
-        except Exception as error:
-            log.exception("the heart stopped: nothing would renew the leases")
-            _end_the_process(error)
-
-    def _beat_until_stopped(self) -> None:
-        renew_s = self.settings.lease_s / 3
-        renewed = time.monotonic()
-        while not self._stopped.wait(min(self.settings.heartbeat_s, renew_s)):
-            try:
-                self._report()
-                with self._lock:
-                    held = list(self._held.values())
-                for one in held:
-                    one.check_deadline()
-                self.credit.look([one.job.priority for one in held])
-                if time.monotonic() - renewed >= renew_s - 0.5:
-                    renewed = time.monotonic()
-                    self._renew()
-            except run_builder.TABLE_AWAY as error:
-                log.warning("no heartbeat: the job table does not answer: %s", error)
-
-    def _renew(self) -> None:
-        with self._lock:
-            held = dict(self._held)
-        if not held:
-            return
-        kept = self.table.renew(self.name, {job: sink.job.epoch for job, sink in held.items()}, self.settings.lease_s)
-        for job_id, sink in held.items():
-            if job_id not in kept:
-                sink.lost("it was cancelled, its deadline passed, or its lease went to another worker")
-
-    def _report(self) -> None:
-        info = self.engine.info()
-        busy_s = info["busy_s"]
-        self.table.heartbeat(
-            Worker(
-                name=self.name,
-                host=socket.gethostname(),
-                pid=os.getpid(),
-                device=info["device"],
-                state=self._state,
-                slots=info["slots"],
-                busy=info["busy"],
-                waiting=info["waiting"],
-                buckets=info["buckets"],
-                cell_steps=info["cell_steps"],
-                cell_steps_per_s=info["cell_steps"] / busy_s if busy_s else 0.0,
-                idle_since=time.time() - info["idle_s"] if info["idle_s"] and not self._held else None,
-                started_at=self._started_at,
-                info={key: info[key] for key in INFO} | {"ready_s": round(self._ready_s, 2)},
-            )
-        )
-
-
-def _end_the_process(error: BaseException) -> None:
-    log.critical("this worker is lost: %s; leases return its jobs", error)
+def _exit_process(error: BaseException) -> None:
+    """End this process at once; its jobs are queued again when their leases expire."""
+    log.critical("this worker ends after a fatal error: %s; its jobs are queued again when their leases expire", error)
     logging.shutdown()
     os._exit(FATAL)

@@ -1,4 +1,4 @@
-"""`leym doctor` finds every fault that is put in, repairs what can be, and leaves alone what is well or held."""
+"""`leym doctor` finds every fault that a test makes, repairs what it can, and changes no sound or running job."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LEASE_S = 1.0
 
 
 class Patient(World):
-    """A world of jobs whose clock stands at the doctor's time, and whose law is there."""
+    """A world of jobs whose clock stands at the doctor's time, and whose law exists."""
 
     def __init__(self, url: str, store_url: str, data):
         self.settings = Settings(data=data, database_url=url, store_url=store_url, redis_url="", lease_s=LEASE_S)
@@ -46,17 +46,19 @@ class Patient(World):
         self.now = time.time()
 
     def look(self, **options: bool) -> tuple[int, dict[str, Check]]:
-        """The exit code and the checks by name."""
+        """Examine it; return the exit code and the checks by name."""
         checks = doctor.examine(self.settings, **options)
         return doctor.code_of(checks), {check.name: check for check in checks}
 
     def found(self, **options: bool) -> dict[str, tuple[int, int]]:
-        """What a look finds and repairs, by the names of its checks."""
+        """Examine it; return the numbers of faults found and repaired, by check."""
         return {name: (c.found, c.repaired) for name, c in self.look(**options)[1].items() if c.found and not c.note}
 
     def running(self, *doings: int) -> str:
-        """A job that a worker holds: of each number (up to 7) so many steps with a checkpoint behind them, and two
-        without. As it stands here: checkpoints at the steps 5 and 12, frames up to 14."""
+        """A job that a worker runs: for each number (up to 7) so many steps and a checkpoint, then two steps.
+
+        By default: checkpoints at the steps 5 and 12, frames up to 14.
+        """
         self.submit()
         self.claim(len(self.jobs) - 1)
         self.holders = self.holders[-1:]
@@ -66,7 +68,7 @@ class Patient(World):
         return self.jobs[-1]
 
     def queued(self, *doings: int) -> str:
-        """The same, handed back."""
+        """The same job, handed back."""
         job_id = self.running(*doings)
         self.table.hand_back(job_id, self.table.get(job_id).epoch)
         self.table.ticketed([job_id], self.now)
@@ -79,7 +81,7 @@ class Patient(World):
         return job_id
 
     def goes_on(self, job_id: str) -> None:
-        """The job ends, and everything that readers see of it then is right."""
+        """Run the job to its end and check everything that readers see of it."""
         self.claim(self.jobs.index(job_id))
         for _ in range(6):
             self.work(6)
@@ -125,7 +127,7 @@ def here(law, tmp_path, monkeypatch):
 def _patient(url, store_url, law, tmp_path, monkeypatch):
     monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
     monkeypatch.setattr(universe_of_jobs, "LAW", {"law": law.ref, "precision": "fp32", "d_state": 3})
-    monkeypatch.setattr(checkup, "AGAIN_S", 0.0)
+    monkeypatch.setattr(checkup, "RECHECK_S", 0.0)
     shutil.copytree(law.path, tmp_path / "laws" / "tiny")
     made = Patient(url, store_url, tmp_path)
     yield made
@@ -155,7 +157,7 @@ def test_a_sound_service_is_called_sound(patient, deep):
     assert list(checks) == names
     assert checks["results"].looked.startswith("1 ended jobs")
     assert checks["frames"].looked.startswith("3 live jobs")
-    assert "not looked at" in checks["tickets"].looked
+    assert "not checked" in checks["tickets"].looked
     patient.check()
 
 
@@ -170,7 +172,7 @@ def test_a_live_job_goes_back_to_the_checkpoint_before_a_bad_one(patient, how):
     assert code == doctor.UNSOUND
     assert checks["checkpoints"].left == 1
     assert f"--repair sends it back to step {previous['step']}" in checks["checkpoints"].examples[0]
-    assert patient.table.get(job_id) == before, "a look changes nothing"
+    assert patient.table.get(job_id) == before, "an examination changes nothing"
     code, checks = patient.look(deep=True, repair=True)
     assert code == doctor.SOUND
     assert (checks["checkpoints"].found, checks["checkpoints"].repaired) == (1, 1)
@@ -181,7 +183,7 @@ def test_a_live_job_goes_back_to_the_checkpoint_before_a_bad_one(patient, how):
     patient.goes_on(job_id)
 
 
-def test_a_bad_older_checkpoint_is_named_no_more_and_without_any_a_job_begins_again(here):
+def test_a_bad_older_checkpoint_is_not_named_any_more_and_a_job_without_any_starts_again(here):
     first, second = here.queued(), here.queued()
     newest, previous = references(here.table.get(first).checkpoint)
     here.break_object(previous["key"], "gone")
@@ -194,7 +196,7 @@ def test_a_bad_older_checkpoint_is_named_no_more_and_without_any_a_job_begins_ag
     here.goes_on(second)
 
 
-def test_a_job_that_a_worker_holds_is_left_to_it(patient):
+def test_a_running_job_is_not_changed(patient):
     job_id = patient.running()
     before = patient.table.get(job_id)
     patient.break_object(before.checkpoint["key"], "gone")
@@ -204,7 +206,7 @@ def test_a_job_that_a_worker_holds_is_left_to_it(patient):
     assert patient.table.get(job_id) == before
     for name in ("checkpoints", "frames"):
         assert checks[name].left == 1
-        assert "a worker holds it" in checks[name].examples[0]
+        assert "a worker runs it" in checks[name].examples[0]
 
 
 @pytest.mark.parametrize("how", ["gone", "empty", "cut", "flipped"])
@@ -220,11 +222,11 @@ def test_a_live_job_goes_back_to_before_its_lost_frames(here, where, how):
     assert here.found(deep=True) == {"frames": (1, 0)}
     assert here.found(deep=True, repair=True) == {"frames": (1, 1)}
     assert here.table.get(job_id).checkpoint == (None if where == "first shard" else previous)
-    assert here.found(deep=True) == {}, "what is written again is no damage"
+    assert here.found(deep=True) == {}, "frames that are written again are not damaged"
     here.goes_on(job_id)
 
 
-def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_go_on_from_it(here):
+def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_resume_from_it(here):
     job_id = here.queued()
     newest, previous = references(here.table.get(job_id).checkpoint)
     assert newest["step"] == 12  # the first of a shard
@@ -234,7 +236,7 @@ def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_go_on_from_it(here):
     here.goes_on(job_id)
 
 
-def test_lost_frames_behind_the_checkpoint_are_written_again_anyway(here):
+def test_lost_frames_after_the_checkpoint_are_written_again_anyway(here):
     job_id = here.queued(7, 3)  # a checkpoint at step 11; frames 12 and 13 are a shard that is not full
     before = here.table.get(job_id)
     here.break_object(here.keys(job_id, "psi")[-1], "gone")
@@ -244,7 +246,7 @@ def test_lost_frames_behind_the_checkpoint_are_written_again_anyway(here):
 
 
 @pytest.mark.parametrize("what", ["frames", "last state"])
-def test_results_that_are_lost_are_said_to_be_lost_and_stay_so(patient, what):
+def test_lost_results_are_reported_and_cannot_be_repaired(patient, what):
     job_id, whole = patient.ended(), patient.ended()
     before = patient.table.get(job_id)
     key = patient.keys(job_id, "phase")[0] if what == "frames" else before.checkpoint["key"]
@@ -261,7 +263,7 @@ def test_results_that_are_lost_are_said_to_be_lost_and_stay_so(patient, what):
     assert whole not in str(lost.examples)
 
 
-def test_jobs_of_every_page_are_looked_at(here, monkeypatch):
+def test_jobs_of_every_page_are_checked(here, monkeypatch):
     monkeypatch.setattr(checkup, "PAGE", 2)
     ids = [here.ended() for _ in range(5)]
     for job_id in ids:
@@ -277,17 +279,17 @@ def test_results_with_a_wrong_bit_are_found_when_they_are_read(here):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, deep):
+def test_objects_that_a_commit_replaces_meanwhile_are_not_damaged(patient, deep):
     job_id = patient.running()
     scan, get = patient.store.scan, patient.store.get
     partial = patient.keys(job_id, "psi")[-1]
 
     def commit_first(then):
         def doing(key):
-            if "commits" in left and key != "jobs/":  # that one comes before the rows are read
+            if "commits" in left and key != "jobs/":  # this scan comes before the rows are read
                 left.remove("commits")
                 for _ in range(4):
-                    patient.work(4, checkpoint=True)  # its checkpoints and partly filled shards are other ones now
+                    patient.work(4, checkpoint=True)  # replaces its checkpoints and partly filled shards
             return then(key)
 
         return doing
@@ -302,7 +304,7 @@ def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, dee
     assert (checkpoints.found, frames.found, results.found) == (0, 0, 0)
 
 
-def test_jobs_that_somebody_claims_while_they_are_looked_at_are_left_to_him(here, monkeypatch):
+def test_a_job_that_is_claimed_while_it_is_checked_is_not_changed(here, monkeypatch):
     job_id = here.queued()
     here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
     go_back = JobTable.go_back
@@ -328,11 +330,13 @@ def test_leases_that_ran_out_long_ago_are_reaped(patient):
         assert patient.found() == expected
     assert patient.table.get(job_id).state == "running"
     patient.break_object(patient.table.get(job_id).checkpoint["key"], "gone")
-    assert patient.found(repair=True) == {"leases": (1, 1), "checkpoints": (1, 1)}, "first the one, then the other"
+    assert patient.found(repair=True) == {"leases": (1, 1), "checkpoints": (1, 1)}, (
+        "the lease first, then the checkpoint"
+    )
     assert patient.table.get(job_id).state == "queued"
 
 
-def test_a_law_that_is_not_there_with_its_digest_is_named(here, law, tmp_path):
+def test_a_law_without_the_digest_of_a_live_job_is_reported(here, law, tmp_path):
     job_id = here.queued()
     home = tmp_path / "laws" / "tiny"
     shutil.rmtree(home)
@@ -350,7 +354,7 @@ def test_a_law_that_is_not_there_with_its_digest_is_named(here, law, tmp_path):
     assert here.found() == {}, "only live jobs need their law"
 
 
-def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is_gone(here):
+def test_an_uploaded_state_of_a_live_job_is_reported_only_when_it_is_deleted(here):
     here.put_state(1)
     here.fork_upload(0)
     [state] = here.states
@@ -358,7 +362,7 @@ def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is
     retired = f"states/retired/{state}/1"
     here.store.put(retired, here.store.get(f"states/{state}.npy"))
     here.store.delete([f"states/{state}.npy"])
-    assert here.found() == {}, "it is retired and can be had again"
+    assert here.found() == {}, "a retired state can be read again"
     here.store.delete([retired])
     code, checks = here.look(repair=True)
     assert code == doctor.UNSOUND
@@ -368,7 +372,7 @@ def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is
     assert here.found() == {}
 
 
-def test_garbage_and_strangers_are_told_and_are_no_fault(here):
+def test_garbage_and_strangers_are_reported_and_are_not_faults(here):
     job_id = here.ended()
     here.store.put(f"{job_prefix(job_id)}psi/000000.0.1", b"left behind")
     here.store.put(f"{job_prefix('z' * 26)}psi/000000.1", b"of another table")
@@ -383,7 +387,7 @@ def test_garbage_and_strangers_are_told_and_are_no_fault(here):
     assert here.store.head(f"{job_prefix('z' * 26)}psi/000000.1")
 
 
-def test_a_row_that_this_program_cannot_read_is_named(here):
+def test_a_row_that_this_program_cannot_read_is_reported(here):
     job_id, manifest = here.ended(), {"version": 9}
     with here.table.db.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(manifest=json.dumps(manifest)))
@@ -395,20 +399,20 @@ def test_a_row_that_this_program_cannot_read_is_named(here):
 
 
 @pytest.mark.parametrize("how", ["no folder", "empty folder"])
-def test_a_store_that_is_not_there_is_no_reason_to_begin_anything_again(here, tmp_path, how):
+def test_a_missing_store_starts_no_job_again(here, tmp_path, how):
     job_id = here.queued()
     before = here.table.get(job_id)
     shutil.rmtree(tmp_path / "store")
     if how == "empty folder":
         (tmp_path / "store").mkdir()
     code, checks = here.look(repair=True)
-    assert code == doctor.BLIND
+    assert code == doctor.INCOMPLETE
     assert here.table.get(job_id) == before
     assert (tmp_path / "store").exists() == (how == "empty folder")
     assert any("store" in check.error for check in checks.values())
 
 
-def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_left(tmp_path, url):
+def test_an_older_job_table_is_reported_and_migrated_and_a_newer_or_missing_one_is_not_changed(tmp_path, url):
     configured = Settings(data=tmp_path, database_url=url, store_url=(tmp_path / "store").as_uri())
     (tmp_path / "store").mkdir()
 
@@ -417,7 +421,8 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         return doctor.code_of(checks), checks
 
     code, [schema] = look(repair=True)
-    assert code == doctor.BLIND and schema.error, "and it makes none"
+    assert code == doctor.INCOMPLETE
+    assert schema.error, "the examination creates no table"
     if url.startswith("sqlite"):
         (tmp_path / "new folder").mkdir()
     engine = create_engine(url)
@@ -440,7 +445,7 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         code, [schema] = look(repair=repair)
         assert code != doctor.SOUND
         assert "9999" in schema.looked + schema.error
-    assert code == doctor.BLIND
+    assert code == doctor.INCOMPLETE
     engine.dispose()
 
 
@@ -451,7 +456,7 @@ SPOIL = st.tuples(st.integers(0, 999), st.sampled_from(["gone", "empty", "cut", 
 
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(DOING, min_size=8, max_size=40), st.lists(SPOIL, min_size=1, max_size=6))
-def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_frames(doings, spoilt):
+def test_whatever_is_damaged_of_jobs_that_do_not_run_they_end_with_the_right_frames(doings, spoilt):
     with world("memory://") as made:
         made.now = time.time()
         made.submit()
@@ -463,7 +468,7 @@ def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_fr
             if made.store.head(named[n % len(named)]):
                 break_object(made.store, named[n % len(named)], how)
         steps = {job.id: job.step for job in made.table.find(made.jobs)}
-        assume(next(made.store.scan("jobs/"), None))  # or the store would count as away
+        assume(next(made.store.scan("jobs/"), None))  # otherwise the store counts as missing
         for repair in (True, False):
             check = Checkup(made.table, made.store, Settings(redis_url=""), repair=repair, deep=True)
             assert all(found.left == 0 and (repair or not found.found) for found in check.objects())
@@ -478,7 +483,7 @@ def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_fr
 
 @pytest.fixture
 def broker(here, tmp_path):
-    """The embedded one of the patient's data folder."""
+    """The embedded broker of the patient's data folder."""
     made = Broker(tmp_path / "valkey")
     child = made.start(os.environ)
     yield made
@@ -495,7 +500,7 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
     assert checks["tickets"].found == 3
     assert "3 queued jobs, 0 tickets" in checks["tickets"].looked
     with Redis.from_url(broker.url) as redis:
-        assert tickets.waiting(broker.url, "leym") == 0, "a look sends nothing"
+        assert tickets.waiting(broker.url, "leym") == 0, "an examination sends nothing"
         assert here.found(repair=True) == {"tickets": (3, 3)}
         assert tickets.waiting(broker.url, "leym") == 3
         assert here.found() == {}
@@ -505,28 +510,28 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
         assert here.found(repair=True) == {"tickets": (2, 2)}
         here.table.ticketed(ids)
         redis.flushall()
-    assert here.found() == {}, "sent a moment ago: they may be on their way"
+    assert here.found() == {}, "tickets sent a moment ago may be on their way"
 
 
-def test_a_ticket_that_is_only_on_its_way_is_not_missed(here, broker, monkeypatch):
+def test_a_ticket_that_a_worker_has_just_taken_is_not_missing(here, broker, monkeypatch):
     job_id = here.queued()
     here.table.ticketed([job_id], time.time() - 100)
     monkeypatch.setattr("workers.maintenance.checkup.time.sleep", lambda s: here.table.claim(job_id, "w", 60, 9))
     assert here.found(repair=True) == {}
 
 
-def test_a_broker_that_is_away_is_said_and_the_rest_is_looked_at(here):
+def test_an_unreachable_broker_is_reported_and_everything_else_is_checked(here):
     here.settings = here.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     here.break_object(here.table.get(here.ended()).checkpoint["key"], "gone")
     code, checks = here.look()
-    assert code == doctor.BLIND
+    assert code == doctor.INCOMPLETE
     assert checks["tickets"].error
     assert checks["results"].found == 1
     tickets.configure(Settings())
 
 
-def test_the_command_says_what_it_saw_and_its_code_says_it_too(here, tmp_path, monkeypatch):
-    monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", SHARD_FRAMES)  # the command knows no other
+def test_the_command_reports_by_its_output_and_its_exit_code(here, tmp_path, monkeypatch):
+    monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", SHARD_FRAMES)  # the command uses the real one
 
     def leym_doctor(*options: str) -> tuple[int, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")} | {"LEYM_DATA": str(tmp_path)}
@@ -538,13 +543,13 @@ def test_the_command_says_what_it_saw_and_its_code_says_it_too(here, tmp_path, m
     ids = [here.queued(), here.queued()]
     for job_id in ids:
         here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
-    code, said = leym_doctor("--examples", "1")
+    code, output = leym_doctor("--examples", "1")
     assert code == 1
-    assert "found 2, repaired 0, left 2" in said
-    assert "not sound" in said
-    assert sum(job_id in said for job_id in ids) == 1
-    code, said = leym_doctor("--json", "--repair")
-    document = json.loads(said)
+    assert "found 2, repaired 0, left 2" in output
+    assert "not sound" in output
+    assert sum(job_id in output for job_id in ids) == 1
+    code, output = leym_doctor("--json", "--repair")
+    document = json.loads(output)
     assert code == 0
     assert document["sound"]
     assert document["repair"]
@@ -553,7 +558,7 @@ def test_the_command_says_what_it_saw_and_its_code_says_it_too(here, tmp_path, m
     assert (checkpoints["found"], checkpoints["repaired"], checkpoints["left"]) == (2, 2, 0)
     assert all(any(job_id in example for example in checkpoints["examples"]) for job_id in ids)
     (tmp_path / "jobs.sqlite").rename(tmp_path / "elsewhere")
-    code, said = leym_doctor()
+    code, output = leym_doctor()
     assert code == 2
-    assert "no such file" in said
+    assert "no such file" in output
     assert not (tmp_path / "jobs.sqlite").exists()

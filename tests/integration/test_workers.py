@@ -1,4 +1,4 @@
-"""Parts of the Celery side, each alone: the autoscaler's decisions, the pool, tickets and events in a real Valkey."""
+"""Parts of a worker: the autoscaler's decisions, pool and sink; tickets, reaper and events in a real Valkey."""
 
 from __future__ import annotations
 
@@ -26,63 +26,65 @@ from leym.settings import Settings
 from tests.conftest import until
 from workers.broker import Broker
 from workers.celery_pool import SlotPool, Ticket
-from workers.claimed_job import Place
-from workers.fetch_limit import LOOK_AHEAD, Credit
-from workers.job_runner import Cancelled, HandBack
-from workers.quarantine import LOOK_S, Quarantine
+from workers.claimed_job import HandedBack, Revoked, WorkerContext
+from workers.fetch_limit import LOOK_AHEAD, FetchLimit
+from workers.quarantine import POLL_S, Quarantine
 from workers.reaper import Reaper
 from workers.sink import JobSink
 from workers.supervisor import up
-from workers.supervisor.autoscaler import DRAIN_S, Limits, Look, Seen, autoscale_range, decide
+from workers.supervisor.autoscaler import DRAIN_S, Limits, Observation, WorkerLoad, autoscale_range, decide
 
 LIMITS = Limits(0, 3, idle_s=10)
 
 
-def seen(name="w0", busy=0, waiting=0, speed=1000.0, idle=0.0):
-    return Seen(name, busy, waiting, 4, speed, idle)
+def load(name="w0", busy=0, waiting=0, speed=1000.0, idle=0.0):
+    return WorkerLoad(name, busy, waiting, 4, speed, idle)
 
 
-def look(queued=0, cell_steps=0, ready=(), starting=0, pressed=0, paused=False):
-    return Look(queued, cell_steps, tuple(ready), starting, pressed, paused)
+def observed(queued=0, cell_steps=0, ready=(), starting=0, overloaded_ticks=0, paused=False):
+    return Observation(queued, cell_steps, tuple(ready), starting, overloaded_ticks, paused)
 
 
 def test_a_waiting_job_starts_the_first_worker_and_a_starting_one_counts():
-    assert decide(look(), LIMITS).start == 0
-    assert decide(look(queued=1), LIMITS).start == 1
-    assert decide(look(queued=100, starting=1), LIMITS).start == 0
-    assert decide(look(queued=1, paused=True), LIMITS).start == 0
+    assert decide(observed(), LIMITS).start == 0
+    assert decide(observed(queued=1), LIMITS).start == 1
+    assert decide(observed(queued=100, starting=1), LIMITS).start == 0
+    assert decide(observed(queued=1, paused=True), LIMITS).start == 0
 
 
 def test_the_least_number_of_workers_is_kept():
     limits = Limits(2, 3, idle_s=10)
-    assert decide(look(), limits).start == 2
-    assert decide(look(starting=1), limits).start == 1
-    two_idle = [seen("a", idle=99), seen("b", idle=99)]
-    assert decide(look(ready=two_idle), limits).drain == ()
-    assert len(decide(look(ready=[*two_idle, seen("c", idle=99)]), limits).drain) == 1
+    assert decide(observed(), limits).start == 2
+    assert decide(observed(starting=1), limits).start == 1
+    two_idle = [load("a", idle=99), load("b", idle=99)]
+    assert decide(observed(ready=two_idle), limits).drain == ()
+    assert len(decide(observed(ready=[*two_idle, load("c", idle=99)]), limits).drain) == 1
 
 
 def test_a_long_backlog_starts_another_worker_only_when_it_stays_and_slots_are_full():
-    full = seen(busy=4, speed=1000)
+    full = load(busy=4, speed=1000)
     long, short = int(1000 * DRAIN_S * 2), int(1000 * DRAIN_S / 2)
-    first = decide(look(queued=5, cell_steps=long, ready=[full]), LIMITS)
-    assert (first.start, first.pressed) == (0, 1)
-    assert decide(look(queued=5, cell_steps=long, ready=[full], pressed=first.pressed), LIMITS).start == 1
-    assert decide(look(queued=5, cell_steps=short, ready=[full], pressed=1), LIMITS).start == 0
-    assert decide(look(queued=5, cell_steps=long, ready=[seen(busy=2)], pressed=1), LIMITS).start == 0
-    three = [seen(str(i), busy=4) for i in range(3)]
-    assert decide(look(queued=5, cell_steps=long * 9, ready=three, pressed=1), LIMITS).start == 0
+    first = decide(observed(queued=5, cell_steps=long, ready=[full]), LIMITS)
+    assert (first.start, first.overloaded_ticks) == (0, 1)
+    assert (
+        decide(observed(queued=5, cell_steps=long, ready=[full], overloaded_ticks=first.overloaded_ticks), LIMITS).start
+        == 1
+    )
+    assert decide(observed(queued=5, cell_steps=short, ready=[full], overloaded_ticks=1), LIMITS).start == 0
+    assert decide(observed(queued=5, cell_steps=long, ready=[load(busy=2)], overloaded_ticks=1), LIMITS).start == 0
+    three = [load(str(i), busy=4) for i in range(3)]
+    assert decide(observed(queued=5, cell_steps=long * 9, ready=three, overloaded_ticks=1), LIMITS).start == 0
 
 
 def test_only_workers_idle_for_long_are_drained_and_none_while_jobs_wait():
-    fleet = [seen("a", idle=11), seen("b", busy=1), seen("c", idle=9), seen("d", waiting=1, idle=99)]
-    assert decide(look(ready=fleet), LIMITS).drain == ("a",)
-    assert decide(look(queued=1, cell_steps=1, ready=fleet), LIMITS).drain == ()
+    fleet = [load("a", idle=11), load("b", busy=1), load("c", idle=9), load("d", waiting=1, idle=99)]
+    assert decide(observed(ready=fleet), LIMITS).drain == ("a",)
+    assert decide(observed(queued=1, cell_steps=1, ready=fleet), LIMITS).drain == ()
 
 
 def test_a_machine_may_have_no_worker_because_they_run_elsewhere():
     assert up.parse(["--workers", "0"]).workers == 0
-    assert decide(Look(5, 100, (), 0, 0), Limits(0, 0, idle_s=10)).start == 0
+    assert decide(Observation(5, 100, (), 0, 0), Limits(0, 0, idle_s=10)).start == 0
     with pytest.raises(SystemExit):
         up.parse(["--slots", "0"])
 
@@ -93,7 +95,7 @@ def test_a_wrong_range_is_refused(text):
         autoscale_range(text)
 
 
-class StubHost:
+class StubRunner:
     def __init__(self):
         self.cancelled = []
 
@@ -105,7 +107,7 @@ class StubHost:
 def pool(monkeypatch):
     monkeypatch.setattr(SlotPool, "on_start", lambda self: None)
     made = SlotPool(4)
-    made.tickets, made.lock, made.host = {}, threading.Lock(), StubHost()
+    made.tickets, made.lock, made.job_runner = {}, threading.Lock(), StubRunner()
     yield made
     made.executor.shutdown()
 
@@ -124,7 +126,7 @@ def test_a_ticket_delivered_again_while_its_job_runs_shares_the_outcome_and_runs
 
     def body():
         runs.append(1)
-        pool.announce("job")
+        pool.accept("job")
         go.wait()
         return "fine"
 
@@ -139,22 +141,22 @@ def test_a_ticket_delivered_again_while_its_job_runs_shares_the_outcome_and_runs
 
 def test_a_job_handed_back_is_not_acknowledged_and_a_revoked_one_ends_without_a_result(pool):
     def hand_back():
-        raise HandBack
+        raise HandedBack
 
-    def cancelled():
-        raise Cancelled
+    def revoked():
+        raise Revoked
 
     log: list[str] = []
     apply(pool, hand_back, log).wait(10)
     assert log == []
     assert pool.tickets == {}
-    apply(pool, cancelled, log).wait(10)
+    apply(pool, revoked, log).wait(10)
     assert log == ["accepted"]
 
 
-def test_terminate_reaches_the_host(pool):
+def test_terminate_reaches_the_job_runner(pool):
     Ticket(pool, "job").terminate(signal=15)
-    assert pool.host.cancelled == ["job"]
+    assert pool.job_runner.cancelled == ["job"]
 
 
 class StubEngine:
@@ -170,17 +172,16 @@ class StubRun:
 
 
 def sink_of(job, table, store):
-    place = Place(
+    context = WorkerContext(
         table=table,
         store=store,
         events=Events(None),
         commit_s=0,
-        admitted=lambda: None,
-        proven=lambda: None,
-        handed_back=HandBack,
+        on_admitted=lambda: None,
+        on_progress=lambda: None,
         draining=lambda: False,
     )
-    sink = JobSink(job, place, StubEngine())
+    sink = JobSink(job, context, StubEngine())
     sink.run, sink.writer = StubRun(), FrameWriter(store, job.id, job.epoch, arrays_of(job))
     return sink
 
@@ -210,13 +211,13 @@ def test_a_last_attempt_is_made_alone():
     until(lambda: quarantine._waiting == 1)
     start("c")
     quarantine.release("a")
-    time.sleep(2 * LOOK_S)
-    assert begun == [], "b is not proven, and c stands behind the suspect"
+    time.sleep(2 * POLL_S)
+    assert begun == [], "b has made no progress, and c waits behind the suspect"
     quarantine.release("b")
     has_begun("suspect")
     start("second", True)
     until(lambda: quarantine._waiting == 1)
-    time.sleep(2 * LOOK_S)
+    time.sleep(2 * POLL_S)
     assert begun == []
     quarantine.release("suspect")
     has_begun("second")
@@ -230,12 +231,12 @@ def test_a_last_attempt_is_made_alone():
     assert begun == [], "the worker ended"
 
 
-def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_path, caplog):
+def test_an_unexpected_error_in_saving_interrupts_the_job_until_its_lease_expires(tmp_path, caplog):
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     sink = sink_of(job, table, store)
     sink.frames(0, {"phase": np.zeros((3, 3), np.float32)}, {})
-    assert sink.outcome.result(0)["state"] == "left"
+    assert sink.outcome.result(0)["state"] == "interrupted"
     assert sink.engine.cancelled == ["run"]
     sink.frames(1, {}, {})
     assert table.get(job.id).state == "running"
@@ -244,7 +245,7 @@ def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_pa
 
 
 def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("workers.claimed_job.PAUSE_S", (0.01, 0.01))
+    monkeypatch.setattr("workers.claimed_job.RETRY_PAUSE_S", (0.01, 0.01))
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     put, failures = store.put, iter([OSError(28, "No space left on device")] * 5)
@@ -296,7 +297,7 @@ def submit(table, **spec):
     return job
 
 
-def test_the_embedded_broker_keeps_what_it_has_and_lets_nobody_in(valkey):
+def test_the_embedded_broker_keeps_its_data_and_requires_its_password(valkey):
     with Redis.from_url(valkey.url, decode_responses=True) as redis:
         found = redis.config_get("*")
     assert found["appendonly"] == "yes"
@@ -308,22 +309,22 @@ def test_the_embedded_broker_keeps_what_it_has_and_lets_nobody_in(valkey):
     assert (valkey.folder / "valkey.conf").stat().st_mode & 0o077 == 0
 
 
-def test_a_full_worker_has_credit_for_what_is_more_urgent_and_for_nothing_else(settings, table):
-    credit = Credit(settings)
-    full = [4] * (credit.least - 1) + [9]
+def test_a_full_worker_fetches_a_ticket_that_is_more_urgent_and_no_other(settings, table):
+    limit = FetchLimit(settings)
+    full = [4] * (limit.minimum - 1) + [9]
     tickets.send(submit(table, priority=4))
-    for held in ([], full[1:], full):
-        credit.look(held)
-        assert credit.now == credit.least
+    for priorities in ([], full[1:], full):
+        limit.update(priorities)
+        assert limit.current == limit.minimum
     tickets.send(submit(table, priority=7))  # 4 to 6 share a sub-queue of the transport
-    credit.look(full)
-    assert credit.now == credit.least + 1
-    credit.look([*full, 7])  # it was fetched, or so it seems: one more may come
-    assert credit.now == credit.least + 2
-    credit.look([9] * settings.slots + [4] * LOOK_AHEAD)
-    assert credit.now == credit.least, "every slot is as urgent"
-    credit.look([4] * 100)
-    assert credit.now == credit.most
+    limit.update(full)
+    assert limit.current == limit.minimum + 1
+    limit.update([*full, 7])  # that ticket was fetched: one more may follow
+    assert limit.current == limit.minimum + 2
+    limit.update([9] * settings.slots + [4] * LOOK_AHEAD)
+    assert limit.current == limit.minimum, "every slot is as urgent"
+    limit.update([4] * 100)
+    assert limit.current == limit.maximum
 
 
 def test_a_queued_job_costs_under_2_kB_and_urgent_ones_come_first(settings, table):
@@ -363,52 +364,52 @@ def test_the_reaper_sends_missing_tickets_and_takes_jobs_from_silent_workers(set
 
 
 def test_a_deadline_acts_when_it_passes_though_no_worker_lives(settings, table):
-    """Waiting or held by somebody who is silent: nobody has to claim a job for its deadline to act."""
-    told = Events(settings.redis_url)
-    waiting, held = (submit(table, deadline_s=60) for _ in range(2))
+    """A waiting job, and one of a silent worker, fail although nobody claims them."""
+    events = Events(settings.redis_url)
+    waiting, claimed = (submit(table, deadline_s=60) for _ in range(2))
     free = submit(table)
-    claim = table.claim(held.id, "silent", 1000, 3)
-    cursor = told.cursor(waiting.id)
+    claim = table.claim(claimed.id, "silent", 1000, 3)
+    cursor = events.cursor(waiting.id)
     assert table.fail_overdue(now=waiting.created_at + 59) == []
     with table.db.write() as connection:  # a minute later, as the table sees it
         connection.exec_driver_sql("UPDATE leym_jobs SET deadline_at = deadline_at - 61")
-    Reaper(table, told, settings).look()
-    for job in (waiting, held):
+    Reaper(table, events, settings).run_once()
+    for job in (waiting, claimed):
         found = table.get(job.id)
         assert (found.state, found.error["errors"][0]["pointer"]) == ("failed", "/deadline_s")
         assert found.error["detail"] == "deadline_s = 60 passed before the job ended"
-    assert told.wait(waiting.id, cursor, 5) != cursor
+    assert events.wait(waiting.id, cursor, 5) != cursor
     with pytest.raises(Fenced):
-        table.commit(held.id, claim.epoch, step=1, manifest={})
+        table.commit(claimed.id, claim.epoch, step=1, manifest={})
     assert table.get(free.id).state == "queued"
     assert table.totals()["failed"] == 2
-    told.close()
+    events.close()
 
 
-def test_one_reaper_leads_and_another_takes_over_with_all_it_has_watched(settings, table):
+def test_one_reaper_is_the_leader_and_another_takes_over_with_the_leases_it_has_watched(settings, table):
     settings = settings.model_copy(update={"lease_s": 0.2, "heartbeat_s": 100.0})
     supervisor, first, second = (Reaper(table, Events(None), settings, name) for name in (None, "b", "a"))
-    assert [reaper.leads() for reaper in (supervisor, first, second)] == [True, False, False]
+    assert [reaper.is_leader() for reaper in (supervisor, first, second)] == [True, False, False]
     for name, started_at in (("a", 20.0), ("b", 10.0)):
         table.heartbeat(Worker(name, "host", 7, "cpu", "ready", started_at=started_at))
     table.heartbeat(Worker("c", "host", 8, "cpu", "starting", started_at=1.0))
-    assert [reaper.leads() for reaper in (supervisor, first, second)] == [False, True, False]
+    assert [reaper.is_leader() for reaper in (supervisor, first, second)] == [False, True, False]
     job = submit(table)
     table.ticketed([job.id])
     table.claim(job.id, "gone", 9e9, 3)  # a clock far ahead
-    second.look()
+    second.run_once()
     time.sleep(0.25)
-    second.look()
+    second.run_once()
     assert table.get(job.id).state == "running"
     table.remove_worker("b")
-    second.look()
+    second.run_once()
     assert table.get(job.id).state == "queued"
     assert tickets.waiting(settings.redis_url, "leym") == 1
 
 
 def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr("workers.reaper.SETTLED_S", -1.0)
+    monkeypatch.setattr("workers.reaper.RESEND_AFTER_S", -1.0)
     reaper = Reaper(table, Events(None), settings)
     jobs = [submit(table) for _ in range(5)]
     for job in jobs:

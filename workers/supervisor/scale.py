@@ -1,4 +1,4 @@
-"""Worker processes of this machine, by backlog: the worker line of the Procfile. `leym up` has the same inside."""
+"""Starts and drains worker processes of this machine by backlog: the worker line of the Procfile."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import os
 import signal
 import threading
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from leym.events import Events
 from leym.frames.stores.open import open_store
 from leym.jobs.table import open_table
 from leym.settings import settings
 from workers.maintenance.collector import Collector
+from workers.outages import TABLE_UNAVAILABLE
 from workers.reaper import Reaper
 from workers.supervisor.autoscaler import Limits, autoscale_range
 from workers.supervisor.fleet import Fleet
@@ -25,10 +24,11 @@ TICK_S = 1.0
 
 
 def main() -> None:
+    """Run a fleet of workers, a reaper and a collector until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m workers.supervisor.scale", description=__doc__)
     configured = settings()
     parser.add_argument("--autoscale", type=autoscale_range, default=configured.autoscale, metavar="MIN:MAX")
-    least, most = parser.parse_args().autoscale
+    minimum, maximum = parser.parse_args().autoscale
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -36,13 +36,13 @@ def main() -> None:
     table, events = open_table(configured), Events(configured.redis_url or None)
     reaper = Reaper(table, events, configured)
     collector = Collector(table, open_store(configured.store), configured)
-    fleet = Fleet(table, configured, Limits(least, most, configured.autoscale_idle_s), os.environ)
+    fleet = Fleet(table, configured, Limits(minimum, maximum, configured.autoscale_idle_s), os.environ)
     reaper.start()
     collector.start()
     while not stopping.is_set():
         try:
             fleet.tick()
-        except (OperationalError, InterfaceError) as error:
+        except TABLE_UNAVAILABLE as error:
             log.warning("the job table does not answer: %s", error)
         stopping.wait(TICK_S)
     collector.stop()
