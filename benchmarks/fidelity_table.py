@@ -26,7 +26,7 @@ from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
 from leym.laws.registry import SHIPPED, Registry
 from leym.laws.verdicts import Verdict
-from leym.quantization.quantized_law import put_to_sleep
+from leym.quantization.quantized_law import quantize_law
 from tests.support.laws import FORMS, oracle
 
 PRECISIONS = ("nf4", "int8", "bf16")
@@ -40,7 +40,7 @@ def laws(folder: Path) -> list[Bundle]:
 def row(verdict: Verdict, law: Bundle) -> dict[str, Any]:
     """What the table shows of a verdict; bytes are weights at rest."""
     weights, sixteen = load_weights(law), pick_device().operands
-    sizes = {p: put_to_sleep(law, weights, p, sixteen).bytes_at_rest for p in (verdict.precision, "fp32")}
+    sizes = {p: quantize_law(law, weights, p, sixteen).bytes_at_rest for p in (verdict.precision, "fp32")}
     metrics = {m.name: [m.effect, m.low, m.high, m.power, m.members_needed] for m in verdict.metrics}
     failed = [m.name for m in verdict.metrics if m.deciding and m.outcome == "fail"]
     undecided = [m.name for m in verdict.metrics if m.deciding and m.outcome == "inconclusive"]

@@ -38,13 +38,13 @@ from benchmarks.common import LAWS, eager_loop, make_law, rate
 from leym.contract.spec import ComplexNoise, Recording
 from leym.engine.batch import Batch
 from leym.engine.benchmark import Countdown
-from leym.engine.bucket import LawShelf
+from leym.engine.bucket import LawCache
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
 from leym.engine.roofline import Ceilings, calls_per_s, cost_of, matmul_flops
 from leym.engine.run import BucketKey, Run
 from leym.engine.step import cuda_graphs
-from leym.engine.step.resident_law import AwakeLaw
+from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.bundle import Bundle
 
 FULL = {"grids": (64, 128, 256, 512), "rungs": (1, 8, 32, 128), "cells": 2**21}
@@ -74,13 +74,13 @@ class Check:
         self.laws = {name: make_law(name, folder) for name in LAWS}
         self.small = self.sizes["grids"][0]
 
-    def awake(self, name: str, precision: str, *, fused: bool = True, device: Device | None = None) -> AwakeLaw:
-        law = LawShelf(device or self.device, compile=True).awake(self.laws[name], precision)
+    def resident(self, name: str, precision: str, *, fused: bool = True, device: Device | None = None) -> ResidentLaw:
+        law = LawCache(device or self.device, compile=True).resident(self.laws[name], precision)
         if not fused and law.kernel == "fused":
             law._fused, law._step_, law.kernel = None, None, "inductor"
         return law
 
-    def batch(self, law: AwakeLaw, side: int, rung: int, *, warm: bool = True) -> Batch:
+    def batch(self, law: ResidentLaw, side: int, rung: int, *, warm: bool = True) -> Batch:
         """Warm, and full of universes."""
         batch = Batch(law, BucketKey(law.bundle.digest, law.precision, (side, side)), rung)
         if warm:
@@ -108,7 +108,7 @@ class Check:
         found = {}
         for name, law in self.laws.items():
             for precision in PRECISIONS:
-                pair = [LawShelf(d, compile=False).awake(law, precision).network.state_dict() for d in (there, here)]
+                pair = [LawCache(d, compile=False).resident(law, precision).network.state_dict() for d in (there, here)]
                 found[f"{name} {precision}"] = all(torch.equal(pair[0][key].cpu(), pair[1][key]) for key in pair[1])
         return found
 
@@ -116,11 +116,11 @@ class Check:
         """Largest difference of one step to the eager float32 step of the CPU, from the same state."""
         found = {}
         for name in self.laws:
-            reference = self.batch(LawShelf(CPU, compile=False).awake(self.laws[name], "fp32"), self.small, 2)
+            reference = self.batch(LawCache(CPU, compile=False).resident(self.laws[name], "fp32"), self.small, 2)
             reference.bursts.advance(1)
             for precision in ("fp32", "bf16"):
                 for fused in (True, False) if name in PER_CELL else (False,):
-                    batch = self.batch(self.awake(name, precision, fused=fused), self.small, 2)
+                    batch = self.batch(self.resident(name, precision, fused=fused), self.small, 2)
                     batch.bursts.advance(1)
                     key = f"{name} {precision} {batch.law.kernel}"
                     found[key] = (batch.state.cpu() - reference.state).abs().max().item()
@@ -129,7 +129,7 @@ class Check:
     def captures(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name in self.laws:
-            law = self.awake(name, "nf4")
+            law = self.resident(name, "nf4")
             digests = set()
             for grouping in ((77,), (1,) * 77, (32, 32, 13), (40, 37)):
                 batch = self.batch(law, self.small, 2)
@@ -149,7 +149,7 @@ class Check:
             for side in self.sizes["grids"][:3]:
                 rung = self.rung(side)
                 speeds = {
-                    fused: self.speed(self.batch(self.awake(name, "bf16", fused=fused), side, rung))
+                    fused: self.speed(self.batch(self.resident(name, "bf16", fused=fused), side, rung))
                     for fused in (True, False)
                 }
                 found[f"{name} {side}x{side} x{rung}"] = {
@@ -166,7 +166,7 @@ class Check:
 
         found: dict[str, Any] = {}
         for name in PER_CELL:
-            law, digests = self.awake(name, "nf4"), set()
+            law, digests = self.resident(name, "nf4"), set()
             for block in (32, 64, 128, 256):
                 for warps in (4, 8):
                     law._fused = TritonCells(law.network.cells(), law.operands, block=block, warps=warps)
@@ -184,7 +184,7 @@ class Check:
             for side in self.sizes["grids"]:
                 eager[side] = rate(eager_loop(bundle, (side, side)), seconds=self.seconds) * side * side
             for side, rung in self.shapes():
-                law = self.awake(name, "nf4")
+                law = self.resident(name, "nf4")
                 speed = self.speed(self.batch(law, side, rung))
                 cost = cost_of(law.network, bundle.manifest, (side, side), rung)
                 row = {"law": name, "grid": side, "rung": rung, "kernel": law.kernel, "cell_steps_per_s": speed}
@@ -198,10 +198,10 @@ class Check:
         for name in ("unet_unitary", "nca"):
             for k in (1, 8, 32):
                 cuda_graphs.LENGTHS = (k,) if k == 1 else (k, 1)
-                law = self.awake(name, "nf4")
+                law = self.resident(name, "nf4")
                 found[f"{name} K={k}"] = self.speed(self.batch(law, self.small, self.rung(self.small)))
             cuda_graphs.LENGTHS = kept
-            law = self.awake(name, "nf4")
+            law = self.resident(name, "nf4")
             law._capture = None
             found[f"{name} no graph"] = self.speed(self.batch(law, self.small, self.rung(self.small)))
         return found
@@ -215,13 +215,13 @@ class Check:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
-                law = self.awake(name, precision)
+                law = self.resident(name, precision)
                 self.batch(law, 128, 8).bursts.advance(41)
                 torch.cuda.synchronize()
                 found[f"{name} {precision}"] = {
                     "peak": torch.cuda.max_memory_allocated() - before,
                     "at_rest": law.bytes_at_rest,
-                    "awake": law.bytes_awake,
+                    "resident": law.bytes_resident,
                 }
         return found
 
@@ -232,7 +232,7 @@ class Check:
             for precision in ("nf4", "fp32"):
                 groups: dict[str, list[int]] = {}
                 for rung in self.sizes["rungs"]:
-                    batch = self.batch(self.awake(name, precision), self.small, rung)
+                    batch = self.batch(self.resident(name, precision), self.small, rung)
                     batch.bursts.advance(20)
                     groups.setdefault(digest(batch.state[0]), []).append(rung)
                 found[f"{name} {precision}"] = list(groups.values())

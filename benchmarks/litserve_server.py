@@ -30,7 +30,7 @@ from leym.contract.spec import ComplexNoise
 from leym.engine.batch import Batch, Slot
 from leym.engine.batch_size import Ladder
 from leym.engine.benchmark import Countdown
-from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.bucket import Bucket, LawCache
 from leym.engine.device import pick_device
 from leym.engine.device_stream import Stream
 from leym.engine.run import BucketKey, Run
@@ -45,11 +45,11 @@ class Lanes:
     def __init__(self, law: Bundle, precision: str, grid: tuple[int, int], slots: int, kernel: str):
         device = pick_device()
         self.law, self.precision, self.grid, self.stream = law, precision, grid, Stream(device)
-        key, awake = BucketKey(law.digest, precision, grid), LawShelf(device, compile=True).awake(law, precision)
+        key, resident = BucketKey(law.digest, precision, grid), LawCache(device, compile=True).resident(law, precision)
         rung = Ladder(device).rung(law.manifest, precision, grid, slots)
         if kernel == "inductor":
-            awake._fused, awake._step_, awake.kernel, rung = None, None, "inductor", slots
-        bucket = Bucket(key, awake, rung)
+            resident._fused, resident._step_, resident.kernel, rung = None, None, "inductor", slots
+        bucket = Bucket(key, resident, rung)
         bucket.warm()
         self.batches = [*bucket.batches, *(Batch(bucket.law, key, rung) for _ in range(slots // rung - 1))]
         self.step_s = 0.0

@@ -95,7 +95,7 @@ class ComplexNoise(Start):
     """theta ~ strength * N(0, 1) per channel, psi = exp(i theta): the default start, of norm sqrt(d) per cell."""
 
     kind: Literal["complex_noise"] = "complex_noise"
-    strength: Real = Field(0.1, ge=0, le=LIMITS.strength)
+    strength: Real = Field(default=0.1, ge=0, le=LIMITS.strength)
 
 
 class RandomState(Start):
@@ -165,7 +165,7 @@ class Observe(Model):
     """Numbers per step, all of them on one schedule."""
 
     every: Whole = Field(ge=1, le=LIMITS.steps)
-    names: tuple[str, ...] = Field(tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
+    names: tuple[str, ...] = Field(default=tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
 
     @field_validator("names")
     @classmethod
@@ -235,27 +235,27 @@ class JobSpec(Model):
     law: str = Field(pattern=LAW_NAME, examples=["aurora"])
     grid: Grid = Field(examples=[[64, 64]], description="[H, W] in cells")
     steps: Whole = Field(ge=1, le=LIMITS.steps, examples=[1000])
-    seed: Whole = Field(0, ge=0, le=LIMITS.seed)
+    seed: Whole = Field(default=0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
     gamma: Real = Field(
-        0.01,
+        default=0.01,
         ge=0,
         le=LIMITS.gamma,
         description="damping. Left out in a job that starts from another job's state: the gamma of that job",
     )
     precision: Precision = Field(
-        "auto",
+        default="auto",
         description="auto: the cheapest with a passing fidelity verdict. "
         "Left out in a job that starts from another job's state: the precision of that job",
     )
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
-    priority: Whole = Field(4, ge=0, le=9, description="9 is the most urgent")
+    priority: Whole = Field(default=4, ge=0, le=9, description="9 is the most urgent")
     deadline_s: Annotated[float, Field(gt=0, le=30 * 86400), NO_TEXT] | None = Field(
-        None, description="seconds from submission after which a job that has not ended fails"
+        default=None, description="seconds from submission after which a job that has not ended fails"
     )
     ttl_s: Annotated[float, Field(gt=0, le=3650 * 86400), NO_TEXT] | None = Field(
-        None,
+        default=None,
         description="seconds from the job's end for which its frames and its last state are kept; the record stays. "
         "null: the service's LEYM_TTL_S, which may be for ever",
     )
@@ -338,7 +338,7 @@ def _check_schedule(key: str, every: int, steps: int) -> None:
 class SeedRange(Model):
     """`count` seeds from `start` on."""
 
-    start: Whole = Field(0, ge=0, le=LIMITS.seed)
+    start: Whole = Field(default=0, ge=0, le=LIMITS.seed)
     count: Whole = Field(ge=1, le=LIMITS.sweep_jobs)
 
 

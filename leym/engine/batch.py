@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from leym.engine.device_stream import Stream
 from leym.engine.run import BucketKey, Checkpoint, Run
-from leym.engine.step.batch_tensors import Lanes
-from leym.engine.step.resident_law import AwakeLaw
+from leym.engine.step.batch_tensors import BatchTensors
+from leym.engine.step.resident_law import ResidentLaw
 from leym.physics.step import to_complex, to_real
 
 
@@ -40,11 +40,11 @@ class Batch:
     """`rung` slots on the device: their lanes, and float32 [rung, 2d, H, W] each the states before the last step
     (`previous`) and at the beginning (`origin`)."""
 
-    def __init__(self, law: AwakeLaw, key: BucketKey, rung: int):
+    def __init__(self, law: ResidentLaw, key: BucketKey, rung: int):
         """Raises torch.OutOfMemoryError."""
         self.law, self.key, self.grid, self.rung = law, key, key.grid, rung
         channels, device = 2 * law.bundle.manifest.d_state, law.device.torch
-        self.lanes = Lanes.empty(rung, channels, key.grid, law.memory_shape(key.grid), device)
+        self.lanes = BatchTensors.empty(rung, channels, key.grid, law.memory_shape(key.grid), device)
         self.previous, self.origin = torch.zeros_like(self.state), torch.zeros_like(self.state)
         self.bursts = law.bursts(self.lanes)
         self.slots: list[Slot | None] = [None] * rung

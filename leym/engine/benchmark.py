@@ -27,7 +27,7 @@ from leym.contract.problems import Problem
 from leym.contract.spec import LIMITS, ComplexNoise
 from leym.engine.batch import Batch
 from leym.engine.batch_size import Ladder, choose
-from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.bucket import Bucket, LawCache
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
 from leym.engine.roofline import Ceilings, calls_per_s
@@ -144,7 +144,7 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         "compute_share": flops / ceilings.of(bucket.law.operands),
         "memory_share": moved / ceilings.bytes_per_s,
         "ceilings": ceilings.as_dict(),
-        "degraded": engine.shelf.degraded,
+        "degraded": engine.law_cache.degraded,
     }
 
 
@@ -162,10 +162,10 @@ class Rung:
 def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> list[Rung]:
     """Every power of two up to `slots`; speeds are the best of three rounds over all of them."""
     device = pick_device()
-    shelf, key = LawShelf(device, compile=True), BucketKey(law.digest, precision, grid)
+    law_cache, key = LawCache(device, compile=True), BucketKey(law.digest, precision, grid)
     batches, letters, found = [], dict[bytes, str](), []
     for rung in (2**i for i in range(slots.bit_length())):
-        bucket = Bucket(key, shelf.awake(law, precision), rung)
+        bucket = Bucket(key, law_cache.resident(law, precision), rung)
         bucket.warm()
         [batch] = bucket.batches
         _fill(batch, law)

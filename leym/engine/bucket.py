@@ -13,10 +13,10 @@ from leym.engine.roofline import cost_of
 from leym.engine.run import BucketKey
 from leym.engine.step.compiled import CompiledSteps
 from leym.engine.step.cuda_graphs import capture_of
-from leym.engine.step.resident_law import AwakeLaw
+from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
-from leym.quantization.quantized_law import SleepingLaw, put_to_sleep
+from leym.quantization.quantized_law import QuantizedLaw, quantize_law
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class Bucket:
     """The batches of one bucket. They grow with the runs and shrink by compaction; all have the same rung."""
 
-    def __init__(self, key: BucketKey, law: AwakeLaw, rung: int):
+    def __init__(self, key: BucketKey, law: ResidentLaw, rung: int):
         self.key, self.law, self.rung = key, law, rung
         self.batches: list[Batch] = []
         self.full = False  # there was no memory for one batch more
@@ -89,33 +89,33 @@ class Bucket:
             "compiled": self.law.compiled,
             "kernel": self.law.kernel,
             "bytes_at_rest": self.law.bytes_at_rest,
-            "bytes_awake": self.law.bytes_awake,
+            "bytes_resident": self.law.bytes_resident,
         }
 
 
 KEPT = 32  # encoded laws at hand; a bucket holds on to its own anyway
 
 
-class LawShelf:
-    """Laws awake on the device, by digest and precision: decoded once, shared by their buckets."""
+class LawCache:
+    """Laws resident on the device, by digest and precision: decoded once, shared by their buckets."""
 
     def __init__(self, device: Device, *, compile: bool):
         self.device = device
         self._compiled = CompiledSteps(device.threads) if compile else None
         self._capture = capture_of(device) if compile else None
-        self._asleep: dict[tuple[str, str], SleepingLaw] = {}
+        self._quantized: dict[tuple[str, str], QuantizedLaw] = {}
         self.degraded: list[str] = []
 
-    def awake(self, bundle: Bundle, precision: str) -> AwakeLaw:
+    def resident(self, bundle: Bundle, precision: str) -> ResidentLaw:
         """The law ready to step. Each bucket has weights of its own; encoded ones and compiled steps are shared."""
         key = (bundle.digest, precision)
-        if key not in self._asleep:
-            self._asleep[key] = put_to_sleep(bundle, load_weights(bundle), precision, self.device.operands)
-        self._asleep[key] = self._asleep.pop(key)  # last in the order of use
-        for old in list(self._asleep)[: max(0, len(self._asleep) - KEPT)]:
-            del self._asleep[old]
-        return AwakeLaw(
-            self._asleep[key],
+        if key not in self._quantized:
+            self._quantized[key] = quantize_law(bundle, load_weights(bundle), precision, self.device.operands)
+        self._quantized[key] = self._quantized.pop(key)  # last in the order of use
+        for old in list(self._quantized)[: max(0, len(self._quantized) - KEPT)]:
+            del self._quantized[old]
+        return ResidentLaw(
+            self._quantized[key],
             self.device,
             compiled=self._compiled,
             capture=self._capture,

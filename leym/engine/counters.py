@@ -11,7 +11,7 @@ from leym.engine.roofline import Ceilings, Cost
 
 
 @dataclass
-class Totals:
+class EngineCounters:
     """lane_steps counts empty slots too, so occupancy = slot_steps / lane_steps. flops, bytes: of the universes' steps
     (`leym.engine.roofline`); ceiling_s: seconds that these FLOP would take at the ceiling of their operand dtype;
     busy_s: seconds with universes in slots; stepping_s: those in which the device stepped them.

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 LIMIT = 64 * 2**20
 
 
-class Courier:
+class ResultDispatcher:
     """Threads that call sinks.
 
     `on_error` hears of a sink that raised: sinks handle their own errors, so that is a defect.

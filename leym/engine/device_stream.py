@@ -18,7 +18,7 @@ from torch import Tensor
 from leym.engine.device import Device
 
 Arrays = Callable[[], list[NDArray[Any]]]
-Moment = Any  # when the device came to a point of the stream: seconds, or an event
+Timestamp = Any  # when the device came to a point of the stream: seconds, or an event
 
 
 class Stream:
@@ -28,7 +28,7 @@ class Stream:
         self._device = device.torch
         self._copies = torch.cuda.Stream(device.torch) if device.is_cuda else None
 
-    def moment(self) -> Moment:
+    def moment(self) -> Timestamp:
         """Now, in the order of what the device has been given."""
         if self._copies is None:
             return perf_counter()
@@ -36,7 +36,7 @@ class Stream:
         event.record(torch.cuda.current_stream(self._device))
         return event
 
-    def seconds(self, began: Moment, ended: Moment) -> float:
+    def seconds(self, began: Timestamp, ended: Timestamp) -> float:
         """Waits until the device came to `ended`."""
         if self._copies is None:
             return float(ended - began)

@@ -24,16 +24,16 @@ from leym.contract.problems import Problem
 from leym.engine import compute_threads
 from leym.engine.batch import Batch, Slot
 from leym.engine.batch_size import Ladder
-from leym.engine.bucket import Bucket, LawShelf
-from leym.engine.counters import Totals
-from leym.engine.delivery import Courier
+from leym.engine.bucket import Bucket, LawCache
+from leym.engine.counters import EngineCounters
+from leym.engine.delivery import ResultDispatcher
 from leym.engine.device import pick_device
 from leym.engine.device_stream import Stream
-from leym.engine.loading import Warming
+from leym.engine.loading import BucketLoader
 from leym.engine.pipeline import Flights
 from leym.engine.roofline import Ceilings
 from leym.engine.run import BucketKey, Run
-from leym.engine.scheduler import Line, makes_room, next_batch
+from leym.engine.scheduler import WaitQueue, makes_room, next_batch
 from leym.laws.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -61,20 +61,20 @@ class Engine:
         self.slots, self.checkpoint_s, self.burst_s = slots, checkpoint_s, burst_s
         self.device = pick_device(device)
         self.stream = Stream(self.device)
-        self.shelf = LawShelf(self.device, compile=compile)
+        self.law_cache = LawCache(self.device, compile=compile)
         self.buckets: dict[BucketKey, Bucket] = {}
-        self.totals = Totals()
+        self.totals = EngineCounters()
         self.draining = False
         self._on_fatal = on_fatal
-        self._waiting = Line()
+        self._waiting = WaitQueue()
         self._parked: list[Run] = []
         self._cancelled: set[str] = set()
         self._changed = Condition()
         self._stopping = False
-        self._courier = Courier(4, self._sink_broke)
+        self._courier = ResultDispatcher(4, self._sink_broke)
         ahead = self.device.is_cuda if ahead is None else ahead
         self._flights = Flights(self.stream, self._courier, self.totals, self, ahead=ahead)
-        self._warming = Warming(self.shelf, Ladder(self.device, rungs), slots, self._wake, self._free_idle)
+        self._warming = BucketLoader(self.law_cache, Ladder(self.device, rungs), slots, self._wake, self._free_idle)
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._owns_pool = Event()
         self._thread = Thread(target=self._main, name="engine", daemon=True)
@@ -165,7 +165,7 @@ class Engine:
                 "waiting": len(self._waiting) + len(self._parked),
                 "buckets": buckets,
                 "draining": self.draining,
-                "degraded": self.shelf.degraded,
+                "degraded": self.law_cache.degraded,
             }
 
     # --- the engine thread
@@ -368,7 +368,7 @@ class Engine:
             if run.computed_by and run.start:  # it had a slot here
                 self._post(run, partial(run.sink.checkpoint, run.start.step, run.start.arrays))
             self._post(run, run.sink.released)
-        self._waiting, self._parked = Line(), []
+        self._waiting, self._parked = WaitQueue(), []
 
     def _post(self, run: Run, deliver: Callable[[], None]) -> None:
         self._courier.post(run.id, deliver)

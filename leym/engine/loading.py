@@ -10,7 +10,7 @@ from threading import Lock, Thread
 import torch
 
 from leym.engine.batch_size import Ladder
-from leym.engine.bucket import Bucket, LawShelf
+from leym.engine.bucket import Bucket, LawCache
 from leym.engine.compute_threads import compute_alone
 from leym.engine.run import BucketKey
 from leym.laws.bundle import Bundle
@@ -18,19 +18,19 @@ from leym.laws.bundle import Bundle
 log = logging.getLogger(__name__)
 
 
-class Warming:
+class BucketLoader:
     """`on_ready` is called, from another thread, when any bucket is ready or cannot be made so; `make_room` when there
     is no memory, and says whether it freed any."""
 
     def __init__(
         self,
-        shelf: LawShelf,
+        law_cache: LawCache,
         ladder: Ladder,
         slots: int,
         on_ready: Callable[[], None],
         make_room: Callable[[], bool] = lambda: False,
     ):
-        self._shelf, self._ladder, self._slots = shelf, ladder, slots
+        self._law_cache, self._ladder, self._slots = law_cache, ladder, slots
         self._on_ready, self._make_room = on_ready, make_room
         self._futures: dict[BucketKey, Future[Bucket]] = {}
         self._rungs: dict[BucketKey, int] = {}
@@ -69,14 +69,14 @@ class Warming:
         """The bucket is made anew when it is next wanted, with batches of fewer than `rung` slots."""
         reason = f"{key.precision} {key.grid[0]}x{key.grid[1]}: no memory for batches of {rung}; now of {rung // 2}"
         log.error("degraded: %s", reason)
-        self._shelf.degraded.append(reason)
+        self._law_cache.degraded.append(reason)
         self._rungs[key] = rung // 2
 
     def _made(self, key: BucketKey, law: Bundle) -> Bucket:
         while True:
             rung = self._rungs.get(key) or self._ladder.rung(law.manifest, key.precision, key.grid, self._slots)
             try:
-                bucket = Bucket(key, self._shelf.awake(law, key.precision), rung)
+                bucket = Bucket(key, self._law_cache.resident(law, key.precision), rung)
                 bucket.warm()
                 return bucket
             except torch.OutOfMemoryError:

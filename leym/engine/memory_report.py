@@ -23,11 +23,11 @@ from leym.engine.batch_size import Ladder
 from leym.engine.delivery import LIMIT
 from leym.engine.device import Device, pick_device
 from leym.engine.run import BucketKey
-from leym.engine.step.resident_law import AwakeLaw
+from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
 from leym.laws.registry import default_registry, resolve_precision
-from leym.quantization.quantized_law import SleepingLaw, put_to_sleep
+from leym.quantization.quantized_law import QuantizedLaw, quantize_law
 from leym.settings import settings
 
 
@@ -40,7 +40,7 @@ class LayerReport:
     format: str
     shape: tuple[int, ...]
     bytes_at_rest: int
-    bytes_awake: int
+    bytes_resident: int
     error: float
 
 
@@ -50,18 +50,18 @@ class Memory:
     CUDA, unknown (None) elsewhere. frames_in_flight: the most that may wait for storage, per job."""
 
     weights_at_rest: int
-    weights_awake: int
+    weights_resident: int
     state: int
     activations: int | None
     frames_in_flight: int
 
 
-def layers_of(law: SleepingLaw, weights: dict[str, torch.Tensor], operands: torch.dtype) -> list[LayerReport]:
+def layers_of(law: QuantizedLaw, weights: dict[str, torch.Tensor], operands: torch.dtype) -> list[LayerReport]:
     """Every weight of a law, in the order of its network."""
-    awake = law.wake(operands)
+    resident = law.decode(operands)
     found = []
     for layer in law.layers:
-        decoded, original = awake[layer.key], weights[layer.key]
+        decoded, original = resident[layer.key], weights[layer.key]
         norm = original.norm().item()
         error = (decoded.float() - original).norm().item() / norm if norm else 0.0
         size = layer.encoded.nbytes
@@ -69,15 +69,15 @@ def layers_of(law: SleepingLaw, weights: dict[str, torch.Tensor], operands: torc
     return found
 
 
-def memory_of(law: SleepingLaw, device: Device, grid: tuple[int, int], slots: int) -> Memory:
+def memory_of(law: QuantizedLaw, device: Device, grid: tuple[int, int], slots: int) -> Memory:
     """Of a bucket with all `slots` taken. On CUDA a step is run to measure its activations."""
-    awake = AwakeLaw(law, device, on_degraded=lambda _: None)
+    resident = ResidentLaw(law, device, on_degraded=lambda _: None)
     rung = Ladder(device, settings().ladder).rung(law.bundle.manifest, law.precision, grid, slots)
-    batch = Batch(awake, BucketKey(law.bundle.digest, law.precision, grid), rung)
+    batch = Batch(resident, BucketKey(law.bundle.digest, law.precision, grid), rung)
     each = sum(t.nbytes for t in (batch.state, batch.previous, batch.origin, batch.lanes.memory))
     return Memory(
         weights_at_rest=law.bytes_at_rest,
-        weights_awake=awake.bytes_awake,
+        weights_resident=resident.bytes_resident,
         state=each * -(-slots // rung),
         activations=_activations(batch) if device.is_cuda else None,
         frames_in_flight=LIMIT,
@@ -99,22 +99,22 @@ def inspect(bundle: Bundle, precision: str, grid: tuple[int, int], slots: int) -
     """Both reports as JSON, with the device and the sums per role."""
     device = pick_device()
     weights = load_weights(bundle)
-    law = put_to_sleep(bundle, weights, precision, device.operands)
+    law = quantize_law(bundle, weights, precision, device.operands)
     memory = asdict(memory_of(law, device, grid, slots)) | {"grid": list(grid), "slots": slots}
     return weigh(law, weights, device) | {"memory": memory}
 
 
-def weigh(law: SleepingLaw, weights: dict[str, torch.Tensor], device: Device) -> dict[str, Any]:
+def weigh(law: QuantizedLaw, weights: dict[str, torch.Tensor], device: Device) -> dict[str, Any]:
     """The report on layers as JSON. weights: float32, as they were before they were put to sleep."""
     precision = law.precision
     operands = torch.float32 if precision == "fp32" else device.operands
     layers = layers_of(law, weights, operands)
     roles: dict[str, dict[str, int]] = {}
     for layer in layers:
-        total = roles.setdefault(layer.role, {"parameters": 0, "bytes_at_rest": 0, "bytes_awake": 0})
+        total = roles.setdefault(layer.role, {"parameters": 0, "bytes_at_rest": 0, "bytes_resident": 0})
         total["parameters"] += prod(layer.shape)
         total["bytes_at_rest"] += layer.bytes_at_rest
-        total["bytes_awake"] += layer.bytes_awake
+        total["bytes_resident"] += layer.bytes_resident
     return {
         "law": law.bundle.ref,
         "precision": precision,
@@ -127,9 +127,9 @@ def weigh(law: SleepingLaw, weights: dict[str, torch.Tensor], device: Device) ->
 def show_layers(found: dict[str, Any]) -> None:
     """The report of `weigh`, on standard output."""
     print(f"{found['law']} {found['precision']} on {found['device']}\n")
-    print(f"{'key':<36}{'role':<10}{'format':<8}{'at rest':>10}{'awake':>10}{'error':>9}")
+    print(f"{'key':<36}{'role':<10}{'format':<8}{'at rest':>10}{'resident':>10}{'error':>9}")
     for layer in found["layers"]:
-        sizes = f"{layer['bytes_at_rest']:>10,}{layer['bytes_awake']:>10,}"
+        sizes = f"{layer['bytes_at_rest']:>10,}{layer['bytes_resident']:>10,}"
         print(f"{layer['key']:<36}{layer['role']:<10}{layer['format']:<8}{sizes}{layer['error']:>9.4f}")
     print()
     for role, total in found["roles"].items():
@@ -143,7 +143,7 @@ def show(found: dict[str, Any]) -> None:
     show_layers(found)
     memory = found["memory"]
     print(f"\nmemory of {memory['slots']} slots of {memory['grid'][0]}x{memory['grid'][1]} cells, in bytes:")
-    for name in ("weights_at_rest", "weights_awake", "state", "activations", "frames_in_flight"):
+    for name in ("weights_at_rest", "weights_resident", "state", "activations", "frames_in_flight"):
         value = memory[name]
         print(f"  {name.replace('_', ' '):<20}{'not measured here' if value is None else f'{value:,}':>20}")
 

@@ -13,10 +13,10 @@ from time import monotonic
 from typing import Protocol
 
 from leym.engine.batch import Batch, Slot
-from leym.engine.counters import Totals
-from leym.engine.delivery import Courier
+from leym.engine.counters import EngineCounters
+from leym.engine.delivery import ResultDispatcher
 from leym.engine.device_stream import Arrays as Fetched
-from leym.engine.device_stream import Moment, Stream
+from leym.engine.device_stream import Stream, Timestamp
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
 from leym.engine.run import Arrays, Checkpoint, Run
@@ -48,8 +48,8 @@ class Flight:
     steps: int
     due: float
     expected_s: float
-    began: Moment
-    stepped: Moment
+    began: Timestamp
+    stepped: Timestamp
     good: Fetched
     members: list[tuple[Slot, int, int]]  # slot, its lane and its step at that time
     frames: list[tuple[Slot, int, Recorded, int]] = field(default_factory=list)  # slot, step, what, bytes
@@ -66,7 +66,7 @@ class Flight:
 class Flights:
     """`ahead`: one flight is under way while the next is given to the device. For the engine's thread."""
 
-    def __init__(self, stream: Stream, courier: Courier, totals: Totals, owner: Owner, *, ahead: bool):
+    def __init__(self, stream: Stream, courier: ResultDispatcher, totals: EngineCounters, owner: Owner, *, ahead: bool):
         self.ahead = ahead
         self._stream, self._courier, self._totals, self._owner = stream, courier, totals, owner
         self._flying: Flight | None = None

@@ -36,7 +36,7 @@ class Waiting:
         return -self.level(now), work_left(self.run), self.number
 
 
-class Line:
+class WaitQueue:
     """The runs that wait for a slot."""
 
     def __init__(self) -> None:

@@ -41,7 +41,7 @@ from leym.laws.loading import load_weights
 from leym.laws.variants import with_policy
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.quantization.policy import formats_of, policy_for, roles_of
-from leym.quantization.quantized_law import encode, put_to_sleep
+from leym.quantization.quantized_law import encode, quantize_law
 
 log = logging.getLogger(__name__)
 
@@ -160,8 +160,8 @@ class _Search:
             for key, form in self.formats.items()
             if form in HIGHER[:-1]
         ]
-        self.bytes_at_rest = put_to_sleep(law, weights, precision, sixteen).bytes_at_rest
-        self.bytes_fp32 = put_to_sleep(law, weights, "fp32", torch.float32).bytes_at_rest
+        self.bytes_at_rest = quantize_law(law, weights, precision, sixteen).bytes_at_rest
+        self.bytes_fp32 = quantize_law(law, weights, "fp32", torch.float32).bytes_at_rest
 
     def run(self, baselines: Baselines, found: Rescue) -> None:
         few = min(SCREENING, baselines.plan.members)

@@ -86,6 +86,8 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
+    """A law as it was read from a folder."""
+
     manifest: Manifest
     digest: str  # sha256, 64 hex digits, of manifest and weights; the name is no part of it
     path: Path

@@ -1,7 +1,7 @@
 """Which weight is held in how many bits, and in which dtype it is multiplied.
 
 A weight has a role: encoder (first layer), backbone, head (last layer), vector (norms and biases), frozen (exact
-constants). Quantisation saves memory at rest, not arithmetic: awake, every weight is a dense tensor in the operand
+constants). Quantisation saves memory at rest, not arithmetic: resident, every weight is a dense tensor in the operand
 dtype of the device.
 """
 
@@ -64,7 +64,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class SleepingLaw:
+class QuantizedLaw:
     """A law at rest, in the formats of its precision."""
 
     bundle: Bundle
@@ -80,30 +80,30 @@ class SleepingLaw:
         backbone = [layer for layer in self.layers if layer.role == "backbone"]
         return sum(layer.encoded.nbytes for layer in backbone) / sum(prod(layer.shape) for layer in backbone)
 
-    def wake(self, operands: torch.dtype) -> dict[str, Tensor]:
+    def decode(self, operands: torch.dtype) -> dict[str, Tensor]:
         """The dense weights to compute with.
 
         Matrices in the operand dtype, vectors of a matrix with it, norms in float32.
         """
         matrices = {layer.key.removesuffix(".weight") for layer in self.layers if len(layer.shape) > 1}
-        awake = {}
+        resident = {}
         for layer in self.layers:
             with_matrix = layer.role != "frozen" and layer.key.rpartition(".")[0] in matrices
             weight = layer.encoded.decode(operands if with_matrix else torch.float32)
             if weight.ndim == 4:
                 weight = weight.contiguous(memory_format=torch.channels_last)
-            awake[layer.key] = weight
-        return awake
+            resident[layer.key] = weight
+        return resident
 
 
-def put_to_sleep(bundle: Bundle, weights: dict[str, Tensor], precision: str, sixteen: torch.dtype) -> SleepingLaw:
+def quantize_law(bundle: Bundle, weights: dict[str, Tensor], precision: str, sixteen: torch.dtype) -> QuantizedLaw:
     """Encode the float32 weights of a law by the policy of a precision. `sixteen`: what "16" means on this device."""
     layers = []
     for key, weight in weights.items():
         which = role(bundle.manifest, key, tuple(weight.shape))
         form = format_of(bundle.manifest, precision, key, which)
         layers.append(Layer(key, which, form, tuple(weight.shape), encode(form, weight, sixteen)))
-    return SleepingLaw(bundle, precision, tuple(layers))
+    return QuantizedLaw(bundle, precision, tuple(layers))
 
 
 def encode(form: str, weight: Tensor, sixteen: torch.dtype) -> Encoded:

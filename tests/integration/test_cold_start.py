@@ -35,7 +35,7 @@ from leym.laws.bundle import read_bundle
 engine = Engine(2)
 engine.warm(read_bundle(Path(sys.argv[1])), "nf4", (16, 16))
 [bucket] = engine.buckets.values()
-print(json.dumps({"kernel": bucket.law.kernel, "degraded": engine.shelf.degraded} | counters["inductor"]))
+print(json.dumps({"kernel": bucket.law.kernel, "degraded": engine.law_cache.degraded} | counters["inductor"]))
 """
 
 

@@ -22,7 +22,7 @@ from leym.laws.loading import load_weights
 from leym.laws.registry import SHIPPED, Registry
 from leym.laws.variants import with_policy
 from leym.quantization.policy import policy_with
-from leym.quantization.quantized_law import put_to_sleep
+from leym.quantization.quantized_law import quantize_law
 from leym.settings import settings
 
 REFUSED = 2
@@ -39,14 +39,14 @@ def quantize(
     if name is not None and not changes:
         raise invalid(f"name = {name!r}: it needs --set; without one no version is made", "/name")
     device, weights = pick_device(), load_weights(law)
-    before = put_to_sleep(law, weights, precision, device.operands)
+    before = quantize_law(law, weights, precision, device.operands)
     if not changes:
         return weigh(before, weights, device) | {"kept": None}
     policy = policy_with(law, precision, changes)
     with TemporaryDirectory() as work:
         why = {"tune_precision": {"source": law.digest, "precision": precision, "set": list(changes)}}
         made = with_policy(law, Path(work) / "law", precision, policy, name=name, provenance=why)
-        after = put_to_sleep(made, weights, precision, device.operands)
+        after = quantize_law(made, weights, precision, device.operands)
         if [layer.format for layer in after.layers] == [layer.format for layer in before.layers]:
             raise invalid(f"set = {', '.join(changes)}: {law.name} has these formats in {precision} already", "/set")
         kept, _ = versions.add_copy(data / "laws", made.path)

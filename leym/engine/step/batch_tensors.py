@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Lanes(NamedTuple):
+class BatchTensors(NamedTuple):
     """state: float32 [B, 2d, H, W], channels last; memory: float32 [B, …], [B, 0] for a law without; gamma: float32
     [B, 1, 1, 1]; int64 [B] each: seed, clock (steps since the universe began), good (steps that stayed finite since it
     was seated), taken (1, or 0 for a lane without a universe: a fused kernel passes over it)."""
@@ -24,7 +24,7 @@ class Lanes(NamedTuple):
     @classmethod
     def empty(
         cls, batch: int, channels: int, grid: tuple[int, int], memory: tuple[int, ...], on: torch.device
-    ) -> Lanes:
+    ) -> BatchTensors:
         """memory: of one universe. Raises torch.OutOfMemoryError."""
         state = torch.zeros(batch, channels, *grid, device=on).to(memory_format=torch.channels_last)
         numbers = (torch.zeros(batch, dtype=torch.int64, device=on) for _ in range(4))

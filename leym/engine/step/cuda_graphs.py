@@ -1,4 +1,4 @@
-"""Bursts: many steps of one batch in few calls.
+"""StepRunner: many steps of one batch in few calls.
 
 On CUDA a burst is replayed from CUDA graphs, one per length of LENGTHS, captured once per batch, whose tensors never
 move. Captured here and not by torch.compile: its graphs belong to the thread that made them (pytorch issue 123177),
@@ -24,7 +24,7 @@ Call = Callable[[], None]
 Capture = Callable[[Call], Call]  # record what is launched, run nothing; the answer launches it all again
 
 
-class Bursts:
+class StepRunner:
     """launch: so many steps of a batch, in place. capture: how a device records what is launched; None: it does not."""
 
     def __init__(self, launch: Callable[[int], None], capture: Capture | None):

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.batch_tensors import BatchTensors
 from leym.laws.networks.per_cell import Cells
 
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -83,8 +83,8 @@ class FusedCells:
         )
         self._scratch = torch.zeros(0)
 
-    def advance(self, lanes: Lanes, steps: int) -> None:
-        """In place. Lanes that are not taken stay as they are."""
+    def advance(self, lanes: BatchTensors, steps: int) -> None:
+        """In place. BatchTensors that are not taken stay as they are."""
         batch, channels, height, width = lanes.state.shape
         assert channels == self._law.channels and lanes.state.is_contiguous(memory_format=torch.channels_last)
         if self._scratch.shape != lanes.state.shape:

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.batch_tensors import BatchTensors
 from leym.laws.networks.per_cell import Cells
 
 BLOCK, WARPS = 64, 4  # cells of a program, and by how many warps; benchmarks.gpu_check tries others
@@ -149,8 +149,8 @@ class TritonCells:
             stencil = _padded(law.filters.float().flatten(2).transpose(1, 2), 9, self.wide).contiguous()
         self._stencil = stencil
 
-    def advance(self, lanes: Lanes, steps: int) -> None:
-        """In place. Lanes that are not taken stay as they are, or hold what means nothing.
+    def advance(self, lanes: BatchTensors, steps: int) -> None:
+        """In place. BatchTensors that are not taken stay as they are, or hold what means nothing.
 
         Every call launches the same kernels for the same `steps`, so that it can be captured.
         """

@@ -17,13 +17,13 @@ from typing import Protocol
 import torch
 
 from leym.engine.device import Device
-from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.compiled import CompiledSteps, Step, make_step_
-from leym.engine.step.cuda_graphs import Bursts, Capture
+from leym.engine.step.cuda_graphs import Capture, StepRunner
 from leym.engine.step.per_cell_cpu import FusedCells, NoCompiler, multiplies
 from leym.laws.loading import empty_network
 from leym.laws.networks.per_cell import Cells
-from leym.quantization.quantized_law import SleepingLaw
+from leym.quantization.quantized_law import QuantizedLaw
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ log = logging.getLogger(__name__)
 class Fused(Protocol):
     """A kernel of many steps, on one device."""
 
-    def advance(self, lanes: Lanes, steps: int) -> None: ...
+    def advance(self, lanes: BatchTensors, steps: int) -> None: ...
 
 
-class AwakeLaw:
+class ResidentLaw:
     """A law resident on a device, its weights decoded once; one per bucket.
 
     kernel: "fused", "inductor" or "eager", which of them steps it. compiled: None to step eagerly. capture: of the
@@ -43,7 +43,7 @@ class AwakeLaw:
 
     def __init__(
         self,
-        law: SleepingLaw,
+        law: QuantizedLaw,
         device: Device,
         *,
         compiled: CompiledSteps | None = None,
@@ -52,13 +52,13 @@ class AwakeLaw:
     ):
         self.bundle, self.precision, self.device = law.bundle, law.precision, device
         self.operands = torch.float32 if law.precision == "fp32" else device.operands
-        weights = {key: value.to(device.torch) for key, value in law.wake(self.operands).items()}
+        weights = {key: value.to(device.torch) for key, value in law.decode(self.operands).items()}
         network = empty_network(law.bundle.manifest)
         network.load_state_dict(weights, strict=True, assign=True)
         folded = getattr(network, "folded", None)  # the same function in a form that is quicker
         self.network = (folded() if folded else network).requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the states are
-        self.bytes_at_rest, self.bytes_awake = law.bytes_at_rest, sum(w.nbytes for w in weights.values())
+        self.bytes_at_rest, self.bytes_resident = law.bytes_at_rest, sum(w.nbytes for w in weights.values())
         self._on_degraded, self._compiled, self._capture = on_degraded, compiled, capture
         self._fused = self._fuse() if compiled else None
         self.kernel = "fused" if self._fused else "inductor" if compiled else "eager"
@@ -68,9 +68,9 @@ class AwakeLaw:
     def compiled(self) -> bool:
         return self.kernel != "eager"
 
-    def bursts(self, lanes: Lanes) -> Bursts:
+    def bursts(self, lanes: BatchTensors) -> StepRunner:
         """Steps of these, in place."""
-        return Bursts(partial(self._launch, lanes), self._capture if self.compiled else None)
+        return StepRunner(partial(self._launch, lanes), self._capture if self.compiled else None)
 
     def memory_shape(self, grid: tuple[int, int]) -> tuple[int, ...]:
         """Of one universe's memory; (0,) for a law without."""
@@ -82,12 +82,12 @@ class AwakeLaw:
         self._step_, self.kernel = make_step_(self.bundle.manifest), "eager"
         self._say_degraded(reason)
 
-    def warm(self, lanes: Lanes) -> None:
+    def warm(self, lanes: BatchTensors) -> None:
         """Compile, and let libraries make their choices: a capture must meet nothing for the first time."""
         for _ in range(3):
             self._launch(lanes, 1)
 
-    def _launch(self, lanes: Lanes, steps: int) -> None:
+    def _launch(self, lanes: BatchTensors, steps: int) -> None:
         if self._fused:
             self._fused.advance(lanes, steps)
             return

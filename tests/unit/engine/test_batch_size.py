@@ -14,7 +14,7 @@ from leym.contract.problems import Problem
 from leym.engine.batch_size import Ladder, choose
 from leym.engine.benchmark import rungs
 from leym.engine.device import Device, pick_device
-from leym.engine.step.cuda_graphs import Bursts
+from leym.engine.step.cuda_graphs import StepRunner
 from tests.support.laws import random_law
 from tests.unit.engine.test_engine import a_run, engines  # noqa: F401 -- `engines` is a fixture
 
@@ -73,7 +73,7 @@ def test_which_rungs_give_equal_bits_is_measured(tmp_path, monkeypatch):
     law = random_law(tmp_path / "law", "MLP")
     found = rungs(law, "fp32", (8, 8), 4, 0.05)
     assert [one.bits for one in found] == ["A", "A", "A"], "the fused kernel does not know its batch"
-    advance = Bursts.advance
+    advance = StepRunner.advance
 
     def by_the_batch(self, steps):
         advance(self, steps)
@@ -81,7 +81,7 @@ def test_which_rungs_give_equal_bits_is_measured(tmp_path, monkeypatch):
         if len(state) == 2:
             state[0, 0, 0, 0] += 2**-20
 
-    monkeypatch.setattr(Bursts, "advance", by_the_batch)
+    monkeypatch.setattr(StepRunner, "advance", by_the_batch)
     assert [one.bits for one in rungs(law, "fp32", (8, 8), 4, 0.05)] == ["A", "B", "A"]
 
 

@@ -300,7 +300,7 @@ def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
     assert info["busy"] == 0
     assert attributes["compiled"] is False
     assert "threads" in attributes["device"]
-    assert info["buckets"][0]["bytes_at_rest"] < info["buckets"][0]["bytes_awake"]
+    assert info["buckets"][0]["bytes_at_rest"] < info["buckets"][0]["bytes_resident"]
 
 
 def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, law):

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from leym.engine.memory_report import inspect
 from leym.laws.bundle import MANIFEST, Manifest, read_bundle
 from leym.laws.loading import load_weights
-from leym.quantization.quantized_law import put_to_sleep
+from leym.quantization.quantized_law import quantize_law
 from tests.support.laws import random_law
 
 
@@ -34,7 +34,7 @@ def test_the_report_adds_up(law):
     layers = {layer["key"]: layer for layer in found["layers"]}
     assert layers.keys() == weights.keys()
     assert sum(layer["bytes_at_rest"] for layer in layers.values()) == found["memory"]["weights_at_rest"]
-    assert sum(layer["bytes_awake"] for layer in layers.values()) == found["memory"]["weights_awake"]
+    assert sum(layer["bytes_resident"] for layer in layers.values()) == found["memory"]["weights_resident"]
     assert sum(role["parameters"] for role in found["roles"].values()) == law.parameters
     backbone = found["roles"]["backbone"]
     assert backbone["bytes_at_rest"] / backbone["parameters"] <= 0.57
@@ -48,13 +48,13 @@ def test_the_report_adds_up(law):
 def test_a_laws_own_formats_come_first_and_change_its_digest(law):
     own = with_policy(law, {"nf4": {"bot.": "bf16", "bot.conv_block.3.weight": "fp32", "head": "int8"}})
     assert own.digest != law.digest
-    formats = {x.key: x.format for x in put_to_sleep(own, load_weights(own), "nf4", torch.bfloat16).layers}
+    formats = {x.key: x.format for x in quantize_law(own, load_weights(own), "nf4", torch.bfloat16).layers}
     assert formats["bot.conv_block.0.weight"] == "bf16"
     assert formats["bot.conv_block.3.weight"] == "fp32"
     assert formats["outc.weight"] == "int8"
     assert formats["conv_gates.weight"] == "nf4"
     assert formats["bot.conv_block.1.weight"] == "fp32", "norms follow their role"
-    assert {x.format for x in put_to_sleep(own, load_weights(own), "int8", torch.bfloat16).layers} == {"int8", "fp32"}
+    assert {x.format for x in quantize_law(own, load_weights(own), "int8", torch.bfloat16).layers} == {"int8", "fp32"}
 
 
 def test_unknown_formats_and_precisions_are_refused():

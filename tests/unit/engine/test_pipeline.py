@@ -1,4 +1,4 @@
-"""Bursts given to the device before the results of those before are told: everything that holds without holds with."""
+"""Bursts queued on the device before earlier results are delivered: everything that holds without holds with it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_state_that_is_not_finite(engines, law):  # noqa: F811
 
 @pytest.mark.parametrize("architecture", ["UNET_CONVLSTM", "NCA"])
 def test_bits_are_those_of_an_engine_that_waits(architecture, engines, engines_at_once, tmp_path):  # noqa: F811
-    """Lanes are recorded together here and one by one there; slots are refilled and universes moved meanwhile."""
+    """All rows are recorded together here, one by one there; slots are refilled and universes moved meanwhile."""
     law = random_law(tmp_path / "law", architecture, **at_once.KINDS[architecture])  # noqa: F811
     record = (Recording(field="psi", every=4), Recording(field="coherence", every=6), Recording(field="phase", every=9))
     found = []

@@ -11,30 +11,30 @@ from time import sleep
 import pytest
 import torch
 
-from leym.engine.bucket import LawShelf
+from leym.engine.bucket import LawCache
 from leym.engine.device import pick_device
 from leym.engine.roofline import Ceilings, cost_of
 from tests.support.laws import random_law
 from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 
-def awake(law, precision="fp32"):
-    return LawShelf(pick_device("cpu"), compile=False).awake(law, precision)
+def resident(law, precision="fp32"):
+    return LawCache(pick_device("cpu"), compile=False).resident(law, precision)
 
 
 def test_the_cost_of_per_cell_laws_is_that_of_their_products(tmp_path):
     d, h, grid = 3, 16, (8, 12)
-    mlp = awake(random_law(tmp_path / "mlp", "MLP", d=d, c=h))
+    mlp = resident(random_law(tmp_path / "mlp", "MLP", d=d, c=h))
     found = cost_of(mlp.network, mlp.bundle.manifest, grid, rung=4)
     assert found.flops == 2 * (2 * d * h + h * h + h * 2 * d)
     weights = 4 * (2 * d * h + h + h * h + h + h * 2 * d + 2 * d)
     assert found.bytes == pytest.approx(2 * 4 * 2 * d + weights / 4 / math.prod(grid))
-    nca = awake(random_law(tmp_path / "nca", "NCA", d=d, c=h, options={"update_rate": 0.5}))
+    nca = resident(random_law(tmp_path / "nca", "NCA", d=d, c=h, options={"update_rate": 0.5}))
     assert cost_of(nca.network, nca.bundle.manifest, grid).flops == 2 * (4 * 2 * d * 9 + 8 * d * h + h * 2 * d)
 
 
 def test_a_memory_is_read_and_written_too(tmp_path):
-    law = awake(random_law(tmp_path / "law", "UNET_CONVLSTM"))
+    law = resident(random_law(tmp_path / "law", "UNET_CONVLSTM"))
     manifest, grid = law.bundle.manifest, (16, 16)
     state, memory = 2 * manifest.d_state * 256, math.prod(law.memory_shape(grid))
     weights = sum(parameter.nbytes for parameter in law.network.parameters())
@@ -44,7 +44,7 @@ def test_a_memory_is_read_and_written_too(tmp_path):
 @pytest.mark.parametrize("architecture", KINDS)
 def test_every_law_has_a_cost_that_does_not_depend_on_its_precision(architecture, tmp_path):
     law = random_law(tmp_path / "law", architecture, **KINDS[architecture])
-    costs = [cost_of(awake(law, p).network, law.manifest, (16, 16)).flops for p in ("fp32", "nf4")]
+    costs = [cost_of(resident(law, p).network, law.manifest, (16, 16)).flops for p in ("fp32", "nf4")]
     assert costs[0] == costs[1] > 0
 
 

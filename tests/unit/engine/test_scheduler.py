@@ -9,7 +9,7 @@ import pytest
 
 from leym.contract.spec import Recording
 from leym.engine.run import Checkpoint
-from leym.engine.scheduler import AGE_S, Line, makes_room, next_batch, share
+from leym.engine.scheduler import AGE_S, WaitQueue, makes_room, next_batch, share
 from tests.support.laws import random_law
 from tests.unit.engine.test_engine import a_run, alone, engines  # noqa: F401 -- `engines` is a fixture
 
@@ -22,7 +22,7 @@ def law(tmp_path_factory):
 
 
 def test_the_line_goes_by_level_then_by_work_left_then_by_arrival(law):
-    line = Line()
+    line = WaitQueue()
     half_done = Checkpoint(90, {})
     for id, more in {
         "long": {"steps": 100},
@@ -42,7 +42,7 @@ def test_the_line_goes_by_level_then_by_work_left_then_by_arrival(law):
 
 
 def test_who_has_waited_long_enough_goes_before_anybody_new(law):
-    line = Line()
+    line = WaitQueue()
     line.add(a_run(law, id="old", priority=0, steps=10**6))
     [old] = line.ordered(0.0)
     fresh = type(old)(a_run(law, id="fresh", priority=9, steps=1), old.since + 10 * AGE_S, 2)
@@ -115,7 +115,7 @@ def test_room_is_made_by_the_least_urgent_with_most_to_do_and_never_by_an_equal_
 
 
 def test_the_device_is_shared_by_time_urgency_and_fill_however_long_a_step_takes():
-    """Bursts of 1 s against bursts of 10 ms: the small grid is not starved by the large one."""
+    """StepRunner of 1 s against bursts of 10 ms: the small grid is not starved by the large one."""
     large, small = a_batch(*[seat("l", 4)] * 4), a_batch(*[seat("s", 4)] * 4)
     urgent, sparse = a_batch(*[seat("u", 6)] * 4), a_batch(seat("n", 4))
     took = {id(large): 1.0, id(small): 0.01, id(urgent): 0.1, id(sparse): 0.05}

@@ -26,7 +26,7 @@ from leym.laws.verdicts import cheapest_passing, read_verdict
 from leym.quantization.int8 import Int8
 from leym.quantization.nf4 import NF4
 from leym.quantization.policy import formats_of
-from leym.quantization.quantized_law import put_to_sleep
+from leym.quantization.quantized_law import quantize_law
 from tests.support.laws import random_law, write_law
 
 # Margins as wide as few members need: what is tested is the search, not the laws.
@@ -74,7 +74,7 @@ def one_weak_spot(folder):
 def engine():
     running = Engine(32, compile=False)
     # fp32 operands on every machine: a device that rounds products to bf16 would add an effect of its own
-    running.device = running.shelf.device = dataclasses.replace(running.device, operands=torch.float32)
+    running.device = running.law_cache.device = dataclasses.replace(running.device, operands=torch.float32)
     running.start()
     yield running
     running.stop()
@@ -136,7 +136,7 @@ def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     assert said["date"]
     weights = load_weights(kept)
     sizes = [
-        put_to_sleep(x, weights, precision, torch.float32).bytes_at_rest
+        quantize_law(x, weights, precision, torch.float32).bytes_at_rest
         for x, precision in ((law, "nf4"), (kept, "nf4"), (law, "int8"), (law, "fp32"))
     ]
     assert sizes == sorted(sizes)

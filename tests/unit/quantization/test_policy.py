@@ -21,7 +21,7 @@ from leym.laws.registry import Registry
 from leym.laws.variants import with_policy
 from leym.laws.verdicts import cheapest_passing
 from leym.quantization.policy import formats_of, policy_for
-from leym.quantization.quantized_law import put_to_sleep
+from leym.quantization.quantized_law import quantize_law
 from tests.support.laws import random_law
 
 
@@ -99,8 +99,8 @@ def test_quantize_makes_a_version_that_nobody_has_judged(data):
     assert 0 < layers["net.0.weight"]["error"] < 0.02
     in_fp32 = pick_device().operands == torch.float32  # else what is kept whole is rounded when it is woken
     assert layers["net.2.weight"]["error"] == 0 if in_fp32 else 0 < layers["net.2.weight"]["error"] < 2**-8
-    asleep = put_to_sleep(kept, load_weights(kept), "nf4", torch.float32)
-    assert asleep.bytes_at_rest == sum(x["bytes_at_rest"] for x in found["layers"])
+    quantized = quantize_law(kept, load_weights(kept), "nf4", torch.float32)
+    assert quantized.bytes_at_rest == sum(x["bytes_at_rest"] for x in found["layers"])
     assert quantize(law, "nf4", ["net.0.=int8", "head=fp32", "vector=bf16"], data)["kept"] == kept.ref
 
 

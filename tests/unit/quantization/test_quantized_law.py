@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from leym.laws.loading import empty_network, load_weights
 from leym.quantization.int8 import Int8
 from leym.quantization.nf4 import BLOCK, NF4
-from leym.quantization.quantized_law import put_to_sleep
+from leym.quantization.quantized_law import quantize_law
 from tests.support.laws import oracle, random_law
 
 # The sixteen levels of NormalFloat4 (Dettmers et al. 2023, arXiv 2305.14314, appendix E).
@@ -70,15 +70,15 @@ def test_int8_is_within_half_a_step_of_its_row(o, i, seed):
 def test_the_policy_gives_each_role_its_format_and_counts_its_bytes(tmp_path):
     law = random_law(tmp_path / "unet", "UNET", d=4, c=16)
     weights = load_weights(law)
-    asleep = put_to_sleep(law, weights, "nf4", torch.bfloat16)
-    formats = {layer.key: layer.format for layer in asleep.layers}
+    quantized = quantize_law(law, weights, "nf4", torch.bfloat16)
+    formats = {layer.key: layer.format for layer in quantized.layers}
     assert formats["inc.conv_block.0.weight"] == formats["inc.conv_block.3.weight"] == "int8"
     assert formats["bot.conv_block.3.weight"] == formats["up1.weight"] == "nf4"
     assert formats["outc.weight"] == "16"
     assert formats["bot.conv_block.1.weight"] == "fp32"
-    assert asleep.backbone_bytes_per_parameter <= 0.57
-    assert asleep.bytes_at_rest < 0.2 * put_to_sleep(law, weights, "fp32", torch.bfloat16).bytes_at_rest
-    head = next(layer for layer in asleep.layers if layer.key == "outc.weight")
+    assert quantized.backbone_bytes_per_parameter <= 0.57
+    assert quantized.bytes_at_rest < 0.2 * quantize_law(law, weights, "fp32", torch.bfloat16).bytes_at_rest
+    head = next(layer for layer in quantized.layers if layer.key == "outc.weight")
     assert head.encoded.nbytes == 2 * weights["outc.weight"].numel()
 
 
@@ -87,12 +87,12 @@ def test_the_policy_gives_each_role_its_format_and_counts_its_bytes(tmp_path):
 def test_an_awake_law_fits_its_network_and_stays_near_the_original(precision, operands, tmp_path):
     law = oracle("unet", tmp_path).bundle
     weights = load_weights(law)
-    awake = put_to_sleep(law, weights, precision, operands).wake(operands)
+    resident = quantize_law(law, weights, precision, operands).decode(operands)
     network = empty_network(law.manifest)
-    network.load_state_dict(awake, strict=True, assign=True)
+    network.load_state_dict(resident, strict=True, assign=True)
     assert network.inc.conv_block[0].weight.dtype == operands
     assert network.inc.conv_block[1].weight.dtype == torch.float32  # norms stay in fp32
     bound = {"nf4": 0.12, "int8": 0.02, "bf16": 0.01, "fp32": 0.01 if operands == torch.bfloat16 else 0}[precision]
     for key, weight in weights.items():
-        error = (awake[key].float() - weight).norm() / weight.norm().clamp_min(1e-9)
+        error = (resident[key].float() - weight).norm() / weight.norm().clamp_min(1e-9)
         assert error <= bound, key

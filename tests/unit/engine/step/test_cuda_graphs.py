@@ -1,4 +1,4 @@
-"""Bursts replayed from captures, and compiled steps shared by laws."""
+"""StepRunner replayed from captures, and compiled steps shared by laws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch._dynamo.utils import counters
 
 from leym.contract.spec import Recording
 from leym.engine import bucket
-from leym.engine.step.cuda_graphs import LENGTHS, Bursts
+from leym.engine.step.cuda_graphs import LENGTHS, StepRunner
 from tests.support.laws import random_law
 from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
@@ -51,7 +51,7 @@ class Graphs:
 @pytest.mark.parametrize("steps", [0, 1, 7, 8, 31, 32, 77, 100])
 def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
     graphs, done = Graphs(), []
-    bursts = Bursts(graphs.launch(lambda steps: done.extend([1] * steps)), graphs)
+    bursts = StepRunner(graphs.launch(lambda steps: done.extend([1] * steps)), graphs)
     bursts.advance(steps)
     bursts.advance(steps)
     assert len(done) == 2 * steps
@@ -61,7 +61,7 @@ def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
 
 def test_without_captures_a_burst_is_one_launch():
     done = []
-    Bursts(done.append, None).advance(5)
+    StepRunner(done.append, None).advance(5)
     assert done == [5]
 
 
@@ -73,17 +73,17 @@ def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture
     found = []
     for capture in (None, graphs):
         engine = engines(slots=2, burst_s=60.0)  # no burst ends before its event on a slow machine
-        engine.shelf._capture = capture
+        engine.law_cache._capture = capture
         if capture:
-            awake = engine.shelf.awake
+            resident = engine.law_cache.resident
 
-            def awaken(*arguments, awake=awake):
-                law = awake(*arguments)
+            def loaded(*arguments, resident=resident):
+                law = resident(*arguments)
                 law.kernel = "inductor"  # what is captured is a compiled step; here it may be any
                 law._launch = lambda *given, launch=law._launch: graphs.launch(partial(launch, *given[:-1]))(given[-1])
                 return law
 
-            monkeypatch.setattr(engine.shelf, "awake", awaken)
+            monkeypatch.setattr(engine.law_cache, "resident", loaded)
         runs = [a_run(law, id=str(i), seed=i, steps=50 + 13 * i, record=SELDOM) for i in range(4)]
         for run in runs:
             engine.submit(run)
@@ -123,8 +123,8 @@ def run_of(engine, law):
 
 
 def test_only_compiled_laws_on_a_device_that_captures_are_captured(tmp_path):
-    shelf = bucket.LawShelf(bucket.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
-    assert shelf._capture is None
+    law_cache = bucket.LawCache(bucket.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
+    assert law_cache._capture is None
 
 
 # what a bare GPU box does not have: the script must do without

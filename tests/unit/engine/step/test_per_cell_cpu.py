@@ -13,17 +13,17 @@ import torch
 from leym.contract.spec import Recording
 from leym.engine.device import Device, pick_device
 from leym.engine.step import per_cell_cpu
-from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.compiled import CompiledSteps
 from leym.engine.step.per_cell_cpu import FusedCells, NoCompiler, multiplies
-from leym.engine.step.resident_law import AwakeLaw
+from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.loading import load_weights
 from leym.laws.networks.deep_qca import DeepQCA
 from leym.laws.networks.mlp import MLP
 from leym.laws.networks.nca import NCA
 from leym.physics.philox import uniform
 from leym.physics.step import step
-from leym.quantization.quantized_law import put_to_sleep
+from leym.quantization.quantized_law import quantize_law
 from tests.support.laws import deviation, oracle, random_law
 from tests.unit.engine.test_engine import a_run, engines  # noqa: F401
 
@@ -66,11 +66,11 @@ def copy(x: torch.Tensor) -> torch.Tensor:
     return x.clone(memory_format=torch.channels_last)
 
 
-def lanes_of(x: torch.Tensor, which: list[int]) -> Lanes:
+def lanes_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
     """These universes, with a seed, a clock and a gamma of their own each."""
     which_of = [torch.tensor(values)[which].clone() for values in ([0.0, 0.01, 0.2], SEED, CLOCK, [0] * 3, [1] * 3)]
     gamma, *numbers = which_of
-    return Lanes(copy(x[which]), torch.zeros(len(which), 0), gamma.view(-1, 1, 1, 1), *numbers)
+    return BatchTensors(copy(x[which]), torch.zeros(len(which), 0), gamma.view(-1, 1, 1, 1), *numbers)
 
 
 def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
@@ -216,7 +216,7 @@ def test_elu_is_exact_to_rounding():
     zero, same = torch.zeros(2), torch.eye(2)
     law = per_cell_cpu.Cells(None, False, [(100 * same, zero), (same, zero)])
     one = torch.ones(1, dtype=torch.int64)
-    lanes = Lanes(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
+    lanes = BatchTensors(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
     FusedCells(law).advance(lanes, 1)  # gamma 1: phi = y
     phi = torch.nn.functional.elu(100 * x.double())
     expected = phi / phi.square().sum(1, keepdim=True).sqrt()
@@ -228,8 +228,8 @@ def test_a_law_is_fused_in_the_dtype_of_its_device(tmp_path):
     device = Device(torch.device("cpu"), torch.bfloat16, "stand-in")
 
     def kernel(precision: str) -> str:
-        asleep = put_to_sleep(law, load_weights(law), precision, device.operands)
-        return AwakeLaw(asleep, device, compiled=CompiledSteps(device.threads), on_degraded=pytest.fail).kernel
+        quantized = quantize_law(law, load_weights(law), precision, device.operands)
+        return ResidentLaw(quantized, device, compiled=CompiledSteps(device.threads), on_degraded=pytest.fail).kernel
 
     assert kernel("nf4") == ("fused" if multiplies(torch.bfloat16) else "inductor")
     assert kernel("fp32") == "fused"
@@ -271,9 +271,9 @@ def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path,
     with pytest.raises(NoCompiler, match="no-such-compiler"):
         FusedCells(MLP(2, 8).requires_grad_(False).cells())
     law, said, device = random_law(tmp_path / "law", "MLP"), [], pick_device("cpu")
-    asleep = put_to_sleep(law, load_weights(law), "fp32", device.operands)
-    awake = AwakeLaw(asleep, device, compiled=CompiledSteps(device.threads), on_degraded=said.append)
-    assert awake.kernel == "inductor"
+    quantized = quantize_law(law, load_weights(law), "fp32", device.operands)
+    resident = ResidentLaw(quantized, device, compiled=CompiledSteps(device.threads), on_degraded=said.append)
+    assert resident.kernel == "inductor"
     assert len(said) == 1
     assert "no fused step: no-such-compiler" in said[0]
 

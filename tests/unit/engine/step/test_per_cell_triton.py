@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-from leym.engine.step.batch_tensors import Lanes
+from leym.engine.step.batch_tensors import BatchTensors
 from leym.laws.networks.deep_qca import DeepQCA
 from leym.laws.networks.mlp import MLP
 from tests.unit.engine.step.test_per_cell_cpu import CLOCK, NETWORKS, fused, lanes_of, nca, network, universes  # noqa: F401 -- `network`
@@ -22,7 +22,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest chooses the 
 
 
 def interpreted(network, x, bursts, operands=torch.float32, empty=(), **sizes):  # noqa: F811
-    lanes = Lanes(*(tensor.to(DEVICE) for tensor in lanes_of(x, [0, 1, 2])))
+    lanes = BatchTensors(*(tensor.to(DEVICE) for tensor in lanes_of(x, [0, 1, 2])))
     lanes.taken[list(empty)] = 0
     law = kernel.TritonCells(network.to(DEVICE).cells(), operands, **sizes)
     for steps in bursts:
