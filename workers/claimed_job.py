@@ -124,22 +124,22 @@ class ClaimedJob(ABC):
         self.end_with({"state": "interrupted", "why": repr(error)})
 
     def fail_if_overdue(self) -> None:
-        """Fail the job if its deadline has passed; committed results stay."""
+        """Fail the job if its deadline has passed; committed results are kept.
+
+        The job table ends the job in one transaction. `finish` with a manifest that was read before would name objects
+        that a commit of the engine's thread replaces in between. Other overdue jobs fail too.
+        """
         deadline = self.job.deadline_at
         if deadline is None or time.time() < deadline or self.outcome.done():
             return
         self.stop()
-        error = self.job.deadline_passed()
-        now = self.table.get(self.job.id)
-        try:
-            self.table.finish(
-                now.id, self.job.epoch, JobState.FAILED, step=now.step, manifest=now.manifest, error=error
-            )
-        except Fenced as fenced:
-            self.give_up(str(fenced))
-            return
-        self.events.announce(now.id, now.step, JobState.FAILED)
-        self.end_with({"state": "failed", "error": error["detail"]})
+        failed = self.table.fail_overdue()
+        for job in failed:
+            self.events.announce(job.id, job.step, job.state)
+        if any(job.id == self.job.id for job in failed):
+            self.end_with({"state": "failed", "error": self.job.deadline_passed()["detail"]})
+        else:
+            self.give_up("it has ended, or was claimed by another worker")
 
     # --- for subclasses
 

@@ -266,6 +266,31 @@ def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
     table.close()
 
 
+def test_a_deadline_keeps_frames_that_are_committed_while_it_acts(tmp_path, monkeypatch):
+    table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
+    job_id = submit(table, record=[{"field": "phase", "every": 1}], deadline_s=60).id
+    with table.db.write() as connection:  # a minute later, as the table sees it
+        connection.exec_driver_sql("UPDATE leym_jobs SET created_at = created_at - 61, deadline_at = deadline_at - 61")
+    sink = sink_of(table.claim(job_id, "w", 20, 3).job, table, store)
+    frames = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
+    sink.frames(0, {"phase": frames[0]}, {})
+
+    def after_another_commit(end):
+        def ended(*args, **kwargs):
+            sink.frames(1, {"phase": frames[1]}, {})
+            return end(*args, **kwargs)
+
+        return ended
+
+    monkeypatch.setattr(table, "finish", after_another_commit(table.finish))
+    monkeypatch.setattr(table, "fail_overdue", after_another_commit(table.fail_overdue))
+    sink.fail_if_overdue()
+    assert sink.outcome.result(0)["state"] == "failed"
+    assert table.get(job_id).state == "failed"
+    assert np.array_equal(FrameReader(store, table.get(job_id)).read("phase")[1], frames)
+    table.close()
+
+
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory):
     broker = Broker(tmp_path_factory.mktemp("broker"))
