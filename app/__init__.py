@@ -1,4 +1,4 @@
-"""The REST API and the web page: a thin face of `leym`, without torch."""
+"""The REST API and the web page. This package adds HTTP to `leym`, and never imports torch."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from leym.settings import Settings
 
 
 def create_app(settings: Settings) -> Flask:
-    """The WSGI application. Opens (and, when it is new, creates) the job table and the frame store of `settings`."""
-    from app import compression, errors, headers, identity, limits, metrics, openapi, origins, places, requests
-    from app.routes import events as routes_events
-    from app.routes import fidelity as routes_fidelity
-    from app.routes import frames as routes_frames
-    from app.routes import jobs as routes_jobs
-    from app.routes import laws as routes_laws
-    from app.routes import page as routes_page
-    from app.routes import probes as routes_probes
-    from app.routes import queue as routes_queue
-    from app.routes import session as routes_session
-    from app.routes import shared as routes_shared
-    from app.routes import states as routes_states
-    from app.routes import store as routes_store
-    from app.routes import sweeps as routes_sweeps
+    """Return the WSGI application. This opens the job table and the frame store, and creates them if they are new.
+
+    The order of the registrations matters: Flask runs `before_request` functions in this order, and `after_request`
+    functions in the reverse order.
+    """
+    # imported here, so that gunicorn's parent process, which only reads `app.gunicorn`, does not load the routes
+    from app import (
+        compression,
+        concurrency_limits,
+        errors,
+        headers,
+        identity,
+        metrics,
+        openapi,
+        origins,
+        rate_limits,
+        requests,
+        routes,
+    )
     from app.services import open_services
 
     app = openapi.make_app(__name__)
     app.request_class = requests.StrictRequest
-    app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
+    app.url_map.merge_slashes = False  # a path with a doubled slash is wrong, and not redirected
     if n := settings.proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=n, x_prefix=n)  # type: ignore[method-assign]
     app.extensions["leym"] = open_services(settings)
@@ -38,24 +42,11 @@ def create_app(settings: Settings) -> Flask:
     headers.register(app)
     origins.register(app, settings)
     identity.register(app)
-    limits.register(app, settings)
+    rate_limits.register(app, settings)
     requests.register(app)
-    places.register(app, settings)
-    for routes in (
-        routes_jobs,
-        routes_frames,
-        routes_store,
-        routes_events,
-        routes_states,
-        routes_sweeps,
-        routes_laws,
-        routes_fidelity,
-        routes_queue,
-        routes_shared,
-        routes_session,
-        routes_probes,
-    ):
-        app.register_api(routes.api)
+    concurrency_limits.register(app, settings)
+    for api in routes.APIS:
+        app.register_api(api)
     app.register_blueprint(openapi.docs(app))
-    app.register_blueprint(routes_page.page)
+    app.register_blueprint(routes.PAGE)
     return app

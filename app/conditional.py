@@ -1,103 +1,108 @@
-"""Conditional requests and ranges, as RFC 9110 has them (sections 13 and 14), and what caches may keep."""
+"""Conditional requests and byte ranges (RFC 9110, sections 13 and 14), and the `Cache-Control` of results.
+
+werkzeug parses the headers. Its `Response.make_conditional` does not serve results, since it differs from the RFC: it
+refuses malformed, multiple and unknown ranges with 416 where they should be ignored, serves ranges of a HEAD, looks at
+the range before `If-None-Match`, refuses `If-Match: *`, and accepts a weak or unquoted ETag in `If-Range`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from typing import IO
 
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.wsgi import FileWrapper, LimitedStream
 
 from leym.contract.problems import Problem
 from leym.contract.records import FINAL
 from leym.frames.layout import JobLike
 
-GROWING = "no-store"  # a cache that joins parts of two moments gives bytes that never were
-CHECKED = "no-cache"  # kept, and asked for again with its ETag before each use
-FOREVER = "private, max-age=31536000, immutable"
+NO_STORE = "no-store"  # of results that still grow: a cache that joins parts of two versions makes a wrong file
+REVALIDATE = "no-cache"  # caches may keep the body, and ask for it with its ETag before each use
+IMMUTABLE = "private, max-age=31536000, immutable"
 
-BLOCK = 2**18  # bytes of a file that are in memory at once
-_RANGE = re.compile(r"bytes\s*=\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.IGNORECASE)
-
-
-def caching(job: JobLike) -> str:
-    """The `Cache-Control` of a job's results: nothing is kept of one that may still grow."""
-    return CHECKED if job.state in FINAL else GROWING
+BLOCK_BYTES = 2**18  # a file is read in blocks of this size
+_EMPTY_SUFFIX = re.compile(r"bytes *= *-0+", re.IGNORECASE)
 
 
-def conditional(response: Response, body: bytes | IO[bytes], *, ranges: bool = True) -> Response:
-    """Answer GET or HEAD with `body`, or with as much of it as the request's conditions and its range ask for.
+def cache_control(job: JobLike) -> str:
+    """Return the `Cache-Control` of a job's results: caches keep nothing while the job may still add to them."""
+    return REVALIDATE if job.state in FINAL else NO_STORE
 
-    The ETag is strong: the SHA-256 of the whole body. There is no Last-Modified, so conditions on dates do not count,
-    and an If-Range with a date never matches. A range that is malformed, of another unit, or one of several counts as
-    none, which RFC 9110 (14.2) allows.
+
+def send_conditionally(response: Response, body: bytes | IO[bytes], *, ranges: bool = True) -> Response:
+    """Answer a GET or HEAD with `body`, or with the part that the request's conditions and range ask for.
+
+    The ETag is strong: the SHA-256 of the complete body. There is no Last-Modified, so conditions on dates are ignored,
+    and an If-Range with a date never matches. A range that is malformed, has another unit, or is one of several is
+    ignored, as RFC 9110 (14.2) allows.
 
     Args:
-        response: its status is 200 and its headers are set; it is changed and returned.
-        body: the whole representation; a file is closed with the response.
-        ranges: False promises no ranges and serves none, for a body that may be another one at the next request.
+        response: A response with status 200 and its headers. It is changed and returned.
+        body: The complete body. A file is closed with the response.
+        ranges: False to offer and serve no ranges, for a body that may differ at the next request.
 
     Raises:
-        Problem: 412, the `If-Match` names another body.
-        RequestedRangeNotSatisfiable: nothing of the range is there.
+        Problem: 412 if `If-Match` names another body.
+        RequestedRangeNotSatisfiable: The range is outside of the body.
     """
-    length, digest = _measure(body)
-    etag = f'"{digest}"'
-    response.headers["ETag"] = etag
-    response.headers["Accept-Ranges"] = "bytes" if ranges else "none"
+    length, digest = _length_and_digest(body)
+    response.set_etag(digest)
+    response.accept_ranges = "bytes" if ranges else "none"
     if not isinstance(body, bytes):
         response.call_on_close(body.close)
+    etag = response.headers["ETag"]
     if "If-Match" in request.headers and not request.if_match.contains(digest):
         detail = f"If-Match = {request.headers['If-Match'][:80]!r}; the ETag is {etag}"
         raise Problem(412, "Precondition failed", detail)
-    if "If-None-Match" in request.headers and request.if_none_match.contains_weak(digest):
+    if request.if_none_match.contains_weak(digest):
         response.status_code = 304
         return response
-    span = None
+    part = None
     if ranges and request.method == "GET" and request.headers.get("If-Range", etag).strip() == etag:
-        span = _span(request.headers.get("Range", ""), length)
-    start, end = span or (0, length)
-    if span:
+        part = _requested_part(length)
+    start, end = part or (0, length)
+    if part:
         response.status_code = 206
-        response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{length}"
+        response.content_range.set(start, end, length)
     if isinstance(body, bytes):
         response.set_data(body[start:end])
     else:
         body.seek(start)
-        response.response = _blocks(body, end - start)
+        response.response = FileWrapper(LimitedStream(body, end - start), BLOCK_BYTES)  # type: ignore[arg-type]
     response.content_length = end - start
     return response
 
 
-def _span(header: str, length: int) -> tuple[int, int] | None:
-    """Start and end of the bytes that a `Range` asks for; None for all of them.
+def _requested_part(length: int) -> tuple[int, int] | None:
+    """Return start and end (exclusive) of the requested range, or None for the complete body.
 
-    Raises RequestedRangeNotSatisfiable.
+    `Range.range_for_length` of werkzeug is not used: it refuses a suffix that is longer than the body, which asks for
+    all of it.
+
+    Raises:
+        RequestedRangeNotSatisfiable: The range is outside of the body.
     """
-    found = _RANGE.fullmatch(header.strip())
-    first, last = found.groups() if found else ("", "")
-    if not length or not (first or last) or (first and last and int(last) < int(first)):
+    header, found = request.headers.get("Range", ""), request.range
+    if _EMPTY_SUFFIX.fullmatch(header.strip()):  # werkzeug takes it for malformed
+        start, end = length, length
+    elif found is None or found.units != "bytes" or len(found.ranges) != 1:
         return None
-    if first:
-        start, end = int(first), min(int(last) + 1, length) if last else length
     else:
-        start, end = max(length - int(last), 0), length
+        first, stop = found.ranges[0]
+        start = first if first >= 0 else max(length + first, 0)
+        end = length if stop is None else min(stop, length)
+    if not length:
+        return None
     if start >= end:
-        raise RequestedRangeNotSatisfiable(length, description=f"Range = {header[:80]!r}; there are {length} bytes")
+        raise RequestedRangeNotSatisfiable(length, description=f"Range = {header[:80]!r}; the body has {length} bytes")
     return start, end
 
 
-def _blocks(file: IO[bytes], length: int) -> Iterator[bytes]:
-    """The next `length` bytes of a file."""
-    while block := file.read(min(length, BLOCK)):
-        yield block
-        length -= len(block)
-
-
-def _measure(body: bytes | IO[bytes]) -> tuple[int, str]:
-    """(length, hexadecimal SHA-256)."""
+def _length_and_digest(body: bytes | IO[bytes]) -> tuple[int, str]:
+    """Return the length and the hexadecimal SHA-256."""
     if isinstance(body, bytes):
         return len(body), hashlib.sha256(body).hexdigest()
     body.seek(0)

@@ -1,4 +1,4 @@
-"""Every error as `application/problem+json` (RFC 9457): ours, validation, HTTP errors, and what nobody foresaw."""
+"""Answers every error, expected or not, as `application/problem+json` (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,19 @@ from leym.contract.problems import Problem
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 2  # the table or the store is away: about the time a restart takes
-SHOWN = 80  # characters of a refused value that are repeated to the caller
+RETRY_AFTER_S = 2  # a database or a store takes about that long to restart
+EXCERPT_LENGTH = 80  # characters of a refused value that the error repeats
 _KEY_IN_MESSAGE = re.compile(r"^([a-z_0-9]+(?:\.[a-z_0-9]+)*) = ")  # "record.0.every = 20 is over steps = 10"
 
 
-def problem(error: Problem, **more: Any) -> Response:
-    """The answer for a problem, with further members. 503 says when to come again."""
-    body = error.as_dict() | {"instance": request.script_root + request.path} | more
+def problem_response(error: Problem, **extra: Any) -> Response:
+    """Return the response for a problem. A 503 always has `Retry-After`.
+
+    Args:
+        error: The problem.
+        extra: Further members of the JSON body.
+    """
+    body = error.as_dict() | {"instance": request.script_root + request.path} | extra
     response = Response(json.dumps(body), error.status, content_type="application/problem+json")
     response.headers["Cache-Control"] = "no-store"
     if error.status == 401:
@@ -38,37 +43,40 @@ def problem(error: Problem, **more: Any) -> Response:
     return response
 
 
-def problem_of_validation(error: ValidationError, body: Any = None, base: str = "") -> Problem:
-    """A 422 with, per broken key, the JSON pointer of it and a sentence that names key, value and bound.
+def validation_problem(error: ValidationError, body: Any = None, base: str = "") -> Problem:
+    """Convert a validation error to a 422 that gives each broken key's JSON pointer, value and bound.
 
-    `body` is what was validated (the request's JSON by default), `base` the pointer of it in the request.
+    Args:
+        error: The error.
+        body: The validated value; by default the JSON body of the current request.
+        base: JSON pointer of `body` in the request.
     """
-    sent = getattr(request, "taken_json", None) if body is None else body
-    errors = [_described(details, sent, base) for details in error.errors(include_url=False)]
+    sent = getattr(request, "parsed_json", None) if body is None else body
+    errors = [_describe(details, sent, base) for details in error.errors(include_url=False)]
     title = "Invalid request"
     return Problem(422, title, "; ".join(e["detail"] for e in errors[:5]), errors=errors)
 
 
-def _described(details: ErrorDetails, body: Any, base: str) -> dict[str, str]:
-    path = _path(details["loc"], body)
+def _describe(details: ErrorDetails, body: Any, base: str) -> dict[str, str]:
+    path = _body_path(details["loc"], body)
     message = details["msg"].removeprefix("Value error, ")
-    stated = _KEY_IN_MESSAGE.match(message)
-    if not path and stated:  # a rule about several keys names the one it is about
-        return {"pointer": base + pointer(stated[1].split(".")), "detail": message}
+    named_key = _KEY_IN_MESSAGE.match(message)
+    if not path and named_key:  # a rule about several keys names the broken one in its message
+        return {"pointer": base + json_pointer(named_key[1].split(".")), "detail": message}
     name, kind = ".".join(map(str, path)), details["type"]
     if kind == "missing":
         detail = f"{name} is required"
     elif kind == "extra_forbidden":
-        detail = f"{name} = {shown(details['input'])}: there is no such key"
+        detail = f"{name} = {excerpt(details['input'])}: there is no such key"
     elif name:
-        detail = f"{name} = {shown(details['input'])}: {message}"
+        detail = f"{name} = {excerpt(details['input'])}: {message}"
     else:
         detail = message
-    return {"pointer": base + pointer(path), "detail": detail}
+    return {"pointer": base + json_pointer(path), "detail": detail}
 
 
-def _path(loc: tuple[int | str, ...], body: Any) -> list[int | str]:
-    """`loc` without the names of union members, which pydantic puts between the keys of the body."""
+def _body_path(loc: tuple[int | str, ...], body: Any) -> list[int | str]:
+    """Return the keys of `loc` without the names of union members, which pydantic inserts between them."""
     path: list[int | str] = []
     node = body
     for i, part in enumerate(loc):
@@ -88,32 +96,34 @@ def _path(loc: tuple[int | str, ...], body: Any) -> list[int | str]:
     return path
 
 
-def pointer(path: Iterable[int | str]) -> str:
-    """The JSON pointer (RFC 6901) of a path of keys and indices."""
+def json_pointer(path: Iterable[int | str]) -> str:
+    """Return the JSON pointer (RFC 6901) of a path of keys and indices."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def shown(value: Any) -> str:
-    """A value as JSON, cut to a length that is good to read."""
+def excerpt(value: Any) -> str:
+    """Return a value as JSON, shortened to EXCERPT_LENGTH characters."""
     text = json.dumps(value, default=str)
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return text if len(text) <= EXCERPT_LENGTH else text[: EXCERPT_LENGTH - 1] + "…"
 
 
 def register(app: Flask) -> None:
+    """Make `app` answer every error as a problem."""
+
     @app.errorhandler(Problem)
-    def ours(error: Problem) -> Response:
-        return problem(error)
+    def own_problem(error: Problem) -> Response:
+        return problem_response(error)
 
     @app.errorhandler(ValidationError)
-    def invalid(error: ValidationError) -> Response:
-        return problem(problem_of_validation(error))
+    def invalid_request(error: ValidationError) -> Response:
+        return problem_response(validation_problem(error))
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
+    def http_error(error: HTTPException) -> Response:
         if error.response is not None:
             return error.response  # type: ignore[return-value]
         status = error.code or 500
-        answer = problem(Problem(status, error.name, _detail(error)))
+        answer = problem_response(Problem(status, error.name, _detail(error)))
         for name, value in error.get_headers(request.environ):
             if name.lower() in ("allow", "retry-after", "content-range"):
                 answer.headers[name] = value
@@ -122,27 +132,29 @@ def register(app: Flask) -> None:
     @app.errorhandler(OperationalError)
     @app.errorhandler(InterfaceError)
     @app.errorhandler(PoolTimeout)
-    def table_away(error: Exception) -> Response:
+    def table_unavailable(error: Exception) -> Response:
         log.error("the job table does not answer: %s", error)
-        return problem(Problem(503, "Job table unavailable", "the job table does not answer; try again"))
+        return problem_response(Problem(503, "Job table unavailable", "the job table does not answer; try again"))
 
     @app.errorhandler(OSError)
-    def store_away(error: OSError) -> Response:
-        log.error("%s: the frame store failed", _asked(), exc_info=error)
-        return problem(Problem(503, "Frame store unavailable", "the frame store does not answer; try again"))
+    def store_unavailable(error: OSError) -> Response:
+        log.error("%s: the frame store failed", _request_line(), exc_info=error)
+        return problem_response(Problem(503, "Frame store unavailable", "the frame store does not answer; try again"))
 
     @app.errorhandler(DataError)
-    def unfit(error: DataError) -> Response:
-        return problem(Problem(422, "Invalid request", "a value does not fit the job table"))
+    def rejected_by_database(error: DataError) -> Response:
+        return problem_response(Problem(422, "Invalid request", "a value does not fit the job table"))
 
     @app.errorhandler(Exception)
-    def unforeseen(error: Exception) -> Response:
-        log.error("%s failed", _asked(), exc_info=error)
-        return problem(Problem(500, "Internal error", f"{type(error).__name__}; the log of the service has more"))
+    def unexpected_error(error: Exception) -> Response:
+        log.error("%s failed", _request_line(), exc_info=error)
+        return problem_response(
+            Problem(500, "Internal error", f"{type(error).__name__}; the service's log has the details")
+        )
 
 
-def _asked() -> str:
-    """For the log: a link opens results to whoever reads it, so it is left out."""
+def _request_line() -> str:
+    """Return method and path for the log, without the secret part of a shared link."""
     link = (request.view_args or {}).get("link")
     return printable(f"{request.method} {request.path.replace(link, '…') if link else request.path}")
 
@@ -155,5 +167,5 @@ def _detail(error: HTTPException) -> str:
         return f"there is nothing at {request.path}"
     if error.code == 413:
         limit = request.max_content_length
-        return f"the body has {request.content_length or 'more'} bytes; at most {limit} are taken here"
+        return f"the body has {request.content_length or 'more'} bytes; the limit here is {limit}"
     return error.description or error.name

@@ -1,4 +1,4 @@
-"""Answers a scrape: the counts of the API's processes, and the state of the service, read from the job table."""
+"""Answers Prometheus' scrapes with what the API's processes have counted and what the job table and the disk show."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ from leym.contract.records import JobState
 
 log = logging.getLogger(__name__)
 
-ALIVE_HEARTBEATS = 5  # a worker silent for so many heartbeats is not counted
-
 
 def exposition(services: Services) -> Response:
-    """All metrics in Prometheus' text format."""
+    """Return all metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector(), TableCollector(services), StorageCollector(services)):
         registry.register(collector)
@@ -29,19 +27,24 @@ def exposition(services: Services) -> Response:
 
 
 class TableCollector:
-    """The service as the job table sees it. An unreachable table is a metric too, not a failed scrape."""
+    """Collects jobs, backlog and workers from the job table.
+
+    If the table does not answer, the scrape still succeeds, and the metric `leym_job_table_up` is 0.
+    """
 
     def __init__(self, services: Services):
         self.services = services
 
     def describe(self) -> Iterable[Metric]:
-        return []  # or registering would already read the table
+        """Return nothing: the registry must not read the table in order to learn the names."""
+        return []
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
         try:
             found = [*self._jobs(), *self._backlog(), *self._workers(), *self._latencies()]
         except SQLAlchemyError as error:
-            log.warning("no metrics of the job table: %s", error)
+            log.warning("the job table does not answer, so its metrics are missing: %s", error)
             yield GaugeMetricFamily("leym_job_table_up", "1 when the job table answered this scrape.", 0)
             return
         yield GaugeMetricFamily("leym_job_table_up", "1 when the job table answered this scrape.", 1)
@@ -57,46 +60,58 @@ class TableCollector:
         yield finished
         yield _counter("leym_cell_steps", "Cell-steps committed.", totals["cell_steps"])
         yield _counter("leym_frames", "Frames committed.", totals["frames"])
-        yield _gauge("leym_stored_bytes", "What frames and checkpoints of all jobs take.", table.stored_bytes())
+        yield _gauge("leym_stored_bytes", "Bytes of the frames and checkpoints of all jobs.", table.stored_bytes())
         counts = table.counts()
         jobs = GaugeMetricFamily("leym_jobs", "Jobs in each state.", labels=["state"])
         for state in JobState:
             jobs.add_metric([state.value], counts.get(state, 0))
         yield jobs
 
-        live = GaugeMetricFamily("leym_jobs_live", "Jobs that wait or run, by their fidelity.", labels=["fidelity"])
+        live = GaugeMetricFamily(
+            "leym_jobs_live",
+            "Queued and running jobs, by the fidelity standing of their precision.",
+            labels=["fidelity"],
+        )
         for standing, n in table.standings().items():
             live.add_metric([standing], n)
         yield live
 
     def _backlog(self) -> Iterator[Metric]:
         backlog = self.services.table.backlog()
-        yield _gauge("leym_queue_depth", "Jobs that wait for a worker.", self.services.table.counts().get("queued", 0))
+        yield _gauge("leym_queue_depth", "Queued jobs.", self.services.table.counts().get("queued", 0))
         yield _gauge("leym_queue_oldest_seconds", "Age of the oldest queued job.", backlog["oldest_queued_s"] or 0)
-        yield _gauge("leym_backlog_cell_steps", "Cell-steps left, queued and running.", backlog["cell_steps"])
-        yield _gauge("leym_backlog_queued_cell_steps", "Cell-steps of queued jobs.", backlog["queued_cell_steps"])
+        yield _gauge(
+            "leym_backlog_cell_steps", "Cell-steps left to run, of queued and running jobs.", backlog["cell_steps"]
+        )
+        yield _gauge(
+            "leym_backlog_queued_cell_steps", "Cell-steps left to run, of queued jobs.", backlog["queued_cell_steps"]
+        )
 
     def _workers(self) -> Iterator[Metric]:
-        workers = self.services.table.workers(alive_s(self.services))
+        workers = self.services.table.workers(self.services.alive_s)
         slots, busy = sum(w.slots for w in workers), sum(w.busy for w in workers)
         yield _gauge("leym_workers", "Workers alive.", len(workers))
         yield _gauge("leym_slots", "Batch slots of all workers.", slots)
-        yield _gauge("leym_slots_busy", "Batch slots with a job in them.", busy)
-        yield _gauge("leym_slot_occupancy_ratio", "Busy slots over slots; 0 without any.", busy / slots if slots else 0)
+        yield _gauge("leym_slots_busy", "Batch slots that hold a job.", busy)
+        yield _gauge(
+            "leym_slot_occupancy_ratio", "Busy slots divided by slots; 0 without slots.", busy / slots if slots else 0
+        )
         speed = GaugeMetricFamily("leym_worker_cell_steps_per_second", "Speed of each worker.", labels=["worker"])
         for worker in workers:
             speed.add_metric([worker.name], worker.cell_steps_per_s)
         yield speed
         degraded = GaugeMetricFamily(
-            "leym_worker_degraded", "What a worker has said it does worse than it should.", labels=["worker"]
+            "leym_worker_degraded",
+            "Number of degradations that a worker reports, such as a slower kernel.",
+            labels=["worker"],
         )
         for worker in workers:
             degraded.add_metric([worker.name], len(worker.info.get("degraded", ())))
         yield degraded
         roofline = GaugeMetricFamily(
             "leym_worker_roofline_ratio",
-            "Of the FLOP/s of a matrix product, and of the bytes/s of a copy, measured when the worker started; what "
-            "it reached while it was busy.",
+            "Share of the device's limit reached while busy: of the FLOP/s of a matrix product (compute) and of the "
+            "bytes/s of a copy (memory), both measured when the worker started.",
             labels=["worker", "ceiling"],
         )
         for worker in workers:
@@ -105,7 +120,9 @@ class TableCollector:
                     roofline.add_metric([worker.name, ceiling], share)
         yield roofline
         ready = GaugeMetricFamily(
-            "leym_worker_ready_seconds", "From the start of the worker's process until it served.", labels=["worker"]
+            "leym_worker_ready_seconds",
+            "Time from the start of the worker's process until it was ready.",
+            labels=["worker"],
         )
         for worker in workers:
             if seconds := worker.info.get("ready_s"):
@@ -113,7 +130,7 @@ class TableCollector:
         yield ready
         idle = GaugeMetricFamily(
             "leym_worker_engine_idle_ratio",
-            "Of the time with universes in slots: the share in which none was stepped.",
+            "Share of the time with universes in slots in which the engine stepped none.",
             labels=["worker"],
         )
         for worker in workers:
@@ -123,32 +140,32 @@ class TableCollector:
 
     def _latencies(self) -> Iterator[Metric]:
         found = self.services.table.latencies()
-        yield _histogram("leym_job_queue_wait_seconds", "From submission to start, of finished jobs.", found["wait"])
-        yield _histogram("leym_job_duration_seconds", "From submission to end, of finished jobs.", found["total"])
+        yield _histogram(
+            "leym_job_queue_wait_seconds", "Time from submission to start, of finished jobs.", found["wait"]
+        )
+        yield _histogram("leym_job_duration_seconds", "Time from submission to end, of finished jobs.", found["total"])
 
 
 class StorageCollector:
-    """Room for results; no free bytes of a store that is no folder."""
+    """Collects the free space for results; a store that is not a folder has no `leym_store_free_bytes`."""
 
     def __init__(self, services: Services):
         self.services = services
 
     def describe(self) -> Iterable[Metric]:
+        """Return nothing: the registry must not look at the disk in order to learn the names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
         try:
             found = self.services.disk.state()
         except OSError as error:
-            log.warning("no metrics of the store's disk: %s", error)
+            log.warning("the store's disk cannot be read, so its metrics are missing: %s", error)
             return
         if found["free_bytes"] is not None:
-            yield _gauge("leym_store_free_bytes", "Bytes free where the store has its files.", found["free_bytes"])
-        yield _gauge("leym_store_admits", "0 while submissions are refused for want of room.", found["admits"])
-
-
-def alive_s(services: Services) -> float:
-    return services.settings.heartbeat_s * ALIVE_HEARTBEATS
+            yield _gauge("leym_store_free_bytes", "Free bytes in the folder of the store.", found["free_bytes"])
+        yield _gauge("leym_store_admits", "0 while submissions are refused for lack of space.", found["admits"])
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -1,6 +1,6 @@
-"""Gunicorn's settings: `gunicorn --config python:app.gunicorn app.wsgi:app`. Options of the command line win.
+"""Settings of gunicorn: `gunicorn --config python:app.gunicorn app.wsgi:app`. Command-line options override them.
 
-A stream or a long poll holds a thread, therefore many threads; processes are few because each opens the job table.
+There are many threads, since a stream or a long poll holds one, and few processes, since each opens the job table.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import resource
 import tempfile
 from typing import Any
 
-from app import counters
-from app.places import OTHER_THREADS
+from app import shared_counters
+from app.concurrency_limits import SHORT_REQUEST_THREADS
 from leym.settings import settings
 
-settings()  # before anything is started: wrong ones end this process
+settings()  # invalid settings end this process before it starts anything
 
-FILES = 2**16  # open files of a process, if the system allows so many: a connection is one
+OPEN_FILES = 2**16  # per process, if the system allows so many; each connection is one
+CONFIG_ERROR = 78  # EX_CONFIG of sysexits.h
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - tmpfs; gunicorn creates its files safely
 
 
-def _writable(folder: str) -> bool:
+def _is_writable(folder: str) -> bool:
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True
@@ -30,27 +32,28 @@ def _writable(folder: str) -> bool:
 bind = "127.0.0.1:8000"
 worker_class = "app.gunicorn_worker.HeadFirstWorker"
 workers = 2
-threads = settings().streams + settings().transfers + OTHER_THREADS  # made as they are needed
-worker_connections = 2048  # idle, half-sent or with a thread; the oldest without one makes room
+threads = settings().streams + settings().transfers + SHORT_REQUEST_THREADS  # upper limit; threads start on demand
+worker_connections = (
+    2048  # idle, half-sent or being answered; at the limit, the oldest that no thread answers is closed
+)
 timeout = 120
 graceful_timeout = 15
 keepalive = 5
-control_socket_disable = True  # it would be one file for all services of this user
-worker_tmp_dir = "/dev/shm" if _writable("/dev/shm") else None  # in memory, or a heartbeat waits for the disk
-
-CONFIG_ERROR = 78  # exit code, as in sysexits.h
+control_socket_disable = True  # its default path is the same for all services of one user
+worker_tmp_dir = SHARED_MEMORY if _is_writable(SHARED_MEMORY) else None  # on a disk, heartbeats would wait for writes
 
 
 def on_starting(server: Any) -> None:
-    """Refuses an address that others reach while there is no token."""
-    _guard(server)
+    """Check the address, raise the limit of open files and make the shared counters, before any worker starts."""
+    _refuse_public_address(server)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    files = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    counters.share()
+    shared_counters.share()
 
 
-def _guard(server: Any) -> None:
+def _refuse_public_address(server: Any) -> None:
+    """Stop the server if others can reach its address although the service has no tokens."""
     from gunicorn.errors import HaltServer
 
     from app.identity import check_address
@@ -63,18 +66,26 @@ def _guard(server: Any) -> None:
         server.log.error(refusal)
         raise HaltServer(refusal, CONFIG_ERROR)
     if not has_tokens:
-        server.log.warning("there are no tokens: whoever reaches this address may do everything (leym tokens create)")
+        server.log.warning("there are no tokens: anybody who reaches this address has full access (leym tokens create)")
 
 
 def pre_fork(server: Any, worker: Any) -> None:
-    worker.region = counters.assign()
+    """Assign a region of the shared counters to a new worker process."""
+    worker.region = shared_counters.assign()
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    counters.use(worker.region)
+    """Use the assigned region of the shared counters in the new worker process."""
+    shared_counters.use(worker.region)
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Release the region of a worker process that has ended."""
+    shared_counters.release(worker.region)
 
 
 def post_worker_init(worker: Any) -> None:
+    """Prepare a worker process: errors of gunicorn become problems, and streams end when the process stops."""
     from app import shutdown
 
     _answer_with_problems(worker.cfg)
@@ -82,9 +93,9 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _answer_with_problems(cfg: Any) -> None:
-    """Make gunicorn answer with problems too, where it refuses a request before the app sees it.
+    """Make gunicorn answer with problems when it refuses a request before the app sees it.
 
-    It has no hook for that: its workers look this function up at every refusal.
+    gunicorn has no hook for that, so this replaces the function that its workers call for every refusal.
     """
     from gunicorn import util
 
@@ -94,7 +105,7 @@ def _answer_with_problems(cfg: Any) -> None:
         414: f"the request line has more than {cfg.limit_request_line} bytes",
         431: f"the header has more than {cfg.limit_request_fields} fields, or one of more than"
         f" {cfg.limit_request_field_size} bytes",
-        500: "the log of the service has more",
+        500: "the service's log has the details",
     }
 
     def write_problem(sock: Any, status: int, reason: str, message: str) -> None:
@@ -106,7 +117,3 @@ def _answer_with_problems(cfg: Any) -> None:
         util.write_nonblock(sock, head.encode("latin1") + body)
 
     util.write_error = write_problem
-
-
-def child_exit(server: Any, worker: Any) -> None:
-    counters.release(worker.region)

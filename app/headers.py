@@ -1,4 +1,4 @@
-"""What every answer tells a browser: take it as what it says it is, and load or frame nothing by it."""
+"""Security headers of every response: no content sniffing, no loading of other resources, no framing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ HEADERS = {
 
 
 def register(app: Flask) -> None:
-    """Pages that need more say so themselves: what is set already stays."""
+    """Add HEADERS to every response of `app`; a header that a route has set itself is kept."""
 
     @app.after_request
-    def protect(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         return response

@@ -1,6 +1,7 @@
-"""Who sends a request, and whether they may: a bearer token, the page's cookie, or nobody on a service without tokens.
+"""Authenticates callers and checks their scopes.
 
-Every route of the API stands in SCOPE_OF or in OPEN; one that stands in neither is refused.
+A caller shows a bearer token or the page's cookie; while the service has no tokens, everybody may do everything. Each
+route of the API must be listed in SCOPE_OF or in OPEN: a route in neither is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from flask import Flask, g, request
 
-from app.services import whole
+from app.services import service_wide
 from leym.contract.identity import EVERYONE, Caller
 from leym.contract.problems import Problem
 
@@ -37,67 +38,76 @@ SCOPE_OF = {
     **dict.fromkeys(("laws.put_law", "laws.delete_law"), "laws"),
     "operation.get_metrics": "admin",
 }
-# probes, documents and the page hold nothing of anybody; a session begins with a token; a shared link is its own proof
+# probes, docs and the page expose no project's data; a session starts with a token; a shared link authorizes itself
 OPEN = ("operation.get_health", "operation.get_readiness", "docs.", "page.", "session.", "shared.get_")
 
 
 def register(app: Flask) -> None:
+    """Make `app` authenticate every request, and give routes the services of the caller's project."""
+
     @app.before_request
     def identify() -> None:
         endpoint = request.endpoint
         if endpoint is None or endpoint.startswith(OPEN) or request.method == "OPTIONS":
             return
         scope = SCOPE_OF.get(endpoint)
-        caller = caller_of(_shown())
+        caller = authenticate(_presented_token())
         if scope is None or not caller.may(scope):
-            raise Problem(403, "Forbidden", f"this token may not do that: the scope {scope!r} is needed")
+            raise Problem(403, "Forbidden", f"this request needs a token with the scope {scope!r}")
         g.caller = caller
-        g.services = whole().of(caller.project)
+        g.services = service_wide().for_project(caller.project)
 
 
-def caller_of(token: str | None) -> Caller:
-    """Raises Problem 401 when the service asks for a token and this is none, or no good one."""
-    table = whole().table
+def authenticate(token: str | None) -> Caller:
+    """Return the caller that a token belongs to.
+
+    Args:
+        token: A token, or None if the request has none.
+
+    Raises:
+        Problem: 401 if the token is not valid, or is missing although the service has tokens.
+    """
+    table = service_wide().table
     if token is not None:
         found = table.caller(token)
         if found is not None:
             return found
         raise Problem(401, "Unauthorized", "the token is unknown, expired or revoked")
     if table.has_tokens():
-        raise Problem(401, "Unauthorized", "a token is needed: Authorization: Bearer TOKEN")
+        raise Problem(401, "Unauthorized", "this service requires a token: Authorization: Bearer TOKEN")
     return EVERYONE
 
 
-def _shown() -> str | None:
-    kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() == "bearer" and token:
+def _presented_token() -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
         return token.strip()
     return request.cookies.get(COOKIE)
 
 
 def check_address(addresses: list[Any], has_tokens: bool, proxies: int = 0) -> str | None:
-    """Why a service must not listen there, or None.
+    """Return why it is unsafe to listen on these addresses, or None if it is safe.
 
     Args:
-        addresses: as gunicorn has them: (host, port), the number of an open socket, or the path of a local one.
-        has_tokens: whether there is a token, or was one.
-        proxies: LEYM_PROXIES. A proxy on this machine lets others in through loopback.
+        addresses: Addresses in gunicorn's form: (host, port), the number of an open socket, or the path of a local one.
+        has_tokens: True if the service has a token or ever had one.
+        proxies: LEYM_PROXIES. A proxy on this machine lets requests of others in through loopback.
     """
     if has_tokens:
         return None
     if proxies:
         return (
-            f"LEYM_PROXIES = {proxies}: behind a proxy anybody could use the service without a token: make one with"
+            f"LEYM_PROXIES = {proxies}: behind a proxy, anybody could use a service that has no tokens; create one with"
             " `leym tokens create`"
         )
     for address in addresses:
-        if isinstance(address, int):  # a socket that somebody else has bound
+        if isinstance(address, int):  # a socket that another process, such as systemd, has bound
             with socket.socket(fileno=os.dup(address)) as bound:
                 address = bound.getsockname()
         if isinstance(address, tuple) and not _is_loopback(address[0]):
             return (
-                f"{address[0] or 'every address'} is no loopback address, and without a token anybody could use the"
-                " service: make one with `leym tokens create`"
+                f"{address[0] or 'every address'} is not a loopback address, and anybody could use a service that has"
+                " no tokens; create one with `leym tokens create`"
             )
     return None
 
@@ -107,5 +117,5 @@ def _is_loopback(host: str) -> bool:
         return True
     try:
         return ip_address(host).is_loopback
-    except ValueError:  # a name may mean any address
+    except ValueError:  # a name may resolve to any address
         return False

@@ -1,4 +1,4 @@
-"""Jobs as the routes look them up: a deleted one is gone, and so are results that have expired, and they say so."""
+"""Finds jobs, their results and laws for the routes, and raises the problem that fits when they are missing."""
 
 from __future__ import annotations
 
@@ -6,18 +6,41 @@ from app.services import Services
 from leym.contract.problems import Problem
 from leym.contract.records import Job
 from leym.frames.reader import FrameReader, check_there
+from leym.laws.bundle import Bundle
 
 
 def find_job(services: Services, job_id: str) -> Job:
-    """Raises Problem 404 (never was) or 410 (deleted)."""
+    """Return a job.
+
+    Raises:
+        Problem: 404 if it never existed, 410 if it has been deleted.
+    """
     job = services.table.get(job_id)
     if job.deleted_at is not None:
         raise Problem(410, "Gone", f"job {job_id!r} has been deleted")
     return job
 
 
-def reader_of(services: Services, job_id: str) -> tuple[Job, FrameReader]:
-    """A job and the reader of its frames. Raises like `find_job`, and Problem 410 when they have expired."""
+def find_results(services: Services, job_id: str) -> tuple[Job, FrameReader]:
+    """Return a job and the reader of its frames.
+
+    Raises:
+        Problem: 404 if the job never existed, 410 if it has been deleted or its results have expired.
+    """
     job = find_job(services, job_id)
     check_there(job)
     return job, FrameReader(services.store, job, lambda: services.table.get(job_id))
+
+
+def find_law(services: Services, reference: str) -> Bundle:
+    """Return the law that the path of a request names.
+
+    Raises:
+        Problem: 404 if there is no such law. In the body of a request, an unknown law is a 422 instead.
+    """
+    try:
+        return services.laws.resolve(reference)
+    except Problem as error:
+        if error.title != "Unknown law":
+            raise
+        raise Problem(404, "Not found", error.detail) from error

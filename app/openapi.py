@@ -1,6 +1,6 @@
-"""The one module that knows flask-openapi: the app class, routers, how answers are described, and the docs page.
+"""Wraps flask-openapi: the app class, routers, descriptions of responses, and the docs page.
 
-Everything else in `app` uses these few names, so another library could take its place here.
+No other module of `app` imports flask-openapi, so that another library could replace it here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from typing import Any, Literal
 
 from flask import Blueprint, Response, request, send_from_directory
 from flask.json.provider import DefaultJSONProvider
-from flask_openapi import APIBlueprint, Info, License, MediaType, OpenAPI, RequestBody, Tag
+from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.info import Info
+from flask_openapi.models.license import License
+from flask_openapi.models.media_type import MediaType
+from flask_openapi.models.request_body import RequestBody
+from flask_openapi.models.tag import Tag
+from flask_openapi.openapi import OpenAPI
 from flask_openapi.types import ResponseDict
 from pydantic import BaseModel, ValidationError
 
-from app.errors import problem_of_validation
-from app.models import ProblemBody
+from app.errors import validation_problem
+from app.models.problems import ProblemBody
 from leym import __version__
 
 OPENAPI_VERSION = "3.1.1"
@@ -30,25 +36,25 @@ EVENTS = "text/event-stream"
 
 ABOUT = """Runs Ley M universes as jobs: submit a law, a grid and a number of steps; get frames, observables, pictures
 and live events. A frame's id is its step in every transport. Every error is an RFC 9457 problem whose `errors` name
-the key, the value and the bound."""
+the key, the value and the limit."""
 
 SCHEMAS = "#/components/schemas/{model}"
-BYTES = {"type": "string", "format": "binary"}  # OpenAPI 3.1 allows no schema at all, and generators need one
+BYTES = {"type": "string", "format": "binary"}  # OpenAPI 3.1 needs no schema here, but client generators do
 
-_described: dict[str, tuple[type[BaseModel], Literal["serialization", "validation"]]] = {}  # by pydantic alone
-_forms: dict[str, dict[str, Any]] = {}  # schemas that no model makes
-_OF_EVERY_ROUTE = (400, 401, 403, 405, 414, 421, 429, 431, 500, 503)
+_pydantic_schemas: dict[str, tuple[type[BaseModel], Literal["serialization", "validation"]]] = {}
+_literal_schemas: dict[str, dict[str, Any]] = {}
+_ANY_ROUTE = (400, 401, 403, 405, 408, 414, 421, 429, 431, 500, 503)  # problems that every route may answer
 
 
-class _InOrder(DefaultJSONProvider):
+class _UnsortedJSONProvider(DefaultJSONProvider):
     sort_keys = False
 
 
 def make_app(name: str) -> OpenAPI:
-    """A Flask app that validates requests by pydantic models and describes itself at /openapi.json."""
+    """Return a Flask app that validates requests with pydantic models and describes itself at /openapi.json."""
 
     def refuse(error: ValidationError) -> Response:
-        raise problem_of_validation(error)
+        raise validation_problem(error)
 
     app = OpenAPI(
         name,
@@ -59,157 +65,176 @@ def make_app(name: str) -> OpenAPI:
             description=ABOUT,
             license=License(name="MIT", identifier="MIT"),
         ),
-        operation_id_callback=_name,
+        operation_id_callback=_operation_id,
         validation_error_model=ProblemBody,
         validation_error_callback=refuse,
         security_schemes={"token": {"type": "http", "scheme": "bearer"}},
         doc_ui=False,
     )
     app.openapi_version = OPENAPI_VERSION
-    app.json = _InOrder(app)  # the order of media types means something: see `media`
+    app.json = _UnsortedJSONProvider(app)  # the order of media types matters, see `content`
     return app
 
 
 def router(name: str, description: str) -> APIBlueprint:
-    """A group of routes, shown together in the docs."""
+    """Return a blueprint whose routes are grouped under one tag in the docs."""
     tag = Tag(name=name, description=description)
-    return APIBlueprint(name, f"app.{name}", abp_tags=[tag], operation_id_callback=_name)
+    return APIBlueprint(name, f"app.{name}", abp_tags=[tag], operation_id_callback=_operation_id)
 
 
-def _name(*, name: str, **_: Any) -> str:
-    """The function of a route is its operation id."""
+def _operation_id(*, name: str, **_: Any) -> str:
+    """Return the name of a route's function, which is its operation id."""
     return name
 
 
-def answers(ok: dict[int, type[BaseModel] | dict[str, Any] | str], *problems: int) -> ResponseDict:
-    """The `responses` of a route: what it answers (a model, `media(…)` or a sentence for an empty body), and which
-    problems beside those that any route may answer."""
+def responses(ok: dict[int, type[BaseModel] | dict[str, Any] | str], *problems: int) -> ResponseDict:
+    """Describe the responses of a route, including the problems that every route may answer.
+
+    Args:
+        ok: The body of each status: a model, the result of `content`, or a sentence that describes an empty body.
+        problems: Statuses of further problems.
+    """
     found: ResponseDict = {
         str(status): {"description": body} if isinstance(body, str) else body for status, body in ok.items()
     }
-    for status in sorted({*problems, *_OF_EVERY_ROUTE, 422}):
+    for status in sorted({*problems, *_ANY_ROUTE, 422}):
         schema = {"$ref": SCHEMAS.format(model=ProblemBody.__name__)}
         found[str(status)] = {"description": HTTPStatus(status).phrase, "content": {PROBLEM: {"schema": schema}}}
     return found
 
 
-def media(description: str, *types: str, schema: type[BaseModel] | None = None, **headers: str) -> dict[str, Any]:
-    """Describe a body.
+def content(description: str, *types: str, schema: type[BaseModel] | None = None, **headers: str) -> dict[str, Any]:
+    """Describe a response with a body.
 
     Args:
-        description: What the body is.
-        types: Media types, the one that fits every answer first: some generators read all answers as the first.
-        schema: Of JSON, or of each event of a stream; other types are text or bytes.
-        headers: name=meaning.
+        description: The description of the response.
+        types: Media types. The first must fit every response, since some generators read all responses as the first.
+        schema: Schema of a JSON body, or of each event of a stream; bodies of other types are text or bytes.
+        headers: Descriptions of headers, by the header's name with `_` for `-`.
     """
-    content: dict[str, Any] = {}
-    for kind in types:
-        if kind == JSON and schema:
-            content[kind] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
-            _described[schema.__name__] = schema, "serialization"  # flask-openapi does not see it
-        elif kind == EVENTS and schema:  # one event to those who know streams, the whole text to others
+    by_type: dict[str, Any] = {}
+    for media_type in types:
+        if media_type == JSON and schema:
+            by_type[media_type] = {"schema": {"$ref": SCHEMAS.format(model=schema.__name__)}}
+            _pydantic_schemas[schema.__name__] = schema, "serialization"  # flask-openapi does not find it here
+        elif media_type == EVENTS and schema:  # one event for generators that know streams, all of the text for others
             event = {"$ref": SCHEMAS.format(model=schema.__name__)}
-            content[kind] = {"schema": {"anyOf": [event, {"type": "string"}]}}
-            exact(schema)
-        elif kind == JSON:
-            content[kind] = {"schema": {"type": "object"}}
-        elif kind.startswith("text/"):
-            content[kind] = {"schema": {"type": "string"}}
+            by_type[media_type] = {"schema": {"anyOf": [event, {"type": "string"}]}}
+            use_pydantic_schema(schema)
+        elif media_type == JSON:
+            by_type[media_type] = {"schema": {"type": "object"}}
+        elif media_type.startswith("text/"):
+            by_type[media_type] = {"schema": {"type": "string"}}
         else:
-            content[kind] = {"schema": BYTES}
-    shown = {
-        name.replace("_", "-"): {"description": meaning, "schema": {"type": "string"}}
-        for name, meaning in headers.items()
-    }
-    return (
-        {"description": description} | ({"content": content} if content else {}) | ({"headers": shown} if shown else {})
-    )
+            by_type[media_type] = {"schema": BYTES}
+    response: dict[str, Any] = {"description": description}
+    if by_type:
+        response["content"] = by_type
+    if headers:
+        response["headers"] = {
+            name.replace("_", "-"): {"description": meaning, "schema": {"type": "string"}}
+            for name, meaning in headers.items()
+        }
+    return response
 
 
-def parts(*types: str) -> dict[int, type[BaseModel] | dict[str, Any] | str]:
-    """Describe what `app.conditional` answers instead of a whole body of one of `types`."""
-    part = media("The asked range of it", *types, Content_Range="the range and the whole size")
-    return {206: part, 304: "It has not changed"}
+def partial_responses(*types: str) -> dict[int, type[BaseModel] | dict[str, Any] | str]:
+    """Describe the responses with which `app.conditional` replaces a complete body of one of `types`."""
+    part = content("The requested range of the body", *types, Content_Range="the range, and the complete size")
+    return {206: part, 304: "The body has not changed"}
 
 
-def leads_to(*operations: str, **parameters: str) -> dict[str, dict[str, Any]]:
-    """OpenAPI links: what of an answer is a parameter of which operations, e.g. id="$response.body#/id"."""
+def operation_links(*operations: str, **parameters: str) -> dict[str, dict[str, Any]]:
+    """Describe OpenAPI links from a response to operations.
+
+    Args:
+        operations: Operation ids.
+        parameters: The parameter of these operations that a part of the response fills, e.g. id="$response.body#/id".
+    """
     return {operation: {"operationId": operation, "parameters": parameters} for operation in operations}
 
 
-def exact(model: type[BaseModel]) -> None:
-    """Describe a body as pydantic does, with keywords that flask-openapi does not know (`propertyNames`)."""
-    _described[model.__name__] = model, "validation"
+def use_pydantic_schema(model: type[BaseModel]) -> None:
+    """Publish pydantic's own schema of a body: flask-openapi drops keywords that it does not know (`propertyNames`)."""
+    _pydantic_schemas[model.__name__] = model, "validation"
 
 
-def raw_body(
-    api: APIBlueprint, path: str, kinds: dict[str, dict[str, Any]], description: str, method: str = "post"
+def describe_raw_body(
+    api: APIBlueprint, path: str, types: dict[str, dict[str, Any]], description: str, method: str = "post"
 ) -> None:
-    """Describe that a route takes one of `kinds` (media type: schema), which no model validates."""
+    """Describe the body of a route that no model validates.
+
+    Args:
+        api: The router of the route.
+        path: The rule of the route.
+        types: The schema of each media type.
+        description: The description of the body.
+        method: The method of the route.
+    """
     template = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", path)
     operation = getattr(api.paths[template], method)
     operation.requestBody = RequestBody(
         description=description,
-        content={kind: MediaType(schema=schema) for kind, schema in kinds.items()},
+        content={media_type: MediaType(schema=schema) for media_type, schema in types.items()},
         required=True,
     )
 
 
-def form(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Keep a schema under a name, as it stands; flask-openapi would drop keywords. Returns the reference to it."""
-    _forms[name] = {"title": name} | schema
+def add_schema(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Publish a literal schema under a name, with keywords that flask-openapi would drop, and return its reference."""
+    _literal_schemas[name] = {"title": name} | schema
     return {"$ref": SCHEMAS.format(model=name)}
 
 
-def _completed(document: dict[str, Any]) -> dict[str, Any]:
-    """With the schemas of `media`, defaults in words, and docstrings as they were written."""
-    document["servers"] = [{"url": request.script_root or "/"}]  # beside this document, wherever a proxy puts it
-    document["security"] = [{"token": []}, {}]  # without, on a service that has no tokens
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to flask-openapi's document what it leaves out: schemas, examples, and defaults in words."""
+    document["servers"] = [{"url": request.script_root or "/"}]  # the path prefix that a proxy adds
+    document["security"] = [{"token": []}, {}]  # a service that has no tokens needs none
     schemas = document["components"]["schemas"]
-    for name, (model, mode) in _described.items():
+    for name, (model, mode) in _pydantic_schemas.items():
         schema = model.model_json_schema(mode=mode, ref_template=SCHEMAS)
         for inner, definition in schema.pop("$defs", {}).items():
             schemas.setdefault(inner, definition)
         schemas[name] = schema
-    schemas |= _forms
+    schemas |= _literal_schemas
     for schema in schemas.values():
         for key, described in schema.get("properties", {}).items():
-            _say_default(described, optional=key not in schema.get("required", ()))
+            _describe_default(described, optional=key not in schema.get("required", ()))
     for path in document["paths"].values():
         for operation in path.values():
             if "description" in operation:
                 operation["description"] = operation["description"].replace("<br/>", "\n").strip()
-            sent = operation.get("requestBody", {}).get("content", {}).get(JSON)
-            if sent:  # where importers look for it; Swagger UI would make one up from the types
-                sent["example"] = schemas[sent["schema"]["$ref"].rpartition("/")[2]]["examples"][0]
+            body = operation.get("requestBody", {}).get("content", {}).get(JSON)
+            if body:  # importers look for the example here; Swagger UI would invent one from the types
+                body["example"] = schemas[body["schema"]["$ref"].rpartition("/")[2]]["examples"][0]
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = without_null(parameter["schema"])
     return document
 
 
-def _say_default(schema: dict[str, Any], optional: bool) -> None:
+def _describe_default(schema: dict[str, Any], optional: bool) -> None:
     """Move the default of a body's key into its description.
 
-    A client leaves out what it does not mean, and the service decides. Generators that see `default` either send their
-    copy of it, which a later version may not share, or make the key required.
+    Clients should leave out a key that they do not set, and let the service choose. Client generators that see
+    `default` either send their copy of it, which may differ in a later version, or make the key required.
     """
     default = schema.pop("default", None)
     if optional and default is not None:
-        said = f"default: `{json.dumps(default)}`"
-        schema["description"] = f"{schema['description']}; {said}" if "description" in schema else said
+        sentence = f"default: `{json.dumps(default)}`"
+        schema["description"] = f"{schema['description']}; {sentence}" if "description" in schema else sentence
 
 
 def without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Of a parameter: it is left out, and never null, which a query or a header cannot say."""
+    """Remove null from a parameter's schema: a query or a header cannot express it, and is left out instead."""
     kept = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     return {k: v for k, v in schema.items() if k != "anyOf"} | kept[0] if len(kept) == 1 else schema
 
 
-def json_body(
-    model: type[BaseModel], description: str, links: dict[str, dict[str, Any]] | None = None, **headers: str
+def json_content(
+    model: type[BaseModel], description: str, followed_by: dict[str, dict[str, Any]] | None = None, **headers: str
 ) -> dict[str, Any]:
-    """A JSON body with links or headers worth describing."""
-    return media(description, JSON, schema=model, **headers) | ({"links": links} if links else {})
+    """Describe a JSON response that has OpenAPI links (see `operation_links`) or headers."""
+    return content(description, JSON, schema=model, **headers) | ({"links": followed_by} if followed_by else {})
 
 
 START = """
@@ -225,7 +250,7 @@ DOCS_POLICY = "; ".join(
     (
         "default-src 'none'",
         f"script-src 'self' 'sha256-{b64encode(sha256(START.encode()).digest()).decode()}'",
-        "style-src 'self' 'unsafe-inline'",  # Swagger UI styles its elements
+        "style-src 'self' 'unsafe-inline'",  # Swagger UI sets styles on its elements
         "img-src 'self' data:",
         "connect-src 'self'",
         "base-uri 'none'",
@@ -235,12 +260,12 @@ DOCS_POLICY = "; ".join(
 
 
 def docs(app: OpenAPI) -> Blueprint:
-    """`/openapi.json`, and `/docs`: Swagger UI from the installed package, so that it needs no internet."""
+    """Return the routes of `/openapi.json` and of `/docs`, where Swagger UI comes from an installed package."""
     pages = Blueprint("docs", __name__)
 
     @pages.get("/openapi.json")
     def document() -> dict[str, Any]:
-        return _completed(app.api_doc)
+        return _complete(app.api_doc)
 
     @pages.get("/docs")
     def page() -> Response:

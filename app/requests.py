@@ -1,4 +1,4 @@
-"""How request bodies are read: strict JSON, bounded before the first byte is taken."""
+"""Reads request bodies: strict JSON with a limit on its length, and no compressed bodies."""
 
 from __future__ import annotations
 
@@ -7,57 +7,63 @@ from typing import Any
 
 from flask import Flask, Request, Response, request
 
-from app.errors import pointer, problem, shown
+from app.errors import excerpt, json_pointer, problem_response
 from leym.common import strict_json
 from leym.contract.problems import Problem
 from leym.contract.spec import LIMITS
 
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # no database takes these, and surrogates are no characters
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # databases refuse these code points; a lone surrogate is no character
 
 
 class StrictRequest(Request):
-    """JSON without NaN, without repeated keys and without half characters; anything else is a problem, not None."""
+    """A request whose JSON has no NaN, no repeated keys and no lone surrogates.
+
+    Bodies that break these rules raise a problem, where Flask may return None.
+    """
 
     max_content_length = LIMITS.body_bytes
-    taken_json: dict[str, Any] | None = None  # the parsed body, once it was asked for
+    parsed_json: dict[str, Any] | None = None  # the body, once `get_json` has parsed it
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """The body as a dict. Raises Problem 400 (no JSON), 413 (too long), 415 (does not say that it is JSON).
+        """Return the body as a dict.
 
-        A page of another site can send text of no type or of a form's types without asking first, and no JSON.
+        The content type must be JSON: a page of another site can send a form without a CORS preflight, but not JSON.
+
+        Raises:
+            Problem: 400 if the body is no JSON, 413 if it is too long, 415 if its content type is not JSON.
         """
         if self.mimetype != "application/json" and not self.mimetype.endswith("+json") and not force:
-            detail = f"Content-Type = {self.mimetype!r}; application/json is taken here"
+            detail = f"Content-Type = {self.mimetype!r}; it must be application/json"
             raise Problem(415, "Unsupported media type", detail)
-        if self.taken_json is None:
-            self.taken_json = parse(self.get_data(cache=False))
-        return self.taken_json
+        if self.parsed_json is None:
+            self.parsed_json = parse_json_object(self.get_data(cache=False))
+        return self.parsed_json
 
 
 def register(app: Flask) -> None:
-    """Refuses bodies that are compressed: bounds count the bytes that are sent."""
+    """Make `app` refuse compressed bodies, since its limits count the bytes that arrive."""
 
     @app.before_request
     def refuse_codings() -> Response | None:
         coding = request.headers.get("Content-Encoding", "").strip()
         if request.method not in ("POST", "PUT") or coding.lower() in ("", "identity"):
             return None
-        detail = f"Content-Encoding = {coding[:80]!r}; a body is taken as it is, without Content-Encoding"
-        answer = problem(Problem(415, "Unsupported media type", detail))
-        answer.headers["Accept-Encoding"] = "identity"
-        return answer
+        detail = f"Content-Encoding = {coding[:80]!r}; send the body without Content-Encoding"
+        response = problem_response(Problem(415, "Unsupported media type", detail))
+        response.headers["Accept-Encoding"] = "identity"
+        return response
 
 
-def parse(data: bytes) -> dict[str, Any]:
+def parse_json_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object in UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        Problem: 400 when `data` is no JSON or holds text that is no text, 422 when it is no object.
+        Problem: 400 if `data` is no JSON or contains U+0000 or a lone surrogate, 422 if it is not an object.
     """
     try:
         found = strict_json.parse(data)
     except ValueError as error:
-        raise Problem(400, "Malformed JSON", f"the body is no JSON: {str(error)[:200]}") from error
+        raise Problem(400, "Malformed JSON", f"the body is not valid JSON: {str(error)[:200]}") from error
     if not isinstance(found, dict):
         raise Problem(422, "Invalid request", f"the body must be a JSON object, not {type(found).__name__}")
     _check_text(found)
@@ -65,9 +71,9 @@ def parse(data: bytes) -> dict[str, Any]:
 
 
 def _check_text(body: dict[str, Any]) -> None:
-    """Raise Problem 400 at the first key or value with a lone surrogate or U+0000, and say where it is.
+    """Raise Problem 400 for the first key or value that contains a lone surrogate or U+0000.
 
-    Python takes lone surrogates both as escapes and as bytes of any encoding, so only the parsed text shows them.
+    Python accepts lone surrogates both as escapes and as bytes of any encoding, so only the parsed text reveals them.
     """
     nodes: list[tuple[list[str], Any]] = [([], body)]
     while nodes:
@@ -75,17 +81,17 @@ def _check_text(body: dict[str, Any]) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
                 if bad := _NO_TEXT.search(key):
-                    raise _no_text(bad[0], [*path, key], f"the key {shown(key)}")
+                    raise _bad_character(bad[0], [*path, key], f"the key {excerpt(key)}")
                 nodes.append(([*path, key], value))
         elif isinstance(node, list):
             nodes.extend(([*path, str(i)], value) for i, value in enumerate(node))
         elif isinstance(node, str) and (bad := _NO_TEXT.search(node)):
-            raise _no_text(bad[0], path, f"{'.'.join(path)} = {shown(node)}")
+            raise _bad_character(bad[0], path, f"{'.'.join(path)} = {excerpt(node)}")
 
 
-def _no_text(character: str, path: list[str], what: str) -> Problem:
+def _bad_character(character: str, path: list[str], subject: str) -> Problem:
     name = f"U+{ord(character):04X}"
-    why = f"the character {name} is not taken" if character == "\0" else f"a lone surrogate ({name}) is no character"
-    where = pointer(part.encode("utf-8", "backslashreplace").decode() for part in path)
-    detail = f"{what}: {why}"
+    reason = f"the character {name} is not allowed" if character == "\0" else f"{name} is a lone surrogate"
+    where = json_pointer(part.encode("utf-8", "backslashreplace").decode() for part in path)
+    detail = f"{subject}: {reason}"
     return Problem(400, "Malformed JSON", detail, errors=[{"pointer": where, "detail": detail}])

@@ -1,97 +1,77 @@
-"""What the routes work with: the job table, the frame store, the laws, wake-ups and the broker."""
+"""The services that routes use: job table, frame store, laws, wake-ups, disk guard and broker."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flask import current_app, g
-from kombu.exceptions import OperationalError
 
 from app.disk_guard import DiskGuard
-from app.ticket_sender import Dispatch, Outage
+from app.ticket_sender import BrokerOutage, TicketSender
 from leym import tickets
 from leym.contract.identity import DEFAULT
-from leym.contract.records import Job
 from leym.events import Events
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.laws.registry import Registry, registry_of
+from leym.laws.registry import Registry, project_registry
 from leym.settings import Settings
 
-log = logging.getLogger(__name__)
-
-AT_ONCE = 32  # cancels told before the answer; the others of a large sweep follow from a thread
+ALIVE_HEARTBEATS = 5  # a worker that is silent for so many heartbeats no longer counts as alive
 
 
 @dataclass
 class Services:
+    """Everything a route needs, either of the whole service or of one project."""
+
     settings: Settings
     table: JobTable
     store: Store
     events: Events
     laws: Registry
     disk: DiskGuard
-    broker: Outage
-    dispatch: Dispatch
+    broker_outage: BrokerOutage
+    ticket_sender: TicketSender
 
-    def send(self, jobs: Sequence[Job]) -> None:
-        """Tickets for jobs that are in the table, soon."""
-        self.dispatch.send(jobs)
+    @property
+    def alive_s(self) -> float:
+        """Seconds of silence after which a worker no longer counts as alive."""
+        return self.settings.heartbeat_s * ALIVE_HEARTBEATS
 
-    def cancelled(self, jobs: Sequence[Job]) -> None:
-        """Wake those who wait for these jobs and tell the workers. The table says it already: this makes it quick."""
-        self._cancelled(jobs[:AT_ONCE])
-        if len(jobs) > AT_ONCE:
-            threading.Thread(target=self._cancelled, args=(jobs[AT_ONCE:],), name="cancels", daemon=True).start()
-
-    def _cancelled(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            self.events.announce(job.id, job.step, str(job.state))
-            if job.started_at is None or self.broker.now:
-                continue  # a ticket of a job that no worker has begun finds nothing to claim
-            try:
-                tickets.revoke(job.id)
-            except (OperationalError, OSError) as error:
-                self.broker.began()
-                log.warning("workers are not told of the cancelled job %s (%s); they will find out", job.id, error)
-
-    def of(self, project: str) -> Services:
-        """What one project has: its jobs, sweeps and laws. The rest is shared."""
-        laws = registry_of(project, self.settings.data)
+    def for_project(self, project: str) -> Services:
+        """Return the services restricted to the jobs, sweeps and laws of one project. The rest is shared."""
+        laws = project_registry(project, self.settings.data)
         return replace(self, table=self.table.of(project), laws=laws)
 
 
 def open_services(settings: Settings) -> Services:
+    """Open the job table and the frame store, and create the data folder if they are in it."""
     if not settings.database_url or not settings.store_url:
         settings.data.mkdir(parents=True, exist_ok=True)
-    # A request must not wait for a broker that is away: one try, and the outbox does the rest.
+    # one attempt only: a request must not wait for an unavailable broker, since the outbox sends the ticket later
     tickets.app.conf.broker_transport_options = {**tickets.app.conf.broker_transport_options, "max_retries": 0}
     tickets.configure(settings)
     table = open_table(settings)
-    broker = Outage()
+    outage = BrokerOutage()
     return Services(
         settings,
         table,
         open_store(settings.store),
         Events(settings.redis_url or None),
-        registry_of(DEFAULT, settings.data),
+        project_registry(DEFAULT, settings.data),
         DiskGuard(settings),
-        broker,
-        Dispatch(table, broker),
+        outage,
+        TicketSender(table, outage),
     )
 
 
-def services() -> Services:
-    """As the caller's project has them (`app.identity`)."""
+def current_services() -> Services:
+    """Return the services of the current caller's project, which `app.identity` has found."""
     found: Services = g.services
     return found
 
 
-def whole() -> Services:
-    """Of the whole service, whoever asks: for probes and administration."""
+def service_wide() -> Services:
+    """Return the services of all projects together, for probes, metrics and authentication."""
     found: Services = current_app.extensions["leym"]
     return found

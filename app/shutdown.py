@@ -1,17 +1,23 @@
-"""Whether this process has been asked to end: streams and long polls then end too, and their clients come back."""
+"""Tells streams and long polls that this process is stopping, so that they end and their clients reconnect."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_asked: Callable[[], bool] = lambda: False  # noqa: E731
+
+def _never() -> bool:
+    return False
 
 
-def watch(asked: Callable[[], bool]) -> None:
-    """From now on ask this."""
-    global _asked
-    _asked = asked
+_is_stopping: Callable[[], bool] = _never
+
+
+def watch(is_stopping: Callable[[], bool]) -> None:
+    """Make `stopping` ask this function from now on."""
+    global _is_stopping
+    _is_stopping = is_stopping
 
 
 def stopping() -> bool:
-    return _asked()
+    """Return whether this process has been asked to stop."""
+    return _is_stopping()

@@ -1,193 +1,80 @@
-"""What a JobSpec must still prove when its form is right: against its law, the store, and other jobs."""
+"""Submits jobs, fidelity jobs and sweeps: validates them, commits their rows, then sends their tickets.
+
+A request that repeats an `Idempotency-Key` gets what the first request made. The key stands for the request as it was
+sent, so values that a job inherits or resolves do not matter.
+"""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from app.errors import problem_of_validation, shown
+from app.lookup import find_law
 from app.services import Services
-from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
-from leym.contract.problems import Problem
-from leym.contract.records import FINAL, Job
-from leym.contract.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inherit, with_point
-from leym.frames.reader import FrameReader
-from leym.frames.states import get_state
-from leym.laws.bundle import Bundle
-from leym.laws.registry import resolve_precision
-from leym.laws.verdicts import standing
+from app.validation import ValidJob, validate_fidelity_job, validate_job, validate_sweep
+from leym.contract.fidelity_spec import FidelityRequest
+from leym.contract.records import Job, NewJob, Sweep
+from leym.contract.spec import JobSpec, SweepSpec
+from leym.jobs.submit import fidelity_request, job_request, sweep_request
 
 
-@dataclass(frozen=True)
-class Accepted:
-    """A job that can run: its law pinned by digest, its precision decided."""
+def submit_job(services: Services, spec: JobSpec, idempotency_key: str | None) -> Job:
+    """Submit a job and return it.
 
-    spec: JobSpec | FidelitySpec
-    law: str
-    precision: str
-    d_state: int
-    fidelity: str
-
-
-def accept(services: Services, spec: JobSpec) -> Accepted:
-    """Raises Problem 422 naming key, value and bound. Changes nothing."""
-    return _Judge(services).accept(spec)
-
-
-def accept_fidelity(bundle: Bundle, request: FidelityRequest) -> Accepted:
-    """Raises Problem 422 when the law cannot run on the grid. Changes nothing."""
-    spec = spec_of(bundle.ref, request)
-    _check_sides(bundle, spec.grid)
-    manifest, precision = bundle.manifest, request.precision
-    return Accepted(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
-
-
-def accept_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, Any], Accepted]]:
-    """Every point with its accepted job, in order. Raises Problem 422 at the first that is none."""
-    judge = _Judge(services)
-    accepted = []
-    for point in sweep.points():
-        member = with_point(sweep.base, point)
-        try:
-            accepted.append((point, judge.accept(JobSpec.model_validate(member))))
-        except ValidationError as error:
-            raise _of_member(problem_of_validation(error, body=member), sweep) from error
-        except Problem as error:
-            raise _of_member(error, sweep) from error
-    total = sum(a.spec.stored_bytes(a.d_state) for _, a in accepted)
-    if total > LIMITS.sweep_bytes:
-        detail = f"the recordings of {len(accepted)} jobs take {total} bytes; at most {LIMITS.sweep_bytes}"
-        raise _refused("/base/record", detail)
-    return accepted
-
-
-def take_in(
-    services: Services, accepted: Accepted, idempotency_key: str | None, request: dict[str, Any] | None = None
-) -> Job:
-    """The job in the table, its ticket on the way; of a repeated request, the job of then.
-
-    `request` is what the key stands for; by default the spec of the job.
+    Raises:
+        Problem: 422 if the spec is not valid, 409 if the key was used with another body, 429 or 503 if a quota is
+            reached, 507 if the disk is nearly full.
     """
-    job, created = services.table.submit(
-        accepted.spec,
-        law=accepted.law,
-        precision=accepted.precision,
-        d_state=accepted.d_state,
-        fidelity=accepted.fidelity,
+    request = job_request(spec)
+    if earlier := services.table.accepted(idempotency_key, request):
+        return services.table.get(earlier)
+    services.disk.check()
+    return _insert_job(services, validate_job(services, spec), idempotency_key, request)
+
+
+def submit_fidelity_job(services: Services, law: str, body: FidelityRequest, idempotency_key: str | None) -> Job:
+    """Submit a job that judges a precision of a law, and return it.
+
+    Raises:
+        Problem: 404 if there is no such law; otherwise as `submit_job`.
+    """
+    request = fidelity_request(law, body)
+    if earlier := services.table.accepted(idempotency_key, request):
+        return services.table.get(earlier)
+    bundle = find_law(services, law)
+    services.disk.check()
+    return _insert_job(services, validate_fidelity_job(bundle, body), idempotency_key, request)
+
+
+def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str | None) -> Sweep:
+    """Submit all jobs of a sweep, or none of them, and return the sweep.
+
+    Raises:
+        Problem: As `submit_job`.
+    """
+    spec = sweep_spec.model_dump(mode="json")
+    if earlier := services.table.accepted(idempotency_key, sweep_request(spec)):
+        return services.table.get_sweep(earlier)
+    services.disk.check()
+    members = [
+        NewJob(job.spec, job.law, job.precision, job.d_state, point, job.fidelity)
+        for point, job in validate_sweep(services, sweep_spec)
+    ]
+    sweep, jobs, is_new = services.table.submit_sweep(spec, members, idempotency_key)
+    if is_new:
+        services.ticket_sender.send(jobs)
+    return sweep
+
+
+def _insert_job(services: Services, valid: ValidJob, idempotency_key: str | None, request: dict[str, Any]) -> Job:
+    job, is_new = services.table.submit(
+        valid.spec,
+        law=valid.law,
+        precision=valid.precision,
+        d_state=valid.d_state,
+        fidelity=valid.fidelity,
         idempotency_key=idempotency_key,
         request=request,
     )
-    if created:
-        services.send([job])
+    if is_new:
+        services.ticket_sender.send([job])
     return job
-
-
-class _Judge:
-    """Remembers laws and start states, so that ten thousand members of a sweep read each once."""
-
-    def __init__(self, services: Services):
-        self.services = services
-        self._laws: dict[str, Bundle] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
-        self._jobs: dict[str, Job] = {}
-
-    def accept(self, spec: JobSpec) -> Accepted:
-        bundle = self._laws.get(spec.law) or self._laws.setdefault(spec.law, self.services.laws.resolve(spec.law))
-        manifest = bundle.manifest
-        _check_sides(bundle, spec.grid)
-        stored = spec.stored_bytes(manifest.d_state)
-        if stored > LIMITS.stored_bytes:
-            raise _refused("/record", f"record = {stored} bytes of frames; at most {LIMITS.stored_bytes}")
-        if isinstance(spec.initial, Upload):
-            self._check_upload(spec.initial, spec, manifest.d_state)
-        elif isinstance(spec.initial, FromJob):
-            spec = inherit(spec, self._source(spec.initial, spec, manifest.d_state).spec)
-        precision = resolve_precision(bundle, spec.precision)
-        return Accepted(spec, bundle.ref, precision, manifest.d_state, standing(bundle, precision))
-
-    def _check_upload(self, initial: Upload, spec: JobSpec, d_state: int) -> None:
-        if initial.id not in self._shapes:
-            try:
-                self._shapes[initial.id] = get_state(self.services.store, initial.id).shape
-            except Problem as error:
-                if error.status != 404:
-                    raise
-                detail = f"initial.id = {shown(initial.id)}: there is no such uploaded state (POST /v1/states)"
-                raise _refused("/initial/id", detail) from error
-        found, wanted = self._shapes[initial.id], (*spec.grid, d_state)
-        if found != wanted:
-            detail = (
-                f"initial.id = {shown(initial.id)}: its shape is {list(found)}; [H, W, d] = {list(wanted)} is needed"
-            )
-            raise _refused("/initial/id", detail)
-
-    def _source(self, initial: FromJob, spec: JobSpec, d_state: int) -> Job:
-        """The job that `spec` starts from. Raises Problem 422 when it has no such state."""
-        if initial.job not in self._jobs:
-            try:
-                self._jobs[initial.job] = self.services.table.get(initial.job)
-            except Problem as error:
-                if error.status != 404:
-                    raise
-                raise _refused("/initial/job", f"initial.job = {shown(initial.job)}: there is no such job") from error
-        source = self._jobs[initial.job]
-        if why := source.gone(time.time()):
-            raise _refused("/initial/job", f"initial.job = {shown(initial.job)}: its results {why}")
-        found, wanted = (*source.spec["grid"], source.d_state), (*spec.grid, d_state)
-        if found != wanted:
-            detail = (
-                f"initial.job = {shown(initial.job)}: its state is {list(found)}; [H, W, d] = {list(wanted)} is needed"
-            )
-            raise _refused("/initial/job", detail)
-        if not self._has_psi(source, initial.step):
-            detail = f"initial.step = {initial.step}: {_where_psi_is(source)}"
-            raise _refused("/initial/step", detail)
-        return source
-
-    def _has_psi(self, job: Job, step: int) -> bool:
-        """Whether the whole state at `step` is stored: as a committed frame of `psi`, or as the last checkpoint."""
-        if job.state in FINAL and job.checkpoint and int(job.checkpoint["step"]) == step:
-            return True
-        if _psi_every(job) is None:
-            return False
-        return len(FrameReader(self.services.store, job).steps("psi", step, step + 1)) == 1
-
-
-def _check_sides(bundle: Bundle, grid: tuple[int, int]) -> None:
-    for i, side in enumerate(grid):
-        if side % bundle.manifest.grid_multiple:
-            bound = f"law {bundle.name!r} takes sides divisible by {bundle.manifest.grid_multiple}"
-            raise _refused(f"/grid/{i}", f"grid.{i} = {side}: {bound}")
-
-
-def _psi_every(job: Job) -> int | None:
-    return next((int(r["every"]) for r in job.spec.get("record", ()) if r["field"] == "psi"), None)
-
-
-def _where_psi_is(job: Job) -> str:
-    every = _psi_every(job)
-    kept = [f"every {every} steps up to {job.step}"] if every else []
-    if job.state in FINAL and job.checkpoint:
-        kept.append(f"at its last step {job.checkpoint['step']}")
-    return f"job {job.id} has psi {' and '.join(kept)}" if kept else f"job {job.id} ({job.state}) has no psi recorded"
-
-
-def _of_member(error: Problem, sweep: SweepSpec) -> Problem:
-    """The same refusal, pointing at the axis or the base that the broken key comes from."""
-    errors = [e | {"pointer": _in_sweep(e["pointer"], sweep)} for e in error.errors]
-    return Problem(error.status, error.title, error.detail, kind=error.kind, errors=errors)
-
-
-def _in_sweep(pointer: str, sweep: SweepSpec) -> str:
-    path = pointer.removeprefix("/").split("/")
-    for n in range(len(path), 0, -1):
-        if ".".join(path[:n]) in sweep.axes:
-            return "/axes/" + ".".join(path[:n])
-    return "/base" + pointer
-
-
-def _refused(pointer: str, detail: str) -> Problem:
-    return Problem(422, "Invalid request", detail, errors=[{"pointer": pointer, "detail": detail}])

@@ -1,6 +1,7 @@
-"""Tickets on their way to the broker, sent from a thread of its own: who submits waits for the job table alone.
+"""Sends tickets to the broker from a thread of its own, so that a submission waits for the job table only.
 
-What does not arrive (the broker is away, this process ends) is sent by whoever empties the outbox: the rows say it.
+Tickets that do not reach the broker (it is unavailable, or this process ends) are sent later by whichever process
+empties the outbox, which is the job table's list of rows without a ticket.
 """
 
 from __future__ import annotations
@@ -22,67 +23,74 @@ from leym.jobs.table import JobTable
 
 log = logging.getLogger(__name__)
 
-OUTAGE_S = 2.0  # after a failed send the broker is left alone for so long
-AT_ONCE = 100  # tickets that are noted in the table together
+OUTAGE_S = 2.0  # pause after a message that the broker did not take
+BATCH_SIZE = 100  # tickets that one transaction marks as sent
 
 
 @dataclass
-class Outage:
-    """Until when the broker is left alone, by the monotonic clock. All projects share one."""
+class BrokerOutage:
+    """Remembers that the broker failed recently, so that no thread tries it again too soon. All projects share one."""
 
-    until: float = 0.0
+    until: float = 0.0  # monotonic clock
 
     @property
-    def now(self) -> bool:
+    def is_active(self) -> bool:
+        """True for OUTAGE_S seconds after the last failure."""
         return time.monotonic() < self.until
 
-    def began(self) -> None:
+    def record(self) -> None:
+        """Begin a pause, because the broker has just failed."""
         self.until = time.monotonic() + OUTAGE_S
 
 
-class Dispatch:
-    """A queue of jobs whose rows are durable, and the thread that sends their tickets in this order."""
+class TicketSender:
+    """A queue of jobs whose rows are committed, and the thread that sends their tickets in the same order."""
 
-    def __init__(self, table: JobTable, broker: Outage):
-        self.table, self.broker = table, broker
-        self._waiting: SimpleQueue[Job] = SimpleQueue()
+    def __init__(self, table: JobTable, outage: BrokerOutage):
+        self.table, self.outage = table, outage
+        self._queue: SimpleQueue[Job] = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def send(self, jobs: Sequence[Job]) -> None:
-        """Returns at once, and never raises on an outage."""
+        """Queue the tickets of `jobs` and return at once. A broker outage raises nothing."""
         for job in jobs:
-            self._waiting.put(job)
-        with self._lock:  # at the first use, so that a process forked before it has its own
+            self._queue.put(job)
+        with self._lock:  # the thread starts at the first use, so that each forked process has its own
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="tickets", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while True:
-            some = [self._waiting.get()]
+            jobs = [self._queue.get()]
             try:
-                while len(some) < AT_ONCE:
-                    some.append(self._waiting.get_nowait())
+                while len(jobs) < BATCH_SIZE:
+                    jobs.append(self._queue.get_nowait())
             except Empty:
                 pass
-            began = time.time()  # a job that is put off after this has no ticket any more, whatever is noted late
+            # a job that the quota holds back from now on has no ticket, even if the batch is marked as sent later
+            began = time.time()
             try:
-                if sent := self._sent(some):
+                if sent := self._send_tickets(jobs):
                     self.table.ticketed(sent, began)
             except SQLAlchemyError as error:
-                log.warning("tickets that were sent are not noted (%s); some may be sent again", error)
+                log.warning("could not mark tickets as sent (%s); some may be sent again", error)
 
-    def _sent(self, jobs: Sequence[Job]) -> list[str]:
-        """The ids of those whose tickets the broker has taken. An outage is logged and counted."""
+    def _send_tickets(self, jobs: Sequence[Job]) -> list[str]:
+        """Send tickets until the broker fails, which is logged and counted.
+
+        Returns:
+            The ids of the jobs whose tickets the broker has taken.
+        """
         sent: list[str] = []
         for job in jobs:
-            if self.broker.now:
+            if self.outage.is_active:
                 break
             try:
                 tickets.send(job)
             except (OperationalError, OSError) as error:
-                self.broker.began()
+                self.outage.record()
                 log.warning("the broker does not take tickets (%s); the outbox will send them", error)
             else:
                 sent.append(job.id)

@@ -1,7 +1,7 @@
-"""Which frames of a job are committed, as one ordered line of steps: the events of its stream.
+"""Lists the committed steps of a job in order, which are the `frame` events of its stream.
 
-It is computed from the job's row alone, so that every reader, at any time and after any crash, finds the same events
-with the same ids. A writer that goes back to a checkpoint changes nothing here: what was visible stays visible.
+The list follows from the job's row alone, so every reader finds the same events with the same ids, at any time and
+after any crash. A writer that goes back to a checkpoint does not change it: what was visible stays visible.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from leym.frames.layout import ArraySpec, arrays_of
 from leym.frames.manifest import series_of, visible
 from leym.frames.reader import FrameReader
 
-AT_ONCE = 1024  # steps whose observables are read together
+READ_STEPS = 1024  # observables are read for so many steps at once
 
 
 @dataclass(frozen=True)
-class Moment:
-    """One step at which something was recorded."""
+class RecordedStep:
+    """A step at which fields or observables were recorded."""
 
     step: int
     fields: list[str]
@@ -30,40 +30,51 @@ class Moment:
 
 
 class Timeline:
+    """The committed steps of a job, as of one row of the job table."""
+
     def __init__(self, job: Job, arrays: list[ArraySpec] | None = None):
-        """arrays: `arrays_of(job)`, where the caller has them: they do not change while a job runs."""
+        """Compute the timeline.
+
+        Args:
+            job: The job.
+            arrays: `arrays_of(job)`, if the caller has it; it does not change while the job runs.
+        """
         self.arrays = arrays_of(job) if arrays is None else arrays
         self._frames = visible(series_of(job.manifest, self.arrays), self.arrays)
-        # An event tells all of a step, so it waits for the slowest array; of a job that has ended nothing more comes.
-        due = (n * a.every for a, n in ((a, self._frames[a.name]) for a in self.arrays) if n < a.frames)
-        self._end = job.steps + 1 if job.final else min(due, default=job.steps + 1)
+        # An event has everything that was recorded at its step, so it waits for the slowest array of a running job.
+        missing = (n * a.every for a, n in ((a, self._frames[a.name]) for a in self.arrays) if n < a.frames)
+        self._end = job.steps + 1 if job.final else min(missing, default=job.steps + 1)
 
     def steps(self, after: int) -> Iterator[int]:
-        """The steps of the line behind `after`, in order; -1 for all."""
-        lines = []
+        """Yield the steps after step `after` in order; -1 yields all of them."""
+        per_array = []
         for array in self.arrays:
             first = (after // array.every + 1) * array.every
-            lines.append(range(first, min(self._frames[array.name] * array.every, self._end), array.every))
-        return (step for step, _ in groupby(heapq.merge(*lines)))
+            per_array.append(range(first, min(self._frames[array.name] * array.every, self._end), array.every))
+        return (step for step, _ in groupby(heapq.merge(*per_array)))
 
-    def moments(self, reader: FrameReader, after: int) -> Iterator[Moment]:
-        """What was recorded at each of them. Raises Problem 503 if numbers cannot be read."""
-        steps = self.steps(after)
-        while some := list(islice(steps, AT_ONCE)):
-            numbers = self._numbers(reader, some)
-            for step in some:
+    def recorded_steps(self, reader: FrameReader, after: int) -> Iterator[RecordedStep]:
+        """Yield the steps after step `after` with the names of their fields and the values of their observables.
+
+        Raises:
+            Problem: 503 if observables cannot be read.
+        """
+        remaining = self.steps(after)
+        while steps := list(islice(remaining, READ_STEPS)):
+            observables = self._observables(reader, steps)
+            for step in steps:
                 fields = [a.name for a in self.arrays if not a.is_table and self._has(a, step)]
-                yield Moment(step, fields, numbers.get(step, {}))
+                yield RecordedStep(step, fields, observables.get(step, {}))
 
-    def _numbers(self, reader: FrameReader, steps: list[int]) -> dict[int, dict[str, float]]:
+    def _observables(self, reader: FrameReader, steps: list[int]) -> dict[int, dict[str, float]]:
         if not any(self._has(array, step) for array in self.arrays if array.is_table for step in steps):
             return {}
-        at, columns = reader.observables(None, steps[0], steps[-1] + 1)
-        rows: list[dict[str, Any]] = [{} for _ in at]
+        observed, columns = reader.observables(None, steps[0], steps[-1] + 1)
+        rows: list[dict[str, Any]] = [{} for _ in observed]
         for name, values in columns.items():
             for row, value in zip(rows, values.tolist(), strict=True):
                 row[name] = value
-        return dict(zip(at.tolist(), rows, strict=True))
+        return dict(zip(observed.tolist(), rows, strict=True))
 
     def _has(self, array: ArraySpec, step: int) -> bool:
         return step % array.every == 0 and step // array.every < self._frames[array.name]

@@ -1,9 +1,13 @@
-"""Rows of the job table as JSON."""
+"""Builds JSON responses, and the bodies of jobs, sweeps, laws, verdicts and workers.
+
+The models in `app.models` describe these bodies for the OpenAPI document.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,8 +18,14 @@ from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict
 
 
-def json_answer(body: Any, status: int = 200, **headers: str) -> Response:
-    """JSON with an ETag; a GET whose `If-None-Match` has it is answered 304."""
+def json_response(body: Any, status: int = 200, **headers: str) -> Response:
+    """Answer with JSON. A 200 has an ETag, and becomes a 304 if the request's `If-None-Match` names it.
+
+    Args:
+        body: The value to send.
+        status: The status.
+        headers: Further headers, by name with `_` for `-`.
+    """
     response = Response(json_text(body), status, content_type="application/json")
     for name, value in headers.items():
         response.headers[name.replace("_", "-")] = value
@@ -27,7 +37,7 @@ def json_answer(body: Any, status: int = 200, **headers: str) -> Response:
 
 
 def json_text(body: Any) -> str:
-    """JSON as every parser takes it: NaN and infinities, which it does not know, become null."""
+    """Return a value as standard JSON, with null in place of NaN and the infinities."""
     try:
         return json.dumps(body, allow_nan=False)
     except ValueError:
@@ -44,23 +54,24 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def moment(seconds: float | None) -> str | None:
-    """RFC 3339 in UTC, to the microsecond."""
+def rfc3339(seconds: float | None) -> str | None:
+    """Return a time in seconds since 1970 as RFC 3339, in UTC with microseconds."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def job_body(job: Job) -> dict[str, Any]:
-    root = request.script_root  # the prefix below which a proxy shows the service
-    at = f"{root}/v1/jobs/{job.id}"
+    """Return a job as `JobBody`."""
+    root = request.script_root  # the path prefix that a proxy adds
+    path = f"{root}/v1/jobs/{job.id}"
     links = {
-        "self": at,
-        "events": f"{at}/events",
-        "frames": f"{at}/frames",
-        "observables": f"{at}/observables",
-        "store": f"{at}/store.zarr",
-        "cancel": f"{at}/cancel",
+        "self": path,
+        "events": f"{path}/events",
+        "frames": f"{path}/frames",
+        "observables": f"{path}/observables",
+        "store": f"{path}/store.zarr",
+        "cancel": f"{path}/cancel",
     }
     if job.judges:
         links["fidelity"] = f"{root}/v1/laws/{job.law}/fidelity/{job.precision}"
@@ -85,29 +96,35 @@ def job_body(job: Job) -> dict[str, Any]:
         "error": job.error,
         "verdict": job.manifest.get("verdict"),
         "observables": job.observables_last,
-        "created_at": moment(job.created_at),
-        "started_at": moment(job.started_at),
-        "finished_at": moment(job.finished_at),
-        "expires_at": moment(job.expires_at),
+        "created_at": rfc3339(job.created_at),
+        "started_at": rfc3339(job.started_at),
+        "finished_at": rfc3339(job.finished_at),
+        "expires_at": rfc3339(job.expires_at),
         "stored_bytes": job.stored_bytes,
         "queue": {
-            "waited_s": _between(job.created_at, job.started_at),
-            "ran_s": _between(job.started_at, job.finished_at),
+            "waited_s": _duration(job.created_at, job.started_at),
+            "ran_s": _duration(job.started_at, job.finished_at),
         },
         "links": links,
     }
 
 
 def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
-    at = f"{request.script_root}/v1/sweeps/{sweep.id}"
+    """Return a sweep as `SweepBody`.
+
+    Args:
+        sweep: The sweep.
+        counts: The number of its jobs in each state.
+    """
+    path = f"{request.script_root}/v1/sweeps/{sweep.id}"
     return {
         "id": sweep.id,
         "size": sweep.size,
         "state": _sweep_state(sweep.size, counts),
         "counts": counts,
         "spec": sweep.spec,
-        "created_at": moment(sweep.created_at),
-        "links": {"self": at, "jobs": f"{at}/jobs", "table": f"{at}/table", "cancel": f"{at}/cancel"},
+        "created_at": rfc3339(sweep.created_at),
+        "links": {"self": path, "jobs": f"{path}/jobs", "table": f"{path}/table", "cancel": f"{path}/cancel"},
     }
 
 
@@ -118,6 +135,7 @@ def _sweep_state(size: int, counts: dict[str, int]) -> str:
 
 
 def sweep_row(job: Job) -> dict[str, Any]:
+    """Return a job of a sweep as `SweepRow`."""
     return {
         "id": job.id,
         "state": str(job.state),
@@ -128,7 +146,13 @@ def sweep_row(job: Job) -> dict[str, Any]:
     }
 
 
-def law_body(bundle: Bundle) -> dict[str, Any]:
+def law_body(bundle: Bundle, versions: Sequence[Bundle]) -> dict[str, Any]:
+    """Return a law as `LawBody`.
+
+    Args:
+        bundle: The version to describe.
+        versions: Every stored version of the law, newest first.
+    """
     manifest = bundle.manifest
     return {
         "name": bundle.name,
@@ -141,27 +165,35 @@ def law_body(bundle: Bundle) -> dict[str, Any]:
         "parameters": bundle.parameters,
         "grid_multiple": manifest.grid_multiple,
         "boundary": manifest.boundary,
-        "options": manifest.choices,
-        "memory": manifest.kind.memory,
+        "options": manifest.network_options,
+        "memory": manifest.architecture_info.memory,
         "policy": manifest.policy,
         "description": manifest.description,
         "provenance": manifest.provenance,
+        "versions": [version.ref for version in versions],
     }
 
 
 def verdict_body(verdict: Verdict) -> dict[str, Any]:
-    shown = ("outcome", "deciding", "effect", "low", "high", "power", "baseline_mean", "candidate_mean")
+    """Return the summary of a verdict as `VerdictBody`."""
+    columns = ("outcome", "deciding", "effect", "low", "high", "power", "baseline_mean", "candidate_mean")
     return {
         "precision": verdict.precision,
         "verdict": verdict.verdict,
         "reasons": verdict.reasons,
-        "metrics": {row.name: {key: getattr(row, key) for key in shown} for row in verdict.metrics},
+        "metrics": {row.name: {key: getattr(row, key) for key in columns} for row in verdict.metrics},
         "members": verdict.plan["members"],
         "created": verdict.created,
     }
 
 
 def worker_body(worker: Worker, now: float) -> dict[str, Any]:
+    """Return a worker as `WorkerBody`.
+
+    Args:
+        worker: The worker.
+        now: The current time in seconds since 1970.
+    """
     return {
         "name": worker.name,
         "host": worker.host,
@@ -175,11 +207,11 @@ def worker_body(worker: Worker, now: float) -> dict[str, Any]:
         "cell_steps": worker.cell_steps,
         "cell_steps_per_s": worker.cell_steps_per_s,
         "idle_s": None if worker.idle_since is None else max(0.0, now - worker.idle_since),
-        "started_at": moment(worker.started_at),
-        "updated_at": moment(worker.updated_at),
+        "started_at": rfc3339(worker.started_at),
+        "updated_at": rfc3339(worker.updated_at),
         "info": worker.info,
     }
 
 
-def _between(start: float | None, end: float | None) -> float | None:
+def _duration(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else round(max(0.0, end - start), 6)

@@ -1,4 +1,4 @@
-"""The entry of WSGI servers: `gunicorn --config python:app.gunicorn app.wsgi:app`."""
+"""Entry point of WSGI servers: `gunicorn --config python:app.gunicorn app.wsgi:app`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.common import Machine, table
 from leym.client import Client
-from leym.demo.service import service
+from leym.demo.service import running_service
 
 FIVE = 5
 HERE, ELSEWHERE = (64, 64), ((48, 48), (32, 32), (96, 96))
@@ -37,7 +37,7 @@ def one_step_s(client: Client, law: str, grid: tuple[int, int]) -> float:
 
 
 def start(law: str) -> dict[str, Any]:
-    with service(warm=f"{law}/nf4/{HERE[0]}x{HERE[1]}") as client:
+    with running_service(warm=f"{law}/nf4/{HERE[0]}x{HERE[1]}") as client:
         [worker] = client.workers()
         known = median(one_step_s(client, law, HERE) for _ in range(FIVE))
         others = [one_step_s(client, law, grid) for grid in ELSEWHERE]

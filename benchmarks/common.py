@@ -33,9 +33,10 @@ def make_law(name: str, folder: Path) -> Bundle:
     """A law of LAWS with out-bias 0 and out-weight std 1: alive, for a fixed point would tell nothing."""
     manifest = Manifest(name=name, **LAWS[name])
     torch.manual_seed(0)
-    network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels, **manifest.choices)
-    head = network.get_submodule(manifest.kind.head.rstrip("."))
-    assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
+    network = type(empty_network(manifest))(manifest.d_state, manifest.hidden_channels, **manifest.network_options)
+    head = network.get_submodule(manifest.architecture_info.head.rstrip("."))
+    assert isinstance(head, torch.nn.Conv2d)
+    assert head.bias is not None
     torch.nn.init.normal_(head.weight)
     torch.nn.init.zeros_(head.bias)
     (folder / name).mkdir(parents=True, exist_ok=True)
@@ -49,12 +50,12 @@ def rate(call: Callable[[], Any], *, seconds: float = 1.0) -> float:
     return calls_per_s(call, pick_device(), seconds)
 
 
-def cost_per_cell_step(law: Bundle, grid: tuple[int, int] = (64, 64), rung: int = 1) -> Cost:
+def cost_per_cell_step(law: Bundle, grid: tuple[int, int] = (64, 64), batch_size: int = 1) -> Cost:
     """In the form that the engine runs."""
     network = empty_network(law.manifest)
     network.load_state_dict(load_weights(law), strict=True, assign=True)
     folded = getattr(network, "folded", None)
-    return cost_of(folded() if folded else network, law.manifest, grid, rung)
+    return cost_of(folded() if folded else network, law.manifest, grid, batch_size)
 
 
 def eager_loop(law: Bundle, grid: tuple[int, int]) -> Callable[[], None]:

@@ -1,7 +1,8 @@
-"""Does the gate let through what it must, and refuse what it must? `python -m benchmarks.fidelity_controls`.
+"""Measures if the gate passes what it must pass and refuses what it must: `python -m benchmarks.fidelity_controls`.
 
-The law against itself, on seeds of its own, in 100 independent draws of the whole procedure; copies damaged on purpose;
-and the smallest share of zeroed weights that is found out. All on a cheap chaotic law, `tests.support.laws.lively_law`.
+It judges the law against itself, on other seeds, in 100 independent draws of the whole procedure; then copies damaged
+on purpose, to find the smallest share of zeroed weights that is detected. The law is cheap and chaotic,
+`tests.support.laws.lively_law`.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from tests.support.laws import lively_law
 
 PLAN = PLANS["small"].with_(grid=(16, 16), members=32, pilot=0, steps=600, damage=0.0, rounds=44)
 SHARES = (0.001, 0.003, 0.01, 0.03, 0.1)  # of weights set to zero
-FIRST, APART = 10_000_000, 1000  # seeds of the first draw, and from draw to draw
+FIRST_SEED, SEEDS_PER_DRAW = 10_000_000, 1000
 
 
 def against_itself(engine: Engine, law: Bundle, draws: range) -> dict[str, Any]:
-    """Outcomes of the law against itself, and what was undecided or refused in them."""
+    """Count the outcomes of the law against itself, and their reasons."""
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for i in draws:
-        plan = PLAN.with_(seed=FIRST + APART * i)
+        plan = PLAN.with_(seed=FIRST_SEED + SEEDS_PER_DRAW * i)
         verdict = judge_against(engine, run_baselines(engine, law, plan), Subject(law, "fp32", plan.gamma))
         outcomes[verdict.verdict] += 1
         reasons.update(": ".join(reason.split(": ")[:2]) for reason in verdict.reasons)
@@ -45,7 +46,7 @@ def against_itself(engine: Engine, law: Bundle, draws: range) -> dict[str, Any]:
 
 
 def damages(engine: Engine, law: Bundle, plan: Plan, folder: Path) -> dict[str, Any]:
-    """Verdicts on damaged copies, with the first reasons."""
+    """Judge damaged copies; return their verdicts with the first reasons."""
     baselines = run_baselines(engine, law, plan)
     subjects = {f"{share:.1%} of weights zeroed": zeroed(law, share, folder / f"z{share}") for share in SHARES}
     candidates = {name: Subject(copy, "fp32", plan.gamma) for name, copy in subjects.items()}
@@ -62,6 +63,7 @@ def damages(engine: Engine, law: Bundle, plan: Plan, folder: Path) -> dict[str, 
 
 
 def main() -> None:
+    """Run both parts and write the results to a JSON file."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_controls", description=__doc__)
     options.add_argument("--draws", type=int, nargs=2, default=(0, 100), metavar=("FIRST", "END"))
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_controls.json"))

@@ -1,7 +1,7 @@
-"""Verdicts on shipped laws, those of the oracle and an NCA, per precision: `python -m benchmarks.fidelity_table`.
+"""Judges shipped laws, the oracle's and an NCA in every precision: `python -m benchmarks.fidelity_table`.
 
-Judges one law after the other, with the baselines shared by its precisions, and keeps what it finds in a JSON file, so
-that it can be stopped and started again. `--markdown` prints the table of docs/fidelity.md from that file.
+The precisions of a law share its baselines. Results go to a JSON file after every law, so that the command can be
+stopped and started again. `--markdown` prints the table of docs/fidelity.md from that file.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ PRECISIONS = ("nf4", "int8", "bf16")
 
 
 def laws(folder: Path) -> list[Bundle]:
-    """Shipped ones, those of the oracle (named after their architecture), and an NCA that is alive."""
+    """Return the shipped laws, those of the oracle (named after their architecture), and an NCA that is alive."""
     return [*Registry(SHIPPED).bundles(), *(oracle(name, folder).bundle for name in FORMS), make_law("nca", folder)]
 
 
 def row(verdict: Verdict, law: Bundle) -> dict[str, Any]:
-    """What the table shows of a verdict; bytes are weights at rest."""
+    """Return the row of a verdict; bytes are those of the weights at rest."""
     weights, sixteen = load_weights(law), pick_device().operands
     sizes = {p: quantize_law(law, weights, p, sixteen).bytes_at_rest for p in (verdict.precision, "fp32")}
     metrics = {m.name: [m.effect, m.low, m.high, m.power, m.members_needed] for m in verdict.metrics}
     failed = [m.name for m in verdict.metrics if m.deciding and m.outcome == "fail"]
     undecided = [m.name for m in verdict.metrics if m.deciding and m.outcome == "inconclusive"]
     alive = not verdict.flags["baseline"]
-    said = {"law": law.name, "digest": law.digest, "precision": verdict.precision, "verdict": verdict.verdict}
-    said |= {"bytes": sizes[verdict.precision], "bytes_fp32": sizes["fp32"], "metrics": metrics, "failed": failed}
-    said |= {"undecided": undecided, "alive": alive, "reasons": verdict.reasons, "plan": verdict.plan}
-    return said | {"engine": verdict.engine, "seconds": round(verdict.seconds), "controls": verdict.controls}
+    shown = {"law": law.name, "digest": law.digest, "precision": verdict.precision, "verdict": verdict.verdict}
+    shown |= {"bytes": sizes[verdict.precision], "bytes_fp32": sizes["fp32"], "metrics": metrics, "failed": failed}
+    shown |= {"undecided": undecided, "alive": alive, "reasons": verdict.reasons, "plan": verdict.plan}
+    return shown | {"engine": verdict.engine, "seconds": round(verdict.seconds), "controls": verdict.controls}
 
 
 def judge_all(law: Bundle, plan: Plan) -> list[dict[str, Any]]:
-    """One row per precision."""
+    """Judge every precision of a law; return a row each."""
     engine = Engine(min(plan.members, 64))
     engine.start()
     try:
@@ -68,9 +68,9 @@ def judge_all(law: Bundle, plan: Plan) -> list[dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table, one line per law and precision."""
+    """Return the table, one line per law and precision."""
     lines = [
-        "| law | precision | bytes at rest | verdict | activity | Lyapunov exponent | what fails, or cannot be told |",
+        "| law | precision | bytes at rest | verdict | activity | Lyapunov exponent | fails, or (undecided) |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in rows:
@@ -90,12 +90,13 @@ def _effect(found: dict[str, Any], name: str) -> str:
 
 
 def main() -> None:
+    """Judge the laws that the file does not hold yet, or print the table."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_table", description=__doc__)
     options.add_argument("--plan", choices=PLANS, default="small")
     options.add_argument("--members", type=int, default=64, help="per ensemble")
     options.add_argument("--only", nargs="*", help="names of laws")
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_table.json"))
-    options.add_argument("--markdown", action="store_true", help="print the table of what the file has")
+    options.add_argument("--markdown", action="store_true", help="print the table from the file")
     chosen = options.parse_args()
     logging.basicConfig(level=logging.WARNING)
     found: dict[str, Any] = json.loads(chosen.file.read_text()) if chosen.file.exists() else {}

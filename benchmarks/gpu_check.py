@@ -12,10 +12,10 @@ section that fails is written down with its error, and the others go on.
     captures      bursts of any grouping, captured and not: equal bits; graphs counted
     kernels       per-cell laws: the fused kernel against torch.compile
     blocks        the fused kernel with other numbers of cells and warps per program: cell-steps/s, and equal bits
-    table         law x grid x rung: cell-steps/s, share of the ceilings, over the eager float32 batch-1 loop
+    table         law x grid x batch size: cell-steps/s, share of the ceilings, over the eager float32 batch-1 loop
     bursts        K = 1, 8, 32 steps per graph, and no graph
     memory        peak per precision
-    rungs         which rungs give the same bits, per precision
+    batch_sizes   which batch sizes give the same bits, per precision
     overlap       the engine with a frame every 10 steps, ahead and not: cell-steps/s, idle share, equal frames
     full          the engine with next to no memory: what it stepped down to, and that every universe came to its end
 """
@@ -38,17 +38,17 @@ from benchmarks.common import LAWS, eager_loop, make_law, rate
 from leym.contract.spec import ComplexNoise, Recording
 from leym.engine.batch import Batch
 from leym.engine.benchmark import Countdown
-from leym.engine.bucket import LawCache
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
+from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, calls_per_s, cost_of, matmul_flops
 from leym.engine.run import BucketKey, Run
 from leym.engine.step import cuda_graphs
 from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.bundle import Bundle
 
-FULL = {"grids": (64, 128, 256, 512), "rungs": (1, 8, 32, 128), "cells": 2**21}
-SMALL = {"grids": (16,), "rungs": (1, 2), "cells": 2**12}
+FULL = {"grids": (64, 128, 256, 512), "batch_sizes": (1, 8, 32, 128), "cells": 2**21}
+SMALL = {"grids": (16,), "batch_sizes": (1, 2), "cells": 2**12}
 PRECISIONS = ("nf4", "int8", "bf16", "fp32")
 PER_CELL = ("nca", "deep_qca", "mlp")
 CPU = Device(torch.device("cpu"), torch.float32, "cpu")
@@ -80,19 +80,19 @@ class Check:
             law._fused, law._step_, law.kernel = None, None, "inductor"
         return law
 
-    def batch(self, law: ResidentLaw, side: int, rung: int, *, warm: bool = True) -> Batch:
+    def batch(self, law: ResidentLaw, side: int, size: int, *, warm: bool = True) -> Batch:
         """Warm, and full of universes."""
-        batch = Batch(law, BucketKey(law.bundle.digest, law.precision, (side, side)), rung)
+        batch = Batch(law, BucketKey(law.bundle.digest, law.precision, (side, side)), size)
         if warm:
             batch.warm()
-        for i in range(rung):
+        for i in range(size):
             batch.admit(a_run(law.bundle, law.precision, side, seed=i))
         return batch
 
     def speed(self, batch: Batch, steps: int = 32) -> float:
         """Cell-steps/s."""
-        bursts_per_s = calls_per_s(lambda: batch.bursts.advance(steps), self.device, self.seconds)
-        return bursts_per_s * steps * batch.rung * batch.grid[0] * batch.grid[1]
+        bursts_per_s = calls_per_s(lambda: batch.runner.run(steps), self.device, self.seconds)
+        return bursts_per_s * steps * batch.size * batch.grid[0] * batch.grid[1]
 
     # --- sections
 
@@ -117,11 +117,11 @@ class Check:
         found = {}
         for name in self.laws:
             reference = self.batch(LawCache(CPU, compile=False).resident(self.laws[name], "fp32"), self.small, 2)
-            reference.bursts.advance(1)
+            reference.runner.run(1)
             for precision in ("fp32", "bf16"):
                 for fused in (True, False) if name in PER_CELL else (False,):
                     batch = self.batch(self.resident(name, precision, fused=fused), self.small, 2)
-                    batch.bursts.advance(1)
+                    batch.runner.run(1)
                     key = f"{name} {precision} {batch.law.kernel}"
                     found[key] = (batch.state.cpu() - reference.state).abs().max().item()
         return found
@@ -134,11 +134,11 @@ class Check:
             for grouping in ((77,), (1,) * 77, (32, 32, 13), (40, 37)):
                 batch = self.batch(law, self.small, 2)
                 for steps in grouping:
-                    batch.bursts.advance(steps)
+                    batch.runner.run(steps)
                 digests.add(digest(batch.state))
             law._capture = None
             batch = self.batch(law, self.small, 2)
-            batch.bursts.advance(77)
+            batch.runner.run(77)
             digests.add(digest(batch.state))
             found[name] = {"kernel": law.kernel, "equal": len(digests) == 1}
         return found | {"graphs per batch": len(cuda_graphs.LENGTHS) if self.device.is_cuda else 0}
@@ -147,12 +147,12 @@ class Check:
         found = {}
         for name in PER_CELL:
             for side in self.sizes["grids"][:3]:
-                rung = self.rung(side)
+                size = self.batch_size(side)
                 speeds = {
-                    fused: self.speed(self.batch(self.resident(name, "bf16", fused=fused), side, rung))
+                    fused: self.speed(self.batch(self.resident(name, "bf16", fused=fused), side, size))
                     for fused in (True, False)
                 }
-                found[f"{name} {side}x{side} x{rung}"] = {
+                found[f"{name} {side}x{side} x{size}"] = {
                     "fused": speeds[True],
                     "torch.compile": speeds[False],
                     "ratio": speeds[True] / speeds[False],
@@ -169,9 +169,9 @@ class Check:
             law, digests = self.resident(name, "nf4"), set()
             for block in (32, 64, 128, 256):
                 for warps in (4, 8):
-                    law._fused = TritonCells(law.network.cells(), law.operands, block=block, warps=warps)
-                    batch = self.batch(law, 128, self.rung(128))
-                    batch.bursts.advance(20)
+                    law._fused = TritonCells(law.network.per_cell_weights(), law.operands, block=block, warps=warps)
+                    batch = self.batch(law, 128, self.batch_size(128))
+                    batch.runner.run(20)
                     digests.add(digest(batch.state[0]))
                     found[f"{name} {block} cells, {warps} warps"] = self.speed(batch)
             found[f"{name} equal bits"] = len(digests) == 1
@@ -183,11 +183,11 @@ class Check:
             eager = {}
             for side in self.sizes["grids"]:
                 eager[side] = rate(eager_loop(bundle, (side, side)), seconds=self.seconds) * side * side
-            for side, rung in self.shapes():
+            for side, size in self.shapes():
                 law = self.resident(name, "nf4")
-                speed = self.speed(self.batch(law, side, rung))
-                cost = cost_of(law.network, bundle.manifest, (side, side), rung)
-                row = {"law": name, "grid": side, "rung": rung, "kernel": law.kernel, "cell_steps_per_s": speed}
+                speed = self.speed(self.batch(law, side, size))
+                cost = cost_of(law.network, bundle.manifest, (side, side), size)
+                row = {"law": name, "grid": side, "size": size, "kernel": law.kernel, "cell_steps_per_s": speed}
                 row |= {"vs_eager": speed / eager[side], "compute": speed * cost.flops / ceilings.of(law.operands)}
                 rows.append(row | {"memory": speed * cost.bytes / ceilings.bytes_per_s})
                 print(json.dumps(row), file=sys.stderr, flush=True)
@@ -199,11 +199,11 @@ class Check:
             for k in (1, 8, 32):
                 cuda_graphs.LENGTHS = (k,) if k == 1 else (k, 1)
                 law = self.resident(name, "nf4")
-                found[f"{name} K={k}"] = self.speed(self.batch(law, self.small, self.rung(self.small)))
+                found[f"{name} K={k}"] = self.speed(self.batch(law, self.small, self.batch_size(self.small)))
             cuda_graphs.LENGTHS = kept
             law = self.resident(name, "nf4")
             law._capture = None
-            found[f"{name} no graph"] = self.speed(self.batch(law, self.small, self.rung(self.small)))
+            found[f"{name} no graph"] = self.speed(self.batch(law, self.small, self.batch_size(self.small)))
         return found
 
     def memory(self) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class Check:
                 torch.cuda.reset_peak_memory_stats()
                 before = torch.cuda.memory_allocated()
                 law = self.resident(name, precision)
-                self.batch(law, 128, 8).bursts.advance(41)
+                self.batch(law, 128, 8).runner.run(41)
                 torch.cuda.synchronize()
                 found[f"{name} {precision}"] = {
                     "peak": torch.cuda.max_memory_allocated() - before,
@@ -225,22 +225,22 @@ class Check:
                 }
         return found
 
-    def rungs(self) -> dict[str, list[list[int]]]:
-        """Rungs that give the same bits stand together."""
+    def batch_sizes(self) -> dict[str, list[list[int]]]:
+        """Group the batch sizes that give the same bits."""
         found = {}
         for name in self.laws:
             for precision in ("nf4", "fp32"):
                 groups: dict[str, list[int]] = {}
-                for rung in self.sizes["rungs"]:
-                    batch = self.batch(self.resident(name, precision), self.small, rung)
-                    batch.bursts.advance(20)
-                    groups.setdefault(digest(batch.state[0]), []).append(rung)
+                for size in self.sizes["batch_sizes"]:
+                    batch = self.batch(self.resident(name, precision), self.small, size)
+                    batch.runner.run(20)
+                    groups.setdefault(digest(batch.state[0]), []).append(size)
                 found[f"{name} {precision}"] = list(groups.values())
         return found
 
     def overlap(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        slots = 2 * self.rung(self.small)
+        slots = 2 * self.batch_size(self.small)
         steps = 10 * max(2, int(self.seconds * 50))
         for name in ("unet_unitary", "nca"):
             digests = []
@@ -285,14 +285,14 @@ class Check:
             sink.over.wait()
         return sinks
 
-    def rung(self, side: int) -> int:
+    def batch_size(self, side: int) -> int:
         return max(1, self.sizes["cells"] // side**2 // 4)
 
     def shapes(self) -> Iterator[tuple[int, int]]:
         for side in self.sizes["grids"]:
-            for rung in self.sizes["rungs"]:
-                if side * side * rung <= self.sizes["cells"]:
-                    yield side, rung
+            for size in self.sizes["batch_sizes"]:
+                if side * side * size <= self.sizes["cells"]:
+                    yield side, size
 
 
 def a_run(law: Bundle, precision: str, side: int, seed: int) -> Run:
@@ -303,7 +303,7 @@ def digest(tensor: torch.Tensor) -> str:
     return hashlib.sha256(tensor.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "blocks", "bursts", "memory", "rungs")
+SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "blocks", "bursts", "memory", "batch_sizes")
 SECTIONS += ("overlap", "full", "table")  # the longest is the last
 
 

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, make_law, rate, table
-from leym.engine.benchmark import rungs
+from leym.engine.benchmark import measure_batch_sizes
 from leym.engine.device import pick_device
 from leym.laws.bundle import Bundle
 
@@ -30,7 +30,7 @@ def of_law(
     for side in sides:
         grid, slots = (side, side), min(BATCHES[-1], MOST_CELLS // side**2)
         eager = side**2 * rate(eager_loop(law, grid), seconds=seconds)
-        for found in rungs(law, precision, grid, slots, seconds * slots.bit_length()):
+        for found in measure_batch_sizes(law, precision, grid, slots, seconds * slots.bit_length()):
             speed, cost = found.cell_steps_per_s, cost_per_cell_step(law, grid, found.slots)
             row = {"law": law.name, "grid": side, "batch": found.slots, "cell_steps_per_s": speed}
             rows.append(row | {"vs_eager": speed / eager} | machine.roofline(speed, cost) | {"bits": found.bits})

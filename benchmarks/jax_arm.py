@@ -74,7 +74,7 @@ def plain(law: Bundle, dtype: Any) -> Steps:
     import jax.numpy as jnp
 
     w = weights_of(law)
-    beyond = "wrap" if law.manifest.choices["padding"] == "periodic" else "constant"
+    beyond = "wrap" if law.manifest.network_options["padding"] == "periodic" else "constant"
     w1, b1, w2, b2 = (jnp.asarray(w[name], dtype) for name in ("w1", "b1", "w2", "b2"))
 
     def one(x: Any, _: None) -> tuple[Any, None]:
@@ -100,7 +100,7 @@ def by_cax(law: Bundle, dtype: Any) -> Steps:
     from flax import nnx  # type: ignore[import-not-found, unused-ignore]
 
     w, channels, hidden = weights_of(law), 2 * law.manifest.d_state, law.manifest.hidden_channels
-    padding = "CIRCULAR" if law.manifest.choices["padding"] == "periodic" else "SAME"
+    padding = "CIRCULAR" if law.manifest.network_options["padding"] == "periodic" else "SAME"
 
     class NCA(ComplexSystem):  # type: ignore[misc, valid-type]
         def __init__(self, rngs: Any):

@@ -28,11 +28,12 @@ from litserve.utils import LitAPIStatus  # type: ignore[import-not-found, unused
 
 from leym.contract.spec import ComplexNoise
 from leym.engine.batch import Batch, Slot
-from leym.engine.batch_size import Ladder
+from leym.engine.batch_size import BatchSizeTable
 from leym.engine.benchmark import Countdown
-from leym.engine.bucket import Bucket, LawCache
+from leym.engine.bucket import Bucket
 from leym.engine.device import pick_device
 from leym.engine.device_stream import Stream
+from leym.engine.loading import LawCache
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle, read_bundle
 
@@ -46,12 +47,12 @@ class Lanes:
         device = pick_device()
         self.law, self.precision, self.grid, self.stream = law, precision, grid, Stream(device)
         key, resident = BucketKey(law.digest, precision, grid), LawCache(device, compile=True).resident(law, precision)
-        rung = Ladder(device).rung(law.manifest, precision, grid, slots)
+        batch_size = BatchSizeTable(device).batch_size(law.manifest, precision, grid, slots)
         if kernel == "inductor":
-            resident._fused, resident._step_, resident.kernel, rung = None, None, "inductor", slots
-        bucket = Bucket(key, resident, rung)
+            resident._fused, resident._step_, resident.kernel, batch_size = None, None, "inductor", slots
+        bucket = Bucket(key, resident, batch_size)
         bucket.warm()
-        self.batches = [*bucket.batches, *(Batch(bucket.law, key, rung) for _ in range(slots // rung - 1))]
+        self.batches = [*bucket.batches, *(Batch(bucket.law, key, batch_size) for _ in range(slots // batch_size - 1))]
         self.step_s = 0.0
 
     @property

@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.load_http import Connection, events
 from benchmarks.load_processes import CpuSpell
 from benchmarks.load_soak import soak
-from leym.demo.service import service
+from leym.demo.service import running_service
 
 LAW = "aurora"
 JOB = {"law": LAW, "grid": [32, 32], "steps": 100, "record": [{"field": "phase", "every": 10}], "tags": {"of": "load"}}
@@ -202,7 +202,7 @@ def main() -> None:
     }
     for name, (arm, workers) in ARMS.items():
         if name in chosen.only or (name == "soak" and chosen.soak):
-            with service(arguments=["--workers", str(workers)]) as client:
+            with running_service(arguments=["--workers", str(workers)]) as client:
                 found[name] = rounded(asyncio.run(arm(client.url, chosen)))
             print(json.dumps({name: found[name]}), flush=True)
     chosen.file.parent.mkdir(parents=True, exist_ok=True)

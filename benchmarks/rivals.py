@@ -36,8 +36,8 @@ from benchmarks.jax_arm import in_its_own_process
 from benchmarks.litserve_arm import Arrivals, litserve_arm, summary
 from benchmarks.load_http import Connection, events
 from leym.client import Client
-from leym.demo.service import service
-from leym.engine.batch_size import rung_for
+from leym.demo.service import running_service
+from leym.engine.batch_size import filling_size
 from leym.engine.benchmark import cell_steps_per_s
 from leym.engine.device import pick_device
 from leym.engine.engine import Engine
@@ -55,7 +55,7 @@ def poisson(lengths: list[int], jobs_per_s: float, seed: int = 1) -> Arrivals:
 
 def leym_arm(law: Bundle, precision: str, slots: int, arrivals: Arrivals) -> dict[str, Any]:
     os.environ["LEYM_SLOTS"] = str(slots)
-    with service([law.path], f"{law.name}/{precision}/{GRID[0]}x{GRID[1]}") as client:
+    with running_service([law.path], f"{law.name}/{precision}/{GRID[0]}x{GRID[1]}") as client:
         asyncio.run(_ask_all(client, law, precision, [(0.0, 2)] * slots))
         return asyncio.run(_ask_all(client, law, precision, arrivals))
 
@@ -138,7 +138,7 @@ def main() -> None:
         if chosen.law == "nca":
             found["stepping"] = stepping(law, 1.5 if chosen.quick else 6.0)
         costs = {
-            "serving": cost_per_cell_step(law, GRID, rung_for(GRID, chosen.slots, pick_device().torch.type)),
+            "serving": cost_per_cell_step(law, GRID, filling_size(GRID, chosen.slots, pick_device().torch.type)),
             "stepping": cost_per_cell_step(law, JAX_GRID, JAX_BATCH),
         }
     for section, rows in found.items():

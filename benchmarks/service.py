@@ -33,7 +33,7 @@ import torch
 from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, exponential_lengths, make_law, rate, table
 from leym.client import Client
 from leym.contract.spec import ComplexNoise, Recording
-from leym.demo.service import service
+from leym.demo.service import running_service
 from leym.engine.batch import Batch
 from leym.engine.benchmark import Countdown
 from leym.engine.engine import Engine
@@ -57,7 +57,7 @@ class Bench:
         self._number = count()
         self.mean = max(LEAST_STEPS, ceil(seconds * self._steps_per_s() / jobs))
         [bucket] = self.engine(slots).buckets.values()
-        self.rung = bucket.rung
+        self.batch_size = bucket.batch_size
         self.lengths = {"equal": [self.mean] * jobs, "exponential": exponential_lengths(jobs, self.mean, 1)}
 
     def _steps_per_s(self) -> float:
@@ -117,16 +117,16 @@ class Bench:
     @torch.no_grad()
     def _static(self, engine: Engine, lengths: list[int]) -> dict[str, float]:
         [bucket] = engine.buckets.values()
-        batches = [Batch(bucket.law, bucket.key, bucket.rung) for _ in range(self.slots // bucket.rung)]
+        batches = [Batch(bucket.law, bucket.key, bucket.batch_size) for _ in range(self.slots // bucket.batch_size)]
         groups = [lengths[i : i + self.slots] for i in range(0, len(lengths), self.slots)]
         runs = iter([self._run(steps) for steps in lengths])
         began = perf_counter()
         for group in groups:
             for lane, _ in enumerate(group):
-                batches[lane // bucket.rung].admit(next(runs))
+                batches[lane // bucket.batch_size].admit(next(runs))
             for _ in range(max(group)):
                 for batch in batches:
-                    batch.bursts.advance(1)
+                    batch.runner.run(1)
             for batch in batches:
                 for slot in batch.active:
                     batch.checkpoint(slot, engine.stream)
@@ -162,7 +162,7 @@ class Bench:
     def service(self, lengths: list[int]) -> dict[str, float]:
         os.environ["LEYM_SLOTS"] = str(self.slots)
         warm = f"{self.law.name}/{self.precision}/{GRID[0]}x{GRID[1]}"
-        with service([self.law.path], warm) as client:
+        with running_service([self.law.path], warm) as client:
             before = self._worker(client, 0)
             jobs = []
             for i, steps in enumerate(lengths):
@@ -215,7 +215,7 @@ def rate_while_jobs_wait(jobs: list[dict[str, Any]]) -> float:
 
 def shares(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
     """occupancy: steps of jobs over steps of slots; idle: of the engine's busy time, in which nothing was stepped."""
-    keys = ("slot_steps", "lane_steps", "busy_s", "stepping_s")
+    keys = ("slot_steps", "batch_steps", "busy_s", "stepping_s")
     done, offered, busy, stepping = (after[key] - before.get(key, 0) for key in keys)
     return {"occupancy": done / offered, "idle": 1 - stepping / busy}
 
@@ -251,8 +251,8 @@ def main() -> None:
             speed = figures["cell_steps_per_s"]
             row = {"arm": arm, "lengths": lengths, **figures}
             row |= {"vs_eager": speed / (rows[0]["cell_steps_per_s"] if rows else speed)}
-            rung = 1 if arm in ("eager", "one_job") else bench.rung
-            rows.append(row | machine.roofline(speed, cost_per_cell_step(law, GRID, rung)))
+            size = 1 if arm in ("eager", "one_job") else bench.batch_size
+            rows.append(row | machine.roofline(speed, cost_per_cell_step(law, GRID, size)))
 
         add("eager", "-", bench.eager(2 if chosen.quick else 10))
         for kind, lengths in bench.lengths.items():

@@ -1,6 +1,6 @@
-"""Flower that takes no orders from pages of other sites: `python -m leym.flower [options of Flower]`.
+"""Runs Flower with a guard against pages of other sites: `python -m leym.flower [options of Flower]`.
 
-Without a password Flower checks nothing, and with one it still answers to any `Host`. It can shut workers down.
+Flower can shut workers down. Without a password it checks nothing, and with one it still answers to any `Host`.
 """
 
 from __future__ import annotations
@@ -21,16 +21,18 @@ from leym.settings import settings
 _STARTS_A_TASK = re.compile(r"/api/task/(apply|async-apply|send-task)/")
 
 
-class Refused(RequestHandler):
-    """Answers with a status and a sentence. Flower's own error pages would send CORS headers for every page."""
+class RefusalHandler(RequestHandler):
+    """Answers with a status and a sentence. The error pages of Flower would send CORS headers for every site."""
 
     def initialize(self, status: int, detail: str) -> None:
+        """Set the status and the sentence to answer with."""
         self.status, self.detail = status, detail
 
     def check_xsrf_cookie(self) -> None:
-        pass  # it is refused already
+        """Skip the check, because the request is refused anyway."""
 
     def prepare(self) -> None:
+        """Answer before the method of the request is looked up."""
         self.set_status(self.status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
@@ -38,29 +40,30 @@ class Refused(RequestHandler):
 
 
 class GuardedFlower(Flower):
-    """Looks at every request before any handler does, so that none can be forgotten."""
+    """Checks every request before it reaches a handler, so that no handler can be left out."""
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
+        """Return the handler of a request, or the one that refuses it."""
         refusal = refusal_of(request)
         if refusal is None:
             return super().find_handler(request, **kwargs)
         status, detail = refusal
-        return self.get_handler_delegate(request, Refused, {"status": status, "detail": detail})
+        return self.get_handler_delegate(request, RefusalHandler, {"status": status, "detail": detail})
 
 
 def refusal_of(request: HTTPServerRequest) -> tuple[int, str] | None:
-    """Status and reason, or None for a request that Flower may answer.
+    """Return the status and the reason of a refusal, or None for a request that Flower may answer.
 
-    Reading is refused as well: without a password Flower lets every page read its API. A link on another site may
-    still be followed; a frame in its page may not, or users could be made to click in it.
+    Reads are refused as well, because Flower without a password lets pages of every site read its API. A link on
+    another site may be followed, but a frame in its page may not show Flower: the site could make users click in it.
     """
     host = request.headers.get("Host", "")
-    if host and not knows_host(host, settings().host_names):  # HTTP/1.0, which no browser speaks, needs none
+    if host and not knows_host(host, settings().host_names):  # only HTTP/1.0 allows no Host, and browsers do not use it
         return 421, f"Host = {host[:80]!r}; Flower answers to loopback names, addresses and the names in LEYM_HOSTS"
     if _STARTS_A_TASK.search(request.path):
         return (
             403,
-            "a task without a row in the job table does nothing here: submit jobs to the API, POST /v1/jobs",
+            "a task without a row in the job table does nothing here: submit jobs to the API with POST /v1/jobs",
         )
     followed = request.method == "GET" and request.headers.get("Sec-Fetch-Dest") == "document"
     origin = request.headers.get("Origin")
@@ -70,6 +73,7 @@ def refusal_of(request: HTTPServerRequest) -> tuple[int, str] | None:
 
 
 def main() -> None:
+    """Run Flower with the options of this process."""
     command.Flower = GuardedFlower  # the command makes the server from this name
     celery.main(["--quiet", "--app=leym.tickets:app", "flower", *sys.argv[1:]], auto_envvar_prefix="CELERY")
 

@@ -253,8 +253,13 @@ class Settings(BaseSettings):
         30.0, ge=1, le=3600, description="a longer body or an answer of which nothing moves for so long is given up"
     )
     queue: str = Field("leym", pattern=r"^[A-Za-z0-9_.:-]{1,100}$", description="name of the Celery queue")
+    batch_sizes: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
+        "",
+        description="file of batch sizes measured by `leym bench --batch-sizes`; empty: batch-sizes.json in the data "
+        "folder",
+    )
     rungs: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
-        "", description="slots per batch as measured by `leym bench --rungs`; empty: rungs.json in the data folder"
+        "", description="old name of `LEYM_BATCH_SIZES`, which counts where both are set"
     )
     ship_compiled: bool = Field(
         False, description="1: workers of a kind share what they have compiled through the store, which is code"
@@ -293,8 +298,12 @@ class Settings(BaseSettings):
         return Path(file) if self.database_url.startswith("sqlite") else self.database_url
 
     @property
-    def ladder(self) -> Path:
-        return Path(self.rungs) if self.rungs else self.data / "rungs.json"
+    def batch_sizes_file(self) -> Path:
+        """File of the measured batch sizes. Before version 0.1.0 it was called rungs.json, which still counts."""
+        if named := self.batch_sizes or self.rungs:
+            return Path(named)
+        file, old = self.data / "batch-sizes.json", self.data / "rungs.json"
+        return old if old.exists() and not file.exists() else file
 
     @property
     def store(self) -> str:
@@ -303,7 +312,7 @@ class Settings(BaseSettings):
     def environment(self) -> dict[str, str]:
         """Variables for child processes: the same files and addresses, whatever their working directory is."""
         named = {"data": str(self.data)} | {
-            name: getattr(self, name) for name in ("redis_url", "database_url", "store_url", "rungs")
+            name: getattr(self, name) for name in ("redis_url", "database_url", "store_url", "batch_sizes", "rungs")
         }
         return {f"LEYM_{name.upper()}": value for name, value in named.items() if value}
 

@@ -1,110 +1,58 @@
-"""A real service for tests: `leym up` as a user starts it, in a folder of its own, on free loopback ports."""
+"""Fixtures and markers of all tests."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from leym.client import Client
-from leym.jobs.table import JobTable
-from leym.settings import Settings
-from tests.support.laws import FORMS, oracle, random_law
+from tests.support.paths import CHROMIUM, ROOT
+from tests.support.service import SETTINGS, Service, add_laws
 
 if not torch.cuda.is_available():  # before anybody imports Triton: kernels for CUDA run in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
-pytest_plugins = ["tests.support.databases", "tests.support.buckets", "tests.support.guarded", "tests.support.browser"]
+pytest_plugins = [
+    "tests.support.databases",
+    "tests.support.buckets",
+    "tests.support.guarded",
+    "tests.support.browser",
+    "tests.support.scripted_server",
+]
 
-# Short times, so that faults are over soon. Eager, so that no test waits for a compiler; test_engine shows that
-# compiled batches behave alike, and test_service runs one service compiled.
-SETTINGS = {
-    "LEYM_COMPILE": "0",
-    "LEYM_SLOTS": "4",
-    "LEYM_LEASE_S": "4",
-    "LEYM_CHECKPOINT_S": "0.5",
-    "LEYM_COMMIT_S": "0.1",
-    "LEYM_HEARTBEAT_S": "0.5",
-    "LEYM_DISK_FREE_MIN": "0",
-    "OMP_NUM_THREADS": "1",
-}
+TIERS = ("unit", "integration", "service", "chaos")
+# Values of fixture parameters that start a server.
+SERVERS = {"postgresql": ["postgresql"], "s3": ["s3"], "remote": ["postgresql", "s3"]}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the tier of its folder and with the servers that it starts."""
+    for item in items:
+        tier = item.path.relative_to(ROOT / "tests").parts[0]
+        if tier in TIERS:
+            item.add_marker(tier)
+        names = {server for server in ("postgresql", "s3") if server in getattr(item, "fixturenames", ())}
+        for value in item.callspec.params.values() if hasattr(item, "callspec") else ():
+            names.update(SERVERS.get(value, ()) if isinstance(value, str) else ())
+        for name in sorted(names):
+            item.add_marker(name)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests of the browser where there is none."""
+    if item.get_closest_marker("browser") and CHROMIUM is None:
+        pytest.skip("no chromium: deploy/debian-packages.sh installs it")
 
 
 @pytest.fixture
 def threads_of_the_service() -> Iterator[None]:
-    """For an engine that is held against a service's bits, which may depend on the number of threads."""
+    """Give this process as many compute threads as a service of the tests has: bits may depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(int(SETTINGS["OMP_NUM_THREADS"]))
     yield
     torch.set_num_threads(before)
-
-
-class Service:
-    """One `leym up`."""
-
-    def __init__(self, data: Path, *arguments: str, verbose: bool = True, **settings: str):
-        self.data, self.arguments, self.verbose = data, arguments, verbose
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")}
-        self.env = kept | SETTINGS | settings
-        self.log = data / "up.log"
-        self.url = ""
-        data.mkdir(parents=True, exist_ok=True)
-
-    def start(self, ready_s: float = 120) -> Service:
-        command = [sys.executable, "-m", "leym.cli", "up", "--data", str(self.data), "--port", "0"]
-        command += [*(["--verbose"] if self.verbose else []), *self.arguments]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True, start_new_session=True
-            )
-        assert self.process.stdout is not None
-        end = time.monotonic() + ready_s
-        os.set_blocking(self.process.stdout.fileno(), False)
-        while not (line := self.process.stdout.readline()):
-            assert self.process.poll() is None and time.monotonic() < end, self.tail()
-            time.sleep(0.05)
-        self.said = line
-        self.url = line.split()[1]
-        self.client = Client(self.url)
-        self.table = JobTable(self.env.get("LEYM_DATABASE_URL") or Settings(data=self.data).database)
-        return self
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(120)
-        self.client.close()
-        self.table.close()
-        return code
-
-    def worker_pids(self) -> list[int]:
-        return [worker.pid for worker in self.table.workers(2.5) if worker.state == "ready"]
-
-    def tail(self) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
-
-
-def until(true: Callable[[], object], timeout_s: float = 90, what: str = "") -> None:
-    """Wait for a condition; the time is a limit against hanging, not a promise."""
-    end = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < end, f"still not after {timeout_s} s: {what}"
-        time.sleep(0.05)
-
-
-def add_laws(folder: Path) -> None:
-    """The oracle laws, and `tiny`: a small law whose steps are quick."""
-    made = folder / "made"
-    for name in FORMS:
-        shutil.copytree(oracle(name, made).bundle.path, folder / "laws" / name)
-    shutil.copytree(random_law(made / "tiny", "UNET").path, folder / "laws" / "tiny")
 
 
 @pytest.fixture(params=["here", "remote"])

@@ -167,7 +167,7 @@ def serve(configured: Settings) -> None:
             os.dup2(config.fileno(), 0)
         binary = str(get_binary_path())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
-        os.execv(binary, [binary, "-"])
+        os.execv(binary, [binary, "-"])  # noqa: S606 -- the installed Valkey
 
 
 def run(configured: Settings, command: list[str]) -> None:
@@ -188,7 +188,7 @@ def run(configured: Settings, command: list[str]) -> None:
         else:
             sleep(0.1)
     try:
-        os.execvpe(command[0], command, env)
+        os.execvpe(command[0], command, env)  # noqa: S606 -- the command that the caller typed
     except OSError as error:
         sys.exit(f"leym: {command[0]}: {error.strerror}")
 

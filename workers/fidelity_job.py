@@ -1,4 +1,4 @@
-"""FidelityJob: a claimed job that runs the fidelity gate, whose universes are guests of the worker's engine."""
+"""FidelityJob: a claimed job that runs the fidelity gate, with its universes in the background of the engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from leym.contract.fidelity_spec import FidelitySpec
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
-from leym.fidelity.engine_guest import Guest
+from leym.fidelity.background_engine import BackgroundEngine
 from leym.fidelity.gate import judge
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
@@ -30,7 +30,7 @@ class FidelityJob(ClaimedJob):
     def __init__(self, job: Job, context: WorkerContext, engine: Engine, law: Bundle):
         super().__init__(job, context)
         self.law = law
-        self.guest = Guest(engine, max(1, engine.slots // 2), self._commit_progress)
+        self.background = BackgroundEngine(engine, max(1, engine.slots // 2), self._commit_progress)
 
     def start(self) -> None:
         """Start the gate's thread."""
@@ -38,15 +38,15 @@ class FidelityJob(ClaimedJob):
 
     def stop(self) -> None:
         """Take the gate's universes out of the engine."""
-        self.guest.leave()
+        self.background.leave()
 
     def _run(self) -> None:
         self.context.on_admitted()
         try:
             plan = FidelitySpec.model_validate(self.job.spec).to_plan()
-            verdict = judge(self.law, self.job.precision, plan, engine=self.guest)
+            verdict = judge(self.law, self.job.precision, plan, engine=self.background)
         except Problem as problem:
-            if not self.guest.draining:  # otherwise the gate was stopped, and whoever stopped it sets the outcome
+            if not self.background.draining:  # otherwise the gate was stopped, and whoever stopped it sets the outcome
                 self._finish(JobState.FAILED, problem=problem)
         except Exception as error:
             log.exception("job %s: the fidelity gate failed", self.job.id)
@@ -54,7 +54,7 @@ class FidelityJob(ClaimedJob):
         else:
             # the folders of laws that are shipped with the project stay unchanged
             in_data_folder = self.law.path.is_relative_to(settings().data)
-            if self.retry(lambda: write_verdict(self.law, verdict, beside=in_data_folder)):
+            if self.retry(lambda: write_verdict(self.law, verdict, in_bundle=in_data_folder)):
                 self._finish(JobState.SUCCEEDED, verdict=verdict)
 
     def _commit_progress(self, steps: int) -> None:

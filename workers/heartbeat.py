@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # keys of `Engine.info` that a heartbeat passes on
 ENGINE_INFO = (
     "slot_steps",
-    "lane_steps",
+    "batch_steps",
     "busy_s",
     "stepping_s",
     "swapped_out",

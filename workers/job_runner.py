@@ -33,7 +33,7 @@ from leym.events import Events
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.laws.registry import Registry, default_registry, registry_of
+from leym.laws.registry import Registry, default_registry, project_registry
 from leym.settings import Settings
 from workers import compile_cache
 from workers.claimed_job import ClaimedJob, HandedBack, WorkerContext
@@ -102,7 +102,7 @@ class JobRunner:
             settings.slots,
             compile=settings.compile,
             checkpoint_s=settings.checkpoint_s,
-            rungs=settings.ladder,
+            batch_sizes=settings.batch_sizes_file,
             on_fatal=_exit_process,
         )
         return cls(
@@ -228,7 +228,7 @@ class JobRunner:
             on_progress=lambda: self.quarantine.release(job.id),
             draining=self.draining,
         )
-        laws = self.laws if job.project == DEFAULT else registry_of(job.project, self.settings.data)
+        laws = self.laws if job.project == DEFAULT else project_registry(job.project, self.settings.data)
         if job.judges:
             return FidelityJob(job, context, self.engine, laws.resolve(job.law))
         sink = JobSink(job, context, self.engine)

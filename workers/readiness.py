@@ -10,7 +10,8 @@ from leym.contract.spec import stored_spec
 from leym.engine.engine import Engine
 from leym.jobs.table import JobTable
 from leym.laws.bundle import Bundle
-from leym.laws.registry import Registry, resolve_precision
+from leym.laws.registry import Registry
+from leym.laws.verdicts import resolve_precision
 from leym.settings import Settings
 from workers.compile_cache import CompileCache
 

@@ -1,0 +1,38 @@
+"""HTTP routes. Each module describes its requests and responses, and calls the library for the work."""
+
+from __future__ import annotations
+
+from app.routes import (
+    events,
+    fidelity,
+    frames,
+    jobs,
+    laws,
+    page,
+    probes,
+    queue,
+    session,
+    shared,
+    states,
+    store,
+    sweeps,
+)
+
+# in the order in which the docs show them
+APIS = (
+    jobs.api,
+    frames.api,
+    store.api,
+    events.api,
+    states.api,
+    sweeps.api,
+    laws.api,
+    fidelity.api,
+    queue.api,
+    shared.api,
+    session.api,
+    probes.api,
+)
+PAGE = page.page
+
+__all__ = ["APIS", "PAGE"]

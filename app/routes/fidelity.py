@@ -1,4 +1,4 @@
-"""Whether a law in few bits is still the law: verdicts, their reports, and jobs that find out."""
+"""Fidelity of laws in reduced precision: verdicts, their reports, and the jobs that reach them."""
 
 from __future__ import annotations
 
@@ -8,79 +8,67 @@ from typing import Any
 import flask
 from flask import Response, url_for
 
-from app.models import FidelityList, FidelityPath, FormatQuery, IdempotencyHeader, JobBody, LawPath
-from app.openapi import answers, exact, json_body, media, router
-from app.services import services
-from app.submission import accept_fidelity, take_in
-from app.views import job_body, json_answer, verdict_body
+from app import submission
+from app.lookup import find_law
+from app.models.base import IdempotencyHeader
+from app.models.jobs import JobBody
+from app.models.laws import FidelityList, FidelityPath, FormatQuery, LawPath
+from app.openapi import content, json_content, responses, router, use_pydantic_schema
+from app.services import current_services
+from app.views import job_body, json_response, verdict_body
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.problems import Problem
-from leym.jobs.submit import fidelity_request
-from leym.laws.bundle import Bundle
 from leym.laws.verdicts import CHEAPEST_FIRST, read_verdict
 from leym.reports.verdict import report
 
-api = router("fidelity", "Whether a law in few bits is still the law")
-exact(FidelityRequest)
+api = router("fidelity", "Fidelity of laws in reduced precision")
+use_pydantic_schema(FidelityRequest)
 
-ACCEPTED = json_body(JobBody, "The judgement was taken in as a job", Location="the job's path")
-WHOLE = media("The whole verdict", "application/json", "text/html")
-# its style is in the page and its plots are inline: nothing is fetched, and nothing runs
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+ACCEPTED = json_content(JobBody, "The fidelity job was accepted", Location="path of the job")
+VERDICT = content("The complete verdict", "application/json", "text/html")
+# the report has inline styles and inline plots, loads nothing and runs no scripts
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
-@api.get("/v1/laws/<name>/fidelity", responses=answers({200: FidelityList}, 404))
+@api.get("/v1/laws/<name>/fidelity", responses=responses({200: FidelityList}, 404))
 def get_fidelity(path: LawPath) -> Response:
     """Get the verdicts on a law's precisions.
 
-    `auto` takes the cheapest precision that passes; one without a verdict is not in the list.
+    `auto` selects the cheapest precision that passes. A precision without a verdict is not in the list.
     """
-    bundle = _law(path.name)
-    found = (read_verdict(bundle, precision, data=services().settings.data) for precision in CHEAPEST_FIRST)
-    return json_answer({"items": [verdict_body(verdict) for verdict in found if verdict], "next": None})
+    services = current_services()
+    bundle = find_law(services, path.name)
+    found = (read_verdict(bundle, precision, data=services.settings.data) for precision in CHEAPEST_FIRST)
+    return json_response({"items": [verdict_body(verdict) for verdict in found if verdict], "next": None})
 
 
-@api.get("/v1/laws/<name>/fidelity/<precision>", responses=answers({200: WHOLE}, 404))
+@api.get("/v1/laws/<name>/fidelity/<precision>", responses=responses({200: VERDICT}, 404))
 def get_verdict(path: FidelityPath, query: FormatQuery) -> Response:
-    """Get one verdict with all its numbers, as JSON or as a page with plots."""
-    bundle = _law(path.name)
-    verdict = read_verdict(bundle, path.precision, data=services().settings.data)
+    """Get one verdict with all of its numbers, as JSON or as a page with plots."""
+    services = current_services()
+    bundle = find_law(services, path.name)
+    verdict = read_verdict(bundle, path.precision, data=services.settings.data)
     if verdict is None:
         raise Problem(404, "Not found", f"there is no verdict on {path.precision} of law {bundle.ref}")
     if query.format == "json":
-        said: dict[str, Any] = json.loads(verdict.to_json())
-        return json_answer(said)
+        body: dict[str, Any] = json.loads(verdict.to_json())
+        return json_response(body)
     response = Response(report(verdict), content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["Content-Security-Policy"] = REPORT_POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
     response.make_conditional(flask.request)
     return response
 
 
-@api.post("/v1/laws/<name>/fidelity", responses=answers({202: ACCEPTED}, 404, 413, 415, 507))
+@api.post("/v1/laws/<name>/fidelity", responses=responses({202: ACCEPTED}, 404, 413, 415, 507))
 def judge_law(path: LawPath, header: IdempotencyHeader, body: FidelityRequest) -> Response:
     """Judge a precision of a law, as a job.
 
-    Ensembles of universes run in both precisions, beside other jobs and after them. The job's record says the verdict
-    when it has ended.
+    The job runs ensembles of universes in both precisions, by default at a low priority. Once it has ended, its record
+    has the verdict.
     """
-    here = services()
-    request = fidelity_request(path.name, body)
-    if made := here.table.accepted(header.idempotency_key, request):
-        job = here.table.get(made)
-    else:
-        bundle = _law(path.name)
-        here.disk.check()
-        job = take_in(here, accept_fidelity(bundle, body), header.idempotency_key, request)
-    return json_answer(job_body(job), 202, Location=url_for("jobs.get_job", id=job.id))
-
-
-def _law(reference: str) -> Bundle:
-    """Raises Problem 404: here a law is a thing to look at, and no key of a request."""
-    try:
-        return services().laws.resolve(reference)
-    except Problem as error:
-        if error.title != "Unknown law":
-            raise
-        raise Problem(404, "Not found", error.detail) from error
+    job = submission.submit_fidelity_job(current_services(), path.name, body, header.idempotency_key)
+    return json_response(job_body(job), 202, Location=url_for("jobs.get_job", id=job.id))

@@ -1,157 +1,97 @@
-"""What a job recorded: arrays, pictures and numbers."""
+"""Results of a job: recorded frames as arrays and pictures, and observables."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 from flask import Response
 from numpy.typing import NDArray
 
-from app.conditional import caching
-from app.downloads import TYPES, answer, npz_member, scratch, span, steps_header, write_npy, write_npz
-from app.lookup import reader_of
-from app.models import FieldList, FieldPath, FramesQuery, IdPath, ObservablesQuery
-from app.openapi import JSON, answers, json_body, leads_to, media, parts, router
-from app.services import services
-from app.views import json_answer
+from app.conditional import cache_control
+from app.downloads import TYPES, add_step_headers, file_response, step_range, temporary_file, write_npz
+from app.frame_files import array_file, check_size, json_array, picture_file, select_frames
+from app.lookup import find_results
+from app.models.base import IdPath
+from app.models.results import FieldList, FieldPath, FramesQuery, ObservablesQuery
+from app.openapi import JSON, content, json_content, operation_links, partial_responses, responses, router
+from app.services import Services, current_services
+from app.views import json_response
 from leym.common.tables import delimited
-from leym.contract.problems import Problem, invalid
-from leym.contract.spec import LIMITS
-from leym.frames import pictures
-from leym.frames.reader import FrameReader
 from leym.frames.zarr_metadata import run_attributes
 
-api = router("results", "What jobs recorded: frames, pictures and numbers, also while they run")
+api = router("results", "Results of jobs, also while they run: frames, pictures and observables")
 
-FRAMES = media(
+FRAMES = content(
     "The frames",
     *(TYPES[f] for f in ("npy", "npz", "png", "gif", "webp")),
-    X_Steps="start:stop:stride of the frames in the answer, in steps",
-    X_Frames="how many these are; a picture or animation holds each of them",
+    X_Steps="start:stop:stride of the frames in the response, in steps",
+    X_Frames="number of these frames; a picture or animation contains each of them",
     X_Duration_Ms="of an animation: milliseconds from its first frame to the end of its last",
     Content_Disposition="a name for the file",
 )
-FIELDS = json_body(
+FIELDS = json_content(
     FieldList,
     "The fields",
-    leads_to("get_frames", id="$request.path.id", field="$response.body#/items/0/name"),
+    operation_links("get_frames", id="$request.path.id", field="$response.body#/items/0/name"),
 )
-ANSWERS = answers({200: FRAMES} | parts(*TYPES.values()), 404, 410, 412, 416)
-NUMBERS = media("The numbers, one column per observable beside `step`", JSON, "text/csv", TYPES["npz"])
+FRAMES_RESPONSES = responses({200: FRAMES} | partial_responses(*TYPES.values()), 404, 410, 412, 416)
+OBSERVABLES = content("The values, one column per observable next to `step`", JSON, "text/csv", TYPES["npz"])
+OBSERVABLES_RESPONSES = responses({200: OBSERVABLES} | partial_responses("text/csv", TYPES["npz"]), 404, 410, 412, 416)
 
 
-@api.get("/v1/jobs/<id>/frames", responses=answers({200: FIELDS}, 404, 410))
+@api.get("/v1/jobs/<id>/frames", responses=responses({200: FIELDS}, 404, 410))
 def list_fields(path: IdPath) -> Response:
     """List the recorded fields."""
-    _, reader = reader_of(services(), path.id)
-    return json_answer({"items": reader.fields()}, Cache_Control=caching(reader.job))
+    job, reader = find_results(current_services(), path.id)
+    return json_response({"items": reader.fields()}, Cache_Control=cache_control(job))
 
 
-@api.get("/v1/jobs/<id>/frames/<field>", responses=ANSWERS)
+@api.get("/v1/jobs/<id>/frames/<field>", responses=FRAMES_RESPONSES)
 def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     """Get frames of one field.
 
-    `npz` has `step` int64 [n], the field [n, H, W] or [n, H, W, d] and `attributes`; `npy` the field alone. A `png` of
-    several frames shows them from left to right, in rows below each other where one row would be too wide; `gif` and
-    `webp` are animations. Colours have a fixed range per field. What a file says of itself (`attributes` of an `npz`,
-    text `leym` of a `png`, comment of a `gif`, EXIF ImageDescription of a `webp`) is JSON: job, law and its digest,
-    spec, field, steps.
-    Of a job that has ended, a download that was cut off can go on (`Range`).
+    An `npz` contains `step` int64 [n], the field [n, H, W] or [n, H, W, d] and `attributes`; an `npy` only the field. A
+    `png` of several frames shows them from left to right, in several rows if one row would be too wide; `gif` and
+    `webp` are animations. Each field has a fixed colour range. Every file but `npy` describes itself in JSON (job, law
+    and its digest, spec, field, steps): `attributes` of an `npz`, the text `leym` of a `png`, the comment of a `gif`,
+    the EXIF ImageDescription of a `webp`.
+    If the job has ended, an interrupted download can be resumed (`Range`).
     """
-    job, reader = reader_of(services(), path.id)
-    steps = reader.steps(path.field, query.start, query.stop, query.stride)
-    if query.last is not None:
-        steps = steps[-query.last :]
-    _check_bytes(len(steps), reader.frame_bytes(path.field))
-    name = f"{path.id}-{path.field}.{query.format}"
-    described = next(found for found in reader.fields() if found["name"] == path.field)
-    about = run_attributes(job) | {key: described[key] for key in ("units", "formula")}
-    about |= {"field": path.field, "channel": query.channel, "steps": span(steps)}
+    return frames_response(current_services(), path.id, path.field, query)
+
+
+def frames_response(services: Services, job_id: str, field: str, query: FramesQuery) -> Response:
+    """Answer with frames of one field, as `get_frames` does for the services of any project."""
+    job, reader = find_results(services, job_id)
+    selection = select_frames(job, reader, field, query)
+    name, caching = f"{job_id}-{field}.{query.format}", cache_control(job)
     if query.format in ("npy", "npz"):
-        return steps_header(_arrays(reader, described, steps, query, name, about), steps)
-    return steps_header(_picture(reader, described, steps, query, name, about), steps)
-
-
-@api.get(
-    "/v1/jobs/<id>/observables", responses=answers({200: NUMBERS} | parts("text/csv", TYPES["npz"]), 404, 410, 412, 416)
-)
-def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
-    """Get the numbers per observed step."""
-    job, reader = reader_of(services(), path.id)
-    names = None if query.names is None else [name.strip() for name in query.names.split(",")]
-    steps, numbers = reader.observables(names, query.start, query.stop, query.stride)
-    _check_bytes(len(steps), 8 * (len(numbers) + 1))
-    columns: dict[str, NDArray[Any]] = {"step": steps, **numbers}
-    name = f"{path.id}-observables.{query.format}"
-    if query.format == "json":
-        listed = {key: column.tolist() for key, column in columns.items()}
-        return steps_header(json_answer(listed, Cache_Control=caching(reader.job)), steps)
-    if query.format == "csv":
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return steps_header(answer(delimited([list(columns), *rows]), "csv", name, caching(reader.job)), steps)
-    file = scratch()
-    write_npz(file, columns | {"attributes": _text(run_attributes(job) | {"steps": span(steps)})}).close()
-    return steps_header(answer(file, "npz", name, caching(reader.job)), steps)
-
-
-def _arrays(
-    reader: FrameReader,
-    described: Mapping[str, Any],
-    steps: NDArray[np.int64],
-    query: FramesQuery,
-    name: str,
-    about: Mapping[str, Any],
-) -> Response:
-    field, dtype, shape = described["name"], np.dtype(described["dtype"]), (len(steps), *described["shape"][1:])
-    frames = (frame for _, frame in reader.frames(field, *_span(steps), query.stride)) if len(steps) else ()
-    file = scratch()
-    if query.format == "npy":
-        write_npy(file, dtype, shape, frames)
+        response = file_response(array_file(selection), query.format, name, caching)
     else:
-        with write_npz(file, {"step": steps, "attributes": _text(about)}) as archive:
-            with npz_member(archive, field) as member:
-                write_npy(member, dtype, shape, frames)
-    return answer(file, query.format, name, caching(reader.job))
+        picture, duration_ms = picture_file(selection)
+        response = file_response(picture, query.format, name, caching)
+        if duration_ms is not None:
+            response.headers["X-Duration-Ms"] = str(duration_ms)
+    return add_step_headers(response, selection.steps)
 
 
-def _picture(
-    reader: FrameReader,
-    described: Mapping[str, Any],
-    steps: NDArray[np.int64],
-    query: FramesQuery,
-    name: str,
-    about: Mapping[str, Any],
-) -> Response:
-    field, (height, width) = described["name"], described["shape"][1:3]
-    if not len(steps):
-        raise Problem(404, "No frames", f"{field!r} has no committed frames in this selection")
-    plan = pictures.plan(query.format, len(steps), height, width, query.fps, query.scale)  # refuses before it reads
-    _, frames = reader.read(field, *_span(steps), query.stride)
-    rgb = pictures.render(field, frames, query.channel)
-    if query.format == "png":
-        about = {**about, "columns": plan.columns}
-    body = pictures.encode(rgb, query.format, query.fps, query.scale, about)
-    made = answer(body, query.format, name, caching(reader.job))
-    if plan.delays:
-        made.headers["X-Duration-Ms"] = str(sum(plan.delays))
-    return made
-
-
-def _text(about: Mapping[str, Any]) -> NDArray[np.str_]:
-    return np.array(json.dumps(about))
-
-
-def _span(steps: NDArray[np.int64]) -> tuple[int, int]:
-    return int(steps[0]), int(steps[-1]) + 1
-
-
-def _check_bytes(n: int, each: int) -> None:
-    if n * each > LIMITS.answer_bytes:
-        _too_much(f"{n} frames of {each} bytes are {n * each} bytes", LIMITS.answer_bytes)
-
-
-def _too_much(selected: str, bound: int) -> NoReturn:
-    raise invalid(f"{selected}; one answer has at most {bound}: choose fewer by start, stop, stride or last", "/stop")
+@api.get("/v1/jobs/<id>/observables", responses=OBSERVABLES_RESPONSES)
+def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
+    """Get the observables of each observed step."""
+    job, reader = find_results(current_services(), path.id)
+    names = None if query.names is None else [name.strip() for name in query.names.split(",")]
+    steps, values = reader.observables(names, query.start, query.stop, query.stride)
+    check_size(len(steps), 8 * (len(values) + 1))
+    columns: dict[str, NDArray[Any]] = {"step": steps, **values}
+    name, caching = f"{path.id}-observables.{query.format}", cache_control(job)
+    if query.format == "json":
+        response = json_response({key: column.tolist() for key, column in columns.items()}, Cache_Control=caching)
+    elif query.format == "csv":
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        response = file_response(delimited([list(columns), *rows]), "csv", name, caching)
+    else:
+        file = temporary_file()
+        attributes = json_array(run_attributes(job) | {"steps": step_range(steps)})
+        write_npz(file, columns | {"attributes": attributes}).close()
+        response = file_response(file, "npz", name, caching)
+    return add_step_headers(response, steps)

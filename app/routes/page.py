@@ -1,4 +1,4 @@
-"""The web page: one document, one script, one style sheet, and nothing from elsewhere."""
+"""The web page: one document, one script and one style sheet, and nothing from other sites."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from flask import Blueprint, Response, request, send_from_directory
 from markupsafe import escape
 
-from app.services import whole
+from app.services import service_wide
 
 page = Blueprint("page", __name__)
 
 STATIC = Path(__file__).parents[1] / "static"
-FOREVER = "public, max-age=31536000, immutable"
+IMMUTABLE = "public, max-age=31536000, immutable"
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -31,7 +31,8 @@ POLICY = "; ".join(
 
 @page.get("/")
 def index() -> Response:
-    response = Response(_document(whole().settings.flower_url), content_type="text/html; charset=utf-8")
+    """Show the page."""
+    response = Response(_document(service_wide().settings.flower_url), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
@@ -41,10 +42,10 @@ def index() -> Response:
 
 @page.get("/static/<any('page.js', 'page.css'):name>")
 def asset(name: str) -> Response:
-    """The document names the version it needs, so that version may be kept."""
+    """Send the script or the style sheet. The document links to it by version, so caches may keep that version."""
     response = send_from_directory(STATIC, name, max_age=300)
     if request.args.get("v") == _version(name):
-        response.headers["Cache-Control"] = FOREVER
+        response.headers["Cache-Control"] = IMMUTABLE
     return response
 
 

@@ -1,4 +1,4 @@
-"""Probes and metrics, for whatever runs this service."""
+"""Probes and metrics, for the people and programs that operate this service."""
 
 from __future__ import annotations
 
@@ -9,60 +9,60 @@ from collections.abc import Callable
 from flask import Response
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.errors import problem
-from app.exposition import alive_s, exposition
-from app.models import HealthBody, ReadyBody
-from app.openapi import answers, media, router
-from app.services import whole
-from app.views import json_answer
+from app.errors import problem_response
+from app.exposition import exposition
+from app.models.operation import HealthBody, ReadyBody
+from app.openapi import content, responses, router
+from app.services import service_wide
+from app.views import json_response
 from leym import tickets
 from leym.contract.problems import Problem
 
 api = router("operation", "Probes and metrics")
 log = logging.getLogger(__name__)
 
-TEXT = media("Prometheus' text format", "text/plain")
+METRICS = content("Prometheus' text format", "text/plain")
 
 
-@api.get("/healthz", responses=answers({200: HealthBody}))
+@api.get("/healthz", responses=responses({200: HealthBody}))
 def get_health() -> Response:
-    """Whether this process answers."""
-    return json_answer({"status": "ok"}, Cache_Control="no-store")
+    """Check that this process answers."""
+    return json_response({"status": "ok"}, Cache_Control="no-store")
 
 
-@api.get("/readyz", responses=answers({200: ReadyBody}))
+@api.get("/readyz", responses=responses({200: ReadyBody}))
 def get_readiness() -> Response:
-    """Whether jobs can be taken in: the job table and the frame store answer.
+    """Check that jobs can be submitted: the job table and the frame store answer.
 
-    If not, the problem has `checks` too. They also name the broker and the workers: how many take jobs, and how many
-    are starting, paused or draining. Without either, jobs are taken in and wait.
+    `checks` names both. It also names the broker and the workers: how many take jobs, and how many are starting, paused
+    or draining. Without a broker or workers, jobs are accepted and wait. The problem of a 503 has `checks` too.
     """
-    here = whole()
+    services = service_wide()
     checks = {
-        "table": _check("the job table", lambda: here.table.counts()),
-        "store": _check("the frame store", lambda: here.store.head("probe")),
+        "table": _check("the job table", lambda: services.table.counts()),
+        "store": _check("the frame store", lambda: services.store.head("probe")),
     }
-    away = [f"{name} is {found}" for name, found in checks.items() if found != "ok"]
-    alive = here.table.workers(alive_s(here)) if checks["table"] == "ok" else []
+    unavailable = [f"{name} is {found}" for name, found in checks.items() if found != "ok"]
+    alive = services.table.workers(services.alive_s) if checks["table"] == "ok" else []
     others = Counter(worker.state for worker in alive if worker.state != "ready")
     workers = ", ".join([str(len(alive) - others.total()), *(f"{n} {state}" for state, n in sorted(others.items()))])
-    broker = "ok" if tickets.answers(here.settings.redis_url) else "away: tickets wait in the job table"
-    body = {"ready": not away, "checks": checks | {"broker": broker, "workers": workers}}
-    if away:
-        return problem(Problem(503, "Not ready", "; ".join(away)), **body)
-    return json_answer(body, Cache_Control="no-store")
+    broker = "ok" if tickets.answers(services.settings.redis_url) else "away: tickets wait in the job table"
+    body = {"ready": not unavailable, "checks": checks | {"broker": broker, "workers": workers}}
+    if unavailable:
+        return problem_response(Problem(503, "Not ready", "; ".join(unavailable)), **body)
+    return json_response(body, Cache_Control="no-store")
 
 
-@api.get("/metrics", responses=answers({200: TEXT}))
+@api.get("/metrics", responses=responses({200: METRICS}))
 def get_metrics() -> Response:
     """Get the metrics."""
-    return exposition(whole())
+    return exposition(service_wide())
 
 
-def _check(what: str, ask: Callable[[], object]) -> str:
+def _check(subject: str, ask: Callable[[], object]) -> str:
     try:
         ask()
     except (SQLAlchemyError, OSError) as error:
-        log.error("not ready: %s does not answer: %s", what, error)
+        log.error("not ready: %s does not answer: %s", subject, error)
         return f"away: {type(error).__name__}"
     return "ok"

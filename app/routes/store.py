@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from flask import Response
 
-from app.conditional import CHECKED, FOREVER, GROWING, conditional
-from app.models import StorePath
-from app.openapi import JSON, OCTETS, answers, media, parts, router
-from app.services import services
+from app.conditional import IMMUTABLE, NO_STORE, REVALIDATE, send_conditionally
+from app.models.results import StorePath
+from app.openapi import JSON, OCTETS, content, partial_responses, responses, router
+from app.services import Services, current_services
 from leym.frames import zarr_gateway
 
 api = router("store", "Results as a Zarr v3 hierarchy, for array libraries")
 
-OBJECT = media("A metadata document or a chunk", OCTETS, JSON, ETag="changes when the object does")
+OBJECT = content("A metadata document or a chunk", OCTETS, JSON, ETag="changes when the object does")
 
-ANSWERS = answers({200: OBJECT} | parts(OCTETS, JSON), 404, 410, 412, 416)
+OBJECT_RESPONSES = responses({200: OBJECT} | partial_responses(OCTETS, JSON), 404, 410, 412, 416)
 
 
-@api.get("/v1/jobs/<id>/store.zarr/<path:key>", responses=ANSWERS)
+@api.get("/v1/jobs/<id>/store.zarr/<path:key>", responses=OBJECT_RESPONSES)
 def get_store_object(path: StorePath) -> Response:
     """Read one object of the hierarchy.
 
-    404 only for what was never due: a frame that exists but cannot be read is a 503, never an empty chunk.
+    A 404 means that the object is not part of the hierarchy. A committed frame that cannot be read is a 503, and never
+    an empty chunk.
     """
-    here = services()
-    found = zarr_gateway.find(here.store, lambda: here.table.get(path.id), path.key)
-    response = Response(content_type=found.media_type)
-    kept = FOREVER if found.chunk else CHECKED
-    response.headers["Cache-Control"] = kept if found.final else GROWING
-    return conditional(response, found.body)
+    return object_response(current_services(), path.id, path.key)
+
+
+def object_response(services: Services, job_id: str, key: str) -> Response:
+    """Answer with one object, as `get_store_object` does for the services of any project."""
+    found = zarr_gateway.find(services.store, lambda: services.table.get(job_id), key)
+    response = Response(content_type=OCTETS if found.chunk else JSON)
+    caching = IMMUTABLE if found.chunk else REVALIDATE
+    response.headers["Cache-Control"] = caching if found.final else NO_STORE
+    return send_conditionally(response, found.body)

@@ -1,16 +1,16 @@
-// The live view of the service: lists are asked for again and again, the chosen job is followed by its event stream.
+// The live view of the service: polls the lists, and follows the chosen job by its event stream.
 "use strict";
 
 const LOOK_MS = 2000;
 const PICTURE_MS = 250; // shortest time between two pictures
-const POINTS = 300; // of a course
+const POINTS = 300; // of a trend line
 const FINAL = ["succeeded", "failed", "cancelled"];
 
 const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "compact" });
 const whole = new Intl.NumberFormat("en");
 
-let chosen = null; // what is known of the job in the detail panel
+let chosen = null; // the job in the detail panel and its data
 let pages = 1;
 
 function make(tag, attributes = {}, ...children) {
@@ -20,7 +20,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** The answer's JSON. Paths are relative to this page, which a proxy may have put below a prefix. */
+/** Returns the JSON of a response. Paths are relative to this page, since a proxy may add a path prefix. */
 async function ask(path, options) {
   const answer = await fetch(path, options);
   if (answer.status === 401 && !$("sign-in").open) $("sign-in").showModal();
@@ -31,7 +31,7 @@ async function ask(path, options) {
   return JSON.parse(exact(await answer.text()));
 }
 
-/** Whole numbers that JavaScript would round (seeds have up to 63 bits) as strings of their digits. */
+/** Quotes integers that JavaScript would round (seeds have up to 63 bits), so that they become strings. */
 function exact(json) {
   return json.replace(/"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g,
     (token) => (/^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token)) ? `"${token}"` : token));
@@ -47,7 +47,7 @@ $("sign-in").addEventListener("submit", async (event) => {
 
 // ---- lists
 
-const rows = new Map(); // id -> row: rows are kept, so that focus and selection stay where they are
+const rows = new Map(); // id -> row; rows are reused, so that focus and selection stay where they are
 
 function showJobs(jobs) {
   const body = $("jobs");
@@ -191,7 +191,7 @@ function complain(text) {
   $("detail-error").hidden = false;
 }
 
-/** The newest committed frame of the field in the selection. */
+/** Shows the newest committed frame of the selected field. */
 async function showLast(mine) {
   const { items } = await ask(`v1/jobs/${mine.id}/frames`);
   if (mine !== chosen) return;
@@ -202,7 +202,7 @@ async function showLast(mine) {
   if (!none) showPicture(mine, (field.committed - 1) * field.every);
 }
 
-/** Pictures come as fast as they can be drawn, at most one per PICTURE_MS; those in between are left out. */
+/** Shows pictures as fast as they can be drawn, at most one per PICTURE_MS, and skips those in between. */
 function showPicture(mine, step) {
   mine.step = step;
   if (mine.timer) return;
@@ -237,14 +237,14 @@ async function loadSeries(mine) {
 }
 
 function follow(mine) {
-  const seen = mine.job.step; // what was before is in the picture and the courses already
+  const seen = mine.job.step; // earlier steps are in the picture and the trends already
   mine.stream = new EventSource(`v1/jobs/${mine.id}/events${seen > 0 ? `?last_event_id=${seen}` : ""}`);
   mine.stream.addEventListener("frame", (event) => {
     const data = JSON.parse(event.data);
     if (data.fields.includes($("field").value)) showPicture(mine, data.step);
     if (Object.keys(data.observables).length) addNumbers(mine, data);
     mine.job = { ...mine.job, step: data.step };
-    mine.redraw ||= requestAnimationFrame(() => { // many events may come between two pictures of the screen
+    mine.redraw ||= requestAnimationFrame(() => { // many events may arrive between two repaints
       mine.redraw = 0;
       if (mine !== chosen) return;
       showFacts(mine.job);
@@ -261,8 +261,8 @@ function follow(mine) {
     look();
   });
   mine.stream.addEventListener("error", async () => {
-    if (mine.stream.readyState !== EventSource.CLOSED) return; // the browser connects again by itself
-    try { // the job ended while the stream was cut off (204), or its stream is refused
+    if (mine.stream.readyState !== EventSource.CLOSED) return; // the browser reconnects by itself
+    try { // the job ended while the stream was disconnected (204), or the stream is refused
       mine.job = await ask(`v1/jobs/${mine.id}`);
       if (mine === chosen) showFacts(mine.job);
     } catch (error) {
@@ -275,7 +275,7 @@ function addNumbers(mine, data) {
   if (data.step <= (mine.series.step.at(-1) ?? -1)) return;
   mine.series.step.push(data.step);
   for (const [name, value] of Object.entries(data.observables)) (mine.series[name] ||= []).push(value);
-  if (mine.series.step.length > 2 * POINTS) { // thin out what is old
+  if (mine.series.step.length > 2 * POINTS) { // drop every second point
     for (const name in mine.series) mine.series[name] = mine.series[name].filter((_, i) => i % 2 === 0);
   }
 }
@@ -287,14 +287,14 @@ function showNumbers(mine) {
     const values = mine.series[name];
     const last = values[values.length - 1];
     return make("tr", {}, make("th", { scope: "row" }, name),
-      make("td", {}, typeof last === "number" ? last.toPrecision(4) : "–"), make("td", {}, course(values)));
+      make("td", {}, typeof last === "number" ? last.toPrecision(4) : "–"), make("td", {}, trendLine(values)));
   }));
 }
 
-function course(values) {
+function trendLine(values) {
   const space = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(space, "svg");
-  for (const [k, v] of [["viewBox", "0 0 100 20"], ["preserveAspectRatio", "none"], ["class", "course"], ["aria-hidden", "true"]])
+  for (const [k, v] of [["viewBox", "0 0 100 20"], ["preserveAspectRatio", "none"], ["class", "trend"], ["aria-hidden", "true"]])
     svg.setAttribute(k, v);
   const finite = values.filter(Number.isFinite);
   const low = Math.min(...finite), high = Math.max(...finite);
@@ -307,7 +307,7 @@ function course(values) {
   return svg;
 }
 
-// ---- beginning
+// ---- start
 
 $("filter").addEventListener("change", () => { pages = 1; look(); });
 $("more").addEventListener("click", () => { pages += 1; look(); });

@@ -1,4 +1,4 @@
-"""frames and observables: what a job recorded, on the screen or in a file."""
+"""`leym frames` and `leym observables`: print the results of a job or save them to a file."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ Start = Annotated[int | None, typer.Option(help="first step")]
 Stop = Annotated[int | None, typer.Option(help="step to stop before")]
 Stride = Annotated[int | None, typer.Option(help="every n-th frame")]
 Format = Annotated[
-    str | None, typer.Option("--format", "-f", help="default: the ending of --out; on stdout npz, or csv")
+    str | None,
+    typer.Option(
+        "--format", "-f", help="default: the ending of --out; on stdout npz for a field and csv for observables"
+    ),
 ]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; - is stdout")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; - for stdout")]
 
 
 def frames(
     context: typer.Context,
     id: Id,
-    field: Annotated[str | None, typer.Argument(help="a recorded field; none: list them")] = None,
+    field: Annotated[str | None, typer.Argument(help="a recorded field; without one, list them")] = None,
     out: Out = None,
     format: Format = None,
     start: Start = None,
     stop: Stop = None,
     stride: Stride = None,
-    channel: Annotated[int | None, typer.Option(help="of a field with channels")] = None,
+    channel: Annotated[int | None, typer.Option(help="channel to draw, of a field with channels")] = None,
     fps: Annotated[int | None, typer.Option(help="frames per second of an animation, at most 50 for gif")] = None,
     scale: Annotated[int | None, typer.Option(help="pixels per cell")] = None,
     as_json: Json = False,
@@ -49,13 +52,13 @@ def frames(
 
 
 def _save(job: Job, field: str, out: Path, format: str | None, as_json: bool, **options: int | None) -> None:
-    """Save to a file and say which, or write to stdout and say nothing."""
+    """Save to a file and print its name, or write to stdout and print nothing else."""
     if out == STDOUT:
         if as_json:
             raise ValueError("--out - and --json both write to stdout: choose one")
         format = format or ("csv" if field == "observables" else "npz")
         if sys.stdout.isatty() and format not in ("csv", "json"):
-            raise ValueError(f"{format} is not for a terminal: redirect stdout, or name a file with --out")
+            raise ValueError(f"{format} cannot be shown on a terminal: redirect stdout, or name a file with --out")
         job._save(field, out, format, **options)
         return
     size = job._save(field, out, format, **options)
@@ -74,12 +77,12 @@ def _list_fields(job: Job, as_json: bool) -> None:
 def observables(
     context: typer.Context,
     id: Id,
-    names: Annotated[list[str] | None, typer.Argument(help="observables; none: all")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="names of observables; default: all")] = None,
     out: Out = None,
     format: Format = None,
     as_json: Json = False,
 ) -> None:
-    """Print the numbers per step, or save them as json, csv or npz."""
+    """Print the observables per step, or save them as json, csv or npz."""
     with exits(as_json):
         job: Job = context.obj.job(id)
         if out is not None:
@@ -101,5 +104,6 @@ def _cell(value: Any) -> Any:
 
 
 def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
     app.command()(frames)
     app.command()(observables)

@@ -1,4 +1,4 @@
-"""fidelity: whether a law in few bits is still the law; judge it here or as a job of the service."""
+"""`leym fidelity`: judge whether a law in few bits is still the same law, here or as a job of the service."""
 
 from __future__ import annotations
 
@@ -8,23 +8,26 @@ from typing import Annotated, Any
 import typer
 
 from leym.cli import specs
-from leym.cli.become import PASS_ON, become
 from leym.cli.jobs import Json, show_progress
 from leym.cli.laws import Name
+from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
 from leym.common.outputs import STDOUT, write_text
 from leym.common.printable import printable
 
-app = typer.Typer(help="Judge a precision of a law; show its verdicts.", no_args_is_help=True)
+
+class Fidelity(LazyGroup):
+    """The command of `leym fidelity` that needs torch."""
+
+    lazy = {
+        "run": LazyCommand("leym.cli.local.fidelity", "Judge a law on this machine and keep the verdict.", ("worker",)),
+    }
+
+
+app = typer.Typer(cls=Fidelity, help="Judge a law in a precision, and show verdicts.", no_args_is_help=True)
 
 PrecisionName = Annotated[str, typer.Option(help="nf4, int8 or bf16")]
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def run(context: typer.Context) -> None:
-    """Judge on this machine (needs torch) and keep the verdict; has a --help of its own."""
-    become("leym.cli.local.fidelity", context.args, "worker")
 
 
 @app.command()
@@ -34,13 +37,13 @@ def submit(
     precision: PrecisionName = "nf4",
     plan: Annotated[str, typer.Option(help="small or standard")] = "small",
     members: Annotated[int | None, typer.Option(help="universes per ensemble; default: the plan's")] = None,
-    steps: Annotated[int | None, typer.Option(help="of each universe; default: the plan's")] = None,
+    steps: Annotated[int | None, typer.Option(help="steps of each universe; default: the plan's")] = None,
     grid: Annotated[str | None, typer.Option(help="cells: 64 or 64x128; default: the plan's")] = None,
-    priority: Annotated[int | None, typer.Option(help="0 to 9, 9 the most urgent [2]")] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="show progress until it has ended")] = False,
+    priority: Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent; default: 2")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show the progress until the job has ended")] = False,
     as_json: Json = False,
 ) -> None:
-    """Judge as a job of the service; print its id, or with --watch its verdict."""
+    """Judge a law as a job of the service; print its id, or its verdict with --watch."""
     client: Client = context.obj
     given: dict[str, Any] = {"plan": plan, "members": members, "steps": steps, "priority": priority}
     with exits(as_json):
@@ -59,13 +62,13 @@ def submit(
 def show(
     context: typer.Context,
     law: Name,
-    precision: Annotated[str | None, typer.Option(help="nf4, int8 or bf16: all numbers of that verdict")] = None,
+    precision: Annotated[str | None, typer.Option(help="nf4, int8 or bf16: show all numbers of that verdict")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="save the verdict on --precision as a page with plots; - is stdout")
+        Path | None, typer.Option(help="save the verdict on --precision as an HTML page with plots; - for stdout")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The verdicts on a law."""
+    """Show the verdicts on a law."""
     client: Client = context.obj
     with exits(as_json):
         if report is not None:

@@ -1,4 +1,4 @@
-"""submit, watch, jobs, show, cancel, delete."""
+"""`leym submit`, `watch`, `jobs`, `show`, `cancel` and `delete`."""
 
 from __future__ import annotations
 
@@ -15,28 +15,43 @@ from leym.client.progress import Bars
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="job ids")]
-Grid = Annotated[str | None, typer.Option(help="cells: 64 or 64x128 [64]")]
-Steps = Annotated[int | None, typer.Option(help="[1000]")]
+Grid = Annotated[str | None, typer.Option(help="cells: 64 or 64x128; default: 64")]
+Steps = Annotated[int | None, typer.Option(help="number of steps; default: 1000")]
 Record = Annotated[
     list[str] | None,
-    typer.Option("--record", "-r", help="FIELD[:EVERY[:DTYPE]], repeatable; EVERY defaults to steps/100"),
+    typer.Option(
+        "--record", "-r", help="field to record: FIELD[:EVERY[:DTYPE]], repeatable; EVERY defaults to steps/100"
+    ),
 ]
-ObserveText = Annotated[str | None, typer.Option(help="EVERY, NAME,NAME or EVERY:NAME,NAME")]
-Seed = Annotated[int | None, typer.Option(help="[0]")]
-Gamma = Annotated[float | None, typer.Option(help="damping [0.01]")]
+ObserveText = Annotated[str | None, typer.Option(help="observables: EVERY, NAME,NAME or EVERY:NAME,NAME")]
+Seed = Annotated[int | None, typer.Option(help="seed of the random numbers; default: 0")]
+Gamma = Annotated[float | None, typer.Option(help="damping; default: 0.01")]
 InitialText = Annotated[
-    str | None, typer.Option(help="zeros, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy")
+    str | None,
+    typer.Option(help="start state: zeros, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy"),
 ]
-PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 or auto (default)")]
-Priority = Annotated[int | None, typer.Option(help="0 to 9, 9 the most urgent [4]")]
+PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 or auto; default: auto")]
+Priority = Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent; default: 4")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE, repeatable")]
-SpecFile = Annotated[str | None, typer.Option("--spec", help="a JobSpec as JSON (- is stdin); options win over it")]
+SpecFile = Annotated[
+    str | None, typer.Option("--spec", help="file with a JobSpec as JSON, - for stdin; options take precedence")
+]
 
-INHERITED = ("law", "grid", "gamma", "precision")  # by a job that starts from the state of another one
+INHERITED = ("law", "grid", "gamma", "precision")  # keys that a job takes from the job whose state it starts from
 
 
 def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -> dict[str, Any]:
-    """The keywords of `Client.submit` from a spec file and the options that were given."""
+    """Return the keywords of `Client.submit`: those of a spec file, with the given options in their place.
+
+    Args:
+        client: client for uploading a start state.
+        law: name or name@digest.
+        file: file with a JobSpec as JSON; `-` is stdin.
+        **options: options of `leym submit` by name; None for those that are not given.
+
+    Raises:
+        ValueError: an option or the file cannot be read, or a law is missing.
+    """
     given = {
         "law": law,
         "grid": specs.grid(options["grid"]) if options["grid"] else None,
@@ -58,27 +73,31 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
 
 
 def source_of(spec: Mapping[str, Any]) -> str | None:
-    """The id of the job from whose state a job of this spec starts; None when it starts otherwise."""
+    """Return the id of the job whose state a job with this spec starts from, or None."""
     initial = spec.get("initial")
     return initial.get("job") if isinstance(initial, dict) and initial.get("kind") == "state" else None
 
 
-def note_inheritance(source: Job, stated: Collection[str], job: Job, varied: Collection[str] = ()) -> None:
-    """Say which keys `job` has from the job that it starts from, and which of the `stated` ones differ from there.
+def note_inheritance(source: Job, given: Collection[str], job: Job, varied: Collection[str] = ()) -> None:
+    """Print which keys `job` inherits from the job it starts from, and which given keys differ from that job.
 
-    varied: keys that are axes of a sweep; nothing is said of them.
+    Args:
+        source: the job that `job` starts from.
+        given: keys that were given for `job`.
+        job: the new job.
+        varied: keys that are axes of a sweep, which are left out.
     """
     mine, theirs = ({**one.spec, "law": one.law} for one in (job, source))
     keys = [key for key in INHERITED if key not in varied]
-    inherited = [f"{key} {_shown(mine[key])}" for key in keys if key not in stated]
+    inherited = [f"{key} {_shown(mine[key])}" for key in keys if key not in given]
     differs = [
         f"{key} {_shown(mine[key])} (there {_shown(theirs[key])})"
         for key in keys
-        if key in stated and mine[key] != theirs[key]
+        if key in given and mine[key] != theirs[key]
     ]
-    for words, found in (("inherited from", inherited), ("differs from", differs)):
+    for relation, found in (("inherited from", inherited), ("differs from", differs)):
         if found:
-            note(f"{words} {source.id}: {', '.join(found)}")
+            note(f"{relation} {source.id}: {', '.join(found)}")
 
 
 def _shown(value: Any) -> str:
@@ -88,7 +107,8 @@ def _shown(value: Any) -> str:
 def submit(
     context: typer.Context,
     law: Annotated[
-        str | None, typer.Argument(help="name or name@digest; with --initial JOB@STEP by default the law of that job")
+        str | None,
+        typer.Argument(help="name or name@digest; with --initial JOB@STEP the default is the law of that job"),
     ] = None,
     grid: Grid = None,
     steps: Steps = None,
@@ -101,13 +121,15 @@ def submit(
     priority: Priority = None,
     tag: Tags = None,
     spec: SpecFile = None,
-    key: Annotated[str | None, typer.Option("--key", help="Idempotency-Key: the same key submits once")] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="show progress until it has ended")] = False,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Idempotency-Key: commands with the same key submit once")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show the progress until the job has ended")] = False,
     as_json: Json = False,
 ) -> None:
     """Queue a universe and print its id.
 
-    With --initial JOB@STEP it inherits the law, grid, gamma and precision of that job, unless they are given.
+    With --initial JOB@STEP, the law, grid, gamma and precision of that job are inherited unless they are given.
     """
     client: Client = context.obj
     with exits(as_json):
@@ -131,15 +153,16 @@ def submit(
 def watch(
     context: typer.Context,
     ids: Ids,
-    timeout: Annotated[float | None, typer.Option(help="seconds; then exit code 1")] = None,
+    timeout: Annotated[float | None, typer.Option(help="seconds to wait at most; then exit code 1")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the progress of jobs until all have ended; exit code 1 when one failed or was cancelled."""
+    """Show the progress of jobs until all have ended; exit code 1 if one failed or was cancelled."""
     with exits(as_json):
         show_progress([context.obj.job(id) for id in ids], timeout, as_json)
 
 
 def show_progress(jobs: list[Job], timeout: float | None, as_json: bool) -> None:
+    """Wait until all jobs have ended and print their problems; exit with code 1 unless all succeeded."""
     with Bars() as bars:
         wait_all(jobs, timeout, bars)
     if as_json:
@@ -153,11 +176,13 @@ def show_progress(jobs: list[Job], timeout: float | None, as_json: bool) -> None
 
 def list_jobs(
     context: typer.Context,
-    state: Annotated[str | None, typer.Option(help="queued, running, paused, succeeded, failed or cancelled")] = None,
-    law: Annotated[str | None, typer.Option()] = None,
-    tag: Annotated[str | None, typer.Option(help="KEY=VALUE")] = None,
-    sweep: Annotated[str | None, typer.Option(help="sweep id")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000)] = 20,
+    state: Annotated[
+        str | None, typer.Option(help="only jobs that are queued, running, paused, succeeded, failed or cancelled")
+    ] = None,
+    law: Annotated[str | None, typer.Option(help="only jobs of this law")] = None,
+    tag: Annotated[str | None, typer.Option(help="only jobs with this tag: KEY=VALUE")] = None,
+    sweep: Annotated[str | None, typer.Option(help="only jobs of the sweep with this id")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="number of jobs at most")] = 20,
     as_json: Json = False,
 ) -> None:
     """List jobs, newest first."""
@@ -170,8 +195,10 @@ def list_jobs(
     write_table(columns, (_row(job) for job in jobs))
 
 
-def show(context: typer.Context, id: Annotated[str, typer.Argument()], as_json: Json = False) -> None:
-    """All there is to say about one job."""
+def show(
+    context: typer.Context, id: Annotated[str, typer.Argument(metavar="ID", help="job id")], as_json: Json = False
+) -> None:
+    """Show everything about one job."""
     with exits(as_json):
         job: Job = context.obj.job(id)
     if as_json:
@@ -183,7 +210,7 @@ def show(context: typer.Context, id: Annotated[str, typer.Argument()], as_json: 
 
 
 def cancel(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
-    """Stop jobs; what they recorded stays."""
+    """Stop jobs; their recorded frames stay."""
     with exits(as_json):
         jobs = [context.obj.job(id).cancel() for id in ids]
     write_json([job.as_dict() for job in jobs]) if as_json else write_table(
@@ -210,6 +237,7 @@ def _row(job: Job) -> tuple[Any, ...]:
 
 
 def register(app: typer.Typer) -> None:
+    """Add these commands to the application."""
     app.command()(submit)
     app.command()(watch)
     app.command("jobs")(list_jobs)

@@ -1,4 +1,4 @@
-"""laws: what the service can run; adding, importing and removing laws."""
+"""`leym laws`: list, add, import, show and remove the laws of a service."""
 
 from __future__ import annotations
 
@@ -9,22 +9,46 @@ from typing import Annotated, Any
 
 import typer
 
-from leym.cli.become import PASS_ON, become
 from leym.cli.jobs import Json
+from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
 
-app = typer.Typer(help="List laws; add, import, show and remove one.", invoke_without_command=True)
+
+class Laws(LazyGroup):
+    """The commands of `leym laws` that need torch."""
+
+    lazy = {
+        "quantize": LazyCommand(
+            "leym.cli.local.quantize",
+            "Print the size of a law in few bits, or give it formats of your choice per role or weight.",
+            ("worker",),
+        ),
+        "tune-precision": LazyCommand(
+            "leym.cli.local.tune_precision",
+            "Find the weights that need more bits for a law to pass its gate.",
+            ("worker",),
+        ),
+        "inspect": LazyCommand(
+            "leym.cli.local.inspect",
+            "Print the bytes and the error of every layer at a precision.",
+            ("worker",),
+        ),
+    }
+
+
+app = typer.Typer(cls=Laws, help="List laws, or add, import, show and remove one.", invoke_without_command=True)
 
 Data = Annotated[
     Path | None,
-    typer.Option(help="data folder of a service on this machine; default: LEYM_DATA if it is set, else the service"),
+    typer.Option(help="data folder of a service on this machine; default: LEYM_DATA if it is set, else an upload"),
 ]
 Name = Annotated[str, typer.Argument(help="name or name@digest")]
 
 
 @app.callback()
 def laws(context: typer.Context, as_json: Json = False) -> None:
+    """List the laws, unless a command follows."""
     if context.invoked_subcommand is not None:
         return
     client: Client = context.obj
@@ -41,12 +65,12 @@ def laws(context: typer.Context, as_json: Json = False) -> None:
 def add(
     context: typer.Context,
     bundle: Annotated[
-        Path, typer.Argument(help="folder with manifest.json and weights.safetensors; for an upload also its zip")
+        Path, typer.Argument(help="folder with manifest.json and weights.safetensors; for an upload also a zip of it")
     ],
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Add a bundle: into a data folder, where a running service finds it, or by an upload."""
+    """Add a bundle, by a copy into a data folder, where a running service finds it, or by an upload."""
     with exits(as_json):
         folder = _folder(data)
         _report(_place(bundle, folder) if folder else context.obj.add_law(bundle), as_json)
@@ -56,19 +80,24 @@ def add(
 def import_(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(help="a checkpoint (.pth), or an experiment folder")],
-    name: Annotated[str, typer.Option(help="what the law shall be called")],
-    architecture: Annotated[str | None, typer.Option(help="where neither config nor weights say it")] = None,
-    d_state: Annotated[int | None, typer.Option(min=1)] = None,
-    hidden_channels: Annotated[int | None, typer.Option(min=1)] = None,
-    form: Annotated[str | None, typer.Option(help="additive, diagonal or antisymmetric")] = None,
+    name: Annotated[str, typer.Option(help="name of the law")],
+    architecture: Annotated[
+        str | None, typer.Option(help="architecture, if neither config nor weights name it")
+    ] = None,
+    d_state: Annotated[int | None, typer.Option(min=1, help="complex channels per cell")] = None,
+    hidden_channels: Annotated[int | None, typer.Option(min=1, help="width of the network")] = None,
+    form: Annotated[str | None, typer.Option(help="form of the update: additive, diagonal or antisymmetric")] = None,
     resize_antialias: Annotated[
-        bool | None, typer.Option("--resize-antialias/--no-resize-antialias", help="needed for an SNN_UNET")
+        bool | None,
+        typer.Option(
+            "--resize-antialias/--no-resize-antialias", help="resize with antialiasing; needed for an SNN_UNET"
+        ),
     ] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Turn a training checkpoint into a law. Nothing in the file is run."""
-    said: dict[str, Any] = {
+    """Turn a training checkpoint into a law. No code in the file is executed."""
+    hints: dict[str, Any] = {
         "architecture": architecture,
         "d_state": d_state,
         "hidden_channels": hidden_channels,
@@ -78,16 +107,15 @@ def import_(
     with exits(as_json):
         folder = _folder(data)
         if folder is None:
-            law = context.obj.import_law(path, name, **said)
+            law = context.obj.import_law(path, name, **hints)
             _report(law, as_json, law["provenance"])
             return
+        # imported here, because the commands that only speak HTTP work without safetensors
         from leym.contract.problems import Problem
-        from leym.laws.importing.convert import (
-            import_law,  # here: the commands that only speak HTTP need no safetensors
-        )
+        from leym.laws.importing.convert import import_law
 
         try:
-            made = import_law(path, name, target=folder / "laws", **said)
+            made = import_law(path, name, target=folder / "laws", **hints)
         except Problem as problem:
             raise ValueError(problem.detail) from problem
         _report({"name": made.name, "digest": made.digest, "ref": made.ref}, as_json, made.manifest.provenance)
@@ -95,7 +123,7 @@ def import_(
 
 @app.command()
 def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
-    """All there is to say about one law."""
+    """Show everything about one law."""
     with exits(as_json):
         law = context.obj.law(name)
     if as_json:
@@ -109,14 +137,14 @@ def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
 
 @app.command()
 def delete(context: typer.Context, name: Name, as_json: Json = False) -> None:
-    """Remove a law with all its versions, or one version; not while jobs need it."""
+    """Remove a law with all its versions, or one version by name@digest, unless jobs need it."""
     with exits(as_json):
         context.obj.delete_law(name)
     write_json({"deleted": name}) if as_json else note(f"deleted {name}")
 
 
 def _folder(data: Path | None) -> Path | None:
-    """The data folder to work in; None when the service is to be asked."""
+    """Return the data folder to write to; None for an upload to the service."""
     if data is None and os.environ.get("LEYM_DATA"):
         from leym.settings import settings
 
@@ -125,7 +153,7 @@ def _folder(data: Path | None) -> Path | None:
 
 
 def _place(bundle: Path, data: Path) -> dict[str, Any]:
-    """Copy a bundle into a data folder: `laws/<name>`, or beside what is there as a further version."""
+    """Copy a bundle to `laws/<name>` in a data folder, as a further version if the law exists."""
     from leym.contract.problems import Problem
     from leym.laws import versions
 
@@ -134,33 +162,15 @@ def _place(bundle: Path, data: Path) -> dict[str, Any]:
     except Problem as problem:
         raise ValueError(problem.detail) from problem
     if not new:
-        raise ValueError(f"law {law.name!r} is there already: {law.path}")
+        raise ValueError(f"law {law.name!r} exists already: {law.path}")
     return {"name": law.name, "digest": law.digest, "ref": law.ref}
 
 
 def _report(law: dict[str, Any], as_json: bool, provenance: Mapping[str, Any] | None = None) -> None:
     skipped = (provenance or {}).get("skipped")
     if skipped and not as_json:
-        note(f"skipped beside the weights: {', '.join(skipped)}")
+        note(f"not imported, because they are not weights: {', '.join(skipped)}")
     if as_json:
         write_json({"name": law["name"], "digest": law["digest"]})
     else:
         print(law["ref"])
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def quantize(context: typer.Context) -> None:
-    """Give a law formats of its own, per role or weight (needs torch); has a --help of its own."""
-    become("leym.cli.local.quantize", context.args, "worker")
-
-
-@app.command("tune-precision", context_settings=PASS_ON, add_help_option=False)
-def tune_precision(context: typer.Context) -> None:
-    """Find the weights that need more bits for a law to pass its gate (needs torch); has a --help of its own."""
-    become("leym.cli.local.tune_precision", context.args, "worker")
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def inspect(context: typer.Context) -> None:
-    """Bytes and error of every layer at a precision, on this machine (needs torch); has a --help of its own."""
-    become("leym.engine.memory_report", context.args, "worker")

@@ -1,25 +1,82 @@
-"""The `leym` command: submit, watch and fetch jobs of a service, or start one on this machine.
+"""The `leym` command: submit, watch and fetch jobs of a service, or start a service on this machine.
 
-Exit codes: 0 done, 1 a job failed or was cancelled, 2 usage or refused, 3 no service, 130 interrupted.
+Exit codes: 0 done, 1 a job failed or was cancelled, 2 wrong usage or refused, 3 no service, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from leym import __version__
+import leym
 from leym.cli import data, fidelity, jobs, laws, sweeps, verify
-from leym.cli.become import PASS_ON, become
+from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits
 from leym.client import Client
 
+
+class Up(LazyCommand):
+    """`leym up`, which needs no torch when its workers run elsewhere."""
+
+    def extras_for(self, arguments: Sequence[str]) -> tuple[str, ...]:
+        """Return the extras that the command needs with these arguments."""
+        given = " ".join(arguments).replace("=", " ") + " "
+        return ("service",) if "--workers 0 " in given else self.extras
+
+
+class Root(LazyGroup):
+    """The commands of `leym` that are imported when they are called."""
+
+    lazy = {
+        "up": Up(
+            "workers.supervisor.up",
+            "Start API, broker and workers on this machine, until Ctrl-C.",
+            ("service", "worker"),
+        ),
+        "tokens": LazyCommand(
+            "leym.cli.local.tokens",
+            "Create, list and revoke tokens of the service whose data is on this machine.",
+            ("service",),
+        ),
+        "gc": LazyCommand(
+            "workers.maintenance.collector",
+            "Remove expired results and objects that no job needs from the store; --dry-run only reports them.",
+            ("service",),
+        ),
+        "doctor": LazyCommand(
+            "workers.maintenance.doctor",
+            "Check the job table against the store, the laws and the broker; --repair repairs what it can.",
+            ("service",),
+        ),
+        "backup": LazyCommand(
+            "workers.maintenance.backup",
+            "Copy the service whose data is on this machine, also while it runs.",
+            ("service",),
+        ),
+        "bench": LazyCommand(
+            "leym.cli.local.bench",
+            "Measure how fast this machine runs a law, and compare it with what the machine can do.",
+            ("worker",),
+        ),
+        "demo": LazyCommand(
+            "leym.cli.local.demo",
+            "Start a service of its own, run twelve universes through it, and save pictures in demo-out/.",
+            ("service", "worker"),
+        ),
+    }
+
+
 app = typer.Typer(
     name="leym",
-    help="Runs Ley M universes as jobs. LEYM_URL or --url names the service.",
+    cls=Root,
+    help="Run Ley M universes as jobs. LEYM_URL or --url names the service.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 jobs.register(app)
 data.register(app)
@@ -31,65 +88,35 @@ app.add_typer(fidelity.app, name="fidelity")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        print(leym.__version__)
         raise typer.Exit
 
 
 @app.callback()
 def root(
     context: typer.Context,
-    url: Annotated[str | None, typer.Option(help="the service; default: LEYM_URL")] = None,
-    token: Annotated[str | None, typer.Option(help="what it asks for; default: LEYM_TOKEN")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    url: Annotated[str | None, typer.Option(help="address of the service; default: LEYM_URL")] = None,
+    token: Annotated[str | None, typer.Option(help="token of the service; default: LEYM_TOKEN")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+    ] = False,
 ) -> None:
-    """The client is made once and closed when the command ends."""
+    """Make the client that all commands use; it is closed when the command ends."""
     with exits(as_json=False):
         context.obj = context.with_resource(Client(url, token=token))
 
 
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def up(context: typer.Context) -> None:
-    """Start API, broker and workers on this machine, until Ctrl-C. `leym up --help` lists its options."""
-    given = " ".join(context.args).replace("=", " ") + " "
-    extras = ("service",) if "--workers 0 " in given else ("service", "worker")  # the workers run elsewhere
-    become("workers.supervisor.up", context.args, *extras)
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def tokens(context: typer.Context) -> None:
-    """Create, list and revoke tokens of the service whose data is on this machine; has a --help of its own."""
-    become("leym.cli.local.tokens", context.args, "service")
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def gc(context: typer.Context) -> None:
-    """Remove now what expired and what no job needs from the store that LEYM_* name; --dry-run only tells."""
-    become("workers.maintenance.collector", context.args, "service")
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def doctor(context: typer.Context) -> None:
-    """Check the job table against the store and the broker that LEYM_* name; --repair puts right what can be."""
-    become("workers.maintenance.doctor", context.args, "service")
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def backup(context: typer.Context) -> None:
-    """Copy the service whose data is on this machine, also while it runs; has a --help of its own."""
-    become("workers.maintenance.backup", context.args, "service")
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def bench(context: typer.Context) -> None:
-    """How fast this machine runs a law, beside what the machine can do; has a --help of its own."""
-    become("leym.engine.benchmark", context.args, "worker")
-
-
-@app.command(context_settings=PASS_ON, add_help_option=False)
-def demo(context: typer.Context) -> None:
-    """Start a service of its own, run twelve universes through it, and leave pictures in demo-out/."""
-    become("leym.demo", context.args, "service", "worker")
-
-
 def main() -> None:
+    """Run the command line of this process."""
+    _leave_out_starting_folder()
     app()
+
+
+def _leave_out_starting_folder() -> None:
+    """Remove the folder that Python puts first on the path: the current one, or the one of the `leym` script.
+
+    A folder `workers` that happens to be there must not be imported in place of ours. `python -P` does the same.
+    """
+    home = Path(leym.__file__).parents[1]
+    if not sys.flags.safe_path and sys.path and Path(sys.path[0]).absolute() != home:
+        del sys.path[0]

@@ -1,4 +1,4 @@
-"""What the command writes: JSON, tables on a terminal, tab-separated lines elsewhere; and its exit codes."""
+"""Output of the command: JSON, tables on a terminal, tab-separated lines elsewhere, and exit codes."""
 
 from __future__ import annotations
 
@@ -36,32 +36,38 @@ COLOURS = {
 
 
 def write_json(value: Any) -> None:
-    """One JSON document on stdout, indented on a terminal, one line elsewhere."""
+    """Print a JSON document, indented on a terminal and on one line elsewhere."""
     print(printable_json(json.dumps(value, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False)))
 
 
 def write_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], heading: bool = False) -> None:
-    """A table on a terminal; elsewhere tab-separated values that read back exactly, with a heading only if asked."""
+    """Print a table on a terminal, and tab-separated values that can be parsed back exactly elsewhere.
+
+    Args:
+        columns: titles of the columns.
+        rows: the cells of each row.
+        heading: print the titles also when the values are tab-separated.
+    """
     console = Console()
     if not console.is_terminal:
         print(delimited([columns, *rows] if heading else rows, "\t"), end="")
         return
     table = Table(*(escape(_text(column)) for column in columns), box=None, header_style="bold", padding=(0, 1, 0, 0))
-    table.columns[0].no_wrap = True  # ids and names are there to be copied
+    table.columns[0].no_wrap = True  # ids and names must stay whole, for copying
     for row in rows:
         table.add_row(*(_coloured(_text(cell)) for cell in row))
     console.print(table)
 
 
 def note(text: str) -> None:
-    """A remark for the person, on stderr; its lines are kept, other control characters are shown as escapes."""
+    """Print a remark on stderr. Line ends are kept; other control characters are shown as escapes."""
     Console(stderr=True).print(
         "\n".join(map(printable, text.split("\n"))), highlight=False, markup=False, soft_wrap=True
     )
 
 
 def age(at: float | str | None) -> str:
-    """How long ago a time of the API (epoch seconds or ISO 8601) was, in its largest unit: `45s`, `3m`, `2h`, `9d`."""
+    """Return the age of a time, epoch seconds or ISO 8601, in its largest unit: `45s`, `3m`, `2h`, `9d`."""
     if at is None:
         return "-"
     then = at if isinstance(at, int | float) else datetime.fromisoformat(at).timestamp()
@@ -74,36 +80,36 @@ def age(at: float | str | None) -> str:
 
 @contextmanager
 def exits(as_json: bool) -> Iterator[None]:
-    """Turns what the SDK raises into a message on stderr and an exit code: 1 job failed, 2 usage, 3 no service."""
+    """Turn exceptions of the SDK into a message on stderr and an exit code: 1 job failed, 2 usage, 3 no service."""
     try:
         yield
     except (JobFailed, JobCancelled) as error:
-        _complain(str(error), {"title": type(error).__name__, **error.problem}, as_json)
+        _print_error(str(error), {"title": type(error).__name__, **error.problem}, as_json)
         raise typer.Exit(FAILED) from error
     except ProblemError as error:
-        _complain(_sentences(error), error.as_dict(), as_json)
-        other = error.status >= 500 or isinstance(error, UnexpectedAnswer)
-        raise typer.Exit(UNREACHABLE if other else USAGE) from error
+        _print_error(_sentences(error), error.as_dict(), as_json)
+        no_service = error.status >= 500 or isinstance(error, UnexpectedAnswer)
+        raise typer.Exit(UNREACHABLE if no_service else USAGE) from error
     except ServiceUnreachable as error:
-        _complain(str(error), {"title": "Service unreachable", "detail": str(error)}, as_json)
+        _print_error(str(error), {"title": "Service unreachable", "detail": str(error)}, as_json)
         raise typer.Exit(UNREACHABLE) from error
     except BrokenPipeError:
-        raise  # the reader of our stdout went away: the framework ends quietly
+        raise  # the reader of stdout has ended: Typer ends the command quietly
     except ModuleNotFoundError as error:
         extra = extra_of(error.name or "")
         if extra is None:
-            raise  # a defect of ours
-        text = f"this needs what is not installed here ({error.name}): pip install 'leym[{extra}]'"
-        _complain(text, {"title": "Not installed", "detail": text}, as_json)
+            raise  # a bug in this package
+        text = f"this command needs {error.name}, which is not installed: pip install 'leym[{extra}]'"
+        _print_error(text, {"title": "Not installed", "detail": text}, as_json)
         raise typer.Exit(USAGE) from error
     except (TimeoutError, ValueError, OSError) as error:
-        _complain(str(error), {"title": type(error).__name__, "detail": str(error)}, as_json)
+        _print_error(str(error), {"title": type(error).__name__, "detail": str(error)}, as_json)
         raise typer.Exit(FAILED if isinstance(error, TimeoutError) else USAGE) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(INTERRUPTED) from error
 
 
-def _complain(text: str, document: Mapping[str, Any], as_json: bool) -> None:
+def _print_error(text: str, document: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(printable_json(json.dumps(document, ensure_ascii=False)), file=sys.stderr)
     else:

@@ -1,4 +1,4 @@
-"""The command line's short forms of a JobSpec, as the SDK takes them."""
+"""Parses the short forms of a JobSpec on the command line into arguments of the SDK."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from leym.contract.spec import LIMITS
 
 
 def grid(text: str) -> tuple[int, int]:
-    """`64` or `64x128` (rows x columns)."""
+    """Parse `64` or `64x128` (rows x columns). Raises ValueError."""
     found = re.fullmatch(r"(\d+)(?:[x,](\d+))?", text)
     if not found:
         raise ValueError(f"--grid {text!r}: write 64 or 64x128 (rows x columns)")
@@ -24,7 +24,7 @@ def grid(text: str) -> tuple[int, int]:
 
 
 def recordings(items: list[str]) -> list[Any]:
-    """`phase`, `phase:10`, `phase:10:float16`."""
+    """Parse recordings: `phase`, `phase:10` or `phase:10:float16`. Raises ValueError."""
     return [_recording(item) for item in items]
 
 
@@ -39,7 +39,7 @@ def _recording(item: str) -> Any:
 
 
 def observe(text: str | None) -> Any:
-    """`10`, `activity,coherence` or `10:activity,coherence`."""
+    """Parse the observables: `10`, `activity,coherence` or `10:activity,coherence`. Raises ValueError."""
     if text is None:
         return None
     every, _, names = text.rpartition(":") if ":" in text or not text.isdigit() else (text, "", "")
@@ -50,7 +50,16 @@ def observe(text: str | None) -> Any:
 
 
 def initial(text: str | None, client: Client) -> dict[str, Any] | None:
-    """`zeros`, `random`, `complex_noise[:STRENGTH]`, `JOB@STEP`, `upload:ID`, or an .npy file, which is uploaded."""
+    """Parse a start state; an .npy file is uploaded.
+
+    Args:
+        text: `zeros`, `random`, `complex_noise[:STRENGTH]`, `JOB@STEP`, `upload:ID` or the name of an .npy file.
+        client: client for the upload.
+
+    Raises:
+        ValueError: the text has none of these forms.
+        OSError: the file cannot be read.
+    """
     if text is None:
         return None
     if text.endswith(".npy"):
@@ -67,7 +76,7 @@ def initial(text: str | None, client: Client) -> dict[str, Any] | None:
 
 
 def tags(items: list[str]) -> dict[str, str] | None:
-    """`key=value`."""
+    """Parse tags of the form `key=value`. Raises ValueError."""
     for item in items:
         if "=" not in item:
             raise ValueError(f"--tag {item!r}: write KEY=VALUE")
@@ -75,7 +84,10 @@ def tags(items: list[str]) -> dict[str, str] | None:
 
 
 def axes(items: list[str]) -> dict[str, Any]:
-    """`gamma=0,0.01`, `seed=0..9` (both ends), `precision=nf4,fp32`."""
+    """Parse the axes of a sweep: `gamma=0,0.01`, `seed=0..9` (both included), `precision=nf4,fp32`.
+
+    Raises ValueError.
+    """
     return {key: _values(key, values) for key, values in (_split(item) for item in items)}
 
 
@@ -106,12 +118,20 @@ def _value(text: str) -> Any:
 
 
 def read_document(path: str) -> dict[str, Any]:
-    """A JSON object from a file, or from stdin when the path is `-`: in UTF-8, UTF-16 or UTF-32, as REST takes it."""
+    """Read a JSON object in UTF-8, UTF-16 or UTF-32, the encodings that the REST API accepts.
+
+    Args:
+        path: name of the file; `-` is stdin.
+
+    Raises:
+        ValueError: the content is not a JSON object.
+        OSError: the file cannot be read.
+    """
     data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     try:
         document = strict_json.parse(data)
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{path}: a JobSpec is a JSON object, not {type(document).__name__}")
     return document

@@ -1,4 +1,4 @@
-"""sweep run, show, table, cancel: one law over many points."""
+"""`leym sweep run`, `show`, `table` and `cancel`: one law over many points."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from leym.cli.output import FAILED, exits, write_json, write_table
 from leym.client import Client, Sweep
 from leym.common.tables import columns_of
 
-app = typer.Typer(help="Run one job over many values of its keys.", no_args_is_help=True)
+app = typer.Typer(help="Run one job for many values of its keys.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID", help="sweep id")]
 
 
@@ -37,9 +37,12 @@ def run(
     context: typer.Context,
     law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
     axis: Annotated[
-        list[str] | None, typer.Option("--axis", "-a", help="KEY=VALUE,VALUE,… or KEY=FIRST..LAST, repeatable")
+        list[str] | None,
+        typer.Option("--axis", "-a", help="values of a key: KEY=VALUE,VALUE,… or KEY=FIRST..LAST, repeatable"),
     ] = None,
-    zipped: Annotated[bool, typer.Option("--zip", help="axes side by side instead of every combination")] = False,
+    zipped: Annotated[
+        bool, typer.Option("--zip", help="take the axes side by side instead of every combination")
+    ] = False,
     grid: Grid = None,
     steps: Steps = None,
     record: Record = None,
@@ -51,10 +54,10 @@ def run(
     priority: Priority = None,
     tag: Tags = None,
     spec: SpecFile = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="show progress until all have ended")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show the progress until all jobs have ended")] = False,
     as_json: Json = False,
 ) -> None:
-    """Queue one job per point and print the sweep's id."""
+    """Queue one job per point and print the id of the sweep."""
     client: Client = context.obj
     with exits(as_json):
         if not axis:
@@ -82,10 +85,10 @@ def run(
 def show(
     context: typer.Context,
     id: Id,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="until all have ended")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="show the progress until all jobs have ended")] = False,
     as_json: Json = False,
 ) -> None:
-    """How many of its jobs are in which state."""
+    """Count the jobs in each state."""
     with exits(as_json):
         sweep: Sweep = context.obj.get_sweep(id)
         if watch:
@@ -97,7 +100,7 @@ def show(
 
 @app.command()
 def table(context: typer.Context, id: Id, as_json: Json = False) -> None:
-    """One row per job: its point, state and last observables."""
+    """Print one row per job with its point, its state and its last observables."""
     with exits(as_json):
         rows = context.obj.get_sweep(id).table()
     if as_json:
@@ -109,7 +112,7 @@ def table(context: typer.Context, id: Id, as_json: Json = False) -> None:
 
 @app.command()
 def cancel(context: typer.Context, id: Id, as_json: Json = False) -> None:
-    """Cancel every job of it that has not ended."""
+    """Cancel every job that has not ended."""
     with exits(as_json):
         sweep = context.obj.get_sweep(id).cancel()
     write_json(sweep.as_dict()) if as_json else write_table(("state", "jobs"), sweep.counts.items())

@@ -1,4 +1,4 @@
-"""verify: run a job again and hold the results against each other."""
+"""`leym verify`: run a job again and compare the results bit by bit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from leym.client.verify import compare
 def verify(
     context: typer.Context,
     id: Annotated[str, typer.Argument(metavar="ID", help="a job that succeeded")],
-    timeout: Annotated[float | None, typer.Option(help="seconds for the second run; then exit code 1")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="seconds to wait for the second run at most; then exit code 1")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="do not delete the second job")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a job again and compare every bit of what both recorded; exit code 1 when any differs.
+    """Run a job again and compare every bit of the results; exit code 1 if any differs.
 
-    The same rung, kernel and kind of device give the same bits; what computed either run is shown.
+    The same batch size, kernel and kind of device give the same bits; those of both runs are shown.
     """
     client: Client = context.obj
     with exits(as_json):
@@ -31,7 +33,7 @@ def verify(
         if not (first.spec.get("record") or first.spec.get("observe")):
             raise ValueError(f"job {id} recorded nothing: there is nothing to compare")
         exact = {"law": first.law, "precision": first.as_dict()["precision"], "tags": {"verifies": id}}
-        left_out = ("webhook",)  # earlier versions stored one
+        left_out = ("webhook",)  # earlier versions stored it
         again = {key: value for key, value in first.spec.items() if value is not None and key not in left_out}
         second = client.submit(**again | exact)
         try:
@@ -57,4 +59,5 @@ def verify(
 
 
 def register(app: typer.Typer) -> None:
+    """Add this command to the application."""
     app.command()(verify)

@@ -1,4 +1,4 @@
-"""The client of the service: everything the REST API offers, in Python terms."""
+"""The client of the service: the REST API as Python methods."""
 
 from __future__ import annotations
 
@@ -23,12 +23,20 @@ LAW_KEYS = ("name", "digest", "provenance", "versions")
 
 
 class Client:
-    """A connection to the service at `url` (default: LEYM_URL), with `token` (default: LEYM_TOKEN) if it asks for one.
-    Safe to share between threads; a context manager.
+    """A connection to the service. Threads can share it, and `with` closes it.
 
-    Raises SettingsError for environment variables that cannot be used, and ValueError for a URL that is none or a token
-    that no header can carry. Methods raise ProblemError when the service refuses, UnexpectedAnswer (one of these) when
-    something else answers in its place, and ServiceUnreachable when nothing does.
+    All methods raise ProblemError when the service refuses a request, UnexpectedAnswer (a ProblemError) when something
+    else answers in its place, and ServiceUnreachable when nothing answers.
+
+    Args:
+        url: address of the service; default: LEYM_URL.
+        token: token of the caller, for a service that asks for one; default: LEYM_TOKEN.
+        timeout: seconds to wait for an answer.
+        headers: more headers for every request, for example for a proxy.
+
+    Raises:
+        SettingsError: environment variables have values that cannot be used.
+        ValueError: `url` is not a URL, or an HTTP header cannot carry `token` or one of `headers`.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class Client:
 
     @property
     def url(self) -> str:
+        """The address of the service, without a slash at its end."""
         return self._http.url
 
     def submit(
@@ -59,19 +68,49 @@ class Client:
         idempotency_key: str | None = None,
         **spec: Any,
     ) -> Job:
-        """Queue a universe: `submit("aurora", steps=2000, seed=7, record={"phase": 10}, observe=10)`, or a JobSpec.
+        """Queue a universe: `submit("aurora", steps=2000, seed=7, record={"phase": 10}, observe=10)`.
 
-        grid: (H, W) cells, or one number for a square; 64 x 64 if left out. record, observe: see
-        `leym.client.requests.job_body`. Any other key of a JobSpec (seed, gamma, initial, precision, priority, tags,
-        …) is a keyword. A job that starts from the state of another job (`initial={"kind": "state", …}`) inherits what
-        is left out of law (the same version), grid, gamma and precision; without one, a law must be named.
-        Safe against lost answers: each call has one Idempotency-Key, so a repeated request finds the first job.
+        A job that starts from the state of another job (`initial={"kind": "state", …}`) inherits the law (the same
+        version), grid, gamma and precision that are not given. A lost answer does no harm: each call has one
+        Idempotency-Key, so a repeated request finds the first job.
+
+        Args:
+            law: name or name@digest; or a JobSpec, and then all other arguments but `idempotency_key` are ignored.
+            grid: (H, W) in cells, or one number for a square; default: 64 x 64.
+            steps: number of steps.
+            record: fields to record: `{"phase": 10}` (field: every), or a list of names, Recordings or
+                `{"field", "every", "dtype"}`.
+            observe: observables: every n steps (`10`), names (`["activity"]`), `True`, an Observe or
+                `{"every", "names"}`.
+            idempotency_key: calls with the same key submit once; default: a new key.
+            **spec: any other key of a JobSpec: seed, gamma, initial, precision, priority, tags, …
+
+        Returns:
+            The queued job.
+
+        Raises:
+            ValueError: no law is given, and the job does not start from the state of another one.
         """
         body = self._body(law, grid=grid, steps=steps, record=record, observe=observe, **spec)
         return Job(self._http, self._post("/v1/jobs", body, idempotency_key, JOB_KEYS))
 
     def run(self, *args: Any, timeout: float | None = None, progress: bool = False, **kwargs: Any) -> Job:
-        """`submit` and `wait`. Raises JobFailed, JobCancelled or TimeoutError."""
+        """Submit a job and wait until it has succeeded.
+
+        Args:
+            *args: positional arguments of `submit`.
+            timeout: seconds to wait at most; default: no limit.
+            progress: show a bar on a terminal, and a line now and then elsewhere, both on stderr.
+            **kwargs: keyword arguments of `submit`.
+
+        Returns:
+            The job that has succeeded.
+
+        Raises:
+            JobFailed: the job failed.
+            JobCancelled: the job was cancelled.
+            TimeoutError: the job has not ended after `timeout` seconds; it goes on.
+        """
         return self.submit(*args, **kwargs).wait(timeout, progress)
 
     def sweep(
@@ -85,13 +124,29 @@ class Client:
     ) -> Sweep:
         """Queue one job per point: `sweep("aurora", {"gamma": [0, 0.01], "seed": range(10)}, steps=500)`.
 
-        axes: per key of a JobSpec (dotted inside, `initial.strength`) its values; `product`, or `zip` of equal lengths.
-        What is left out is inherited as in `submit`.
+        Args:
+            law: as in `submit`.
+            axes: the values of each key of a JobSpec that varies; a dot leads inside (`initial.strength`).
+            mode: "product" for every combination, or "zip" for axes of equal length side by side.
+            idempotency_key: calls with the same key submit once; default: a new key.
+            **spec: all other arguments of `submit`; those that are not given are inherited as there.
+
+        Returns:
+            The queued sweep.
+
+        Raises:
+            ValueError: no law is given, and the jobs do not start from the state of another one.
         """
         body = sweep_body(self._body(law, **spec), axes, mode)
         return Sweep(self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
 
     def job(self, id: str) -> Job:
+        """Return a job by its id.
+
+        Raises:
+            ProblemError: there is no such job.
+            ValueError: `id` is empty, "." or "..".
+        """
         return Job(self._http, self._http.json("GET", f"/v1/jobs/{segment(id)}", having=JOB_KEYS))
 
     def jobs(
@@ -103,72 +158,127 @@ class Client:
         sweep: str | None = None,
         limit: int | None = 50,
     ) -> Iterator[Job]:
-        """Jobs, newest first, page by page as they are asked for; `limit=None` for all. A tag is `key=value`."""
+        """Yield jobs, newest first; a page is requested when the iteration reaches it.
+
+        Args:
+            state: only jobs in this state.
+            law: only jobs of this law, by name or name@digest.
+            tag: only jobs with this tag, as `key=value`.
+            sweep: only jobs of the sweep with this id.
+            limit: number of jobs at most; None for all.
+        """
         filters = {"state": state, "law": law, "tag": tag, "sweep": sweep}
         return list_jobs(self._http, {key: value for key, value in filters.items() if value is not None}, limit)
 
     def get_sweep(self, id: str) -> Sweep:
+        """Return a sweep by its id.
+
+        Raises:
+            ProblemError: there is no such sweep.
+            ValueError: `id` is empty, "." or "..".
+        """
         return Sweep(self._http, self._http.json("GET", f"/v1/sweeps/{segment(id)}", having=SWEEP_KEYS))
 
     def laws(self) -> list[dict[str, Any]]:
-        """The laws the service knows: name, digest, architecture, d_state, …"""
+        """List the laws of the service: name, digest, architecture, d_state and more of each."""
         return list(self._http.json("GET", "/v1/laws", having=("items",))["items"])
 
     def law(self, name: str) -> dict[str, Any]:
-        """One law, by `name` (its newest version) or `name@digest`."""
+        """Describe one law, by `name` (its newest version) or `name@digest`."""
         return self._http.json("GET", f"/v1/laws/{segment(name, '@')}", having=LAW_KEYS)
 
     def add_law(self, path: str | Path, name: str | None = None, *, digest: str | None = None) -> dict[str, Any]:
-        """Add a bundle, a folder with manifest.json and weights.safetensors or a zip of one, and return the law.
+        """Add a bundle to the laws of the service.
 
-        name: another one than the manifest's. digest: what the service must find it to be. A name that is there
-        already gets a further version, which it means from then on; `name@digest` stays what it was.
+        If the service has a law of that name, the bundle becomes a further version: the name means the new version from
+        then on, and `name@digest` still means the old one.
+
+        Args:
+            path: a folder with manifest.json and weights.safetensors, or a zip of one.
+            name: name of the law; default: the name in the manifest.
+            digest: digest that the bundle must have; the service refuses a different one.
+
+        Returns:
+            The law as in `law`.
+
+        Raises:
+            ValueError: `path` is not a bundle, or its manifest has no usable name.
         """
         return laws.upload_bundle(self._http, Path(path), None if name is None else segment(name), digest)
 
-    def import_law(self, path: str | Path, name: str, **said: Any) -> dict[str, Any]:
-        """Add the law of a checkpoint (.pth), or of an experiment folder with config.json, and return it.
+    def import_law(self, path: str | Path, name: str, **hints: Any) -> dict[str, Any]:
+        """Add the law of a training checkpoint to the laws of the service.
 
-        said: architecture, d_state, hidden_channels, form, resize_antialias, where the files do not say them.
+        Args:
+            path: a checkpoint (.pth), or an experiment folder with config.json.
+            name: name of the law.
+            **hints: architecture, d_state, hidden_channels, form or resize_antialias, if the files do not contain them.
+
+        Returns:
+            The law as in `law`; its provenance names the parts of the checkpoint that were skipped.
+
+        Raises:
+            ValueError: there is no checkpoint at `path`.
         """
-        given = {key: value for key, value in said.items() if value is not None}
+        given = {key: value for key, value in hints.items() if value is not None}
         return laws.upload_checkpoint(self._http, Path(path), segment(name), given)
 
     def judge(self, law: str, precision: str = "nf4", *, idempotency_key: str | None = None, **request: Any) -> Job:
-        """Queue a judgement: does `law` in `precision` still give the same universes? Its verdict is in the job's
-        record, `job.as_dict()["verdict"]`, and all of it in `verdict()`.
+        """Queue a judgement: does `law` in `precision` still give the same universes?
 
-        request: plan ("small" or "standard"), grid, members, steps, priority, tags.
+        When the job has ended, `job.as_dict()["verdict"]` is its verdict, and `verdict()` returns all numbers.
+
+        Args:
+            law: name or name@digest.
+            precision: "nf4", "int8" or "bf16".
+            idempotency_key: calls with the same key submit once; default: a new key.
+            **request: plan ("small" or "standard"), grid, members, steps, priority or tags.
+
+        Returns:
+            The queued job.
         """
         body = {"precision": precision} | request
         return Job(self._http, self._post(f"/v1/laws/{segment(law, '@')}/fidelity", body, idempotency_key, JOB_KEYS))
 
     def fidelity(self, law: str) -> list[dict[str, Any]]:
-        """The verdicts on a law's precisions, in short."""
+        """List the verdicts on the precisions of a law, without their numbers."""
         return list(self._http.json("GET", f"/v1/laws/{segment(law, '@')}/fidelity", having=("items",))["items"])
 
     def verdict(self, law: str, precision: str = "nf4") -> dict[str, Any]:
-        """One verdict with all its numbers."""
+        """Return the verdict on one precision of a law with all its numbers."""
         return self._http.json("GET", self._verdict(law, precision), having=("precision", "verdict"))
 
     def report(self, law: str, precision: str = "nf4") -> str:
-        """The same as an HTML page with plots, which needs nothing else."""
+        """Return the verdict on one precision of a law as an HTML page with plots, complete in one file."""
         return self._http.request("GET", self._verdict(law, precision), params={"format": "html"}).text
 
     def delete_law(self, name: str) -> None:
-        """Remove a law with all versions, or one by `name@digest`. Refused while jobs that have not ended need it."""
+        """Remove a law with all its versions, or one version by `name@digest`.
+
+        Raises:
+            ProblemError: there is no such law, or jobs that have not ended need it.
+        """
         self._http.remove(f"/v1/laws/{segment(name, '@')}")
 
     def workers(self) -> list[dict[str, Any]]:
+        """List the workers that are alive: state, device, slots and busy slots of each."""
         return list(self._http.json("GET", "/v1/workers", having=("items",))["items"])
 
     def queue(self) -> dict[str, Any]:
+        """Return the backlog: waiting and running jobs, and cell-steps per law, precision and grid."""
         return self._http.json("GET", "/v1/queue", having=("jobs",))
 
     def upload_state(self, psi: np.ndarray) -> str:
-        """Store a start state, complex [H, W, d] (sent as complex64), and return its id.
+        """Store a start state, for `initial={"kind": "upload", "id": id}`.
 
-        Use it as `initial={"kind": "upload", "id": id}`. The id is the digest: the same array gives the same id.
+        Args:
+            psi: complex array [H, W, d]; it is sent as complex64.
+
+        Returns:
+            The id of the state. It is the digest of the array, so the same array gets the same id.
+
+        Raises:
+            ValueError: `psi` does not have three dimensions.
         """
         array = np.ascontiguousarray(psi, dtype=np.complex64)
         if array.ndim != 3:
@@ -182,7 +292,7 @@ class Client:
         return str(answer["id"])
 
     def ready(self) -> bool:
-        """Whether the service says it can take jobs. Raises ServiceUnreachable."""
+        """Return True if the service can take jobs, and False if it answers that it cannot."""
         try:
             self._http.json("GET", "/readyz", having=("ready",), repeatable=False)
         except ProblemError as problem:
@@ -192,6 +302,7 @@ class Client:
         return True
 
     def close(self) -> None:
+        """Close the connections. The client cannot be used afterwards."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -206,9 +317,9 @@ class Client:
     def _body(
         self, law: str | JobSpec | None, grid: int | tuple[int, int] | None = None, **spec: Any
     ) -> dict[str, Any]:
-        """A JobSpec as JSON; law and grid that are left out are those of the job that it starts from.
+        """Return a JobSpec as JSON, with the law and the grid of the job it starts from if they are not given.
 
-        The service inherits the rest, but a JobSpec must have these two.
+        A JobSpec must have these two; the service adds the other keys that are inherited.
         """
         initial = plain(spec.get("initial"))
         from_job = isinstance(initial, dict) and initial.get("kind") == "state" and isinstance(initial.get("job"), str)

@@ -1,4 +1,4 @@
-"""One HTTP connection pool to the service: problems become exceptions, and what is safe to repeat is repeated."""
+"""HTTP requests to the service, with exceptions for problems and retries for requests that are safe to repeat."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from leym.client.errors import ProblemError, ServiceUnreachable, UnexpectedAnswe
 
 RETRIES = 4  # with BACKOFF_S doubling: about 3 s in all, the time a restarted API needs to listen again
 BACKOFF_S = 0.2
-LONGEST_PAUSE_S = 10.0  # a longer Retry-After is cut to this
-BUSY = (429, 502, 503, 504)  # refused before anything was done
+LONGEST_PAUSE_S = 10.0  # bound on the delay between two attempts, Retry-After included
+BUSY = (429, 502, 503, 504)  # the request was refused before it had an effect
 SAFE = ("GET", "HEAD", "PUT", "DELETE")
 
 
 class Http:
-    """Requests relative to the service's URL. Safe to share between threads."""
+    """A pool of connections to one service. Threads can share it."""
 
     def __init__(self, url: str, *, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None):
         self.url = address(url)
@@ -36,15 +36,24 @@ class Http:
         self._client = httpx2.Client(timeout=timeout, headers=self.headers, mounts=_past_proxies(self.url))
 
     def close(self) -> None:
+        """Close the connections."""
         self._client.close()
 
     def request(self, method: str, path: str, *, repeatable: bool | None = None, **options: Any) -> httpx2.Response:
-        """The answer, when its status is below 400.
+        """Send a request and return the answer, whose status is below 400.
 
-        A lost connection, a timeout or a "busy" status is tried again, unless doing it twice could do harm
-        (`repeatable=False`, the default of POST without an Idempotency-Key).
-        Raises ProblemError (the service refused), UnexpectedAnswer (something else answered) or ServiceUnreachable (no
-        answer).
+        After a lost connection, a timeout or a status in BUSY, a request that is safe to repeat is sent again.
+
+        Args:
+            method: HTTP method.
+            path: path below the URL of the service, with a slash at its start.
+            repeatable: the request may be sent twice; default: all but POST, which needs an Idempotency-Key for that.
+            **options: options of `httpx2.Client.request`.
+
+        Raises:
+            ProblemError: the service refused.
+            UnexpectedAnswer: something else answered.
+            ServiceUnreachable: nothing answered.
         """
         safe = repeatable if repeatable is not None else method in SAFE
         for attempt in range(RETRIES + 1):
@@ -67,7 +76,10 @@ class Http:
         raise AssertionError("the last attempt returns or raises")
 
     def json(self, method: str, path: str, *, having: Sequence[str], **options: Any) -> dict[str, Any]:
-        """The JSON object of an answer with the keys `having`. Raises like `request`."""
+        """Send a request and return the JSON object of the answer, which has the keys `having`.
+
+        Raises like `request`.
+        """
         response = self.request(method, path, **options)
         try:
             body = response.json()
@@ -80,20 +92,23 @@ class Http:
         return body
 
     def remove(self, path: str) -> None:
-        """DELETE; what is gone already is fine when an answer was lost. Raises like `request`."""
+        """Delete a resource. After a lost answer it may be gone already, which is no error. Raises like `request`."""
         response = self.request("DELETE", path)
         if response.status_code not in (204, 404):
             raise self.unexpected(response, "where 204 is expected")
 
     def unexpected(self, response: httpx2.Response, why: str) -> UnexpectedAnswer:
-        """The error for an answer that the service would not give."""
+        """Make the exception for an answer that the service would not give; `why` follows the status in its message."""
         url = without_password(response.request.url.copy_with(query=None))
         text = response.text if response.is_closed else ""  # of a stream, nothing was read
         return UnexpectedAnswer(url, response.status_code, why, response.headers.get("content-type", ""), text)
 
     @contextmanager
     def stream(self, path: str, *, read_timeout_s: float | None = None, **options: Any) -> Iterator[httpx2.Response]:
-        """An answer whose body is read piece by piece. Not repeated: the caller knows how far it came."""
+        """Request a body that the caller reads piece by piece, without retries. Raises like `request`.
+
+        Transport errors are those of httpx2, because only the caller knows how much it has read.
+        """
         timeout = httpx2.Timeout(read_timeout_s or self.timeout_s, connect=5.0)
         with self._client.stream("GET", self.url + path, timeout=timeout, **options) as response:
             if response.status_code >= 400:
@@ -101,7 +116,7 @@ class Http:
             yield self._checked(response)
 
     def _checked(self, response: httpx2.Response) -> httpx2.Response:
-        """Raises ProblemError if the service refused, UnexpectedAnswer if something else answered."""
+        """Return an answer of the service below 400; raise ProblemError or UnexpectedAnswer for any other."""
         if response.is_redirect:
             to = response.headers["location"]
             raise self.unexpected(response, f"and points to {to}, which is not followed")
@@ -117,7 +132,7 @@ class Http:
 
 
 def _past_proxies(url: str) -> dict[str, None]:
-    """This machine's own addresses, of which a proxy in the environment knows nothing, are asked directly."""
+    """Return the `mounts` that send requests to this machine past the proxies of the environment."""
     host = urlsplit(url).hostname or ""
     try:
         loopback = host == "localhost" or ip_address(host).is_loopback
@@ -127,7 +142,7 @@ def _past_proxies(url: str) -> dict[str, None]:
 
 
 def address(url: str) -> str:
-    """The URL of a service, without a slash at its end. Raises ValueError for what is none."""
+    """Check the URL of a service and return it without a slash at its end. Raises ValueError if it is not one."""
     wanted = "it must be http://HOST:PORT or https://HOST:PORT, with a path if a proxy adds one"
     try:
         parsed = httpx2.URL(url.strip())
@@ -142,12 +157,12 @@ def address(url: str) -> str:
 
 
 def without_password(url: httpx2.URL) -> str:
-    """For messages: a URL without the user and password that it may have for a proxy."""
+    """Return a URL without user and password, for messages."""
     return str(url.copy_with(userinfo=b""))
 
 
 def segment(text: str, safe: str = "") -> str:
-    """An id or a name as one segment of a path. Raises ValueError for what no segment can be."""
+    """Quote an id or a name as one segment of a path. Raises ValueError for empty text, "." and ".."."""
     if text in ("", ".", ".."):
         raise ValueError(f"{text!r} is no id and no name")
     return quote(text, safe=safe)

@@ -1,4 +1,4 @@
-"""A job as its owner sees it: state, waiting, live frames, results."""
+"""A job of the service: its state, waiting for it, its live frames and its results."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 JOB_KEYS = ("id", "state", "step", "steps", "spec", "law")
 PAGE = 100
-LONG_POLL_S = 20  # below the 30 s after which proxies cut silent requests
+LONG_POLL_S = 20  # less than the 30 s after which proxies end silent requests
 PROGRESS_POLL_S = 1
 
 
 class Job:
-    """One universe that the service runs. Made by `Client.submit`, `Client.job` and `Client.jobs`.
+    """One universe that the service runs, as returned by `Client.submit`, `Client.job` and `Client.jobs`.
 
-    Attributes show the last answer of the service; `refresh()` and `wait()` bring a new one.
+    Properties show the last answer of the service; `refresh()` and `wait()` request a new one.
     """
 
     def __init__(self, http: Http, data: dict[str, Any]):
@@ -40,6 +40,7 @@ class Job:
 
     @property
     def id(self) -> str:
+        """The id: 26 characters."""
         return str(self._data["id"])
 
     @property
@@ -49,41 +50,49 @@ class Job:
 
     @property
     def step(self) -> int:
-        """Steps done whose frames are stored and can be read."""
+        """The last step whose frames are stored and can be read."""
         return int(self._data.get("step") or 0)
 
     @property
     def steps(self) -> int:
+        """The number of steps that the job runs."""
         return int(self._data["steps"])
 
     @property
     def done(self) -> bool:
+        """True if the job has ended, in whatever way."""
         return self.state in FINAL
 
     @property
     def spec(self) -> dict[str, Any]:
+        """The JobSpec as the service took it, with all defaults."""
         return dict(self._data["spec"])
 
     @property
     def law(self) -> str:
-        """`name@digest`: exactly the weights that run."""
+        """The version of the law that runs, as `name@digest`."""
         return str(self._data["law"])
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """Why the job failed (a problem with title and detail), or None."""
+        """The problem that the job failed with, a dict with title and detail; None if it did not fail."""
         return self._data.get("error")
 
     @property
     def url(self) -> str:
+        """The address of the job in the REST API."""
         return self._http.url + self._path
 
     def as_dict(self) -> dict[str, Any]:
-        """The service's last answer, unchanged."""
+        """Return the last answer of the service, unchanged."""
         return dict(self._data)
 
     def refresh(self, wait_s: int = 0) -> Job:
-        """Ask again; with `wait_s`, the service answers as soon as the state changes or after that many seconds."""
+        """Request the state of the job again, and return the job.
+
+        Args:
+            wait_s: the service answers when the state changes, or after this many seconds; 0: at once.
+        """
         params = {"wait": wait_s} if wait_s else None
         self._data = self._http.json(
             "GET", self._path, having=JOB_KEYS, params=params, timeout=self._http.timeout_s + wait_s
@@ -91,13 +100,23 @@ class Job:
         return self
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Job:
-        """Return when it has succeeded. Raises JobFailed, JobCancelled, or TimeoutError after `timeout` seconds."""
+        """Wait until the job has succeeded, and return it.
+
+        Args:
+            timeout: seconds to wait at most; default: no limit.
+            progress: show a bar on a terminal, and a line now and then elsewhere, both on stderr.
+
+        Raises:
+            JobFailed: the job failed.
+            JobCancelled: the job was cancelled.
+            TimeoutError: the job has not ended after `timeout` seconds; it goes on.
+        """
         with Bars(enabled=progress) as bars:
             wait_all([self], timeout, bars)
         return self.check()
 
     def check(self) -> Job:
-        """Raises JobFailed or JobCancelled if the job ended that way."""
+        """Return the job, but raise JobFailed or JobCancelled if it ended that way."""
         if self.state == "failed":
             raise JobFailed(self)
         if self.state == "cancelled":
@@ -105,26 +124,44 @@ class Job:
         return self
 
     def cancel(self) -> Job:
-        """Stop it; what is recorded stays. A job that has ended is left as it is."""
+        """Stop the job and return it. Its recorded frames stay; a job that has ended does not change."""
         self._data = self._http.json("POST", f"{self._path}/cancel", having=JOB_KEYS, repeatable=True)
         return self
 
     def share(self, ttl_s: int = 86400) -> dict[str, str]:
-        """URLs that need no token, until they expire: `store` for xarray.open_zarr, `frames` before /FIELD?format=…"""
+        """Make links to the results that need no token until they expire.
+
+        Args:
+            ttl_s: seconds until they expire.
+
+        Returns:
+            URLs: `store` for `xarray.open_zarr`; `frames`, to be followed by `/FIELD?format=…`.
+        """
         made = self._http.json(
             "POST", f"{self._path}/links", having=("store", "frames"), json={"ttl_s": ttl_s}, repeatable=True
         )
         return made | {key: urljoin(self._http.url, made[key]) for key in ("store", "frames")}
 
     def delete(self) -> None:
-        """Remove its results. Only a job that has ended can be deleted."""
+        """Remove the results of the job.
+
+        Raises:
+            ProblemError: the job has not ended.
+        """
         self._http.remove(self._path)
 
     def stream(self, start: int | Literal["latest"] = 0, field: str | None = None) -> Iterator[Frame]:
-        """Frames as they are committed, from step `start` (or only new ones), until the job has ended.
+        """Yield the frames as they are stored, until the job has ended; then refresh the job.
 
-        With `field`, only steps at which it was recorded. A lost connection resumes where it was. Afterwards
-        `state` is fresh; a failed or cancelled job just ends the stream (`check()` raises).
+        After a lost connection the stream resumes where it was. A job that fails or is cancelled ends the stream
+        without an exception; `check()` raises it.
+
+        Args:
+            start: first step; "latest" for new frames only.
+            field: only steps at which this field was recorded.
+
+        Raises:
+            ServiceUnreachable: the service does not answer any more, after all retries.
         """
         if start == "latest":
             start = self.refresh().step + 1
@@ -133,52 +170,82 @@ class Job:
 
     @property
     def fields(self) -> list[dict[str, Any]]:
-        """What was recorded so far: name, shape, dtype, units, every, committed steps."""
+        """The recorded fields: name, shape, dtype, units, every and number of stored frames (`committed`) of each."""
         return results.fields(self._http, self._path)
 
     def array(
         self, field: str, start: int | None = None, stop: int | None = None, stride: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """`(steps int64 [n], frames [n, H, W(, d)])` of the frames from step `start` up to and without step `stop`."""
+        """Read the frames of a field.
+
+        Args:
+            field: a recorded field.
+            start: first step; default: 0.
+            stop: step to stop before; default: after the last stored frame.
+            stride: read every n-th frame.
+
+        Returns:
+            The steps, int64 [n], and the frames, [n, H, W] or [n, H, W, d].
+
+        Raises:
+            ProblemError: the field is not recorded, or the range is wrong.
+        """
         return results.array(self._http, self._path, field, start, stop, stride)
 
     @property
-    def frames(self) -> xarray.Dataset | results.Arrays:
-        """The recorded fields, read from the service only where they are used: `job.frames["phase"]`.
+    def frames(self) -> xarray.Dataset | results.LazyArrays:
+        """The recorded fields, read from the service when they are used: `job.frames["phase"]`.
 
-        Returns:
-            An xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of arrays.
-            `to_netcdf` takes it as it is, psi included; attributes with a structure (`spec`) are JSON text.
+        It is an xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of
+        arrays. `to_netcdf` accepts the Dataset, psi included; attributes with a structure (`spec`) are JSON text.
         """
         return results.dataset(self._http, self._path, self._field_names)
 
     @property
     def observables(self) -> xarray.Dataset | dict[str, np.ndarray]:
-        """Numbers per observed step over `step`: an xarray.Dataset, or a dict of arrays without xarray."""
+        """The observables over `step`: an xarray.Dataset, or a dict of arrays where xarray is not installed."""
         return results.observables(self._http, self._path)
 
     def series(self) -> dict[str, np.ndarray]:
-        """The observables as plain arrays: `step` int64 [n] and one float64 [n] per name."""
+        """Read the observables as plain arrays: `step`, int64 [n], and one float64 [n] per name."""
         return results.series(self._http, self._path)
 
     def download(self, field: str, path: str | Path, format: str | None = None, **options: Any) -> Path:
-        """Save a field as npy, npz, png, gif or webp, or `observables` as json, csv or npz; returns the path.
+        """Save a field or the observables to a file.
 
-        The format is the file's ending unless given. Options: start, stop, stride (steps), channel, fps (at most 50 for
-        gif), scale. A png shows all chosen frames on one sheet; gif and webp hold each of them. Pictures and npz files
-        carry the job, the law with its digest, the spec and the steps as JSON.
-        `-` is stdout. A plain file appears whole; a FIFO or a device is written as it is, and a link stays one.
+        A png shows all chosen frames on one sheet; gif and webp are animations of them. Pictures and npz files contain
+        the job, the law with its digest, the spec and the steps as JSON. A regular file is replaced when the download
+        is complete; a FIFO or a device is written in place, and a symbolic link is followed.
+
+        Args:
+            field: a recorded field, or "observables".
+            path: the file; `-` is stdout.
+            format: npy, npz, png, gif or webp for a field; json, csv or npz for observables; default: the ending of
+                `path`.
+            **options: start and stop (steps), stride (every n-th frame), channel, fps (at most 50 for gif), scale
+                (pixels per cell).
+
+        Returns:
+            The path.
+
+        Raises:
+            ValueError: the format is unknown.
+            ProblemError: the field is not recorded, or an option is wrong.
+            OSError: the file cannot be written.
         """
         self._save(field, Path(path), format, **options)
         return Path(path)
 
     def _save(self, field: str, path: Path, format: str | None, **options: Any) -> int:
-        """`download`; returns how many bytes were written."""
+        """Save like `download`, but return the number of bytes written."""
         return results.download(self._http, self._path, field, path, format, options)
 
     @property
     def segments(self) -> list[dict[str, Any]]:
-        """What computed the frames, from which step on: rung, kernel, operands, device. Equal values, equal bits."""
+        """How the frames are computed, from which step on: batch size, kernel, operands, device.
+
+        Equal values give equal bits. Results from before version 0.1.0 say `rung` for `batch_size`.
+        """
         group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
         return list(json.loads(group["attributes"].get("segments", "[]")))
 
@@ -195,7 +262,7 @@ class Job:
 
 
 def list_jobs(http: Http, filters: dict[str, str], limit: int | None = None) -> Iterator[Job]:
-    """Yield jobs, newest first, and fetch each page when it is reached; all of them without a `limit`."""
+    """Yield jobs, newest first, `limit` at most; a page is requested when the iteration reaches it."""
     params: dict[str, Any] = dict(filters)
     left = limit if limit is not None else 2**63
     while left > 0:
@@ -209,7 +276,7 @@ def list_jobs(http: Http, filters: dict[str, str], limit: int | None = None) -> 
 
 
 def wait_all(jobs: list[Job], timeout: float | None, bars: Bars) -> None:
-    """Until all have ended, in whatever way. Raises TimeoutError after `timeout` seconds."""
+    """Wait until all jobs have ended, in whatever way. Raises TimeoutError after `timeout` seconds."""
     end = None if timeout is None else time.monotonic() + timeout
     for job in jobs:
         bars.show(job)

@@ -1,4 +1,4 @@
-"""Laws as request bodies: bundles as a zip, checkpoints as a form. Bodies can be sent again after a lost answer."""
+"""Uploads of laws: bundles as a zip, checkpoints as a form. Their bodies can be sent again after a lost answer."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import IO, Any
 
 from leym.client.http import Http, segment
 from leym.contract.problems import Problem
-from leym.laws.importing.experiment import find
+from leym.laws.importing.experiment import find_experiment
 
 LAW = ("name", "digest", "ref", "provenance")
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
-TIMEOUT_S = 600.0  # for the service to read, check and keep half a gigabyte
+TIMEOUT_S = 600.0  # long enough for the service to read, check and store half a gigabyte
 _PIECE = 2**20
 
 
 def upload_bundle(http: Http, path: Path, name: str | None, digest: str | None) -> dict[str, Any]:
-    """PUT the bundle at `path`: a folder, or a zip of one. Raises ValueError when it is neither."""
+    """Upload the bundle at `path`, a folder or a zip of one, and return the law. Raises ValueError if it is neither."""
     params = {} if digest is None else {"digest": digest}
     with _zipped(path) as file:
         name = name or segment(_name_in(file, path))
@@ -32,9 +32,13 @@ def upload_bundle(http: Http, path: Path, name: str | None, digest: str | None) 
 
 
 def upload_checkpoint(http: Http, path: Path, name: str, fields: dict[str, Any]) -> dict[str, Any]:
-    """PUT a checkpoint, or the one of an experiment folder with its config. Raises ValueError when there is none."""
+    """Upload a checkpoint, or the checkpoint and the config of an experiment folder, and return the law.
+
+    Raises:
+        ValueError: there is no checkpoint at `path`.
+    """
     try:
-        experiment = find(path)
+        experiment = find_experiment(path)
     except Problem as problem:
         raise ValueError(problem.detail) from problem
     data = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}
@@ -46,7 +50,7 @@ def upload_checkpoint(http: Http, path: Path, name: str, fields: dict[str, Any])
 
 
 class _Body:
-    """The bytes of a file, from its beginning whenever somebody begins to read them."""
+    """The bytes of a file; each iteration starts at the beginning, so that a request can be repeated."""
 
     def __init__(self, file: IO[bytes]):
         self._file, self.size = file, file.seek(0, 2)
@@ -65,7 +69,7 @@ def _zipped(path: Path) -> Iterator[IO[bytes]]:
         return
     for name in (MANIFEST, WEIGHTS):
         if not (path / name).is_file():
-            raise ValueError(f"{path} is no bundle: it holds no {name}")
+            raise ValueError(f"{path} is not a bundle: it has no {name}")
     with tempfile.TemporaryFile() as packed:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # weights hardly shrink
             for name in (MANIFEST, WEIGHTS):
@@ -74,13 +78,13 @@ def _zipped(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _name_in(file: IO[bytes], path: Path) -> str:
-    """The name that the manifest in a zip says."""
+    """Return the name in the manifest of a zipped bundle."""
     try:
         with zipfile.ZipFile(file) as archive:
             inside = [name for name in archive.namelist() if name.rpartition("/")[2] == MANIFEST]
             name = json.loads(archive.read(inside[0]))["name"]
     except (zipfile.BadZipFile, IndexError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no bundle: it holds no {MANIFEST} with a name") from error
+        raise ValueError(f"{path} is not a bundle: it has no {MANIFEST} with a name") from error
     if not isinstance(name, str):
-        raise ValueError(f"{path}: name = {name!r} in {MANIFEST} is no name")
+        raise ValueError(f"{path}: name = {name!r} in {MANIFEST} is not a name")
     return name

@@ -1,4 +1,4 @@
-"""Frames of a running job, in order, as they are committed."""
+"""Frames of a running job, in order, as they are stored."""
 
 from __future__ import annotations
 
@@ -17,16 +17,28 @@ Fetch = Callable[[str, int, int], tuple[np.ndarray, np.ndarray]]  # (field, star
 
 @dataclass(frozen=True)
 class Frame:
-    """What is known of a job at one step. Numbers come with it; arrays are fetched when they are asked for."""
+    """The recorded fields and the observables of a job at one step.
+
+    The observables come with the frame; the array of a field is downloaded when it is used.
+
+    Attributes:
+        step: the step, which is also the id of the frame.
+        fields: names of the fields recorded at this step.
+        observables: values of the observables of this step; empty if there are none.
+    """
 
     step: int
-    fields: tuple[str, ...]  # recorded at this step
-    observables: Mapping[str, float]  # observed at this step, else empty
+    fields: tuple[str, ...]
+    observables: Mapping[str, float]
     _fetch: Fetch = field(repr=False, compare=False)
     _arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def array(self, name: str) -> np.ndarray:
-        """The field `name` at this step, [H, W] or [H, W, d]."""
+        """Return a field at this step, [H, W] or [H, W, d].
+
+        Raises:
+            KeyError: the field is not recorded at this step.
+        """
         if name not in self.fields:
             raise KeyError(
                 f"{name!r} is not recorded at step {self.step}; recorded: {', '.join(self.fields) or 'nothing'}"
@@ -38,7 +50,7 @@ class Frame:
 
     @property
     def data(self) -> dict[str, np.ndarray]:
-        """Every field recorded at this step."""
+        """The arrays of all fields recorded at this step, by name."""
         return {name: self.array(name) for name in self.fields}
 
 

@@ -1,4 +1,4 @@
-"""How far jobs are: bars on a terminal, a line now and then elsewhere."""
+"""Shows the progress of jobs: bars on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ LINE_EVERY_S = 5.0
 
 
 class Shown(Protocol):
-    """What a bar shows: a job, or a sweep as a whole."""
+    """A job or a sweep, as a bar shows it."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The name of the bar, unless `Bars.show` is given another one."""
+
     @property
-    def state(self) -> str: ...
+    def state(self) -> str:
+        """The state, for example `running`."""
+
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """The steps that are done."""
+
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """The steps in all."""
 
 
 class Bars:
-    """One bar per job, written to stderr so that stdout stays the result. Does nothing unless `enabled`."""
+    """One progress bar per job, on stderr because stdout is for results. Does nothing unless `enabled`."""
 
     def __init__(self, enabled: bool = True, console: Console | None = None):
         self.enabled = enabled
@@ -43,6 +50,7 @@ class Bars:
         )
 
     def show(self, job: Shown, name: str | None = None) -> None:
+        """Add or update the bar of a job."""
         if not self.enabled:
             return
         if not self.console.is_terminal:

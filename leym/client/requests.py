@@ -1,4 +1,4 @@
-"""What a caller writes in Python, as the JSON of a request: jobs and sweeps. The service does the validation."""
+"""Turns Python arguments into the JSON of a request, for jobs and sweeps. The service validates it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from leym.contract.spec import JobSpec, Observe, Recording
 
-FRAMES = 100  # recordings that name no schedule are spread over the run to about this many frames
+FRAMES = 100  # a recording without a schedule gets about so many frames
 
 RecordLike = Mapping[str, int] | Iterable[str | Recording | Mapping[str, Any]]
 ObserveLike = bool | int | Iterable[str] | Observe | Mapping[str, Any]
@@ -24,32 +24,39 @@ def job_body(
     observe: ObserveLike | None = None,
     **spec: Any,
 ) -> dict[str, Any]:
-    """A JobSpec as JSON. A ready JobSpec is taken as it is, without the keys that it leaves to their defaults; then the
-    other arguments have no say.
+    """Make the JSON of a JobSpec.
 
-    record: `{"phase": 10}` (field: every), or a list of fields, Recordings or `{"field", "every", "dtype"}`.
-    observe: every n steps (`10`), names (`["activity"]`), `True`, an Observe or `{"every", "names"}`.
+    Args:
+        law: name or name@digest; or a JobSpec, which is used without the keys that were not set, and then the other
+            arguments are ignored.
+        grid: (H, W) in cells, or one number for a square.
+        steps: number of steps.
+        record: `{"phase": 10}` (field: every), or a list of fields, Recordings or `{"field", "every", "dtype"}`.
+        observe: every n steps (`10`), names (`["activity"]`), `True`, an Observe or `{"every", "names"}`.
+        **spec: any other key of a JobSpec.
+
     Fields and observables without a schedule get `steps // 100`, at least 1.
     """
     if isinstance(law, JobSpec):
-        stated = law.model_dump(mode="json", exclude_none=True)
-        return {key: value for key, value in stated.items() if key in law.model_fields_set}
+        document = law.model_dump(mode="json", exclude_none=True)
+        return {key: value for key, value in document.items() if key in law.model_fields_set}
     every = max(1, steps // FRAMES)
     sides = (grid, grid) if isinstance(grid, int) else tuple(grid)
     body: dict[str, Any] = {"law": law, "grid": list(sides), "steps": steps, "record": _recordings(record, every)}
     observed = _observe(observe, every)
     if observed is not None:
         body["observe"] = observed
-    return plain(body | {key: value for key, value in spec.items() if value is not None})
+    given = {key: value for key, value in spec.items() if value is not None}
+    return {key: plain(value) for key, value in (body | given).items()}
 
 
 def sweep_body(base: dict[str, Any], axes: Mapping[str, Any], mode: str) -> dict[str, Any]:
-    """A SweepSpec as JSON. An axis is a sequence, an array, or a range (which stays a range on the wire)."""
+    """Make the JSON of a SweepSpec. An axis is a sequence, an array, or a range, which is sent as a range."""
     return {"base": base, "axes": {key: _axis(values) for key, values in axes.items()}, "mode": mode}
 
 
 def plain(value: Any) -> Any:
-    """numpy scalars and arrays, tuples and pydantic models as what JSON knows."""
+    """Turn NumPy scalars and arrays, tuples and pydantic models into values that JSON has."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):

@@ -1,4 +1,4 @@
-"""A job's results on the caller's side: lazy labelled arrays where xarray is installed, numpy otherwise, and files."""
+"""Reads the results of a job: labelled arrays where xarray is installed, NumPy arrays otherwise, and files."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 PICTURES = ("png", "gif", "webp")
 ARRAYS = ("npy", "npz")
 TABLES = ("json", "csv", "npz")
-ZIP = b"PK"  # how an npz file begins, also an empty one
-RENDER_S = 120.0  # a long animation is rendered before its first byte is sent
+ZIP = b"PK"  # first bytes of an npz file, also of an empty one
+RENDER_S = 120.0  # the service renders a whole animation before it sends the first byte
 
 
-class Arrays(Mapping[str, np.ndarray]):
-    """Recorded fields as numpy arrays, each downloaded whole when it is first looked at."""
+class LazyArrays(Mapping[str, np.ndarray]):
+    """The recorded fields as NumPy arrays; each is downloaded whole when it is first used."""
 
     def __init__(self, names: list[str], load: Callable[[str], np.ndarray]):
         self._names, self._load = names, load
@@ -45,6 +45,7 @@ class Arrays(Mapping[str, np.ndarray]):
 
 
 def fields(http: Http, job: str) -> list[dict[str, Any]]:
+    """List the recorded fields of the job at the path `job`."""
     answer = http.json("GET", f"{job}/frames", having=("items",))
     return list(answer["items"])
 
@@ -52,6 +53,7 @@ def fields(http: Http, job: str) -> list[dict[str, Any]]:
 def array(
     http: Http, job: str, field: str, start: int | None, stop: int | None, stride: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Read the steps and the frames of a field, from step `start` to before step `stop`."""
     params: dict[str, int | str] = {"format": "npz", "stride": stride}
     params |= {key: value for key, value in (("start", start), ("stop", stop)) if value is not None}
     with _npz(http, f"{job}/frames/{segment(field)}", params) as file:
@@ -59,11 +61,13 @@ def array(
 
 
 def series(http: Http, job: str) -> dict[str, np.ndarray]:
+    """Read the observables as arrays, with `step` among them."""
     with _npz(http, f"{job}/observables", {"format": "npz"}) as file:
         return {name: file[name] for name in file.files if name != "attributes"}
 
 
 def observables(http: Http, job: str) -> xarray.Dataset | dict[str, np.ndarray]:
+    """Read the observables as an xarray.Dataset over `step`, or as a dict of arrays without xarray."""
     arrays = series(http, job)
     if not _installed("xarray"):
         return arrays
@@ -73,16 +77,20 @@ def observables(http: Http, job: str) -> xarray.Dataset | dict[str, np.ndarray]:
     return xarray.Dataset({name: ("step", values) for name, values in arrays.items()}, {"step": steps})
 
 
-def dataset(http: Http, job: str, names: Callable[[], list[str]]) -> xarray.Dataset | Arrays:
+def dataset(http: Http, job: str, names: Callable[[], list[str]]) -> xarray.Dataset | LazyArrays:
+    """Open the recorded fields as an xarray.Dataset; without xarray and zarr, as a mapping of arrays."""
     if not (_installed("xarray") and _installed("zarr")):
-        return Arrays(names(), lambda name: array(http, job, name, None, None, 1)[1])
+        return LazyArrays(names(), lambda name: array(http, job, name, None, None, 1)[1])
     import xarray
 
-    return xarray.open_zarr(_store(http, f"{job}/store.zarr"), consolidated=True, zarr_format=3, chunks=None)
+    opened: xarray.Dataset = xarray.open_zarr(
+        _store(http, f"{job}/store.zarr"), consolidated=True, zarr_format=3, chunks=None
+    )
+    return opened
 
 
 def _store(http: Http, path: str) -> Any:
-    """A zarr store over HTTP. obstore reads about three times as fast as fsspec, which is the fallback."""
+    """Open a Zarr store over HTTP, with obstore if it is installed: it reads about three times as fast as fsspec."""
     url = http.url + path
     if not _installed("obstore"):
         from zarr.storage import FsspecStore
@@ -96,7 +104,7 @@ def _store(http: Http, path: str) -> Any:
 
 
 def download(http: Http, job: str, name: str, path: Path, format: str | None, options: Mapping[str, Any]) -> int:
-    """Save a field or the observables; returns the number of bytes. `-` is stdout."""
+    """Save a field or the observables to a file, `-` for stdout, and return the number of bytes."""
     observed = name == "observables"
     format = format or path.suffix.removeprefix(".").lower()
     allowed = TABLES if observed else ARRAYS + PICTURES

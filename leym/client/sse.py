@@ -1,4 +1,4 @@
-"""Server-sent events read by hand: the wire format, and a stream that survives lost connections."""
+"""Server-sent events: a parser of the format, and a stream that resumes after lost connections."""
 
 from __future__ import annotations
 
@@ -14,19 +14,27 @@ from leym.client.http import BACKOFF_S, BUSY, LONGEST_PAUSE_S, Http
 
 log = logging.getLogger(__name__)
 
-SILENCE_S = 60.0  # the service sends a comment every 15 s at most, so a minute of silence is a dead connection
-TRIES = 8  # consecutive connections that brought no event; with the back-off about half a minute
+SILENCE_S = 60.0  # the service sends a comment at least every 15 s, so a silent minute means a dead connection
+TRIES = 8  # consecutive connections without an event; with the delays between them about half a minute
 
 
 @dataclass(frozen=True)
 class Event:
+    """One event of a stream.
+
+    Attributes:
+        name: its type; "message" if the stream names none.
+        data: its lines of data.
+        id: its id, or else the last id that the stream had before.
+    """
+
     name: str
     data: str
-    id: str  # of this event, or of the last one before it that had an id
+    id: str
 
 
 def parse_events(chunks: Iterable[bytes], last_id: str = "") -> Iterator[Event]:
-    """The events in a byte stream. Lines end with LF, CRLF or CR; an event that the stream cuts short is dropped."""
+    """Yield the events in a byte stream. Lines end with LF, CRLF or CR; an incomplete last event is dropped."""
     name, ident = "", last_id
     data: list[str] = []
     for line in _lines(chunks):
@@ -48,7 +56,7 @@ def parse_events(chunks: Iterable[bytes], last_id: str = "") -> Iterator[Event]:
 def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
     rest, after_cr, first = b"", False, True
     for chunk in chunks:
-        if after_cr and chunk.startswith(b"\n"):  # the CRLF was cut in two
+        if after_cr and chunk.startswith(b"\n"):  # the chunks split a CRLF
             chunk = chunk[1:]
             after_cr = False
         if not chunk:
@@ -62,10 +70,19 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
 
 
 def events(http: Http, path: str, *, last_id: str = "", params: dict[str, str] | None = None) -> Iterator[Event]:
-    """Every event of an endpoint, each once and in order, reconnecting with `Last-Event-ID` after a lost connection.
+    """Yield the events of an endpoint, each once and in order, until the caller stops or the service answers 204.
 
-    The consumer ends the iteration (or the service does, with 204). Raises ProblemError on a refusal and
-    ServiceUnreachable after `TRIES` connections in a row without an event.
+    After a lost connection the stream resumes with `Last-Event-ID`.
+
+    Args:
+        http: the connections to the service.
+        path: path of the endpoint.
+        last_id: id of the last event that the caller has; empty for all events.
+        params: query of the request.
+
+    Raises:
+        ProblemError: the service refused.
+        ServiceUnreachable: `TRIES` connections in a row brought no event.
     """
     fruitless, reason = 0, "the connection was closed"
     while fruitless < TRIES:

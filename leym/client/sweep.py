@@ -1,4 +1,4 @@
-"""A sweep as its owner sees it: one base job, many points, one table."""
+"""A sweep of the service: one base job, many points, one table."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from leym.client.progress import Bars
 from leym.common.tables import flat_row
 
 SWEEP_KEYS = ("id", "size", "counts")
-POLL_S = (0.2, 2.0)  # first and longest pause between two looks
+POLL_S = (0.2, 2.0)  # first and longest delay between two requests
 
 
 class Sweep:
-    """Jobs that differ in a few keys. Made by `Client.sweep`; attributes show the last answer of the service."""
+    """Jobs that differ in a few keys, as returned by `Client.sweep` and `Client.get_sweep`.
+
+    Properties show the last answer of the service; `refresh()` and `wait()` request a new one.
+    """
 
     def __init__(self, http: Http, data: dict[str, Any]):
         self._http, self._data = http, data
@@ -24,46 +27,60 @@ class Sweep:
 
     @property
     def id(self) -> str:
+        """The id: 26 characters."""
         return str(self._data["id"])
 
     @property
     def size(self) -> int:
+        """The number of jobs."""
         return int(self._data["size"])
 
     @property
     def counts(self) -> dict[str, int]:
-        """Jobs per state."""
+        """The number of jobs in each state."""
         return dict(self._data["counts"])
 
     @property
     def done(self) -> bool:
+        """True if every job has ended, in whatever way."""
         return sum(self.counts.get(state, 0) for state in FINAL) >= self.size
 
     @property
     def state(self) -> str:
-        """`running` until every job has ended, then the worst end: `failed`, `cancelled` or `succeeded`."""
+        """`running` until every job has ended, then the worst state of a job: `failed`, `cancelled` or `succeeded`."""
         if not self.done:
             return "running"
         return next((state for state in ("failed", "cancelled") if self.counts.get(state)), "succeeded")
 
     @property
     def step(self) -> int:
-        """Jobs that have ended (a sweep's progress counts jobs)."""
+        """The number of jobs that have ended, because the progress of a sweep counts jobs."""
         return sum(self.counts.get(state, 0) for state in FINAL)
 
     @property
     def steps(self) -> int:
+        """The number of jobs, the end of `step`."""
         return self.size
 
     def as_dict(self) -> dict[str, Any]:
+        """Return the last answer of the service, unchanged."""
         return dict(self._data)
 
     def refresh(self) -> Sweep:
+        """Request the state of the sweep again, and return the sweep."""
         self._data = self._http.json("GET", self._path, having=SWEEP_KEYS)
         return self
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Sweep:
-        """Return when every job has ended, however it ended: `counts` says. Raises TimeoutError."""
+        """Wait until every job has ended, in whatever way, and return the sweep; `state` and `counts` show the outcome.
+
+        Args:
+            timeout: seconds to wait at most; default: no limit.
+            progress: show a bar on a terminal, and a line now and then elsewhere, both on stderr.
+
+        Raises:
+            TimeoutError: jobs are left after `timeout` seconds; they go on.
+        """
         end = None if timeout is None else time.monotonic() + timeout
         pause, longest = POLL_S
         with Bars(enabled=progress) as bars:
@@ -77,18 +94,18 @@ class Sweep:
         return self
 
     def jobs(self) -> Iterator[Job]:
-        """Its jobs, newest first."""
+        """Yield the jobs of the sweep, newest first; a page is requested when the iteration reaches it."""
         return list_jobs(self._http, {"sweep": self.id})
 
     def table(self) -> list[dict[str, Any]]:
-        """Returns one row per job: its state, its point and its last observables, in the columns of the CSV.
+        """Return one row per job with its state, its point and its last observables, in the columns of the CSV.
 
-        `pandas.DataFrame(sweep.table())` makes a frame of numbers and text; axis values with a structure are JSON text.
+        `pandas.DataFrame(sweep.table())` has columns of numbers and text; values with a structure are JSON text.
         """
         return [flat_row(row) for row in self._http.json("GET", f"{self._path}/table", having=("items",))["items"]]
 
     def cancel(self) -> Sweep:
-        """Cancel every job of it that has not ended."""
+        """Cancel every job that has not ended, and return the sweep."""
         self._data = self._http.json("POST", f"{self._path}/cancel", having=SWEEP_KEYS, repeatable=True)
         return self
 

@@ -1,29 +1,39 @@
-"""Numbers that people type, as types for argparse: each has bounds, and a refusal names them."""
+"""Bounded numbers as parsers of Typer options: a refusal names the value and both bounds."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Callable
 
+import typer
 
-def whole(least: int, most: int) -> Callable[[str], int]:
-    """Make the type of a whole number from `least` to `most`."""
 
-    def read(text: str) -> int:
+def whole(least: int, most: int) -> Callable[[str | int], int]:
+    """Make a parser of whole numbers from `least` to `most`, both included.
+
+    The parser raises typer.BadParameter, which Typer completes with the name of the option. It also accepts defaults,
+    which are numbers already.
+    """
+
+    def parse(value: str | int) -> int:
+        text = str(value)
         if not re.fullmatch(r"-?[0-9]{1,30}", text) or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} to {most}")
+            raise typer.BadParameter(f"{text!r}: expected a whole number from {least} to {most}")
         return int(text)
 
-    return read
+    return parse
 
 
-def real(least: float, most: float) -> Callable[[str], float]:
-    """Make the type of a decimal number from `least` to `most`."""
+def real(least: float, most: float) -> Callable[[str | float], float]:
+    """Make a parser of decimal numbers from `least` to `most`, both included, without exponents.
 
-    def read(text: str) -> float:
+    The parser raises typer.BadParameter, as that of `whole` does.
+    """
+
+    def parse(value: str | float) -> float:
+        text = str(value)
         if not re.fullmatch(r"-?[0-9]{1,30}(\.[0-9]{0,30})?", text) or not least <= float(text) <= most:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a number from {least:g} to {most:g}")
+            raise typer.BadParameter(f"{text!r}: expected a number from {least:g} to {most:g}")
         return float(text)
 
-    return read
+    return parse

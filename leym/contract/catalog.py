@@ -1,4 +1,4 @@
-"""The fields and observables a job can record: names, units, formulas. Data only: the code is in `leym.physics`."""
+"""Names, units and formulas of the fields and observables that a job can record; `leym.physics` computes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """A quantity per cell. `dtypes[0]` is the stored dtype when a recording names none."""
+    """Describes a quantity per cell. A recording that names no dtype is stored in `dtypes[0]`."""
 
     units: str
     formula: str
@@ -59,5 +59,13 @@ OBSERVABLES: dict[str, str] = {
     "coherence_sd": "spatial standard deviation of the coherence field",
     "activity": "spatial mean of the activity field",
     "activity_sd": "spatial standard deviation of the activity field",
-    "fidelity": "mean over cells of |<psi_0, psi_t>|^2 / (|psi_0|^2 |psi_t|^2)",
+    "overlap": "mean over cells of |<psi_0, psi_t>|^2 / (|psi_0|^2 |psi_t|^2)",
 }
+
+# Old name -> current name. An old name is still accepted, and recorded under the name that the job asks for.
+RENAMED_OBSERVABLES = {"fidelity": "overlap"}
+
+
+def current_observable(name: str) -> str:
+    """Return the name that an observable has today; only a renamed one differs."""
+    return RENAMED_OBSERVABLES.get(name, name)

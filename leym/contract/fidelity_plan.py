@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 DYNAMICS = ("activity", "memory_short", "lyapunov")
-SMALL = ("entropy", "entropy_sd", "coherence", "wavenumber", "domain_walls", "multiscale_entropy", "compression")
+SMALL = ("entropy", "entropy_sd", "pair_coherence", "wavenumber", "domain_walls", "multiscale_entropy", "compression")
 STANDARD = (
     *SMALL,
     "domains",
@@ -18,6 +18,12 @@ STANDARD = (
     "series",
     "memory_long",
 )
+RENAMED_METRICS = {"coherence": "pair_coherence"}  # old name -> current name; plans and stored verdicts may use the old
+
+
+def current_name(metric: str) -> str:
+    """Return the name that a metric has today; only a renamed one differs."""
+    return RENAMED_METRICS.get(metric, metric)
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class Plan:
     permutations: int = 999
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "deciding", tuple(map(current_name, self.deciding)))
         if self.frames < 5:
             raise ValueError(
                 f"steps = {self.steps}: {self.frames} frames, every {self.every} steps after spin_up = {self.spin_up};"
@@ -82,8 +89,8 @@ class Plan:
         return range(self.seed, self.seed + self.members)
 
     @property
-    def other_seeds(self) -> range:
-        """Of the second baseline; disjoint from the first."""
+    def reference_seeds(self) -> range:
+        """Seeds of the reference, the second baseline; disjoint from those of the first."""
         return range(self.seed + self.members, self.seed + 2 * self.members)
 
     @property

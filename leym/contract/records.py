@@ -55,7 +55,7 @@ class Job:
     spec: dict[str, Any]  # JobSpec, or FidelitySpec, as JSON
     law: str  # name@digest, 64 hex digits
     precision: str  # resolved: never "auto"
-    fidelity: str  # of that precision when the job was taken in: `leym.laws.verdicts.standing`
+    fidelity: str  # of that precision when the job was taken in: `leym.laws.verdicts.fidelity_status`
     d_state: int
     epoch: int
     attempts: int

@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from leym.contract.catalog import FIELDS, OBSERVABLES
+from leym.contract.catalog import FIELDS, OBSERVABLES, RENAMED_OBSERVABLES
 
 LAW_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{8,64})?$"
 JOB_ID = r"^[0-9a-hjkmnp-tv-z]{26}$"  # Crockford's base 32
@@ -155,7 +155,7 @@ class Recording(Model):
 
 
 _SOME_OBSERVABLES: dict[str, Any] = {
-    "items": {"type": "string", "enum": list(OBSERVABLES)},
+    "items": {"type": "string", "enum": [*OBSERVABLES, *RENAMED_OBSERVABLES]},
     "minItems": 1,
     "uniqueItems": True,
 }
@@ -171,7 +171,7 @@ class Observe(Model):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in OBSERVABLES:
+            if name not in OBSERVABLES and name not in RENAMED_OBSERVABLES:
                 raise ValueError(f"unknown observable {name!r}; known: {', '.join(OBSERVABLES)}")
         if len(set(names)) != len(names) or not names:
             raise ValueError("observable names must be a non-empty list without repeats")

@@ -1,1 +1,1 @@
-"""`leym demo`: twelve universes through a service of its own, with pictures to look at afterwards."""
+"""The demo: twelve universes on a service of its own, with pictures of the results."""

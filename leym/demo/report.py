@@ -1,4 +1,4 @@
-"""What the demo says and draws: numbers on stdout, pictures in a folder."""
+"""The results of the demo: numbers, and pictures in a folder."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ import numpy as np
 
 from leym.client import Job
 
-STILLS = 6
+STILLS = 6  # frames of a strip, about
 ANIMATED = 100  # frames of the animation, about
 PLOTTED = ("activity", "channel_entropy", "coherence")
 
 
-def numbers(jobs: Sequence[Job], occupancy: Sequence[float]) -> dict[str, float]:
-    """Of finished jobs: cell-steps/s from first start to last end, slot occupancy, latency from submit to end."""
+def summary(jobs: Sequence[Job], occupancy: Sequence[float]) -> dict[str, float]:
+    """Compute the speed, the occupancy of the slots and the latency of jobs that have succeeded.
+
+    Args:
+        jobs: the jobs.
+        occupancy: samples of the share of busy slots.
+
+    Returns:
+        The number of jobs; their cell-steps, and cell-steps/s from the first start to the last end; the mean occupancy;
+        the median and the 95th percentile of the seconds from submission to end.
+    """
     cells = sum(job.steps * job.spec["grid"][0] * job.spec["grid"][1] for job in jobs)
     created, started, finished = (np.array([_at(job, key) for job in jobs]) for key in _TIMES)
     p50, p95 = np.percentile(finished - created, [50, 95])
@@ -30,8 +39,12 @@ def numbers(jobs: Sequence[Job], occupancy: Sequence[float]) -> dict[str, float]
     }
 
 
-def pictures(jobs: Sequence[Job], folder: Path) -> list[Path]:
-    """An animation and a strip of the longest job, and a plot of all observables when matplotlib is installed."""
+def save_pictures(jobs: Sequence[Job], folder: Path) -> list[Path]:
+    """Save an animation and strips of the longest job, and a plot of all observables if matplotlib is installed.
+
+    Returns:
+        The files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     longest = max(jobs, key=lambda job: job.steps)
     frames = {field["name"]: field["committed"] for field in longest.fields}

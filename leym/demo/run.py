@@ -1,28 +1,27 @@
-"""The demo from end to end: start a service, submit, watch, draw, report, stop."""
+"""The demo from start to end: start a service, submit, watch, draw, report, stop."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
 from pathlib import Path
 
-from leym.client import Client, Job, LeymError
+from leym.client import Client, Job
 from leym.client.progress import Bars
-from leym.demo.report import numbers, pictures
-from leym.demo.service import DidNotStart, service
+from leym.demo.report import save_pictures, summary
+from leym.demo.service import running_service
 
 LAW, GRID, PRECISION = "aurora", (64, 64), "nf4"
 STEPS = (200, 300, 400, 500, 600, 800, 900, 1000, 1200, 1400, 1700, 2000)
 GAMMAS = (0.0, 0.01, 0.05)
 EVERY = 10
-LIMIT_S = 600.0  # of the jobs: against hanging; alone on two cores they take under a minute
+LIMIT_S = 600.0  # time for all jobs; on two cores without other work they take under a minute
 POLL_S = 0.5
 
 
 def submit(client: Client) -> list[Job]:
-    """Twelve universes of unequal length, each with its own seed; the long ones are not the first."""
+    """Submit twelve universes of different lengths and seeds, in an order that does not start with the long ones."""
     order = sorted(range(len(STEPS)), key=lambda i: i * 5 % len(STEPS))
     return [
         client.submit(
@@ -41,7 +40,14 @@ def submit(client: Client) -> list[Job]:
 
 
 def follow(client: Client, jobs: list[Job]) -> list[float]:
-    """Show progress until all have ended; returns the share of busy slots at each look while there was work."""
+    """Show the progress until all jobs have ended.
+
+    Returns:
+        Samples of the share of busy slots, taken while there was work.
+
+    Raises:
+        TimeoutError: jobs are left after LIMIT_S.
+    """
     occupancy: list[float] = []
     end = time.monotonic() + LIMIT_S
     with Bars() as bars:
@@ -60,17 +66,31 @@ def follow(client: Client, jobs: list[Job]) -> list[float]:
 
 
 def demo(folder: Path, as_json: bool) -> None:
-    say = (lambda text: print(text, file=sys.stderr, flush=True)) if as_json else (lambda text: print(text, flush=True))
+    """Run the demo and print its numbers.
+
+    Args:
+        folder: folder of the pictures.
+        as_json: print the numbers as one JSON document, and everything else on stderr.
+
+    Raises:
+        ServiceStartError: the service does not start.
+        LeymError: a job fails.
+        TimeoutError: the jobs take too long.
+    """
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr if as_json else sys.stdout, flush=True)
+
     began = time.monotonic()
     say("starting the service …")
-    with service(warm=f"{LAW}/{PRECISION}/{GRID[0]}x{GRID[1]}") as client:
+    with running_service(warm=f"{LAW}/{PRECISION}/{GRID[0]}x{GRID[1]}") as client:
         say(f"ready at {client.url} after {time.monotonic() - began:.1f} s")
         jobs = submit(client)
         occupancy = follow(client, jobs)
         for job in jobs:
             job.check()
-        made = pictures(jobs, folder)
-        found = numbers(jobs, occupancy)
+        made = save_pictures(jobs, folder)
+        found = summary(jobs, occupancy)
     found["wall_s"] = time.monotonic() - began
     if as_json:
         print(json.dumps(found | {"files": [str(path) for path in made]}))
@@ -82,16 +102,3 @@ def demo(folder: Path, as_json: bool) -> None:
     )
     for path in made:
         print(f"{path} ({path.stat().st_size / 1024:.0f} KiB)")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="leym demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo-out"), help="folder of the pictures [demo-out]")
-    parser.add_argument("--json", action="store_true", help="the numbers as one JSON document")
-    options = parser.parse_args()
-    try:
-        demo(options.out, options.json)
-    except (LeymError, DidNotStart, TimeoutError) as error:
-        sys.exit(f"demo: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)

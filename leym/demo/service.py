@@ -1,4 +1,4 @@
-"""A service for one run: started in a folder that is thrown away, found by the address it prints, stopped for sure."""
+"""A service for one run, in a temporary folder and on a free port."""
 
 from __future__ import annotations
 
@@ -20,19 +20,27 @@ from leym.common.children import end_with_parent
 
 READY_S = 180.0  # loading torch and compiling the first law on two cores
 STOP_S = 30.0
-KEPT = ("LEYM_COMPILE", "LEYM_SLOTS")  # of the caller's settings: never where his own service keeps its data
+KEPT = ("LEYM_COMPILE", "LEYM_SLOTS")  # settings of the caller to keep; never those that name data of another service
 
 
-class DidNotStart(Exception):
-    """The service ended or was not ready in time; the message ends with the last lines of its log."""
+class ServiceStartError(Exception):
+    """The service ended or was not ready in time; the message includes the last lines of its log."""
 
 
 @contextmanager
-def service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] = ()) -> Iterator[Client]:
-    """A client of a fresh service, which is stopped, and its data removed, at the end.
+def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] = ()) -> Iterator[Client]:
+    """Start a new service, and stop it and remove its data at the end.
 
-    laws: bundles it also has. warm: LEYM_WARM, so that it is ready only when these can run at once. arguments: further
-    ones of `leym up`.
+    Args:
+        laws: folders of bundles to add.
+        warm: LEYM_WARM, so that the service is ready only when these laws can run at once.
+        arguments: more arguments of `leym up`.
+
+    Yields:
+        A client of the service.
+
+    Raises:
+        ServiceStartError: the service ended or was not ready in time.
     """
     with tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder:
         log = Path(folder) / "up.log"
@@ -43,7 +51,7 @@ def service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] 
         command = [sys.executable, "-m", "leym.cli", "up", "--verbose", "--port", "0"]
         command += ["--data", str(Path(folder) / "data"), *arguments]
         with log.open("wb") as output:
-            # a session of its own: Ctrl-C reaches this process, which then stops the service in order
+            # a session of its own, so that Ctrl-C reaches this process only, which then stops the service in order
             process = subprocess.Popen(
                 command,
                 stdout=output,
@@ -61,8 +69,8 @@ def service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] 
 
 @contextmanager
 def _sigterm_is_an_exit() -> Iterator[None]:
-    """Turn SIGTERM (of `timeout` or a CI job) into an exit that still stops the service and removes its folder."""
-    if threading.current_thread() is not threading.main_thread():  # others cannot be told
+    """Turn SIGTERM, as `timeout` and CI jobs send it, into an exit that stops the service and removes its folder."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield
         return
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -76,11 +84,11 @@ def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     end = time.monotonic() + READY_S
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise DidNotStart(f"the service ended with code {process.returncode}:\n{_tail(log)}")
+            raise ServiceStartError(f"the service ended with code {process.returncode}:\n{_tail(log)}")
         if found := re.search(r"^ready (http://\S+)$", log.read_text(errors="replace"), re.MULTILINE):
             return found[1]
         time.sleep(0.2)
-    raise DidNotStart(f"the service was not ready after {READY_S:.0f} s:\n{_tail(log)}")
+    raise ServiceStartError(f"the service was not ready after {READY_S:.0f} s:\n{_tail(log)}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,8 +1,9 @@
-"""The ladder: how many universes a call of the step has, by law and grid, on each kind of device.
+"""Chooses how many universes share a call of the step, by law and grid, on each kind of device.
 
-By itself a rung fills a call with so many cells. Better is what was measured (`leym bench LAW --rungs --keep`): the
-smallest rung whose speed is within TOLERANCE of the best, since empty slots are stepped too. Bits can depend on the
-rung, so a choice is never made anew from a timing: workers of a kind read it from one file.
+Without a measurement a batch fills a call with so many cells. Better is what `leym bench LAW --batch-sizes --keep`
+measured: the smallest batch size whose speed is within TOLERANCE of the best, since empty slots are stepped too. The
+bits of a universe can depend on the batch size, so a choice is never made anew from a timing: workers of a kind read it
+from one file.
 
     {"<kind of device>": {"UNET d4 c8 additive float32 64x64": 4, ...}, ...}
 """
@@ -23,22 +24,35 @@ CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}
 TOLERANCE = 0.05
 
 
-class Ladder:
-    """file: None or one that need not be there. Raises Problem 422 for one that cannot be read."""
+class BatchSizeTable:
+    """The measured batch sizes of a device.
+
+    Args:
+        device: the device.
+        file: where they are kept; it need not exist. None: nothing is measured.
+
+    Raises:
+        Problem: 422, the file cannot be read.
+    """
 
     def __init__(self, device: Device, file: Path | None = None):
         self._device, self._file = device, file
         self._measured = _read(file).get(device.kind, {}) if file else {}
 
-    def rung(self, law: Manifest, precision: str, grid: tuple[int, int], slots: int) -> int:
-        """Slots per batch, a power of two, at most `slots`."""
+    def batch_size(self, law: Manifest, precision: str, grid: tuple[int, int], slots: int) -> int:
+        """Return the slots per batch: a power of two, at most `slots`."""
         measured = self._measured.get(self._name(law, precision, grid))
-        return min(measured, _power_of_two(slots)) if measured else rung_for(grid, slots, self._device.torch.type)
+        return min(measured, _power_of_two(slots)) if measured else filling_size(grid, slots, self._device.torch.type)
 
-    def keep(self, law: Manifest, precision: str, grid: tuple[int, int], rung: int) -> None:
-        """Write a choice to the file, beside those that are there."""
-        assert self._file is not None
-        self._measured[self._name(law, precision, grid)] = rung
+    def keep(self, law: Manifest, precision: str, grid: tuple[int, int], batch_size: int) -> None:
+        """Add a choice to the file.
+
+        Raises:
+            ValueError: the table has no file.
+        """
+        if self._file is None:
+            raise ValueError("batch sizes cannot be kept: the table has no file")
+        self._measured[self._name(law, precision, grid)] = batch_size
         everything = _read(self._file) | {self._device.kind: self._measured}
         self._file.parent.mkdir(parents=True, exist_ok=True)
         write_text(self._file, json.dumps(everything, indent=1, sort_keys=True) + "\n")
@@ -49,16 +63,16 @@ class Ladder:
         return f"{shape} {operands} {grid[0]}x{grid[1]}"
 
 
-def rung_for(grid: tuple[int, int], slots: int, device_type: str) -> int:
-    """The power of two that fills a call, at most `slots`."""
+def filling_size(grid: tuple[int, int], slots: int, device_type: str) -> int:
+    """Return the power of two whose batch fills a call with CELLS_PER_CALL cells, at most `slots`."""
     cells = CELLS_PER_CALL.get(device_type, CELLS_PER_CALL["cpu"])
     return min(_power_of_two(slots), _power_of_two(max(1, cells // (grid[0] * grid[1]))))
 
 
 def choose(speeds: Mapping[int, float]) -> int:
-    """speeds: cell-steps/s of full batches, by rung."""
+    """Return the smallest batch size whose speed, in cell-steps/s of full batches, is within TOLERANCE of the best."""
     enough = (1 - TOLERANCE) * max(speeds.values())
-    return min(rung for rung, speed in speeds.items() if speed >= enough)
+    return min(size for size, speed in speeds.items() if speed >= enough)
 
 
 def _power_of_two(most: int) -> int:
@@ -71,9 +85,9 @@ def _read(file: Path) -> dict[str, dict[str, int]]:
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise Problem(422, "Invalid ladder", f"{file}: {error}") from error
-    rungs = [rung for kind in found.values() for rung in kind.values()] if isinstance(found, dict) else [None]
-    for rung in rungs:
-        if not isinstance(rung, int) or rung < 1 or rung & (rung - 1):
-            raise Problem(422, "Invalid ladder", f"{file}: rung {rung!r}: expected powers of two")
+        raise Problem(422, "Invalid batch sizes", f"{file}: {error}") from error
+    sizes = [size for kind in found.values() for size in kind.values()] if isinstance(found, dict) else [None]
+    for size in sizes:
+        if not isinstance(size, int) or size < 1 or size & (size - 1):
+            raise Problem(422, "Invalid batch sizes", f"{file}: batch size {size!r}: expected powers of two")
     return found

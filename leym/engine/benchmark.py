@@ -1,18 +1,12 @@
-"""How fast this machine runs a law, and how far that is from what the machine can do.
+"""Measures how fast this machine runs a law, and how far that is from what the machine can do (`leym bench`).
 
-    leym bench [LAW] [--precision nf4] [--grid 64 64] [--slots 8] [--seconds 6] [--json]
-    leym bench [LAW] --rungs [--keep]              batches of which size; --keep: workers go by it from now on
-
-Every slot is taken by a run of equal length and nothing is recorded. The ceilings are measured before and after, and
-the higher counts: a figure is no better for a moment in which the machine was busy with something else.
+Every slot runs a universe of the same length and nothing is recorded. The ceilings are measured before and after, and
+the higher one counts, so that a share does not look better because the machine was busy with something else meanwhile.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from string import ascii_uppercase
@@ -22,37 +16,39 @@ from typing import Any
 
 import torch
 
-from leym.common.typed_numbers import real, whole
 from leym.contract.problems import Problem
-from leym.contract.spec import LIMITS, ComplexNoise
+from leym.contract.spec import ComplexNoise
 from leym.engine.batch import Batch
-from leym.engine.batch_size import Ladder, choose
-from leym.engine.bucket import Bucket, LawCache
+from leym.engine.bucket import Bucket
 from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
+from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, calls_per_s
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle
 
 BITS_AFTER = 20  # steps
-BURST_CELLS = 2**19  # cell-steps of a timed burst: enough that calling it costs nothing
+BURST_CELLS = 2**19  # cell-steps of a timed burst: so many that the call itself does not count
 
 
 class Countdown:
-    """A sink that only says when its run is over."""
+    """A sink that ignores results and sets `over` when its run has ended."""
 
     def __init__(self) -> None:
         self.over = Event()
         self.problem: Problem | None = None
 
-    def ignore(self, *_: Any) -> None: ...
+    def ignore(self, *_: Any) -> None:
+        """Ignore a result."""
 
     admitted = frames = progress = checkpoint = released = ignore
 
     def finished(self, *_: Any) -> None:
+        """Note that the run has ended."""
         self.over.set()
 
     def failed(self, step: int, problem: Problem) -> None:
+        """Note that the run has ended with a problem."""
         self.problem = problem
         self.over.set()
 
@@ -60,9 +56,18 @@ class Countdown:
 def cell_steps_per_s(
     engine: Engine, law: Bundle, precision: str, grid: tuple[int, int], seconds: float, runs: int | None = None
 ) -> float:
-    """The best of three spells of `seconds / 3` with so many runs, or every slot taken.
+    """Measure the engine's speed: the best of three measurements of `seconds / 3` each.
 
-    Raises Problem when a universe diverges.
+    Args:
+        engine: a started engine.
+        law: the law that all universes run.
+        precision: precision of its weights.
+        grid: (H, W) in cells.
+        seconds: time for all three measurements, about.
+        runs: universes at once; default: one per slot.
+
+    Raises:
+        Problem: a universe diverges.
     """
     engine.warm(law, precision, grid)
     best, steps = 0.0, 8
@@ -85,16 +90,16 @@ def cell_steps_per_s(
 
 
 def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int], seconds: float) -> float:
-    """Return the cell-steps/s of a bucket's own step: a full batch on the device thread, with no engine around it.
+    """Measure the speed of a bucket's step in cell-steps/s: a full batch on the device thread, without the engine.
 
-    The bucket must be warm. The share of it that the engine reaches (`engine_vs_step`) shows what scheduling costs, and
-    any loss by accident, such as a second pool of threads.
+    The bucket must be warm. `engine_vs_step`, the share of this speed that the engine reaches, shows the cost of
+    scheduling and any accidental loss, such as a second pool of threads.
     """
     bucket = engine.buckets[BucketKey(law.digest, precision, grid)]
 
     @torch.no_grad()
     def measure() -> float:
-        batch = Batch(bucket.law, bucket.key, bucket.rung)
+        batch = Batch(bucket.law, bucket.key, bucket.batch_size)
         _fill(batch, law)
         return _speed(batch, engine.device, seconds)
 
@@ -102,21 +107,21 @@ def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int
 
 
 def _fill(batch: Batch, law: Bundle) -> None:
-    """Seat a run that never ends in every slot."""
-    for i in range(batch.rung):
+    """Admit a run that never ends to every slot."""
+    for i in range(batch.size):
         run = Run(str(i), law, batch.key.precision, batch.grid, 10**9, 0.01, i, ComplexNoise(), Countdown())
         batch.admit(run)
 
 
 def _speed(batch: Batch, device: Device, seconds: float) -> float:
-    """Return cell-steps/s, the best of three spells of `seconds / 3`."""
-    cells = batch.rung * batch.grid[0] * batch.grid[1]
+    """Return cell-steps/s, the best of three measurements of `seconds / 3` each."""
+    cells = batch.size * batch.grid[0] * batch.grid[1]
     burst = max(1, min(8, BURST_CELLS // cells))
-    return calls_per_s(partial(batch.bursts.advance, burst), device, seconds, warm=1) * burst * cells
+    return calls_per_s(partial(batch.runner.run, burst), device, seconds, warm=1) * burst * cells
 
 
 def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> dict[str, Any]:
-    """Cell-steps/s of a law on this machine, beside the ceilings measured around it."""
+    """Measure the speed of a law on this machine and the ceilings of the machine, as one JSON object."""
     engine = Engine(slots)
     engine.start()
     try:
@@ -134,7 +139,7 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
         "precision": precision,
         "grid": list(grid),
         "slots": slots,
-        "rung": bucket.rung,
+        "batch_size": bucket.batch_size,
         "kernel": bucket.law.kernel,
         "device": engine.device.kind,
         "cell_steps_per_s": rate,
@@ -149,9 +154,14 @@ def bench(law: Bundle, precision: str, grid: tuple[int, int], slots: int, second
 
 
 @dataclass
-class Rung:
-    """Full batches of so many slots. bits: of one universe after BITS_AFTER steps in such a batch; equal letters, equal
-    bits."""
+class MeasuredSize:
+    """The speed and the bits of full batches of one size.
+
+    Attributes:
+        slots: universes in a batch.
+        bits: a letter for the bits of one universe after BITS_AFTER steps in such a batch; equal letters, equal bits.
+        cell_steps_per_s: the best speed measured.
+    """
 
     slots: int
     bits: str
@@ -159,81 +169,24 @@ class Rung:
 
 
 @torch.no_grad()
-def rungs(law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float) -> list[Rung]:
-    """Every power of two up to `slots`; speeds are the best of three rounds over all of them."""
+def measure_batch_sizes(
+    law: Bundle, precision: str, grid: tuple[int, int], slots: int, seconds: float
+) -> list[MeasuredSize]:
+    """Measure every power of two up to `slots`; a speed is the best of three rounds over all sizes."""
     device = pick_device()
     law_cache, key = LawCache(device, compile=True), BucketKey(law.digest, precision, grid)
     batches, letters, found = [], dict[bytes, str](), []
-    for rung in (2**i for i in range(slots.bit_length())):
-        bucket = Bucket(key, law_cache.resident(law, precision), rung)
+    for batch_size in (2**i for i in range(slots.bit_length())):
+        bucket = Bucket(key, law_cache.resident(law, precision), batch_size)
         bucket.warm()
         [batch] = bucket.batches
         _fill(batch, law)
-        batch.bursts.advance(BITS_AFTER)
+        batch.runner.run(BITS_AFTER)
         digest = sha256(batch.state[0].contiguous().cpu().numpy().tobytes()).digest()
         letters.setdefault(digest, ascii_uppercase[len(letters)])
         batches.append(batch)
-        found.append(Rung(rung, letters[digest]))
+        found.append(MeasuredSize(batch_size, letters[digest]))
     for _ in range(3):
         for one, batch in zip(found, batches, strict=True):
             one.cell_steps_per_s = max(one.cell_steps_per_s, _speed(batch, device, seconds / len(found) / 3))
     return found
-
-
-def show_rungs(found: list[Rung], chosen: int) -> None:
-    print(f"{'rung':>6} {'cell-steps/s':>16}  bits")
-    for one in found:
-        print(
-            f"{one.slots:>6} {one.cell_steps_per_s:>16,.0f}  {one.bits}{'     chosen' if one.slots == chosen else ''}"
-        )
-
-
-def show(found: dict[str, Any]) -> None:
-    height, width = found["grid"]
-    ceilings = found["ceilings"]
-    print(f"{found['law'][:40]} {found['precision']}, {height}x{width}, {found['slots']} slots, rung {found['rung']}")
-    print(f"{found['device']}; kernel: {found['kernel']}")
-    print(f"{found['cell_steps_per_s']:>16,.0f} cell-steps/s  {found['engine_vs_step']:6.1%} of the step alone")
-    print(f"{found['gflops']:>16,.1f} GFLOP/s  {found['compute_share']:6.1%} of a matrix product's")
-    print(f"{found['gbytes_per_s']:>16,.2f} GB/s     {found['memory_share']:6.1%} of a copy's, of bytes that must move")
-    print("ceilings: " + ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in ceilings.items()))
-    for reason in found["degraded"]:
-        print(f"degraded: {reason}")
-
-
-def main() -> None:
-    # here, because benchmarks of the step alone run on a bare GPU box, which lacks what settings are read by
-    from leym.laws.registry import default_registry, resolve_precision
-    from leym.settings import settings
-
-    options = argparse.ArgumentParser(prog="leym bench", description="How fast this machine runs a law.")
-    options.add_argument("law", nargs="?", default="aurora", help="name or name@digest [aurora]")
-    options.add_argument("--precision", choices=("nf4", "int8", "bf16", "fp32", "auto"), default="nf4")
-    options.add_argument("--grid", type=whole(*LIMITS.side), nargs=2, metavar=("H", "W"), default=(64, 64))
-    options.add_argument("--slots", type=whole(1, 4096), default=8)
-    options.add_argument("--seconds", type=real(0.01, 3600), default=6.0)
-    options.add_argument("--json", action="store_true")
-    options.add_argument("--rungs", action="store_true", help="measure full batches of 1, 2, 4, ... slots")
-    options.add_argument("--keep", action="store_true", help="with --rungs: workers of this kind go by what was found")
-    chosen = options.parse_args()
-    try:
-        law = default_registry().resolve(chosen.law)
-        precision = resolve_precision(law, chosen.precision)
-        if chosen.rungs:
-            rows = rungs(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
-            rung = choose({one.slots: one.cell_steps_per_s for one in rows})
-            if chosen.json:
-                print(json.dumps({"rung": rung, "rungs": [asdict(one) for one in rows]}))
-            else:
-                show_rungs(rows, rung)
-            if chosen.keep:
-                Ladder(pick_device(), settings().ladder).keep(law.manifest, precision, tuple(chosen.grid), rung)
-            return
-        found = bench(law, precision, tuple(chosen.grid), chosen.slots, chosen.seconds)
-    except Problem as problem:
-        sys.exit(f"leym: {problem.detail}")
-    print(json.dumps(found)) if chosen.json else show(found)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""A bucket: the runs of one law, precision and grid, in as many batches of one rung as their number needs."""
+"""Groups the runs that can share batches, and the buckets that are resident on the device."""
 
 from __future__ import annotations
 
@@ -8,60 +8,65 @@ from typing import Any
 import torch
 
 from leym.engine.batch import Batch
-from leym.engine.device import Device
 from leym.engine.roofline import cost_of
 from leym.engine.run import BucketKey
-from leym.engine.step.compiled import CompiledSteps
-from leym.engine.step.cuda_graphs import capture_of
 from leym.engine.step.resident_law import ResidentLaw
-from leym.laws.bundle import Bundle
-from leym.laws.loading import load_weights
-from leym.quantization.quantized_law import QuantizedLaw, quantize_law
 
 log = logging.getLogger(__name__)
 
 
 class Bucket:
-    """The batches of one bucket. They grow with the runs and shrink by compaction; all have the same rung."""
+    """The batches of one law, precision and grid, all of one size. They grow with the runs and shrink by compaction.
 
-    def __init__(self, key: BucketKey, law: ResidentLaw, rung: int):
-        self.key, self.law, self.rung = key, law, rung
+    Attributes:
+        cost: FLOP and bytes of one cell-step.
+        full: there was no memory for another batch.
+    """
+
+    def __init__(self, key: BucketKey, law: ResidentLaw, batch_size: int):
+        self.key, self.law, self.batch_size = key, law, batch_size
         self.batches: list[Batch] = []
-        self.full = False  # there was no memory for one batch more
-        self.cost = cost_of(law.network, law.bundle.manifest, key.grid, self.rung)
+        self.full = False
+        self.cost = cost_of(law.network, law.bundle.manifest, key.grid, batch_size)
 
     @property
     def busy(self) -> int:
+        """How many slots are occupied."""
         return sum(len(batch.active) for batch in self.batches)
 
     def warm(self) -> None:
-        """Compile the step for this shape.
+        """Make the first batch and compile the step for its shape.
 
-        Without a compiler the law runs eagerly, which is said in the log, in info and in results. Raises
-        torch.OutOfMemoryError.
+        Without a compiler the law runs eagerly, which the log, `info` and the results say.
+
+        Raises:
+            torch.OutOfMemoryError: the device has no room for a batch.
         """
-        batch = Batch(self.law, self.key, self.rung)
+        batch = Batch(self.law, self.key, self.batch_size)
         try:
             batch.warm()
         except torch._inductor.exc.InductorError as error:
             self.law.run_eagerly(f"{self.law.bundle.ref} {self.key.precision}: no compiled step: {error}")
-            batch = Batch(self.law, self.key, self.rung)
+            batch = Batch(self.law, self.key, self.batch_size)
         batch.advance(1)
         self.batches.append(batch)
 
-    def roomiest(self) -> Batch | None:
-        """A batch with a free slot: the fullest of them, so that few batches run; a new one when all are full, or None
-        when there is no memory for it."""
+    def batch_with_room(self) -> Batch | None:
+        """Return the fullest batch with a free slot, so that few batches run; a new one when all are full.
+
+        Returns:
+            None when there is no memory for a new one.
+        """
         open_batches = [batch for batch in self.batches if batch.free]
         if open_batches:
             return min(open_batches, key=lambda batch: batch.free)
         if self.full:
             return None
         try:
-            batch = Batch(self.law, self.key, self.rung)
-            batch.bursts.capture()
+            batch = Batch(self.law, self.key, self.batch_size)
+            batch.runner.capture()
         except torch.OutOfMemoryError as error:
-            log.warning("%s: %d batches are as many as fit: %s", self.law.bundle.ref, len(self.batches), error)
+            log.warning("%s: no memory for more than %d batches: %s", self.law.bundle.ref, len(self.batches), error)
             self.full = True
             return None
         self.batches.append(batch)
@@ -78,12 +83,13 @@ class Bucket:
                 least.move(slot, next(b for b in others if b.free))
 
     def info(self) -> dict[str, Any]:
+        """Return a snapshot for heartbeats."""
         return {
             "law": self.law.bundle.ref,
             "precision": self.key.precision,
             "grid": list(self.key.grid),
-            "rung": self.rung,
-            "slots": self.rung * len(self.batches),
+            "batch_size": self.batch_size,
+            "slots": self.batch_size * len(self.batches),
             "full": self.full,
             "busy": self.busy,
             "compiled": self.law.compiled,
@@ -93,31 +99,29 @@ class Bucket:
         }
 
 
-KEPT = 32  # encoded laws at hand; a bucket holds on to its own anyway
+class ResidentBuckets(dict[BucketKey, Bucket]):
+    """The buckets on the device, least recently used first."""
 
+    @property
+    def busy(self) -> int:
+        """How many slots are occupied."""
+        return sum(bucket.busy for bucket in self.values())
 
-class LawCache:
-    """Laws resident on the device, by digest and precision: decoded once, shared by their buckets."""
+    def batches(self) -> list[Batch]:
+        """Return the batches of all buckets."""
+        return [batch for bucket in self.values() for batch in bucket.batches]
 
-    def __init__(self, device: Device, *, compile: bool):
-        self.device = device
-        self._compiled = CompiledSteps(device.threads) if compile else None
-        self._capture = capture_of(device) if compile else None
-        self._quantized: dict[tuple[str, str], QuantizedLaw] = {}
-        self.degraded: list[str] = []
+    def use(self, bucket: Bucket) -> Bucket:
+        """Mark a bucket as the most recently used one, and return the one that is resident under its key."""
+        self[bucket.key] = found = self.pop(bucket.key, bucket)
+        return found
 
-    def resident(self, bundle: Bundle, precision: str) -> ResidentLaw:
-        """The law ready to step. Each bucket has weights of its own; encoded ones and compiled steps are shared."""
-        key = (bundle.digest, precision)
-        if key not in self._quantized:
-            self._quantized[key] = quantize_law(bundle, load_weights(bundle), precision, self.device.operands)
-        self._quantized[key] = self._quantized.pop(key)  # last in the order of use
-        for old in list(self._quantized)[: max(0, len(self._quantized) - KEPT)]:
-            del self._quantized[old]
-        return ResidentLaw(
-            self._quantized[key],
-            self.device,
-            compiled=self._compiled,
-            capture=self._capture,
-            on_degraded=self.degraded.append,
-        )
+    def remove_idle(self, most: int) -> list[BucketKey]:
+        """Remove up to `most` buckets without a run, the least recently used first, and return their keys."""
+        idle = [key for key, bucket in self.items() if not bucket.busy][: max(0, most)]
+        for key in idle:
+            del self[key]
+        if idle:
+            for bucket in self.values():
+                bucket.full = False
+        return idle

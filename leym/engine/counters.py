@@ -1,4 +1,4 @@
-"""What an engine has done since it started, and which share of its device that took."""
+"""Counts what an engine has done since it started, and which share of its device that took."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from leym.engine.batch import Batch
-from leym.engine.roofline import Ceilings, Cost
+from leym.engine.pipeline import InFlightBurst
+from leym.engine.roofline import Ceilings
 
 
 @dataclass
 class EngineCounters:
-    """lane_steps counts empty slots too, so occupancy = slot_steps / lane_steps. flops, bytes: of the universes' steps
-    (`leym.engine.roofline`); ceiling_s: seconds that these FLOP would take at the ceiling of their operand dtype;
-    busy_s: seconds with universes in slots; stepping_s: those in which the device stepped them.
+    """Sums since the start.
+
+    Attributes:
+        ceilings: what the device can do, if it was measured.
+        cell_steps: cells x steps of universes.
+        slot_steps: steps of occupied slots.
+        batch_steps: steps of all slots, empty ones too; occupancy = slot_steps / batch_steps.
+        swapped_out: runs that made room for more urgent ones.
+        busy_s: seconds with universes in slots.
+        stepping_s: seconds of these in which the device stepped them.
+        flops, bytes: of the universes' steps (`leym.engine.roofline`).
+        ceiling_s: seconds that these FLOP would take at the ceiling of their operand dtype.
+        started, idle_since: monotonic seconds; `idle_since` is None while there is work.
     """
 
     ceilings: Ceilings | None = None
     cell_steps: int = 0
     slot_steps: int = 0
-    lane_steps: int = 0
+    batch_steps: int = 0
     swapped_out: int = 0
     busy_s: float = 0.0
     stepping_s: float = 0.0
@@ -29,31 +39,42 @@ class EngineCounters:
     ceiling_s: float = 0.0
     started: float = field(default_factory=monotonic)
     idle_since: float | None = field(default_factory=monotonic)
+    _round_ended: float = field(default_factory=monotonic)
 
-    def count(self, batch: Batch, k: int, members: int, cost: Cost, seconds: float) -> None:
-        """k steps of a batch with so many universes in it, which took the device so long."""
+    def round_ended(self, *, had_work: bool) -> None:
+        """Count the time since the round before as busy, if there was work in it."""
+        now = monotonic()
+        if had_work:
+            self.busy_s += now - self._round_ended
+        self._round_ended = now
+
+    def count(self, burst: InFlightBurst, seconds: float) -> None:
+        """Add a burst that took the device so many seconds."""
+        batch, steps, members = burst.batch, burst.steps, len(burst.members)
         self.stepping_s += seconds
-        cell_steps = k * members * batch.grid[0] * batch.grid[1]
+        cell_steps = steps * members * batch.grid[0] * batch.grid[1]
         self.cell_steps += cell_steps
-        self.slot_steps += k * members
-        self.lane_steps += k * batch.rung
-        self.flops += cell_steps * cost.flops
-        self.bytes += cell_steps * cost.bytes
+        self.slot_steps += steps * members
+        self.batch_steps += steps * batch.size
+        self.flops += cell_steps * burst.cost.flops
+        self.bytes += cell_steps * burst.cost.bytes
         if self.ceilings:
-            self.ceiling_s += cell_steps * cost.flops / self.ceilings.of(batch.law.operands)
+            self.ceiling_s += cell_steps * burst.cost.flops / self.ceilings.of(batch.law.operands)
 
     def idle(self) -> None:
+        """Note that there is no work from now on."""
         if self.idle_since is None:
             self.idle_since = monotonic()
 
     def info(self) -> dict[str, Any]:
-        names = ("cell_steps", "slot_steps", "lane_steps", "swapped_out", "busy_s", "stepping_s")
+        """Return the sums, the idle time and the shares, for heartbeats."""
+        names = ("cell_steps", "slot_steps", "batch_steps", "swapped_out", "busy_s", "stepping_s")
         idle_s = 0.0 if self.idle_since is None else monotonic() - self.idle_since
         found = {name: getattr(self, name) for name in names} | {"idle_s": idle_s, "roofline": self.roofline()}
         return found | {"idle_share": max(0.0, 1 - self.stepping_s / self.busy_s) if self.busy_s else 0.0}
 
     def roofline(self) -> dict[str, float]:
-        """While the engine was busy: FLOP/s and bytes/s, and their shares of the ceilings if these were measured."""
+        """Return FLOP/s and bytes/s while the engine was busy, and their shares of the ceilings if those are known."""
         if not self.busy_s:
             return {}
         found = {"gflops": self.flops / self.busy_s / 1e9, "gbytes_per_s": self.bytes / self.busy_s / 1e9}

@@ -1,6 +1,6 @@
-"""What the device is good at.
+"""Picks a device and the dtype it computes in.
 
-Decided from its capabilities, never from a timing, so that two workers of one kind decide alike.
+The choice rests on capabilities, never on a timing, so that two workers of one kind choose alike.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ Dtype = torch.dtype  # a field below is called torch
 
 @dataclass(frozen=True)
 class Device:
-    """A device and how it computes.
+    """A device, and the dtype it multiplies quantised weights in.
 
     Attributes:
         operands: dtype that quantised and bf16 laws are multiplied in.
         threads: CPU threads that the device thread computes on.
-        kind: workers of one kind give identical bits.
     """
 
     torch: torch.device
@@ -32,16 +31,18 @@ class Device:
 
     @property
     def is_cuda(self) -> bool:
+        """Whether it is a CUDA device."""
         return self.torch.type == "cuda"
 
     @property
     def kind(self) -> str:
+        """Name, operand dtype, threads and torch version: workers of one kind give identical bits."""
         dtype = str(self.operands).removeprefix("torch.")
         return f"{self.name}; {dtype} operands; {self.threads} threads; torch {torch.__version__}"
 
 
 def pick_device(name: str | None = None) -> Device:
-    """The device called `name` ("cpu", "cuda", "cuda:1"), or CUDA where there is one, else the CPU."""
+    """Return the device called `name` ("cpu", "cuda", "cuda:1"); without a name, CUDA if there is one, else the CPU."""
     device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda":
         good = torch.cuda.get_device_capability(device) >= (8, 0)
@@ -50,7 +51,7 @@ def pick_device(name: str | None = None) -> Device:
 
 
 def _cpu_multiplies_bf16_faster() -> bool:
-    """AMX does, and AMD's vdpbf16ps does.
+    """Return whether bfloat16 products are faster than float32 ones: with AMX, and with AMD's vdpbf16ps.
 
     Intel's vdpbf16ps without AMX runs at half the fp32 rate (docs/benchmarks.md).
     """
@@ -62,7 +63,7 @@ def _cpu_can(name: str) -> bool:
 
 
 def _cpu_name() -> str:
-    """Vendor, name, family and model, and instructions: in virtual machines several generations have one name."""
+    """Return vendor, name, family, model and instructions: in virtual machines several generations share a name."""
     instructions = [torch.backends.cpu.get_cpu_capability(), *filter(_cpu_can, ("avx512_bf16", "amx_bf16"))]
     return f"{_cpu_model()} {'+'.join(instructions)}"
 

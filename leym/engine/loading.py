@@ -1,4 +1,4 @@
-"""Buckets made ready beside the engine thread: laws decoded and compiled, one at a time, while others step."""
+"""Makes buckets ready in a thread of their own: laws are decoded and compiled, one at a time, while others step."""
 
 from __future__ import annotations
 
@@ -9,55 +9,111 @@ from threading import Lock, Thread
 
 import torch
 
-from leym.engine.batch_size import Ladder
-from leym.engine.bucket import Bucket, LawCache
+from leym.engine.batch_size import BatchSizeTable
+from leym.engine.bucket import Bucket
 from leym.engine.compute_threads import compute_alone
+from leym.engine.device import Device
 from leym.engine.run import BucketKey
+from leym.engine.step.compiled import CompiledSteps
+from leym.engine.step.cuda_graphs import capture_of
+from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.bundle import Bundle
+from leym.laws.loading import load_weights
+from leym.quantization.quantized_law import QuantizedLaw, quantize_law
 
 log = logging.getLogger(__name__)
 
+KEPT = 32  # quantised laws in the cache; a bucket keeps its own in any case
+
+
+class LawCache:
+    """Quantised laws and compiled steps, shared by the buckets of a device.
+
+    Attributes:
+        degraded: what runs slower than it should and why, one sentence each.
+    """
+
+    def __init__(self, device: Device, *, compile: bool):
+        self.device = device
+        self._compiled = CompiledSteps(device.threads) if compile else None
+        self._capture = capture_of(device) if compile else None
+        self._quantized: dict[tuple[str, str], QuantizedLaw] = {}
+        self.degraded: list[str] = []
+
+    def resident(self, bundle: Bundle, precision: str) -> ResidentLaw:
+        """Load a law onto the device, with decoded weights of its own."""
+        key = (bundle.digest, precision)
+        if key not in self._quantized:
+            self._quantized[key] = quantize_law(bundle, load_weights(bundle), precision, self.device.operands)
+        self._quantized[key] = self._quantized.pop(key)  # last in the order of use
+        for old in list(self._quantized)[: max(0, len(self._quantized) - KEPT)]:
+            del self._quantized[old]
+        return ResidentLaw(
+            self._quantized[key],
+            self.device,
+            compiled=self._compiled,
+            capture=self._capture,
+            on_degraded=self.degraded.append,
+        )
+
 
 class BucketLoader:
-    """`on_ready` is called, from another thread, when any bucket is ready or cannot be made so; `make_room` when there
-    is no memory, and says whether it freed any."""
+    """Makes buckets on demand.
+
+    Args:
+        law_cache: loads the laws.
+        batch_sizes: chooses the batch size of a bucket.
+        slots: slots of the engine.
+        on_ready: called from the loading thread when a bucket is ready or has failed.
+        make_room: called when the device is full; returns whether it freed memory.
+    """
 
     def __init__(
         self,
         law_cache: LawCache,
-        ladder: Ladder,
+        batch_sizes: BatchSizeTable,
         slots: int,
         on_ready: Callable[[], None],
         make_room: Callable[[], bool] = lambda: False,
     ):
-        self._law_cache, self._ladder, self._slots = law_cache, ladder, slots
+        self._law_cache, self._batch_sizes, self._slots = law_cache, batch_sizes, slots
         self._on_ready, self._make_room = on_ready, make_room
         self._futures: dict[BucketKey, Future[Bucket]] = {}
-        self._rungs: dict[BucketKey, int] = {}
+        self._reduced: dict[BucketKey, int] = {}  # batch sizes for which there was memory
         self._lock, self._one_at_a_time = Lock(), Lock()
 
     def bucket(self, key: BucketKey, law: Bundle) -> Future[Bucket]:
-        """The bucket, made at the first call."""
+        """Return the bucket, whose making starts at the first call."""
         with self._lock:
             if key not in self._futures:
                 future = self._futures[key] = Future()
-                # a daemon, so that a worker told to stop need not wait for a compiler
-                Thread(target=self._make, args=(key, law, future), name="warmer", daemon=True).start()
+                # a daemon, so that a worker that must stop need not wait for a compiler
+                Thread(target=self._make, args=(key, law, future), name="loader", daemon=True).start()
             return self._futures[key]
 
     def forget(self, key: BucketKey) -> None:
+        """Drop a bucket: the next call makes it anew."""
         with self._lock:
             del self._futures[key]
 
-    def __bool__(self) -> bool:
-        """Whether any is under way."""
+    @property
+    def is_busy(self) -> bool:
+        """Whether any bucket is being made."""
         return any(not future.done() for future in self._futures.copy().values())
+
+    def reduce(self, key: BucketKey, batch_size: int) -> None:
+        """Make the bucket, when it is next asked for, with batches of half this size."""
+        bucket = f"{key.precision} {key.grid[0]}x{key.grid[1]}"
+        reason = f"{bucket}: no memory for batches of {batch_size}; now of {batch_size // 2}"
+        log.error("degraded: %s", reason)
+        self._law_cache.degraded.append(reason)
+        self._reduced[key] = batch_size // 2
 
     def _make(self, key: BucketKey, law: Bundle, future: Future[Bucket]) -> None:
         compute_alone()
         try:
             with self._one_at_a_time, torch.no_grad():
-                bucket = self._made(key, law)
+                bucket = self._load(key, law)
         except Exception as error:
             log.exception("bucket %s could not be made ready", key)
             future.set_exception(error)
@@ -65,23 +121,17 @@ class BucketLoader:
             future.set_result(bucket)
         self._on_ready()
 
-    def step_down(self, key: BucketKey, rung: int) -> None:
-        """The bucket is made anew when it is next wanted, with batches of fewer than `rung` slots."""
-        reason = f"{key.precision} {key.grid[0]}x{key.grid[1]}: no memory for batches of {rung}; now of {rung // 2}"
-        log.error("degraded: %s", reason)
-        self._law_cache.degraded.append(reason)
-        self._rungs[key] = rung // 2
-
-    def _made(self, key: BucketKey, law: Bundle) -> Bucket:
+    def _load(self, key: BucketKey, law: Bundle) -> Bucket:
         while True:
-            rung = self._rungs.get(key) or self._ladder.rung(law.manifest, key.precision, key.grid, self._slots)
+            chosen = self._batch_sizes.batch_size(law.manifest, key.precision, key.grid, self._slots)
+            batch_size = self._reduced.get(key) or chosen
             try:
-                bucket = Bucket(key, self._law_cache.resident(law, key.precision), rung)
+                bucket = Bucket(key, self._law_cache.resident(law, key.precision), batch_size)
                 bucket.warm()
                 return bucket
             except torch.OutOfMemoryError:
                 if self._make_room():
                     continue
-                if rung == 1:
+                if batch_size == 1:
                     raise
-                self.step_down(key, rung)
+                self.reduce(key, batch_size)

@@ -1,162 +1,141 @@
-"""Flights: bursts that the device has been given, and what is told of each when it is done.
+"""Bursts queued on the device, and what each of them has to deliver.
 
-The lengths of runs are known, so the host need not see a burst's end to plan the next: on a device that works by itself
-one flight is under way while the results of the one before are told.
+The lengths of runs are known in advance, so the host need not see the end of a burst to plan the next one. On a device
+that works asynchronously one burst stays in flight while the results of the one before are delivered; on a CPU every
+burst is finished when it has been launched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from time import monotonic
-from typing import Protocol
 
 from leym.engine.batch import Batch, Slot
-from leym.engine.counters import EngineCounters
-from leym.engine.delivery import ResultDispatcher
-from leym.engine.device_stream import Arrays as Fetched
-from leym.engine.device_stream import Stream, Timestamp
+from leym.engine.device_stream import DeviceStream, HostArrays, Timestamp
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
-from leym.engine.run import Arrays, Checkpoint, Run
-from leym.engine.scheduler import share
+from leym.engine.run import Checkpoint
+from leym.engine.scheduler import share_of
 
-REPORT_S = 0.5  # progress of a run is told this often
+REPORT_S = 0.5  # seconds between two progress reports of a run
 
-
-class Owner(Protocol):
-    """Whose slots these are."""
-
-    def leave(self, batch: Batch, slot: Slot) -> None:
-        """The slot's run has made its last step."""
-
-    def broke(self, slot: Slot, good: int) -> None:
-        """The slot's universe is not finite after step `good`; nothing more is told of it."""
-
-    def behind(self, slot: Slot) -> None:
-        """The sink of the slot's run has much to take."""
+Fetch = Callable[[], Checkpoint]  # blocks until the copy from the device has arrived
 
 
 @dataclass
-class Flight:
-    """steps of a batch with these members. due: the batch's share of the device; good: how many steps of each lane
-    stayed finite, since it was seated."""
+class Member:
+    """A slot of a burst. row, step: its row in the batch's tensors and its step after the burst, as of the launch.
+
+    Attributes:
+        recorded: what it recorded at `step`; None for nothing.
+        checkpoint: its state at `step`, where a checkpoint was due.
+        final: its state at `step`, where that was its last step.
+        report: whether a progress report was due.
+    """
+
+    slot: Slot
+    row: int
+    step: int
+    recorded: Recorded | None = None
+    checkpoint: Fetch | None = None
+    final: Fetch | None = None
+    report: bool = False
+
+
+@dataclass
+class InFlightBurst:
+    """Steps of a batch that the device has been given.
+
+    Attributes:
+        batch: the batch that steps.
+        cost: FLOP and bytes of one cell-step.
+        steps: steps of every slot.
+        share: the batch's share of the device at the launch (`leym.engine.scheduler.share_of`).
+        expected_s: device time that was charged to the batch at the launch.
+        began, ended: timestamps around the steps.
+        good: the copy of `BatchTensors.good` after the steps.
+        members: the slots that were occupied.
+    """
 
     batch: Batch
     cost: Cost
     steps: int
-    due: float
+    share: float
     expected_s: float
     began: Timestamp
-    stepped: Timestamp
-    good: Fetched
-    members: list[tuple[Slot, int, int]]  # slot, its lane and its step at that time
-    frames: list[tuple[Slot, int, Recorded, int]] = field(default_factory=list)  # slot, step, what, bytes
-    saved: list[tuple[Slot, Callable[[], Checkpoint]]] = field(default_factory=list)
-    told: list[tuple[Slot, Callable[[], None]]] = field(default_factory=list)
+    ended: Timestamp
+    good: HostArrays
+    members: list[Member] = field(default_factory=list)
 
-    def broken(self) -> list[tuple[Slot, int]]:
-        """Whose state turned non-finite, and its last good step. Waits for the device."""
+    def diverged(self) -> list[tuple[Slot, int]]:
+        """Return the open slots whose state is no longer finite, each with its last good step; waits for the device."""
         good = self.good()[0]
-        last = [(slot, slot.joined + int(good[lane]), step) for slot, lane, step in self.members if not slot.over]
-        return [(slot, good) for slot, good, step in last if good < step]
+        last = [(m.slot, m.slot.joined_at + int(good[m.row]), m.step) for m in self.members if not m.slot.closed]
+        return [(slot, last_good) for slot, last_good, step in last if last_good < step]
 
 
-class Flights:
-    """`ahead`: one flight is under way while the next is given to the device. For the engine's thread."""
+class BurstPipeline:
+    """The bursts in flight, oldest first. For the engine's thread.
 
-    def __init__(self, stream: Stream, courier: ResultDispatcher, totals: EngineCounters, owner: Owner, *, ahead: bool):
+    Args:
+        stream: the device's stream.
+        ahead: keep one burst in flight behind those that `finished` returns.
+    """
+
+    def __init__(self, stream: DeviceStream, *, ahead: bool):
         self.ahead = ahead
-        self._stream, self._courier, self._totals, self._owner = stream, courier, totals, owner
-        self._flying: Flight | None = None
+        self._stream = stream
+        self._bursts: deque[InFlightBurst] = deque()
 
-    def __bool__(self) -> bool:
-        return self._flying is not None
+    def __len__(self) -> int:
+        return len(self._bursts)
 
-    def record_start(self, batch: Batch, slot: Slot) -> None:
-        """What is due of a run that has not made a step."""
-        for _, recorded, nbytes in record(batch, [slot], self._stream, together=self.ahead):
-            self._post_frames(slot.run, slot.step, recorded, nbytes)
+    def launch(self, batch: Batch, steps: int, cost: Cost, checkpoint_s: float) -> InFlightBurst:
+        """Queue steps of a batch on the device, and the copies of everything that is due after them.
 
-    def start(self, batch: Batch, k: int, cost: Cost, checkpoint_s: float) -> None:
-        """Give the device k steps of a batch and all that follows from them, known to be good or not.
-
-        Raises torch.OutOfMemoryError: then the states of the batch are lost.
+        Raises:
+            torch.OutOfMemoryError: the states of the batch are lost; bursts launched before are not.
         """
-        due, now = share(batch), monotonic()
-        began = self._stream.moment()
-        batch.advance(k)
-        stepped = self._stream.moment()
-        good = self._stream.fetch([batch.lanes.good.clone()])
-        members = [(slot, slot.index, slot.step) for slot in batch.active]
-        flight = Flight(batch, cost, k, due, k * batch.step_s, began, stepped, good, members)
-        batch.charged_s += flight.expected_s / due
-        recorded = record(batch, batch.active, self._stream, together=self.ahead)
-        flight.frames = [(slot, slot.step, what, nbytes) for slot, what, nbytes in recorded]
+        share, now = share_of(batch), monotonic()
+        began = self._stream.timestamp()
+        batch.advance(steps)
+        ended = self._stream.timestamp()
+        good = self._stream.fetch([batch.tensors.good.clone()])
+        burst = InFlightBurst(batch, cost, steps, share, steps * batch.step_s, began, ended, good)
+        batch.charged_s += burst.expected_s / share
+        recorded = {slot.index: one for slot, one in record(batch, batch.active, self._stream, together=self.ahead)}
         for slot in batch.active:
-            self._go_on(flight, slot, now, checkpoint_s)
-        before, self._flying = self._flying, flight
-        if before:
-            self._settle(before)
-        if not self.ahead:
-            self.land()
+            member = Member(slot, slot.index, slot.step, recorded.get(slot.index))
+            burst.members.append(member)
+            if slot.step >= slot.run.steps:
+                member.final = batch.checkpoint(slot, self._stream)
+            elif now - slot.checkpointed > checkpoint_s:
+                slot.checkpointed = now
+                member.checkpoint = batch.checkpoint(slot, self._stream)
+            elif now - slot.reported > REPORT_S:
+                slot.reported = now
+                member.report = True
+        self._bursts.append(burst)
+        return burst
 
-    def land(self) -> None:
-        """Wait for what the device has been given, and tell of it."""
-        if self._flying:
-            flight, self._flying = self._flying, None
-            self._settle(flight)
+    def record_start(self, batch: Batch, slot: Slot) -> Recorded | None:
+        """Record a run that has not made a step; None if nothing is due at step 0."""
+        return next((one for _, one in record(batch, [slot], self._stream, together=False)), None)
 
-    def forget(self, run_ids: set[str]) -> None:
-        """Nothing more is told of these runs."""
-        for slot, _, _ in self._flying.members if self._flying else ():
-            slot.over |= slot.run.id in run_ids
+    def finished(self) -> Iterator[InFlightBurst]:
+        """Take out the bursts whose results are delivered now: all of them, or with `ahead` all but the newest."""
+        while len(self._bursts) > self.ahead:
+            yield self._bursts.popleft()
 
-    def _post_frames(self, run: Run, step: int, recorded: Recorded, nbytes: int) -> None:
-        run.recorded = step
-        self._courier.post(run.id, partial(_frames, run, step, recorded), nbytes)
+    def flush(self) -> Iterator[InFlightBurst]:
+        """Take out every burst."""
+        while self._bursts:
+            yield self._bursts.popleft()
 
-    def _go_on(self, flight: Flight, slot: Slot, now: float, checkpoint_s: float) -> None:
-        sink = slot.run.sink
-        if slot.step >= slot.run.steps:
-            last = flight.batch.checkpoint(slot, self._stream)
-            flight.told.append((slot, partial(_saved, sink.finished, last)))
-            self._owner.leave(flight.batch, slot)
-        elif now - slot.checkpointed > checkpoint_s:
-            slot.checkpointed = now
-            flight.saved.append((slot, flight.batch.checkpoint(slot, self._stream)))
-        elif now - slot.reported > REPORT_S:
-            slot.reported = now
-            flight.told.append((slot, partial(sink.progress, slot.step)))
-
-    def _settle(self, flight: Flight) -> None:
-        for slot, good in flight.broken():
-            slot.over = True
-            self._owner.broke(slot, good)
-        for slot, step, recorded, nbytes in flight.frames:
-            if not slot.over:
-                self._post_frames(slot.run, step, recorded, nbytes)
-        for slot, checkpoint in flight.saved:
-            if not slot.over:
-                slot.run.saved = checkpoint()
-                self._courier.post(slot.run.id, partial(_saved, slot.run.sink.checkpoint, checkpoint))
-        for slot, deliver in flight.told:
-            if not slot.over:
-                self._courier.post(slot.run.id, deliver)
-        took = self._stream.seconds(flight.began, flight.stepped)
-        flight.batch.took(flight.steps, took)
-        flight.batch.charged_s += (took - flight.expected_s) / flight.due
-        self._totals.count(flight.batch, flight.steps, len(flight.members), flight.cost, took)
-        for slot, _, _ in flight.members:
-            if self._courier.behind(slot.run.id):
-                self._owner.behind(slot)
-
-
-def _frames(run: Run, step: int, recorded: Recorded) -> None:
-    run.sink.frames(step, *recorded())
-
-
-def _saved(deliver: Callable[[int, Arrays], None], checkpoint: Callable[[], Checkpoint]) -> None:
-    saved = checkpoint()
-    deliver(saved.step, saved.arrays)
+    def close(self, run_ids: set[str]) -> None:
+        """Deliver nothing more of these runs."""
+        for burst in self._bursts:
+            for member in burst.members:
+                member.slot.closed |= member.slot.run.id in run_ids

@@ -1,4 +1,4 @@
-"""What the engine is given and what it gives back: a Run, and the Sink that receives its results."""
+"""Defines a Run, which the engine is given, and a Sink, which receives its results."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that is needed to go on from a step, bit for bit.
+    """Everything that is needed to continue from a step, bit for bit.
 
-    arrays: "psi" complex64 [H, W, d]; "memory" float32 [M, H/4, W/4] of a law that has one.
+    Attributes:
+        step: the step.
+        arrays: "psi" complex64 [H, W, d]; "memory" float32 [M, H/4, W/4] of a law that has one.
     """
 
     step: int
@@ -43,38 +45,44 @@ def initial_state(
 
 
 class Sink(Protocol):
-    """Receives one run's results, in order, from the courier's threads: it may block without holding up the engine.
+    """Receives the results of one run, in order, from the dispatcher's threads; it may block, the engine goes on.
 
     It handles its own errors; to stop the run it calls `Engine.cancel`.
     """
 
     def admitted(self) -> None:
-        """The run has a slot."""
+        """Note that the run has a slot."""
 
     def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
-        """Everything recorded at one step: fields [H, W] or [H, W, d] in their stored dtype, and numbers."""
+        """Take everything recorded at one step: fields [H, W] or [H, W, d] in their stored dtype, and observables."""
 
     def progress(self, step: int) -> None:
-        """The run has reached a step (a few times a second at most)."""
+        """Note that the run has reached a step; called a few times a second at most."""
 
     def checkpoint(self, step: int, arrays: Arrays) -> None:
-        """The state at a step; all frames up to it have been delivered."""
+        """Take the state at a step; all frames up to it have been delivered."""
 
     def finished(self, step: int, arrays: Arrays) -> None:
-        """The last state."""
+        """Take the last state; nothing follows."""
 
     def failed(self, step: int, problem: Problem) -> None:
-        """The run cannot go on; `step` is the last good one, and its frames have been delivered."""
+        """Note that the run cannot continue after `step`, whose frames have been delivered; nothing follows."""
 
     def released(self) -> None:
-        """The engine is draining: a checkpoint was delivered if the run had a slot, and nothing more will come."""
+        """Note that the engine drains: a checkpoint has been delivered if the run had a slot; nothing follows."""
 
 
 @dataclass
 class Run:
-    """One universe to evolve from `start` (or its beginning) to `steps`.
+    """One universe to evolve from `start`, or from its beginning, to `steps`.
 
-    Initial: a kind to draw, or complex64 [H, W, d].
+    Attributes:
+        initial: the start state: a kind to draw, or complex64 [H, W, d].
+        start: where to continue; None begins at step 0.
+        priority: 0 to 9, 9 is the most urgent.
+        computed_by: set by the engine when the run gets a slot: equal values give equal bits.
+        recorded: set by the engine: last step whose frames were delivered; prevents duplicates after a retry.
+        saved: set by the engine: last checkpoint that was delivered.
     """
 
     id: str
@@ -90,13 +98,14 @@ class Run:
     observe: Observe | None = None
     start: Checkpoint | None = None
     priority: int = 4
-    computed_by: dict[str, Any] = field(default_factory=dict, repr=False)  # the engine's, from its slot on
-    recorded: int = -1  # the engine's: the last step told of, for what is stepped twice is told once
-    saved: Checkpoint | None = field(default=None, repr=False)  # the engine's: the last one told of
+    computed_by: dict[str, Any] = field(default_factory=dict, repr=False)
+    recorded: int = -1
+    saved: Checkpoint | None = field(default=None, repr=False)
     _origin: NDArray[np.complex64] | None = field(default=None, repr=False)
 
     @property
     def bucket(self) -> BucketKey:
+        """The runs that it can share a batch with."""
         return BucketKey(self.law.digest, self.precision, self.grid)
 
     @property
@@ -110,24 +119,24 @@ class Run:
         return self._origin
 
     def next_event(self, step: int) -> int:
-        """The first step after `step` at which something is recorded, or the last step."""
+        """Return the first step after `step` at which something is recorded, or the last step of the run."""
         every = [r.every for r in self.record] + ([self.observe.every] if self.observe else [])
         return min([(step // n + 1) * n for n in every] + [self.steps])
 
     def due(self, step: int) -> tuple[list[Recording], tuple[str, ...]]:
-        """The recordings and observables of a step."""
+        """Return the recordings and the names of the observables that are due at a step."""
         names = self.observe.names if self.observe and step % self.observe.every == 0 else ()
         return [r for r in self.record if step % r.every == 0], names
 
     def needs_previous(self, step: int) -> bool:
-        """Whether what is recorded at a step compares it with the step before."""
+        """Return whether anything due at a step compares it with the step before."""
         recordings, names = self.due(step)
         return any(r.field == "activity" for r in recordings) or any(name.startswith("activity") for name in names)
 
 
 @dataclass(frozen=True)
 class BucketKey:
-    """Runs that can share a batch: same weights in the same precision on the same grid."""
+    """Identifies runs that can share a batch: same weights (by digest), precision and grid."""
 
     law: str
     precision: str

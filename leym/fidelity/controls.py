@@ -1,4 +1,4 @@
-"""Laws damaged on purpose: what the gate must refuse, or a pass would mean nothing."""
+"""Laws damaged on purpose; the gate must refuse them, or a pass would mean nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ BLOCK = 64  # weights that share a scale, as in NF4
 
 
 def zeroed(law: Bundle, share: float, folder: Path, seed: int = 0) -> Bundle:
-    """A copy of the law in `folder` with this share of its weights, chosen at random, set to zero."""
+    """Write a copy of the law to `folder` with a random share of its weights set to zero."""
     generator = torch.Generator().manual_seed(seed)
     return _changed(law, folder, lambda w: w * (torch.rand(w.shape, generator=generator) >= share))
 
 
 def in_two_bits(law: Bundle, folder: Path) -> Bundle:
-    """A copy with its matrices rounded to -1, -1/3, 1/3, 1 times the largest weight of each block of 64."""
+    """Write a copy of the law with its matrices rounded to -1, -1/3, 1/3, 1 times the largest weight of each block."""
 
     def rounded(weight: Tensor) -> Tensor:
         if weight.ndim < 2:

@@ -1,6 +1,6 @@
-"""Ensembles of universes through the real engine: what a verdict says is said of what jobs run.
+"""Runs ensembles of universes through the real engine, in the batches, bits and precision that jobs get.
 
-The sinks keep frames in memory; a job's batches, bits and precision are those of the service.
+The frames stay in memory.
 """
 
 from __future__ import annotations
@@ -24,27 +24,30 @@ from leym.engine.run import Arrays, Checkpoint, Run
 from leym.laws.bundle import Bundle
 from leym.settings import settings
 
+SILENCE_S = 900.0  # the engine is taken for dead after so long without news; a compilation takes a minute or two
+_run_numbers = count()
 
-class Laboratory(Protocol):
-    """What ensembles need of an engine: an `Engine`, or a `Guest` of one."""
+
+class EngineLike(Protocol):
+    """The part of an engine that ensembles use: an `Engine`, or a `BackgroundEngine`."""
 
     @property
-    def draining(self) -> bool: ...
+    def draining(self) -> bool:
+        """True if the engine accepts no more runs and releases those it has."""
 
-    def warm(self, law: Bundle, precision: str, grid: tuple[int, int]) -> None: ...
+    def warm(self, law: Bundle, precision: str, grid: tuple[int, int]) -> None:
+        """Load and compile what runs of this law, precision and grid need."""
 
-    def submit(self, run: Run) -> None: ...
+    def submit(self, run: Run) -> None:
+        """Queue a run; its sink receives the results."""
 
-    def attributes(self, run: Run) -> dict[str, Any]: ...
-
-
-SILENCE_S = 900.0  # no news of a run for so long means that the engine is gone; a compilation takes a minute or two
-_number = count()
+    def attributes(self, run: Run) -> dict[str, Any]:
+        """Return how the engine computes a run."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A law as it is run: its weights, their precision, and gamma (per step)."""
+    """A law as it is run: its weights, their precision, and gamma (damping per step)."""
 
     law: Bundle
     precision: str
@@ -53,10 +56,16 @@ class Subject:
 
 @dataclass
 class Trajectories:
-    """psi: complex64 [M, T, H, W, d] at `frames` (steps); activity: float32 [M, T], over one step, at the same steps;
+    """The frames of an ensemble of M members.
 
-    ends: the last state of each member; seeds: of the members; broken: seeds whose state did not stay finite, which
-    are not among the members; attributes: how the engine computed it.
+    Attributes:
+        psi: states, complex64 [M, T, H, W, d].
+        activity: mean activity of the last step before each frame, float32 [M, T].
+        ends: the last state of each member.
+        seeds: the seed of each member.
+        broken: seeds whose state did not stay finite; they are not among the members.
+        frames: the step of each frame; empty for runs that start from checkpoints.
+        attributes: how the engine computed the runs.
     """
 
     psi: Tensor
@@ -69,44 +78,51 @@ class Trajectories:
 
 
 @dataclass
-class Keeper:
-    """A sink that keeps the frames after step `after`."""
+class RecordingSink:
+    """A sink that keeps the frames after step `after` in memory."""
 
     after: int
     psi: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
     activity: dict[int, float] = field(default_factory=dict)
     end: Checkpoint | None = None
     over: Event = field(default_factory=Event)
-    heard: float = field(default_factory=monotonic)
+    last_news: float = field(default_factory=monotonic)
 
     def admitted(self) -> None:
-        self.heard = monotonic()
+        """Note that the run has a slot."""
+        self.last_news = monotonic()
 
     def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
-        self.heard = monotonic()
+        """Keep the state and the activity of a step."""
+        self.last_news = monotonic()
         if step > self.after:
             self.psi[step], self.activity[step] = fields["psi"], observables["activity"]
 
     def progress(self, step: int) -> None:
-        self.heard = monotonic()
+        """Note that the run advances."""
+        self.last_news = monotonic()
 
     def checkpoint(self, step: int, arrays: Arrays) -> None:
-        self.heard = monotonic()
+        """Note that the run advances; the checkpoint is not kept."""
+        self.last_news = monotonic()
 
     def finished(self, step: int, arrays: Arrays) -> None:
+        """Keep the last state."""
         self.end = Checkpoint(step, arrays)
         self.over.set()
 
     def failed(self, step: int, problem: Problem) -> None:
+        """End without a last state: the run did not stay finite."""
         self.over.set()
 
     def released(self) -> None:
+        """End without a last state: the engine has let the run go."""
         self.over.set()
 
 
 @contextmanager
-def an_engine(engine: Laboratory | None, slots: int) -> Iterator[Laboratory]:
-    """`engine`, which its owner has started and stops, or one of our own."""
+def running_engine(engine: EngineLike | None, slots: int) -> Iterator[EngineLike]:
+    """Yield `engine`, which its owner starts and stops; without one, start an engine and stop it at the end."""
     if engine is not None:
         yield engine
         return
@@ -119,7 +135,7 @@ def an_engine(engine: Laboratory | None, slots: int) -> Iterator[Laboratory]:
 
 
 def evolve(
-    engine: Laboratory,
+    engine: EngineLike,
     subject: Subject,
     grid: tuple[int, int],
     seeds: Sequence[int],
@@ -129,19 +145,30 @@ def evolve(
     spin_up: int = 0,
     starts: Sequence[Checkpoint] | None = None,
 ) -> Trajectories:
-    """One member per seed, `steps` steps from its start state or from its checkpoint of `starts`.
+    """Run an ensemble to its end, one member per seed.
 
-    Frames are taken every `every` steps (counted from step 0 of the universe) later than `spin_up` steps after the
-    start. Blocks. Raises Problem if the law cannot be run at all.
+    Args:
+        engine: runs the universes.
+        subject: the law, its precision and gamma.
+        grid: (H, W) in cells.
+        seeds: one per member.
+        steps: steps of each member from its start.
+        every: steps between two frames, counted from step 0 of the universe.
+        spin_up: steps after the start without frames.
+        starts: a checkpoint per member to start from; without them members start from noise at step 0.
+
+    Raises:
+        Problem: the law cannot be run at all, or the engine stops.
+        TimeoutError: the engine has sent no news of any run for `SILENCE_S`.
     """
     record, observe = (Recording(field="psi", every=every),), Observe(every=every, names=("activity",))
     engine.warm(subject.law, subject.precision, grid)
-    runs: list[tuple[Run, Keeper]] = []
+    runs: list[tuple[Run, RecordingSink]] = []
     for i, seed in enumerate(seeds):
         start = starts[i] if starts else None
         begin = start.step if start else 0
-        sink = Keeper(after=begin + spin_up)
-        name = f"fidelity-{next(_number)}"
+        sink = RecordingSink(after=begin + spin_up)
+        name = f"fidelity-{next(_run_numbers)}"
         law, precision, gamma, initial = subject.law, subject.precision, subject.gamma, ComplexNoise()
         run = Run(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
         runs.append((run, sink))
@@ -149,25 +176,28 @@ def evolve(
         engine.submit(run)
     for run, sink in runs:
         _wait(run, sink, runs)
-    good = [(run, sink) for run, sink in runs if sink.end is not None]
+    finished = [(run, sink) for run, sink in runs if sink.end is not None]
     if engine.draining:
         raise Problem(503, "The engine is stopping", "an ensemble was released before its end")
-    frames = sorted({step for _, sink in good for step in sink.psi}) if starts is None else []
+    frames = sorted({step for _, sink in finished for step in sink.psi}) if starts is None else []
     shape = (0, 0, *grid, subject.law.manifest.d_state)
-    psi = [torch.from_numpy(np.stack([sink.psi[step] for step in sorted(sink.psi)])) for _, sink in good if sink.psi]
-    activity = [torch.tensor([sink.activity[step] for step in sorted(sink.activity)]) for _, sink in good]
+    psi = [
+        torch.from_numpy(np.stack([sink.psi[step] for step in sorted(sink.psi)])) for _, sink in finished if sink.psi
+    ]
+    activity = [torch.tensor([sink.activity[step] for step in sorted(sink.activity)]) for _, sink in finished]
     return Trajectories(
         torch.stack(psi) if psi else torch.zeros(shape, dtype=torch.complex64),
         torch.stack(activity) if activity else torch.zeros(0, 0),
-        [sink.end for _, sink in good if sink.end is not None],
-        [run.seed for run, _ in good],
+        [sink.end for _, sink in finished if sink.end is not None],
+        [run.seed for run, _ in finished],
         [run.seed for run, sink in runs if sink.end is None],
         frames,
         engine.attributes(runs[0][0]),
     )
 
 
-def _wait(run: Run, sink: Keeper, runs: list[tuple[Run, Keeper]]) -> None:
+def _wait(run: Run, sink: RecordingSink, runs: list[tuple[Run, RecordingSink]]) -> None:
+    """Block until a run is over; news of any run counts as a sign of life."""
     while not sink.over.wait(1.0):
-        if monotonic() - max(other.heard for _, other in runs) > SILENCE_S:
-            raise TimeoutError(f"{run.id}: nothing heard of any run for {SILENCE_S:.0f} s")
+        if monotonic() - max(other.last_news for _, other in runs) > SILENCE_S:
+            raise TimeoutError(f"{run.id}: the engine has sent no news of any run for {SILENCE_S:.0f} s")

@@ -1,4 +1,4 @@
-"""The gate: does a law in this precision still give the same universes as in fp32?"""
+"""The fidelity gate: judges if a law in a precision still produces the same universes as in fp32."""
 
 from __future__ import annotations
 
@@ -15,78 +15,96 @@ import torch
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.fidelity.baselines import Baselines, run_baselines
 from leym.fidelity.decision import Decision, compare, finite, not_below
-from leym.fidelity.ensemble import Laboratory, Subject, an_engine
-from leym.fidelity.measurement import Measured, flow, run_and_measure
+from leym.fidelity.ensemble import EngineLike, Subject, running_engine
+from leym.fidelity.measurement import Measurements, mean_information_flow, run_and_measure
 from leym.fidelity.metrics import METRICS
-from leym.fidelity.paired import long_range, paired
+from leym.fidelity.paired import compare_pairs, long_range
 from leym.fidelity.stats import energy_test, holm, ks, members_needed, power_of, wasserstein_ratio
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import MetricVerdict, Outcome, Verdict
 
 log = logging.getLogger(__name__)
 
+ENGINE_SLOTS = 64  # at most, of an engine that is started for one judgement
+
 
 def judge(
-    bundle: Bundle, precision: str, plan: Plan | str = "standard", *, engine: Laboratory | None = None
+    bundle: Bundle, precision: str, plan: Plan | str = "standard", *, engine: EngineLike | None = None
 ) -> Verdict:
-    """Run the plan and say "pass", "fail" or "inconclusive"; the latter asks for more members, not for less rigour.
+    """Judge a precision of a law: "pass", "fail" or "inconclusive".
 
-    engine: started, and stopped by its owner; without one an engine of our own runs on this machine's device. Raises
-    Problem when the law cannot be run at all.
+    An inconclusive verdict asks for more members, not for less rigour.
+
+    Args:
+        bundle: the law.
+        precision: of the candidate.
+        plan: a plan, or the name of one.
+        engine: started and stopped by its owner; without it, an engine runs on this machine's device.
+
+    Raises:
+        Problem: the law cannot be run at all.
     """
     plan = PLANS[plan] if isinstance(plan, str) else plan
     return judge_subject(Subject(bundle, precision, plan.gamma), bundle, plan, engine=engine)
 
 
-def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: Laboratory | None = None) -> Verdict:
-    """As `judge`, of any subject (another gamma, other weights) against `bundle` in fp32."""
-    with an_engine(engine, min(max(plan.members, plan.pilot), 64)) as device:
+def judge_subject(candidate: Subject, bundle: Bundle, plan: Plan, *, engine: EngineLike | None = None) -> Verdict:
+    """Judge any subject (another gamma, other weights) against `bundle` in fp32; otherwise like `judge`."""
+    with running_engine(engine, min(max(plan.members, plan.pilot), ENGINE_SLOTS)) as device:
         began = monotonic()
         return judge_against(device, run_baselines(device, bundle, plan), candidate, began)
 
 
-def judge_against(engine: Laboratory, baselines: Baselines, candidate: Subject, began: float | None = None) -> Verdict:
-    """Run the candidate's ensemble and compare. `began`: of the whole judgement, by the monotonic clock."""
+def judge_against(engine: EngineLike, baselines: Baselines, candidate: Subject, began: float | None = None) -> Verdict:
+    """Run the candidate's ensemble and compare it to the baselines.
+
+    Args:
+        engine: runs the universes.
+        baselines: of the law.
+        candidate: the subject in question.
+        began: start of the whole judgement by the monotonic clock, if it began before this call.
+    """
     began = monotonic() if began is None else began
-    plan, b, other, scales = baselines.plan, baselines.b, baselines.other, baselines.scales
-    # the law against itself would be paired bit for bit: it gets seeds of its own
+    plan, baseline, reference, scales = baselines.plan, baselines.baseline, baselines.reference, baselines.scales
+    # the law against itself would match bit for bit on the same seeds, so it gets seeds of its own
     seeds = plan.candidate_seeds(same=candidate == baselines.subject)
-    q, frames = run_and_measure(engine, candidate, seeds, plan)
-    information = baselines.information | ({"candidate": flow(frames)} if plan.information else {})
-    floor_outcome, floor_effect = not_below(*long_range(baselines.frames, frames), plan)
-    ends = baselines.frames.ends[: plan.pairs]
-    pairs = b.seeds[: plan.pairs]
-    short = paired(engine, baselines.subject, candidate, ends, pairs, plan) if len(ends) >= 2 else None
-    decision, control, damage = compare(plan, scales, b, q, other), baselines.control, baselines.damage
+    measured, trajectories = run_and_measure(engine, candidate, seeds, plan)
+    information = dict(baselines.information)
+    if plan.information:
+        information["candidate"] = mean_information_flow(trajectories)
+    floor_outcome, floor_effect = not_below(*long_range(baselines.trajectories, trajectories), plan)
+    ends, end_seeds = baselines.trajectories.ends[: plan.pairs], baseline.seeds[: plan.pairs]
+    short = compare_pairs(engine, baselines.subject, candidate, ends, end_seeds, plan) if len(ends) >= 2 else None
+    decision = compare(plan, scales, baseline, measured, reference)
+    control, damage = baselines.control, baselines.damage
     outcome, reasons = conclude(decision, floor_outcome, floor_effect, control, damage)
     log.info("law %s in %s: %s", baselines.law.ref, candidate.precision, outcome)
+    ensembles = {"baseline": baseline, "second baseline": reference, "candidate": measured}
+    ranges = {"baseline": plan.seeds, "second baseline": plan.reference_seeds, "candidate": seeds}
     return Verdict(
         verdict=outcome,
         reasons=reasons,
-        law=_law(baselines.law, candidate),
+        law=_law_payload(baselines.law, candidate),
         precision=candidate.precision,
         plan=asdict(plan),
-        seeds={
-            name: (r[0], r[-1])
-            for name, r in {"baseline": plan.seeds, "second baseline": plan.other_seeds, "candidate": seeds}.items()
-        },
-        metrics=metric_verdicts(plan, scales, b, q, other, decision, control),
+        seeds={name: (chosen[0], chosen[-1]) for name, chosen in ranges.items()},
+        metrics=metric_verdicts(plan, scales, baseline, measured, reference, decision, control),
         spectrum=decision.spectrum,
         paired=asdict(short) if short else {},
         long_range=floor_effect,
-        energy=_global(b, q, plan),
-        flags={"baseline": b.flags, "second baseline": other.flags, "candidate": q.flags},
+        energy=_global_test(baseline, measured, plan),
+        flags={name: ensemble.flags for name, ensemble in ensembles.items()},
         controls={"baseline": {"must": "pass", "outcome": control.outcome, "reasons": control.reasons}}
         | ({"zeroed": {"must": "fail", "outcome": damage.outcome, "reasons": damage.reasons}} if damage else {}),
-        curves={"baseline": b.curve, "second baseline": other.curve, "candidate": q.curve},
-        engine={"baseline": b.attributes, "candidate": q.attributes},
+        curves={name: ensemble.curve for name, ensemble in ensembles.items()},
+        engine={"baseline": baseline.attributes, "candidate": measured.attributes},
         versions={"python": python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=monotonic() - began,
         information=information,
         samples={
-            name: {metric: [float(f"{x:.6g}") for x in sample] for metric, sample in m.values.items()}
-            for name, m in {"baseline": b, "second baseline": other, "candidate": q}.items()
+            name: {metric: [float(f"{x:.6g}") for x in sample] for metric, sample in ensemble.values.items()}
+            for name, ensemble in ensembles.items()
         },
     )
 
@@ -98,85 +116,104 @@ def conclude(
     control: Decision,
     damage: Decision | None,
 ) -> tuple[Outcome, list[str]]:
-    """Fail if anything shows a change; pass if everything shows its absence and the controls behave; else undecided."""
+    """Return the outcome of a judgement and its reasons.
+
+    Fail if anything shows a change; pass if everything shows its absence and the controls behave; else inconclusive.
+
+    Args:
+        decision: the candidate against the baseline.
+        floor_outcome: outcome of paired fidelity against that of unrelated members.
+        floor: the effect of that comparison, as (value, low, high).
+        control: baseline against baseline, which must pass.
+        damage: the damaged law against the baseline, which must fail.
+    """
     reasons = list(decision.reasons)
     if floor_outcome != "pass":
         reasons.append(
             f"paired fidelity against the floor of unrelated members: {floor_outcome}:"
             f" {floor[0]:+.1%} [{floor[1]:+.1%}, {floor[2]:+.1%}]"
         )
-    reasons += unsound(control, damage)
+    reasons += control_problems(control, damage)
     if "fail" in (decision.outcome, floor_outcome):
         return "fail", reasons
     return ("inconclusive" if reasons else "pass"), reasons
 
 
-def unsound(control: Decision, damage: Decision | None) -> list[str]:
-    """What the controls say against any pass by these baselines; empty if they behave."""
-    said = []
+def control_problems(control: Decision, damage: Decision | None) -> list[str]:
+    """Return what the controls hold against any pass by these baselines; empty if they behave."""
+    problems = []
     if control.outcome != "pass":
-        said.append(f"control: baseline against baseline is {control.outcome}: " + "; ".join(control.reasons))
+        problems.append(f"control: baseline against baseline is {control.outcome}: " + "; ".join(control.reasons))
     if damage is not None and damage.outcome != "fail":
-        said.append(f"control: the damaged law is {damage.outcome}, so a pass would mean little")
-    return said
+        problems.append(f"control: the damaged law is {damage.outcome}, so a pass would mean little")
+    return problems
 
 
 def metric_verdicts(
     plan: Plan,
     scales: dict[str, float],
-    b: Measured,
-    q: Measured,
-    other: Measured,
+    baseline: Measurements,
+    candidate: Measurements,
+    reference: Measurements,
     decision: Decision,
     control: Decision,
 ) -> list[MetricVerdict]:
-    triples = {n: tuple(finite(m.values.get(n)) for m in (b, q, other)) for n in b.values}
-    told = {name: x for name, x in triples.items() if min(map(len, x)) >= 2}
-    adjusted = holm({name: ks(x[1], x[0])[1] for name, x in told.items()})
+    """Return the row of each metric that at least two members of every ensemble have."""
+    samples = {
+        name: tuple(finite(ensemble.values.get(name)) for ensemble in (baseline, candidate, reference))
+        for name in baseline.values
+    }
+    samples = {name: found for name, found in samples.items() if min(map(len, found)) >= 2}
+    ks_adjusted = holm(
+        {name: ks(of_candidate, of_baseline)[1] for name, (of_baseline, of_candidate, _) in samples.items()}
+    )
     beyond = holm({name: i.p_beyond for name, i in decision.intervals.items() if name in plan.deciding})
     rows = []
-    for name, (xb, xq, xo) in told.items():
-        i, c, spread = decision.intervals[name], control.intervals[name], float(xo.std(ddof=1)) / scales[name]
+    for name, (of_baseline, of_candidate, of_reference) in samples.items():
+        own, of_control = decision.intervals[name], control.intervals[name]
+        spread = float(of_reference.std(ddof=1)) / scales[name]
         rows.append(
             MetricVerdict(
                 name=name,
                 what=METRICS[name].what,
                 deciding=name in plan.deciding,
                 outcome=decision.outcomes[name],
-                effect=i.effect,
-                low=i.low,
-                high=i.high,
-                p=i.p,
-                p_beyond=beyond.get(name, i.p_beyond),
+                effect=own.effect,
+                low=own.low,
+                high=own.high,
+                p=own.p,
+                p_beyond=beyond.get(name, own.p_beyond),
                 scale=scales[name],
-                baseline_mean=float(xb.mean()),
-                baseline_sd=float(xb.std(ddof=1)),
-                candidate_mean=float(xq.mean()),
-                candidate_sd=float(xq.std(ddof=1)),
-                wasserstein_ratio=wasserstein_ratio(xq, xb, xo),
-                ks_p=adjusted[name],
+                baseline_mean=float(of_baseline.mean()),
+                baseline_sd=float(of_baseline.std(ddof=1)),
+                candidate_mean=float(of_candidate.mean()),
+                candidate_sd=float(of_candidate.std(ddof=1)),
+                wasserstein_ratio=wasserstein_ratio(of_candidate, of_baseline, of_reference),
+                ks_p=ks_adjusted[name],
                 spread=spread,
-                power=power_of(spread, len(xb), plan.margin),
+                power=power_of(spread, len(of_baseline), plan.margin),
                 members_needed=members_needed(spread, plan.margin),
-                control=(c.effect, c.low, c.high),
+                control=(of_control.effect, of_control.low, of_control.high),
             )
         )
     return rows
 
 
-def _global(b: Measured, q: Measured, plan: Plan) -> tuple[float, float]:
-    names = tuple(n for n in plan.deciding if n in b.values and n in q.values)
-    rows = [x.rows(names) for x in (q, b)] if names and min(b.members, q.members) >= 2 else []
-    clean = [x[np.isfinite(x).all(1)] for x in rows]
-    if not clean or min(map(len, clean)) < 2:
+def _global_test(baseline: Measurements, candidate: Measurements, plan: Plan) -> tuple[float, float]:
+    """Run the energy test on all deciding metrics at once; NaN if too few members have all of them."""
+    names = tuple(name for name in plan.deciding if name in baseline.values and name in candidate.values)
+    enough = names and min(baseline.members, candidate.members) >= 2
+    rows = [ensemble.rows(names) for ensemble in (candidate, baseline)] if enough else []
+    complete = [row[np.isfinite(row).all(1)] for row in rows]
+    if not complete or min(map(len, complete)) < 2:
         return float("nan"), float("nan")
-    return energy_test(clean[0], clean[1], plan.permutations)
+    return energy_test(complete[0], complete[1], plan.permutations)
 
 
-def _law(bundle: Bundle, candidate: Subject) -> dict[str, Any]:
+def _law_payload(bundle: Bundle, candidate: Subject) -> dict[str, Any]:
     m = bundle.manifest
-    said = {"name": m.name, "digest": bundle.digest, "architecture": m.architecture, "form": m.form}
-    said |= {"d_state": str(m.d_state), "hidden_channels": str(m.hidden_channels)}
+    payload = {"name": m.name, "digest": bundle.digest, "architecture": m.architecture, "form": m.form}
+    payload |= {"d_state": str(m.d_state), "hidden_channels": str(m.hidden_channels)}
     if candidate.law.digest != bundle.digest:
-        said["candidate_digest"] = candidate.law.digest
-    return said
+        payload["candidate_digest"] = candidate.law.digest
+    return payload

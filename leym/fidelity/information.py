@@ -1,8 +1,8 @@
 """Information flow between neighbours (M11, the expensive tier).
 
-The symbol of a cell is its dominant channel. Mutual information and transfer entropy are plug-in estimates in bits,
-less the mean of surrogates whose source is shuffled in time; Lizier, Prokopenko, Zomaya, PRE 77, 026110 (2008),
-arXiv 0809.3275. Symbols: int64 [T, H, W] of one member, T frames.
+The symbol of a cell is its dominant channel; the symbols of a member are int64 [T, H, W], T frames. Mutual information
+and transfer entropy are plug-in estimates in bits, minus the mean of surrogates whose source is shuffled in time
+(Lizier, Prokopenko, Zomaya, PRE 77, 026110 (2008), arXiv 0809.3275).
 """
 
 from __future__ import annotations
@@ -14,21 +14,28 @@ from torch import Tensor
 
 
 def entropy_bits(codes: Tensor) -> float:
-    """Plug-in Shannon entropy of integer codes (any shape), in bits."""
-    counts = codes.flatten().unique(return_counts=True)[1].double()
+    """Return the plug-in Shannon entropy of integer codes (any shape), in bits."""
+    counts = torch.unique(codes.flatten(), return_counts=True)[1].double()
     p = counts / counts.sum()
     return float(-(p * p.log()).sum() / log(2))
 
 
 def mutual_information(a: Tensor, b: Tensor, alphabet: int) -> float:
-    """I(A; B) = H(A) + H(B) - H(A, B), bits; int64 of equal shapes, symbols below `alphabet`."""
+    """Return I(A; B) = H(A) + H(B) - H(A, B) in bits; int64 of equal shapes, symbols below `alphabet`."""
     return entropy_bits(a) + entropy_bits(b) - entropy_bits(a * alphabet + b)
 
 
 def transfer_entropy(source: Tensor, target: Tensor, alphabet: int, history: int = 1) -> float:
-    """T = H(x', x^k) - H(x^k) - H(x', x^k, y) + H(x^k, y), bits, pooled over cells; int64 [T, ...] each.
+    """Return the transfer entropy from source to target in bits, pooled over cells.
 
-    x': the target's next symbol; x^k: its last `history` symbols; y: the source's present symbol.
+    H(x', x^k) - H(x^k) - H(x', x^k, y) + H(x^k, y), with x' the next symbol of the target, x^k its last k symbols and y
+    the present symbol of the source.
+
+    Args:
+        source: int64 [T, ...].
+        target: int64 [T, ...].
+        alphabet: all symbols are below it.
+        history: k.
     """
     past = torch.zeros_like(target[history:])
     for lag in range(1, history + 1):
@@ -47,9 +54,12 @@ def transfer_entropy(source: Tensor, target: Tensor, alphabet: int, history: int
 def information_flow(
     symbols: Tensor, alphabet: int, history: int = 1, surrogates: int = 4, seed: int = 0
 ) -> dict[str, float]:
-    """`stored`: I(x_t; x_t+1) of a cell; `flow`: transfer entropy from the left neighbour. Both less their surrogates'.
+    """Measure stored information and information flow of one member, in bits, minus those of surrogates.
 
-    A surrogate keeps both marginals and breaks the pairing: the source's frames in another order.
+    A surrogate has the source's frames in another order: it keeps both marginals and breaks the pairing.
+
+    Returns:
+        `stored`: I(x_t; x_(t+1)) of a cell; `flow`: transfer entropy from the left neighbour.
     """
     left, here = symbols[:, :, :-1], symbols[:, :, 1:]
     now, after = symbols[:-1], symbols[1:]

@@ -1,7 +1,7 @@
-"""The suite: every metric that a verdict rests on, as one number per member, and how its effect is scaled.
+"""The metrics that a verdict rests on, each one number per member, and how their effects are scaled.
 
-A member's trajectory is complex64 [T, H, W, d]: T frames after the spin-up, at equal distances. Frames and cells are
-averaged within a member and never pooled over members.
+The trajectory of a member is complex64 [T, H, W, d]: T frames after the spin-up, at equal intervals. Frames and cells
+are averaged within a member and never pooled over members.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from torch import Tensor
 from leym.physics import complexity, dynamics, structure
 from leym.physics.domains import domains, labels_of
 
-SERIES_CELLS = 16  # cells whose time series are parsed by `lz76`
+SERIES_CELLS = 16  # cells whose time series `lz76` parses
 LAGS = (1, 4)  # frames
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How the difference of two means is made relative, fixed before anything is run.
+    """How the difference of two means becomes a relative effect; fixed before anything is run.
 
-    scale "mean": divided by the pilot's mean; "null": by the pilot's distance from its own shuffled frames, for what
-    has a large constant part. Never by less than `floor`, in the units of the metric: below that, 5 % of nothing would
-    be asked for.
+    Attributes:
+        scale: "mean" divides by the mean of the reference ensemble; "null" by the distance of that mean from the value
+            for shuffled frames, which suits metrics with a large constant part.
+        floor: least divisor, in the units of the metric; without it, a metric near 0 would have to match to 5 % of
+            nothing.
+        what: description for reports.
     """
 
     scale: Literal["mean", "null"]
@@ -36,7 +39,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     "entropy": Metric("mean", 0.01, "M1 channel entropy, spatial mean"),
     "entropy_sd": Metric("mean", 0.01, "M1 channel entropy, spatial standard deviation"),
-    "coherence": Metric("null", 0.1, "M2 overlap of 4-neighbours"),
+    "pair_coherence": Metric("null", 0.1, "M2 alignment of 4-neighbours"),
     "wavenumber": Metric("mean", 0.1, "M3 mean wavenumber, cycles per shorter side"),
     "domains": Metric("mean", 0.01, "M5 domains per cell"),
     "largest_domain": Metric("mean", 0.01, "M5 share of the largest domain"),
@@ -50,17 +53,19 @@ METRICS: dict[str, Metric] = {
     "compression": Metric("null", 0.1, "M8 zlib ratio of the quantised frame"),
     "series": Metric("mean", 0.1, "M8 Lempel-Ziv complexity of a cell's series"),
     "activity": Metric("mean", 1e-5, "M9 change per step"),
-    "memory_short": Metric("null", 0.1, "M9 overlap with the next frame"),
-    "memory_long": Metric("null", 0.1, "M9 overlap with the fourth frame on"),
+    "memory_short": Metric("null", 0.1, "M9 alignment with the next frame"),
+    "memory_long": Metric("null", 0.1, "M9 alignment with the fourth frame on"),
     "lyapunov": Metric("mean", 0.02, "M10 largest Lyapunov exponent per step"),
 }
 
 
 def measure(psi: Tensor, step_activity: Tensor, *, wrap: bool) -> dict[str, float]:
-    """All metrics of one member but the Lyapunov exponent, which needs runs of its own.
+    """Measure all metrics of one member except the Lyapunov exponent, which needs runs of its own.
 
-    psi: complex64 [T, H, W, d], T >= 5; step_activity: float [T], the engine's observable `activity` (over one step) at
-    the same frames; wrap: whether the law's boundary is periodic.
+    Args:
+        psi: frames, complex64 [T, H, W, d], T >= 5.
+        step_activity: the engine's observable `activity` (change over one step) at the same frames, float [T].
+        wrap: True if the law's boundary is periodic.
     """
     entropy, power = structure.entropy_field(psi), structure.channel_power(psi)[..., 0]
     ordinal, complex_ = complexity.permutation_entropy(entropy)
@@ -69,7 +74,7 @@ def measure(psi: Tensor, step_activity: Tensor, *, wrap: bool) -> dict[str, floa
     per_frame = {
         "entropy": entropy.mean((-2, -1)),
         "entropy_sd": entropy.std((-2, -1), correction=0),
-        "coherence": structure.coherence(psi),
+        "pair_coherence": structure.pair_coherence(psi),
         "wavenumber": structure.mean_wavenumber(structure.spectrum(psi)),
         **domains(labels, wrap),
         "multiscale_entropy": complexity.multiscale(entropy),
@@ -88,9 +93,9 @@ def measure(psi: Tensor, step_activity: Tensor, *, wrap: bool) -> dict[str, floa
 
 
 def shuffled(psi: Tensor, seed: int) -> Tensor:
-    """The null of what has structure: the cells of every frame in another order, each frame in its own.
+    """Return the frames with their cells in random order, another one per frame: complex64 [T, H, W, d].
 
-    Complex64 [T, H, W, d]. Keeps the distribution of cells, breaks space and time.
+    This keeps the distribution of cells and destroys their order in space and time.
     """
     generator = torch.Generator().manual_seed(seed)
     t, h, w, d = psi.shape
@@ -99,7 +104,7 @@ def shuffled(psi: Tensor, seed: int) -> Tensor:
 
 
 def flags(psi: Tensor, step_activity: Tensor) -> tuple[str, ...]:
-    """What is wrong with a run whatever its statistics: `nan`, `frozen` (activity < 1e-6), `collapsed` (S < 0.01)."""
+    """Return the defects of a run: `nan`, `frozen` (activity < 1e-6), `collapsed` (mean channel entropy < 0.01)."""
     found = {
         "nan": not bool(torch.isfinite(torch.view_as_real(psi)).all()),
         "frozen": bool(step_activity.mean() < 1e-6),
@@ -109,7 +114,7 @@ def flags(psi: Tensor, step_activity: Tensor) -> tuple[str, ...]:
 
 
 def _series(labels: Tensor) -> float:
-    """Mean Lempel-Ziv complexity of the dominant channel's series, over cells spread evenly: int64 [T, H, W]."""
+    """Return the mean Lempel-Ziv complexity of the series of evenly spread cells; labels: int64 [T, H, W]."""
     series = labels.flatten(1).T
     chosen = series[torch.linspace(0, len(series) - 1, min(SERIES_CELLS, len(series))).long()]
     return sum(complexity.lz76(row) for row in chosen.tolist()) / len(chosen)

@@ -1,6 +1,6 @@
-"""Before chaos acts: paired states, the floor of unrelated ones, and the growth of a small difference.
+"""Compares single universes in two laws while chaos has not yet separated them, and measures how fast it does.
 
-Here the numbers of one member in two laws are compared directly, from the same state on the attractor.
+Both laws start from the same state on the attractor; the fidelity of unrelated members is the floor.
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ from torch import Tensor
 
 from leym.contract.fidelity_plan import Plan
 from leym.engine.run import Checkpoint
-from leym.fidelity.ensemble import Laboratory, Subject, Trajectories, evolve
+from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
 from leym.physics.dynamics import distance, exponent, normalised, perturbed, rescaled
-from leym.physics.structure import cell_overlap
+from leym.physics.structure import alignment
 
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
-class Paired:
-    """steps: 1 … T since the common state. fidelity, floor: mean over members and cells of |<b_t, q_t>|^2, for the same
-    member in both laws and for unrelated members of the baseline. one_step_error: |dq - db| / |db|, dx = the change of
-    the state in the first step, norms over all cells. crossing: the first step with fidelity <= floor, or None.
+class PairedComparison:
+    """The short-range comparison of two laws.
+
+    Attributes:
+        steps: 1 … T, counted from the common state.
+        fidelity: F(t) of the same member in both laws, averaged over members.
+        floor: F(t) of unrelated members of the baseline.
+        one_step_error: |dc - db| / |db| with db, dc the change of the state in the first step of baseline and
+            candidate; norms over all cells and members.
+        crossing: the first step with fidelity <= floor; None if there is none.
     """
 
     steps: list[int]
@@ -36,35 +42,44 @@ class Paired:
     crossing: int | None
 
 
-def fidelity(b: Tensor, q: Tensor) -> Tensor:
-    """F = mean over cells of |<b, q>|^2 of normalised cells: complex64 [..., H, W, d] -> [...]."""
-    return cell_overlap(b, q).square().mean((-2, -1))
+def state_fidelity(a: Tensor, b: Tensor) -> Tensor:
+    """Return F = mean over cells of |<a, b>|^2 of normalised cells: complex64 [..., H, W, d] each -> [...]."""
+    return alignment(a, b).square().mean((-2, -1))
 
 
-def paired(
-    engine: Laboratory,
+def compare_pairs(
+    engine: EngineLike,
     baseline: Subject,
     candidate: Subject,
-    ends: Sequence[Checkpoint],
+    starts: Sequence[Checkpoint],
     seeds: Sequence[int],
     plan: Plan,
-) -> Paired:
-    """Continue both laws from the same states, the ends of the baseline members with these seeds."""
-    b, q = (
-        evolve(engine, subject, plan.grid, seeds, steps=plan.paired_steps, every=1, starts=ends)
+) -> PairedComparison:
+    """Run both laws from the same states.
+
+    Args:
+        engine: runs the universes.
+        baseline: the law in fp32.
+        candidate: the law in question.
+        starts: last states of members of the baseline.
+        seeds: the seeds of these members.
+        plan: grid and number of steps.
+    """
+    of_baseline, of_candidate = (
+        evolve(engine, subject, plan.grid, seeds, steps=plan.paired_steps, every=1, starts=starts)
         for subject in (baseline, candidate)
     )
-    alike = [seed for seed in b.seeds if seed in q.seeds]
-    if not alike:
-        return Paired([], [], [], float("nan"), None)
-    pb, pq = (t.psi[[t.seeds.index(seed) for seed in alike]] for t in (b, q))
-    curve, floor = fidelity(pb, pq).mean(0), unrelated(b.psi).mean(0)
-    before = normalised(torch.stack([torch.from_numpy(np.array(e.arrays["psi"])) for e in ends]))
-    before = before[[seeds.index(seed) for seed in alike]]
-    db, dq = pb[:, 0] - before, pq[:, 0] - before
-    error = float(((dq - db).abs().square().sum().sqrt()) / db.abs().square().sum().sqrt().clamp_min(TINY))
+    common = [seed for seed in of_baseline.seeds if seed in of_candidate.seeds]
+    if not common:
+        return PairedComparison([], [], [], float("nan"), None)
+    psi_baseline, psi_candidate = _members(of_baseline, common), _members(of_candidate, common)
+    curve, floor = state_fidelity(psi_baseline, psi_candidate).mean(0), unrelated(of_baseline.psi).mean(0)
+    before = normalised(torch.stack([torch.from_numpy(np.array(start.arrays["psi"])) for start in starts]))
+    before = before[[seeds.index(seed) for seed in common]]
+    db, dc = psi_baseline[:, 0] - before, psi_candidate[:, 0] - before
+    error = float(((dc - db).abs().square().sum().sqrt()) / db.abs().square().sum().sqrt().clamp_min(TINY))
     below = (curve <= floor).nonzero()
-    return Paired(
+    return PairedComparison(
         list(range(1, plan.paired_steps + 1)),
         [float(value) for value in curve],
         [float(value) for value in floor],
@@ -74,26 +89,28 @@ def paired(
 
 
 def unrelated(psi: Tensor) -> Tensor:
-    """F between each member and the next at the same frame: complex64 [M, T, H, W, d] -> [M, T]."""
-    return fidelity(psi, psi.roll(-1, 0))
+    """Return F between each member and the next one at the same frame: complex64 [M, T, H, W, d] -> [M, T]."""
+    return state_fidelity(psi, psi.roll(-1, 0))
 
 
-def long_range(b: Trajectories, q: Trajectories) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """F of the same seeds in both laws, and of unrelated baseline members, each a mean over frames: float64 [M]."""
-    alike = [seed for seed in b.seeds if seed in q.seeds]
-    if alike:
-        pb, pq = (t.psi[[t.seeds.index(seed) for seed in alike]] for t in (b, q))
-    else:  # the law against itself, on seeds of its own: these are unrelated by intent
-        n = min(len(b.seeds), len(q.seeds))
-        pb, pq = b.psi[:n], q.psi[:n]
-    return fidelity(pb, pq).double().mean(1).numpy(), unrelated(b.psi).double().mean(1).numpy()
+def long_range(baseline: Trajectories, candidate: Trajectories) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return F of equal seeds in both laws, and F of unrelated baseline members, averaged over frames: float64 [M]."""
+    common = [seed for seed in baseline.seeds if seed in candidate.seeds]
+    if common:
+        psi_baseline, psi_candidate = _members(baseline, common), _members(candidate, common)
+    else:  # the law against itself runs on seeds of its own: these members are unrelated by design
+        n = min(len(baseline.seeds), len(candidate.seeds))
+        psi_baseline, psi_candidate = baseline.psi[:n], candidate.psi[:n]
+    related = state_fidelity(psi_baseline, psi_candidate).double().mean(1).numpy()
+    return related, unrelated(baseline.psi).double().mean(1).numpy()
 
 
-def lyapunov(engine: Laboratory, subject: Subject, trajectories: Trajectories, plan: Plan) -> NDArray[np.float64]:
-    """Largest exponent per step and member, by Benettin's method from the ends of the trajectories: float64 [M].
+def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, plan: Plan) -> NDArray[np.float64]:
+    """Return the largest Lyapunov exponent per step of each member: float64 [M]; NaN if a run does not stay finite.
 
-    Both universes of a pair have the same seed, so a law that draws draws the same for both. A memory is perturbed by
-    nothing, but its difference is rescaled with the state's. NaN for a member that does not stay finite.
+    Benettin's method, from the last states of the trajectories: each member runs beside a perturbed twin, whose
+    distance is rescaled after every round. Both have the same seed, so a stochastic law draws the same numbers for
+    both. The memory of a recurrent law is not perturbed, but its difference is rescaled with that of the state.
     """
     starts, seeds, n = trajectories.ends, trajectories.seeds, len(trajectories.ends)
     states = [torch.from_numpy(np.array(e.arrays["psi"])) for e in starts]
@@ -103,7 +120,7 @@ def lyapunov(engine: Laboratory, subject: Subject, trajectories: Trajectories, p
     ]
     before, after = (np.full((plan.rounds, n), np.nan) for _ in range(2))
     for i in range(plan.rounds):
-        before[i] = [_apart(a, b) for a, b in zip(starts, twins, strict=True)]
+        before[i] = [_distance(a, b) for a, b in zip(starts, twins, strict=True)]
         both = evolve(
             engine,
             subject,
@@ -116,23 +133,29 @@ def lyapunov(engine: Laboratory, subject: Subject, trajectories: Trajectories, p
         if both.broken:
             return np.full(n, np.nan)
         starts, twins = both.ends[:n], both.ends[n:]
-        after[i] = [_apart(a, b) for a, b in zip(starts, twins, strict=True)]
-        twins = [_closer(a, b, plan.perturbation) for a, b in zip(starts, twins, strict=True)]
-    kept = slice(plan.settle, None)
-    return exponent(torch.from_numpy(before[kept]), torch.from_numpy(after[kept]), plan.round_steps).numpy()
+        after[i] = [_distance(a, b) for a, b in zip(starts, twins, strict=True)]
+        twins = [_rescaled(a, b, plan.perturbation) for a, b in zip(starts, twins, strict=True)]
+    measured = slice(plan.settle, None)
+    found = exponent(torch.from_numpy(before[measured]), torch.from_numpy(after[measured]), plan.round_steps)
+    return np.asarray(found.numpy(), np.float64)
+
+
+def _members(trajectories: Trajectories, seeds: Sequence[int]) -> Tensor:
+    """Return the frames of the members with these seeds, in their order."""
+    return trajectories.psi[[trajectories.seeds.index(seed) for seed in seeds]]
 
 
 def _psi(end: Checkpoint) -> Tensor:
     return normalised(torch.from_numpy(np.array(end.arrays["psi"])))
 
 
-def _apart(a: Checkpoint, b: Checkpoint) -> float:
+def _distance(a: Checkpoint, b: Checkpoint) -> float:
     return float(distance(_psi(a), _psi(b)))
 
 
-def _closer(a: Checkpoint, b: Checkpoint, size: float) -> Checkpoint:
-    """b brought to distance `size` from a along the line between them, memory and all."""
-    scale = size / max(_apart(a, b), TINY)
+def _rescaled(a: Checkpoint, b: Checkpoint, size: float) -> Checkpoint:
+    """Move b to distance `size` from a along the line between them, memory included."""
+    scale = size / max(_distance(a, b), TINY)
     arrays = {name: a.arrays[name] + (b.arrays[name] - a.arrays[name]) * np.float32(scale) for name in b.arrays}
     arrays["psi"] = rescaled(_psi(a), _psi(b), size).numpy()
     return Checkpoint(b.step, arrays)

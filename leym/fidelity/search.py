@@ -1,20 +1,20 @@
-"""A law that few bits change: which of its weights need more of them, so that it stays the law?
+"""Searches which weights of a law need more bits, so that a low precision is still the same law.
 
-Fixed before anything is run:
+The method is fixed before anything is run:
 
-a. Sensitivity. For every quantised matrix, a law in which only that one is quantised, in the format that the precision
-   gives it, and all others are fp32, runs an ensemble of `SCREENING` members. Its score is what its intervals leave no
-   doubt of: the larger of the effects on activity and on the Lyapunov exponent, in the gate's scales, each taken at the
-   end of its interval that is nearer to 0. The relative error of the first step breaks ties.
-b. Order. Score per byte that the format saves against the next higher one.
-c. Ladder. Rung k raises the first k weights by one format (nf4 -> int8 -> 16 bits), then the first ones again. The
-   first rung that `SCREENING` members do not refuse is found by bisection; from there on the whole plan judges rung by
+a. Sensitivity. For every quantised matrix, a law in which only that matrix is quantised (in the format that the
+   precision gives it) and all others are fp32 runs an ensemble of `SCREENING` members. Its score is the least change
+   that its intervals admit: the larger of the effects on activity and on the Lyapunov exponent, in the gate's scales,
+   each taken at the end of its interval that is nearer to 0. The relative error of the first step breaks ties.
+b. Order. Score per byte that the format saves against the next higher format.
+c. Ladder. Rung k raises the first k weights by one format (nf4 -> int8 -> 16 bits), then the first ones again. A
+   bisection finds the first rung that `SCREENING` members do not refuse; from there on the whole plan judges rung by
    rung, until one passes.
-d. Every rung tried is kept, passed or not.
+d. Every rung that was tried is recorded, passed or not.
 
-One pair of fp32 baselines, by the whole plan, serves everything. What passes is the smallest on this ladder, which is
-not every subset of the weights. Each judgement errs at the plan's alpha: a search of n judgements by the whole plan
-lets a law at the margin through with at most n alpha, so their number is kept with the law.
+One pair of fp32 baselines, by the whole plan, serves all candidates. The result is the smallest law on this ladder that
+passes; other subsets of the weights are not tried. Each judgement errs at the plan's alpha, so a search of n judgements
+by the whole plan accepts a law at the margin with a probability of at most n alpha; n is stored with the law.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ import torch
 from leym.contract.fidelity_plan import Plan
 from leym.engine.device import pick_device
 from leym.fidelity.baselines import Baselines, run_baselines
-from leym.fidelity.ensemble import Laboratory, Subject, an_engine
-from leym.fidelity.gate import judge_against, unsound
+from leym.fidelity.ensemble import EngineLike, Subject, running_engine
+from leym.fidelity.gate import ENGINE_SLOTS, control_problems, judge_against
 from leym.fidelity.search_ladder import HIGHER, Weight, climb, ordered, rungs
 from leym.laws import versions
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
-from leym.laws.variants import with_policy
+from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.quantization.policy import formats_of, policy_for, roles_of
 from leym.quantization.quantized_law import encode, quantize_law
@@ -50,8 +50,8 @@ Effect = tuple[float, float, float]  # value, low, high; in the gate's scales
 
 
 @dataclass(frozen=True)
-class Alone:
-    """A weight, and what its quantisation does by itself."""
+class Sensitivity:
+    """A weight, and the effects of quantising only this one."""
 
     weight: Weight
     activity: Effect
@@ -59,8 +59,20 @@ class Alone:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One rung. raised: key -> format; stage: "screen" or "gate"; members: of the candidate's ensemble."""
+class Candidate:
+    """A rung that was tried.
+
+    Attributes:
+        rung: number of the rung; 0 raises nothing.
+        raised: format of each raised weight, by key.
+        bytes_at_rest: of all weights.
+        stage: "screen" or "gate".
+        members: of the candidate's ensemble.
+        verdict: "pass", "fail" or "inconclusive".
+        activity: effect on activity.
+        lyapunov: effect on the Lyapunov exponent.
+        reasons: why the verdict is not "pass".
+    """
 
     rung: int
     raised: dict[str, str]
@@ -74,9 +86,20 @@ class Tried:
 
 
 @dataclass
-class Rescue:
-    """alone: in the order of the ladder; tried: as they were; ladder: rungs beside rung 0; passed: the verdict on the
-    smallest rung that passes, and what each matrix has there; why_not: why no rung could have passed, in words.
+class SearchResult:
+    """The result of a precision search.
+
+    Attributes:
+        law: the law.
+        precision: that was tuned.
+        plan: with the number of members that was run.
+        device: that the search ran on.
+        bytes_fp32: bytes at rest of the law in fp32.
+        sensitivities: in the order of the ladder.
+        candidates: in the order in which they were tried.
+        last_rung: number of the last rung of the ladder.
+        passed: verdict on the smallest rung that passes and the format of each matrix there; None if no rung passes.
+        why_not: why no rung could have passed, in words.
     """
 
     law: Bundle
@@ -84,75 +107,100 @@ class Rescue:
     plan: Plan
     device: str
     bytes_fp32: int
-    alone: list[Alone] = field(default_factory=list)
-    tried: list[Tried] = field(default_factory=list)
-    ladder: int = 0
+    sensitivities: list[Sensitivity] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    last_rung: int = 0
     passed: tuple[Verdict, dict[str, str]] | None = None
     why_not: list[str] = field(default_factory=list)
 
     @property
     def judgements(self) -> int:
-        """By the whole plan."""
-        return sum(t.stage == "gate" for t in self.tried)
+        """Number of judgements by the whole plan."""
+        return sum(candidate.stage == "gate" for candidate in self.candidates)
 
 
-def rescue(
+def search_precision(
     law: Bundle,
     precision: str,
     plan: Plan,
     *,
-    engine: Laboratory | None = None,
-    told: Callable[[str], None] = log.info,
-) -> Rescue:
-    """Search by the method above; writes nothing. `told` hears of every ensemble.
+    engine: EngineLike | None = None,
+    on_progress: Callable[[str], None] = log.info,
+) -> SearchResult:
+    """Search the smallest law that passes, by the method above; write nothing.
 
-    engine: as for `gate.judge`. Raises Problem when the law cannot be run at all.
+    Args:
+        law: the law.
+        precision: the precision to tune, "nf4" or "int8".
+        plan: of the baselines and of every judgement.
+        engine: started and stopped by its owner; without it, an engine runs on this machine's device.
+        on_progress: called with a line of text for every ensemble.
+
+    Raises:
+        Problem: the law cannot be run at all.
     """
-    with TemporaryDirectory() as folder, an_engine(engine, min(max(plan.members, plan.pilot), 64)) as laboratory:
-        search = _Search(law, precision, laboratory, Path(folder), told)
-        told("baselines of the whole plan")
-        baselines = run_baselines(laboratory, law, plan)
-        found = Rescue(law, precision, baselines.plan, pick_device().kind, search.bytes_fp32)
-        found.why_not = unsound(baselines.control, baselines.damage)
-        if not found.why_not:
-            search.run(baselines, found)
-    return found
+    slots = min(max(plan.members, plan.pilot), ENGINE_SLOTS)
+    with TemporaryDirectory() as folder, running_engine(engine, slots) as running:
+        search = _Search(law, precision, running, Path(folder), on_progress)
+        on_progress("baselines of the whole plan")
+        baselines = run_baselines(running, law, plan)
+        result = SearchResult(law, precision, baselines.plan, pick_device().kind, search.bytes_fp32)
+        result.why_not = control_problems(baselines.control, baselines.damage)
+        if not result.why_not:
+            search.run(baselines, result)
+    return result
 
 
-def keep(found: Rescue, data: Path, name: str | None = None) -> Bundle:
-    """What passed, as a version of its own in the data folder with its verdict beside it.
+def keep(result: SearchResult, data: Path, name: str | None = None) -> Bundle:
+    """Store the law that passed as a version of its own in the data folder, with its verdict.
 
-    If no weight had to be raised, the law itself gets the verdict. The baselines of the verdict are the law's: a
-    version with the same weights has the same fp32 universes.
+    If no weight had to be raised, the law itself gets the verdict. The verdict's baselines are those of the original
+    law: a version with the same weights has the same fp32 universes.
+
+    Args:
+        result: of a search in which a rung passed.
+        data: data folder.
+        name: of the new version; the law's name without it.
+
+    Raises:
+        ValueError: no rung passed.
     """
-    assert found.passed is not None
-    verdict, formats = found.passed
-    law = found.law
-    if formats == formats_of(law, found.precision):
+    if result.passed is None:
+        raise ValueError(f"no rung of {result.law.ref} passed in {result.precision}: there is nothing to keep")
+    verdict, formats = result.passed
+    law = result.law
+    if formats == formats_of(law, result.precision):
         write_verdict(law, verdict, data=data)
         return law
-    plan = found.plan
-    why = {"source": law.digest, "precision": found.precision, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    plan = result.plan
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     design = {"grid": list(plan.grid), "members": plan.members, "steps": plan.steps, "margin": plan.margin}
-    tuned = why | {"plan": design, "judgements": found.judgements}
-    policy = policy_for(law, found.precision, formats)
+    provenance = {
+        "source": law.digest,
+        "precision": result.precision,
+        "date": now,
+        "plan": design,
+        "judgements": result.judgements,
+    }
+    policy = policy_for(law, result.precision, formats)
     with TemporaryDirectory() as work:
-        made = with_policy(
-            law, Path(work) / "law", found.precision, policy, name=name, provenance={"tune_precision": tuned}
+        made = write_variant(
+            law, Path(work) / "law", result.precision, policy, name=name, provenance={"tune_precision": provenance}
         )
-        said = verdict.law | {"name": made.name, "digest": made.digest, "baseline_digest": law.digest}
-        said.pop("candidate_digest", None)  # it was the same law without its provenance
-        write_verdict(made, replace(verdict, law=said), data=data)
+        payload = verdict.law | {"name": made.name, "digest": made.digest, "baseline_digest": law.digest}
+        payload.pop("candidate_digest", None)  # it was the same law without its provenance
+        write_verdict(made, replace(verdict, law=payload), data=data)
         return versions.add_copy(data / "laws", made.path)[0]
 
 
 class _Search:
-    """The candidates of one law: derived bundles in `folder`, run by the engine like any law."""
+    """The candidates of one law: derived bundles in `folder`, which the engine runs like any law."""
 
     def __init__(
-        self, law: Bundle, precision: str, engine: Laboratory, folder: Path, told: Callable[[str], None]
+        self, law: Bundle, precision: str, engine: EngineLike, folder: Path, on_progress: Callable[[str], None]
     ) -> None:
-        self.law, self.precision, self.engine, self.folder, self.told = law, precision, engine, folder, told
+        self.law, self.precision, self.engine, self.folder = law, precision, engine, folder
+        self.on_progress = on_progress
         sixteen, weights = pick_device().operands, load_weights(law)
         self.formats, roles = formats_of(law, precision), roles_of(law)
         self.weights = [
@@ -163,56 +211,61 @@ class _Search:
         self.bytes_at_rest = quantize_law(law, weights, precision, sixteen).bytes_at_rest
         self.bytes_fp32 = quantize_law(law, weights, "fp32", torch.float32).bytes_at_rest
 
-    def run(self, baselines: Baselines, found: Rescue) -> None:
+    def run(self, baselines: Baselines, result: SearchResult) -> None:
+        """Order the weights, climb the ladder, and record both in the result."""
         few = min(SCREENING, baselines.plan.members)
         plan = baselines.plan.with_(members=few, pilot=0, pairs=min(baselines.plan.pairs, few))
-        # the baselines keep all their members: a few of the candidate against many is better than against few
+        # the baselines keep all their members: a few members of the candidate against many beat a few against few
         screening = replace(baselines, plan=plan)
-        alone = [self.alone(weight, screening) for weight in self.weights]
-        order = ordered([a.weight for a in alone])
-        found.alone = sorted(alone, key=lambda a: order.index(a.weight))
+        sensitivities = [self.sensitivity_of(weight, screening) for weight in self.weights]
+        order = ordered([s.weight for s in sensitivities])
+        result.sensitivities = sorted(sensitivities, key=lambda s: order.index(s.weight))
         ladder = rungs(order)
-        found.ladder = len(ladder) - 1
+        result.last_rung = len(ladder) - 1
 
-        def judged(rung: int, against: Baselines, stage: str) -> Verdict:
-            verdict = self.judged(self.formats | ladder[rung], against)
-            size, members = self.size(ladder[rung]), against.plan.members
-            row = Tried(rung, ladder[rung], size, stage, members, verdict.verdict, *effects(verdict), verdict.reasons)
-            found.tried.append(row)
-            self.told(f"rung {rung} of {found.ladder}, {size:,} B at rest, {members} members: {verdict.verdict}")
+        def judge_rung(rung: int, against: Baselines, stage: str) -> Verdict:
+            raised = ladder[rung]
+            verdict = self.judge(self.formats | raised, against)
+            size, members = self.size_with(raised), against.plan.members
+            outcome, reasons = verdict.verdict, verdict.reasons
+            result.candidates.append(Candidate(rung, raised, size, stage, members, outcome, *effects(verdict), reasons))
+            self.on_progress(f"rung {rung} of {result.last_rung}, {size:,} B at rest, {members} members: {outcome}")
             return verdict
 
         def passes(rung: int) -> bool:
-            verdict = judged(rung, baselines, "gate")
+            verdict = judge_rung(rung, baselines, "gate")
             if verdict.verdict == "pass":
-                found.passed = verdict, self.formats | ladder[rung]
+                result.passed = verdict, self.formats | ladder[rung]
             return verdict.verdict == "pass"
 
-        climb(found.ladder, lambda rung: judged(rung, screening, "screen").verdict == "fail", passes)
+        climb(result.last_rung, lambda rung: judge_rung(rung, screening, "screen").verdict == "fail", passes)
 
-    def alone(self, weight: Weight, screening: Baselines) -> Alone:
-        """Every other matrix in fp32. Only what orders the weights is run."""
-        names = tuple(name for name in ("activity", "lyapunov") if name in screening.b.values)
+    def sensitivity_of(self, weight: Weight, screening: Baselines) -> Sensitivity:
+        """Judge the law with every other matrix in fp32, by the two metrics that order the weights."""
+        names = tuple(name for name in ("activity", "lyapunov") if name in screening.baseline.values)
         plan = screening.plan.with_(deciding=names, paired_steps=1, permutations=1)
         formats = dict.fromkeys(self.formats, "fp32") | {weight.key: weight.format}
-        verdict = self.judged(formats, replace(screening, plan=plan))
+        verdict = self.judge(formats, replace(screening, plan=plan))
         activity, lyapunov = effects(verdict)
         error = float(verdict.paired.get("one_step_error", nan))
-        score = max(_sure(effect) for effect in (activity, lyapunov)[: len(names)])
+        score = max(_least_change(effect) for effect in (activity, lyapunov)[: len(names)])
         scored = replace(weight, score=score, error=error if isfinite(error) else inf)
-        self.told(f"{weight.key} alone in {weight.format}: {scored.score:.1%} at least, first step off by {error:.2%}")
-        return Alone(scored, activity, lyapunov)
+        self.on_progress(
+            f"{weight.key} alone in {weight.format}: {scored.score:.1%} at least, first step off by {error:.2%}"
+        )
+        return Sensitivity(scored, activity, lyapunov)
 
-    def judged(self, formats: dict[str, str], against: Baselines) -> Verdict:
-        """The law itself where nothing differs from it, else a bundle of its own with another digest."""
+    def judge(self, formats: dict[str, str], against: Baselines) -> Verdict:
+        """Judge the law in these formats; a derived bundle runs unless they are the precision's own."""
         if formats == self.formats:
             return judge_against(self.engine, against, Subject(self.law, self.precision, against.plan.gamma))
         policy = policy_for(self.law, self.precision, formats)
         with TemporaryDirectory(dir=self.folder) as work:
-            candidate = with_policy(self.law, Path(work) / "law", self.precision, policy)
+            candidate = write_variant(self.law, Path(work) / "law", self.precision, policy)
             return judge_against(self.engine, against, Subject(candidate, self.precision, against.plan.gamma))
 
-    def size(self, raised: dict[str, str]) -> int:
+    def size_with(self, raised: dict[str, str]) -> int:
+        """Return the bytes at rest with these weights raised."""
         by_key = {w.key: w for w in self.weights}
         return self.bytes_at_rest + sum(
             by_key[key].sizes[form] - by_key[key].sizes[by_key[key].format] for key, form in raised.items()
@@ -220,11 +273,11 @@ class _Search:
 
 
 def effects(verdict: Verdict) -> tuple[Effect, Effect]:
-    """On activity and on the Lyapunov exponent; not numbers where too few members have one."""
+    """Return the effects on activity and on the Lyapunov exponent; NaN where too few members have one."""
     found = {m.name: (m.effect, m.low, m.high) for m in verdict.metrics}
     return found.get("activity", (nan,) * 3), found.get("lyapunov", (nan,) * 3)
 
 
-def _sure(effect: Effect) -> float:
-    """The least that the interval admits. What is no number comes of runs that broke: nothing is worse."""
+def _least_change(effect: Effect) -> float:
+    """Return the least change that the interval admits; infinity without an effect, since the runs broke."""
     return max(0.0, effect[1], -effect[2]) if isfinite(effect[0]) else inf

@@ -1,4 +1,4 @@
-"""The order in which weights get more bits, and the search for the smallest rung that passes. Torch-free, pure."""
+"""Orders weights for getting more bits, and searches the smallest rung that passes. Torch-free, pure functions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ HIGHER = ("nf4", "int8", "16")
 
 @dataclass(frozen=True)
 class Weight:
-    """A quantised matrix. format: what the law's precision gives it; sizes: bytes at rest per format of `HIGHER`.
+    """A quantised matrix.
 
-    score: how much of the gate's scales its quantisation alone is seen to change, at least; error: relative, of the
-    first step.
+    Attributes:
+        key: of the weight.
+        role: of the weight in the network, such as "head".
+        format: that the law's precision gives it.
+        sizes: bytes at rest per format of `HIGHER`.
+        score: least change, in the gate's scales, that quantising only this matrix is seen to cause.
+        error: relative error of the first step.
     """
 
     key: str
@@ -24,7 +29,7 @@ class Weight:
     error: float = 0.0
 
     def above(self, form: str) -> str | None:
-        """The next higher format; one that takes no fewer bytes than a better one is left out. None: there is none."""
+        """Return the next higher format that takes fewer bytes than every better one; None if there is none."""
         higher = HIGHER[HIGHER.index(form) + 1 :]
         for i, candidate in enumerate(higher):
             if all(self.sizes[candidate] < self.sizes[better] for better in higher[i + 1 :]):
@@ -33,20 +38,21 @@ class Weight:
 
     @property
     def saved(self) -> int:
-        """Bytes that its format saves against the next higher one."""
+        """Bytes that the format saves against the next higher one."""
         above = self.above(self.format)
         return max(1, self.sizes[above] - self.sizes[self.format]) if above else 1
 
 
 def ordered(weights: Sequence[Weight]) -> list[Weight]:
-    """By score per byte saved, the highest first; ties (nothing was seen to change) by error per byte saved."""
+    """Sort weights by score per byte saved, highest first; ties (no change was seen) by error per byte saved."""
     return sorted(weights, key=lambda w: (-w.score / w.saved, -w.error / w.saved))
 
 
 def rungs(order: Sequence[Weight]) -> list[dict[str, str]]:
-    """Key -> raised format, per rung; rung 0 raises nothing.
+    """Return the raised formats by key, per rung; rung 0 raises nothing.
 
-    Each weight of the order in turn goes up by one format; from the first one again, until all have 16 bits.
+    Each rung raises the next weight of the order by one format, and begins again with the first weight, until all have
+    16 bits.
     """
     found: list[dict[str, str]] = [{}]
     now = {w.key: w.format for w in order}
@@ -60,11 +66,15 @@ def rungs(order: Sequence[Weight]) -> list[dict[str, str]]:
 
 
 def climb(last: int, refused: Callable[[int], bool], passes: Callable[[int], bool]) -> int | None:
-    """The smallest rung in [0, last] that passes, or None.
+    """Return the smallest rung in [0, last] that passes, or None.
 
-    `refused` is cheap and taken to be monotone (more bits do no harm): its first "no" is found by bisection. `passes`
-    is dear and asked from there on, rung by rung, so that a bisection that was wrong by noise costs time, not truth;
-    the last rung is asked whatever the cheap answers were.
+    A bisection finds the first rung that is not refused. From there on `passes` is asked rung by rung, so a bisection
+    misled by noise costs time, not correctness. If no earlier rung passes, the last one is asked in any case.
+
+    Args:
+        last: number of the last rung.
+        refused: a cheap test, assumed to be monotone (more bits do no harm).
+        passes: the expensive test that decides.
     """
     low, high = 0, last
     if refused(0):

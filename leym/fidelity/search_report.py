@@ -1,151 +1,116 @@
-"""What a rescue found: tables for the terminal, one JSON document, and a page of bytes against effects."""
+"""Shows the result of a precision search: tables for the terminal, a JSON document, and an HTML page with plots."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from html import escape
 from math import isfinite
 from typing import Any
 
-from leym.fidelity.search import Effect, Rescue, Tried
+from leym.fidelity.search import Candidate, Effect, SearchResult
 from leym.reports.plots import Point, frontier
-from leym.reports.verdict import number, page, table, tag
+from leym.reports.rendering import effect_text, render
 
 
-def outcome(found: Rescue) -> str:
-    """One sentence."""
-    law = f"{found.law.name}@{found.law.digest[:12]} in {found.precision}"
-    if found.why_not:
-        return f"{law}: no candidate could pass with {found.plan.members} members per ensemble"
-    if found.passed is None:
-        return f"{law}: no candidate passes, the last rung ({found.ladder}) included"
-    best = found.tried[-1]
-    raised = f"{len(best.raised)} of {len(found.alone)} weights raised" if best.raised else "nothing has to be raised"
+def outcome(result: SearchResult) -> str:
+    """Return the outcome of the search in one sentence."""
+    law = f"{result.law.name}@{result.law.digest[:12]} in {result.precision}"
+    if result.why_not:
+        return f"{law}: no candidate could pass with {result.plan.members} members per ensemble"
+    if result.passed is None:
+        return f"{law}: no candidate passes, the last rung ({result.last_rung}) included"
+    best = result.candidates[-1]
+    count = f"{len(best.raised)} of {len(result.sensitivities)} weights raised"
+    raised = count if best.raised else "nothing has to be raised"
     return f"{law}: rung {best.rung} passes, {best.bytes_at_rest:,} B at rest, {raised}"
 
 
-def as_json(found: Rescue) -> dict[str, Any]:
-    """Numbers that are not finite become null."""
+def as_json(result: SearchResult) -> dict[str, Any]:
+    """Return the result as a JSON document; numbers that are not finite become null."""
     return {
-        "law": found.law.ref,
-        "precision": found.precision,
-        "device": found.device,
-        "plan": asdict(found.plan),
-        "bytes_fp32": found.bytes_fp32,
+        "law": result.law.ref,
+        "precision": result.precision,
+        "device": result.device,
+        "plan": asdict(result.plan),
+        "bytes_fp32": result.bytes_fp32,
         "sensitivities": [
             {
-                "key": a.weight.key,
-                "role": a.weight.role,
-                "format": a.weight.format,
-                "bytes": dict(a.weight.sizes),
-                "score": _or_none(a.weight.score),
-                "one_step_error": _or_none(a.weight.error),
-                "activity": [_or_none(v) for v in a.activity],
-                "lyapunov": [_or_none(v) for v in a.lyapunov],
+                "key": s.weight.key,
+                "role": s.weight.role,
+                "format": s.weight.format,
+                "bytes": dict(s.weight.sizes),
+                "score": _or_none(s.weight.score),
+                "one_step_error": _or_none(s.weight.error),
+                "activity": [_or_none(v) for v in s.activity],
+                "lyapunov": [_or_none(v) for v in s.lyapunov],
             }
-            for a in found.alone
+            for s in result.sensitivities
         ],
         "candidates": [
-            asdict(t) | {"activity": [_or_none(v) for v in t.activity], "lyapunov": [_or_none(v) for v in t.lyapunov]}
-            for t in by_size(found)
+            asdict(c) | {"activity": [_or_none(v) for v in c.activity], "lyapunov": [_or_none(v) for v in c.lyapunov]}
+            for c in by_size(result)
         ],
-        "judgements": found.judgements,
-        "passed": found.passed is not None,
-        "reasons": found.why_not,
+        "judgements": result.judgements,
+        "passed": result.passed is not None,
+        "reasons": result.why_not,
     }
 
 
-def text(found: Rescue) -> str:
-    """Both tables and the outcome. A row says what it raises beyond the row above."""
+def text(result: SearchResult) -> str:
+    """Return both tables and the outcome; a row names the weights that it raises beyond the row above."""
     lines = []
-    if found.alone:
+    if result.sensitivities:
         lines.append(f"{'weight alone':<34}{'format':<7}{'activity':>24}{'lyapunov':>24}{'1st step':>10}{'B saved':>9}")
-    for a in found.alone:
-        w = a.weight
-        effects = f"{_shown(a.activity):>24}{_shown(a.lyapunov):>24}"
-        lines.append(f"{w.key:<34}{w.format:<7}{effects}{w.error:>10.2%}{w.saved:>9,}")
-    if found.tried:
+    for sensitivity in result.sensitivities:
+        weight = sensitivity.weight
+        effects = f"{effect_text(sensitivity.activity):>24}{effect_text(sensitivity.lyapunov):>24}"
+        lines.append(f"{weight.key:<34}{weight.format:<7}{effects}{weight.error:>10.2%}{weight.saved:>9,}")
+    if result.candidates:
         lines.append(
             f"\n{'rung':<6}{'at rest':>12}{'of fp32':>9}  {'by':<8}{'verdict':<14}{'activity':>24}{'lyapunov':>24}"
         )
     above: dict[str, str] = {}
-    for t in by_size(found):
-        share = t.bytes_at_rest / found.bytes_fp32
-        effects = f"{_shown(t.activity):>24}{_shown(t.lyapunov):>24}"
-        lines.append(f"{t.rung:<6}{t.bytes_at_rest:>12,}{share:>9.1%}  {t.stage:<8}{t.verdict:<14}{effects}")
-        lines += [f"{'':<6}raised {key} to {form}" for key, form in t.raised.items() if above.get(key) != form]
-        above = t.raised
-    lines += ["", outcome(found), *(f"  {reason}" for reason in found.why_not)]
+    for c in by_size(result):
+        share = c.bytes_at_rest / result.bytes_fp32
+        effects = f"{effect_text(c.activity):>24}{effect_text(c.lyapunov):>24}"
+        lines.append(f"{c.rung:<6}{c.bytes_at_rest:>12,}{share:>9.1%}  {c.stage:<8}{c.verdict:<14}{effects}")
+        lines += [f"{'':<6}raised {key} to {form}" for key, form in c.raised.items() if above.get(key) != form]
+        above = c.raised
+    lines += ["", outcome(result), *(f"  {reason}" for reason in result.why_not)]
     return "\n".join(lines)
 
 
-def html(found: Rescue) -> str:
-    """The page: outcome, frontier as plots and table, sensitivities, design."""
-    plan, rows = found.plan, by_size(found)
-    head = ("rung", "verdict", "by", "members", "bytes at rest", "of fp32", "activity", "Lyapunov exponent", "raised")
-    alone = ("weight", "role", "format", "activity", "Lyapunov exponent", "score", "first step", "bytes saved")
-    plots = "".join(
-        frontier([_point(t, getattr(t, name)) for t in rows], plan.margin, f"effect on {said}")
-        for name, said in (("activity", "activity"), ("lyapunov", "the Lyapunov exponent"))
+def html(result: SearchResult) -> str:
+    """Return the page: outcome, frontier as plots and as a table, sensitivities, design."""
+    plan, rows = result.plan, by_size(result)
+    plots = [
+        frontier([_point(candidate, getattr(candidate, name)) for candidate in rows], plan.margin, f"effect on {title}")
+        for name, title in (("activity", "activity"), ("lyapunov", "the Lyapunov exponent"))
+    ]
+    return render(
+        "frontier.html",
+        law=result.law,
+        precision=result.precision,
+        outcome=outcome(result),
+        reasons=result.why_not,
+        device=result.device,
+        margin=plan.margin,
+        plots=plots,
+        candidates=rows,
+        bytes_fp32=result.bytes_fp32,
+        sensitivities=result.sensitivities,
+        design={key: str(value) for key, value in asdict(plan).items()},
     )
-    parts = [
-        f"<h1>More bits for {escape(found.law.name)} in {escape(found.precision)}</h1>",
-        f"<p>{escape(outcome(found))}</p>",
-        "".join(f"<p>{escape(reason)}</p>" for reason in found.why_not),
-        f'<p class="quiet">law {escape(found.law.digest)}<br>{escape(found.device)}</p>',
-        "<h2>Frontier</h2>",
-        f"<p>Filled: judged by the whole plan; hollow: by a screening. The band is ±{plan.margin:.0%}.</p>",
-        f'<div class="plots">{plots}</div>',
-        table(head, [_row(t, found.bytes_fp32) for t in rows]),
-        "<h2>Each weight alone</h2>",
-        "<p>Only this one is quantised. The score is the least that both intervals admit; the order is that of the"
-        " ladder: score per byte saved, then error of the first step per byte saved.</p>",
-        table(
-            alone,
-            [
-                [
-                    f"<td>{escape(a.weight.key)}</td><td>{escape(a.weight.role)}</td><td>{escape(a.weight.format)}</td>",
-                    number(_shown(a.activity)),
-                    number(_shown(a.lyapunov)),
-                    number(f"{a.weight.score:.2%}"),
-                    number(f"{a.weight.error:.2%}"),
-                    number(f"{a.weight.saved:,}"),
-                ]
-                for a in found.alone
-            ],
-        ),
-        "<h2>Design</h2>",
-        table(("", ""), [[f"<td>{escape(k)}</td><td>{escape(str(v))}</td>"] for k, v in asdict(plan).items()]),
-    ]
-    return page(f"{found.law.name} in {found.precision}: frontier", parts)
 
 
-def by_size(found: Rescue) -> list[Tried]:
-    return sorted(found.tried, key=lambda t: (t.bytes_at_rest, t.rung, t.members))
+def by_size(result: SearchResult) -> list[Candidate]:
+    """Return the candidates by bytes at rest, smallest first."""
+    return sorted(result.candidates, key=lambda c: (c.bytes_at_rest, c.rung, c.members))
 
 
-def _row(t: Tried, fp32: int) -> list[str]:
-    raised = "<br>".join(f"{escape(key)}: {form}" for key, form in t.raised.items()) or "nothing"
-    return [
-        number(str(t.rung)),
-        f"<td>{tag(t.verdict)}</td><td>{t.stage}</td>",
-        number(str(t.members)),
-        number(f"{t.bytes_at_rest:,}"),
-        number(f"{t.bytes_at_rest / fp32:.1%}"),
-        number(_shown(t.activity)),
-        number(_shown(t.lyapunov)),
-        f"<td><small>{raised}</small></td>",
-    ]
-
-
-def _point(t: Tried, effect: Effect) -> Point:
-    label = f"rung {t.rung}, {t.bytes_at_rest:,} B, by {t.stage}: {t.verdict}, {_shown(effect)}"
-    return Point(t.bytes_at_rest, *effect, outcome=t.verdict, solid=t.stage == "gate", label=label)
-
-
-def _shown(effect: Effect) -> str:
-    value, low, high = effect
-    return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]" if isfinite(value) else "none"
+def _point(candidate: Candidate, effect: Effect) -> Point:
+    size, stage, verdict = candidate.bytes_at_rest, candidate.stage, candidate.verdict
+    label = f"rung {candidate.rung}, {size:,} B, by {stage}: {verdict}, {effect_text(effect)}"
+    return Point(size, *effect, outcome=verdict, solid=stage == "gate", label=label)
 
 
 def _or_none(value: float) -> float | None:

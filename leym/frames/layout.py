@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from leym.contract.catalog import FIELDS, OBSERVABLES
+from leym.contract.catalog import FIELDS, OBSERVABLES, current_observable
 from leym.contract.spec import JobSpec, stored_spec
 
 SHARD_BYTES = 8 * 2**20  # of raw frames: large enough for object stores, small enough to rewrite while it fills
@@ -124,7 +124,7 @@ def step_dims(arrays: Sequence[ArraySpec]) -> dict[int, str]:
 
 
 def column_attributes(observable: str) -> dict[str, str]:
-    return _attributes(observable, "1", OBSERVABLES[observable], "")
+    return _attributes(observable, "1", OBSERVABLES[current_observable(observable)], "")
 
 
 def _attributes(name: str, units: str, formula: str, note: str) -> dict[str, str]:

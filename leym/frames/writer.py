@@ -65,8 +65,11 @@ class FrameWriter:
             tail.rewind(tail.array.frames_up_to(step))
 
     def describe(self, step: int, facts: Mapping[str, Any]) -> None:
-        """Say how the frames from `step` on are computed. Frames of another device kind or rung may have other bits,
-        so results list every segment: attributes["segments"] = [{"from_step": 0, "rung": 8, ...}, ...]."""
+        """Store how the frames from `step` on are computed, in `attributes["segments"]`.
+
+        Frames of another kind of device or batch size may have other bits, so results list every segment:
+        `[{"from_step": 0, "batch_size": 8, ...}, ...]`. Before version 0.1.0 `batch_size` was stored as `rung`.
+        """
         before = [s for s in self._attributes.get("segments", []) if s["from_step"] < step]
         if not before or {**before[-1], "from_step": 0} != {**facts, "from_step": 0}:
             before.append({"from_step": step, **facts})

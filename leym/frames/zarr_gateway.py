@@ -33,8 +33,6 @@ from leym.frames.shards import encode_frame
 from leym.frames.stores.base import Store
 from leym.frames.zarr_metadata import array_json, group_json, observable_paths, step_arrays
 
-JSON, OCTETS = "application/json", "application/octet-stream"
-
 
 @dataclass(frozen=True)
 class Resource:
@@ -46,10 +44,6 @@ class Resource:
     body: bytes
     chunk: bool
     final: bool
-
-    @property
-    def media_type(self) -> str:
-        return OCTETS if self.chunk else JSON
 
 
 def find(store: Store, load: Callable[[], JobLike], path: str) -> Resource:

@@ -1,7 +1,13 @@
-"""Laws: the networks that say how cells change, as files that are found by name and pinned by digest.
+"""Laws: the learned networks that say how cells change, stored as files, found by name and pinned by digest.
 
-A package of its own can bring an architecture. It needs two things, an `Architecture` (data, free of torch) and the
-network that it names:
+Everything in `__all__` is public: it is what a package needs that brings an architecture of its own.
+
+Where a new architecture goes:
+
+- Into this package: `leym/laws/networks/NAME.py` holds the network, one entry in `leym/laws/architectures.py` describes
+  it, and `leym/laws/importing/expected_shapes.py` lists its shapes if checkpoints are to be imported.
+- Into a package of its own, with no change here: it defines an `Architecture` (plain data, free of torch) and the
+  network that this names, and registers the `Architecture` under the entry point group `leym.laws`:
 
     # pyproject.toml
     [project.entry-points."leym.laws"]
@@ -11,12 +17,12 @@ network that it names:
     from leym.laws import Architecture, Option
 
     SHIFT = Architecture(
-        name="SHIFT",  # as manifests spell it
+        name="SHIFT",  # the name in manifests
         network="shift_law.network:Shift",  # imported by workers only
         form="additive",  # how the output becomes the update, see `Manifest.form`
-        grid_multiple=1,  # both sides of a grid are divisible by it
-        encoder="first.",  # beginnings of the keys of the first and of the last layer
-        head="last.",
+        grid_multiple=1,  # a number that must divide both sides of the grid
+        encoder="first.",  # beginning of the keys of the first layer
+        head="last.",  # beginning of the keys of the last layer
         options={"bias": Option((False, True), default=True)},
     )
 
@@ -33,20 +39,21 @@ network that it names:
         def forward(self, x: Tensor) -> Tensor:
             return self.last(self.first(x).relu())
 
-What the service asks of a network:
+Requirements for a network:
 
-- The class takes `(d_state, hidden_channels, **options)`, every option by keyword.
+- The class takes `(d_state, hidden_channels, **options)`; options come as keywords.
 - `forward(x)` maps the real state, float32 [B, 2d, H, W] (real parts, then imaginary parts), to y, float [B, 2d, H, W],
   or [B, d * d, H, W] in the antisymmetric form. Universes of a batch must not influence each other.
-- With `memory=True` it is `forward(x, memory) -> (y, next_memory)`, both memories float32 [B, *shape], and
-  `memory_shape(grid)` returns that shape of one universe.
-- Two options mean the same everywhere: `padding` ("zero" or "periodic") says what lies outside the grid, `update_rate`
-  which share of the cells moves in a step. With a rate below 1, `forward` takes another argument `uniform`, float32
-  [B, 1, H, W] in [0, 1): the job's own random numbers. A network draws none by itself.
-- Weights may be held in 16 bits. `Conv` and `UpConv` cast their input to the dtype of their weight; `Norm` computes in
-  float32. Layers of other kinds must do the same.
+- With `memory=True`, `forward(x, memory)` returns y and the next memory. Both memories are float32 [B, *shape], and
+  `memory_shape(grid)` returns the shape for one universe.
+- Two options have the same meaning in every architecture. `padding` is the boundary of the grid, "zero" or "periodic".
+  `update_rate` is the share of the cells that change in a step; below 1, `forward` takes another argument `uniform`,
+  float32 [B, 1, H, W] in [0, 1), the job's own random numbers. A network draws no random numbers by itself.
+- Weights may be held in 16 bits. `Conv` and `UpConv` cast their input to the dtype of their weight, and `Norm` computes
+  in float32. Other layers must do the same.
 - `torch.compile(fullgraph=True)` must be able to trace it.
-- Optional: `folded()` returns a module that computes the same faster; `cells()` lets fused kernels step a per-cell law.
+- Optional: `folded()` returns a module that computes the same function faster. `per_cell_weights()` returns the weights
+  of a per-cell law (`leym.laws.networks.per_cell`), so that a fused kernel can compute its steps.
 
 Importing this package loads neither torch nor safetensors; names that need them are loaded at their first use.
 """
@@ -79,7 +86,7 @@ __all__ = [
     "read_bundle",
 ]
 
-_HOME = {
+_MODULES = {
     **dict.fromkeys(("Conv", "ConvBlock", "Norm", "UpConv"), "leym.laws.networks.blocks"),
     **dict.fromkeys(("Bundle", "Manifest", "read_bundle"), "leym.laws.bundle"),
     **dict.fromkeys(("check_weights", "empty_network", "load_weights"), "leym.laws.loading"),
@@ -87,7 +94,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name that needs torch or safetensors."""
-    if name not in _HOME:
+    """Load a public name that needs torch or safetensors, at its first use."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

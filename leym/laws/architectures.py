@@ -1,7 +1,7 @@
-"""Which networks a law may be: data only, so that the API can read a manifest without importing torch.
+"""Lists the architectures of laws as plain data, so that the API can check a manifest without importing torch.
 
-A new architecture is one file and one `Architecture`; packages outside this one register theirs under the entry point
-group `leym.laws`.
+A new architecture is one file in `leym/laws/networks/` and one `Architecture` here. Other packages register theirs
+under the entry point group `leym.laws`, see `leym.laws`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 class Option:
     """A choice that a law's manifest makes for its network: one of `allowed`, or a number from `low` to `high`.
 
-    Without a default the manifest must say it, because weights alone do not tell.
+    An option without a default must be given in the manifest: it is one that the weights do not reveal.
     """
 
     allowed: tuple[Any, ...] = ()
@@ -26,6 +26,7 @@ class Option:
     default: Any = None
 
     def accepts(self, value: Any) -> bool:
+        """Tell whether the option may have this value; types must match too, so True is not 1."""
         if self.allowed:
             return any(value == choice and type(value) is type(choice) for choice in self.allowed)
         return type(value) in (int, float) and self.low <= value <= self.high
@@ -36,16 +37,23 @@ class Option:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the service must know of a network before it loads it.
+    """Describes a network to the service, without loading it.
 
-    `network` is "module:Class"; the class takes (d_state, hidden_channels, **options). `encoder` and `head` are the
-    key prefixes of the first and the last layer, which the precision policy treats apart from the backbone; `frozen`
-    prefixes are constants that are exact in every precision. A network with a memory takes and returns it beside x.
+    Attributes:
+        name: Name in manifests.
+        network: "module:Class"; the class takes (d_state, hidden_channels, **options).
+        form: How the output becomes the update, unless the import of a checkpoint says otherwise: see `Manifest.form`.
+        grid_multiple: Number that must divide both sides of a grid.
+        encoder: Beginning of the keys of the first layer; None if it has no role of its own.
+        head: Beginning of the keys of the last layer. The precision policy treats encoder and head apart.
+        frozen: Beginnings of the keys of constants, which stay exact in every precision.
+        memory: Whether the network takes and returns a memory besides x.
+        options: Name -> option.
     """
 
     name: str
     network: str
-    form: str  # how the output becomes the update when a checkpoint does not say
+    form: str
     grid_multiple: int
     encoder: str | None
     head: str
@@ -54,7 +62,7 @@ class Architecture:
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
-_OWN = (
+_BUILT_IN = (
     Architecture("UNET", "leym.laws.networks.unet:UNet", "additive", 4, "inc.", "outc."),
     Architecture("UNET_UNITARY", "leym.laws.networks.unet:UNet", "diagonal", 4, "inc.", "outc."),
     Architecture("UNET_UNITARY_RMSNORM", "leym.laws.networks.unet_rmsnorm:UNetRMSNorm", "additive", 4, "inc.", "outc."),
@@ -102,8 +110,8 @@ _OWN = (
 
 @cache
 def architectures() -> dict[str, Architecture]:
-    """Every architecture by name: our own, then those of installed packages (an `Architecture` each)."""
-    known = {a.name: a for a in _OWN}
+    """Return name -> architecture: those of this package, then those that installed packages register."""
+    known = {a.name: a for a in _BUILT_IN}
     for entry in entry_points(group="leym.laws"):
         architecture = entry.load()
         known[architecture.name] = architecture

@@ -1,6 +1,6 @@
-"""A law as files: `manifest.json` + `weights.safetensors`, addressed by their digest. Torch-free.
+"""Reads laws from files: `manifest.json` and `weights.safetensors`, addressed by their digest. Torch-free.
 
-The manifest says what a class name must never say: how the network's output becomes the update (`form`).
+The manifest states how the network's output becomes the update (`form`), so that no code derives it from a class name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,20 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class Manifest(BaseModel):
-    """What a law is. `form`: additive `psi + y`, diagonal `psi + y * psi`, antisymmetric `psi + A(y) psi`."""
+    """Describes a law: its network and how the output y of the network becomes the update.
+
+    Attributes:
+        name: Name of the law; not part of its digest.
+        architecture: Name of an `Architecture`.
+        d_state: Complex channels of a cell.
+        hidden_channels: Width of the network.
+        form: "additive": psi + y; "diagonal": psi + y * psi; "antisymmetric": psi + A(y) psi.
+        options: Choices of the architecture; those left out have their default.
+        policy: Precision -> role, or beginning of a weight's key -> format at rest, where it differs from the policy of
+            `leym.quantization.policy`.
+        description: One line for people.
+        provenance: Origin of the law.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,77 +59,87 @@ class Manifest(BaseModel):
     def _known_architecture(self) -> Manifest:
         if self.architecture not in architectures():
             raise ValueError(f"unknown architecture {self.architecture!r}; known: {', '.join(architectures())}")
-        if (self.form == "antisymmetric") != (self.kind.form == "antisymmetric"):
-            raise ValueError(f"form = {self.form!r} does not go with architecture {self.architecture}")
+        if (self.form == "antisymmetric") != (self.architecture_info.form == "antisymmetric"):
+            raise ValueError(f"form = {self.form!r} does not fit architecture {self.architecture}")
         for name, value in self.options.items():
-            if name not in self.kind.options:
-                known = ", ".join(self.kind.options) or "none"
+            if name not in self.architecture_info.options:
+                known = ", ".join(self.architecture_info.options) or "none"
                 raise ValueError(f"options.{name}: {self.architecture} has no such option; known: {known}")
-            if not self.kind.options[name].accepts(value):
-                raise ValueError(f"options.{name} = {value!r}: it must be {self.kind.options[name]}")
-        for name, option in self.kind.options.items():
+            if not self.architecture_info.options[name].accepts(value):
+                raise ValueError(f"options.{name} = {value!r}: it must be {self.architecture_info.options[name]}")
+        for name, option in self.architecture_info.options.items():
             if option.default is None and name not in self.options:
                 raise ValueError(f"options.{name} is required for {self.architecture}: {option}")
         return self
 
     @property
-    def kind(self) -> Architecture:
+    def architecture_info(self) -> Architecture:
+        """The architecture that `architecture` names."""
         return architectures()[self.architecture]
 
     @property
-    def choices(self) -> dict[str, Any]:
-        """All options of the network, with defaults for those that are not said."""
-        return {name: self.options.get(name, option.default) for name, option in self.kind.options.items()}
+    def network_options(self) -> dict[str, Any]:
+        """All options of the network, with defaults for those that `options` leaves out."""
+        return {name: self.options.get(name, option.default) for name, option in self.architecture_info.options.items()}
 
     @property
     def boundary(self) -> str:
-        """What lies outside the grid: "zero" or "periodic"."""
-        return str(self.choices.get("padding", "zero"))
+        """Boundary of the grid: "zero" or "periodic"."""
+        return str(self.network_options.get("padding", "zero"))
 
     @property
     def stochastic(self) -> bool:
-        """Whether a step draws random numbers."""
-        return bool(self.choices.get("update_rate", 1.0) < 1.0)
+        """True if a step draws random numbers."""
+        return bool(self.network_options.get("update_rate", 1.0) < 1.0)
 
     @property
     def grid_multiple(self) -> int:
-        """Both sides of the grid must be divisible by this (the poolings of a U-Net)."""
-        return self.kind.grid_multiple
+        """Number that must divide both sides of the grid, because of the poolings of a U-Net."""
+        return self.architecture_info.grid_multiple
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A law as it was read from a folder."""
+    """A law read from a folder.
+
+    Attributes:
+        manifest: The manifest.
+        digest: sha256 of manifest and weights, 64 hex digits; it does not cover the name.
+        path: The folder.
+    """
 
     manifest: Manifest
-    digest: str  # sha256, 64 hex digits, of manifest and weights; the name is no part of it
+    digest: str
     path: Path
 
     @property
     def name(self) -> str:
+        """Name of the law."""
         return self.manifest.name
 
     @property
     def ref(self) -> str:
+        """Reference that pins this version: name@digest."""
         return f"{self.name}@{self.digest}"
 
     @cached_property
     def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """dtype and shape of every weight, read from the header alone."""
+        """Key -> dtype and shape of every weight, from the header of the file."""
         return _header(self.path / WEIGHTS)
 
     @property
     def parameters(self) -> int:
+        """Number of all weights, constants included."""
         return sum(prod(shape) for _, shape in self.tensors.values())
 
 
 def digest_of(manifest: Manifest, weights: Path) -> str:
-    """sha256 over the canonical manifest without its name, then over the weights file.
+    """Return the digest of a law: sha256 over the sha256 of its canonical manifest and that of its weights file.
 
-    Defaults are left out, so that a key added to the manifest later changes no digest.
+    The canonical manifest leaves out the name and all defaults, so that a field that is added later changes no digest.
     """
-    said = manifest.model_dump(exclude={"name"}, exclude_defaults=True)
-    canonical = json.dumps(said, sort_keys=True, separators=(",", ":"))
+    fields = manifest.model_dump(exclude={"name"}, exclude_defaults=True)
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     whole = hashlib.sha256(hashlib.sha256(canonical.encode()).digest())
     with weights.open("rb") as file:
         whole.update(hashlib.file_digest(file, "sha256").digest())
@@ -124,7 +147,11 @@ def digest_of(manifest: Manifest, weights: Path) -> str:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The bundle in a folder. Raises Problem when a file is missing or does not say what it must."""
+    """Read the bundle in a folder.
+
+    Raises:
+        Problem: 422, if a file is missing, or is not a valid manifest or safetensors file.
+    """
     try:
         manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
         bundle = Bundle(manifest, digest_of(manifest, path / WEIGHTS), path)
@@ -149,4 +176,4 @@ def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             parts = [(name, weights.get_slice(name)) for name in sorted(weights.keys())]
             return {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in parts}
     except SafetensorError as error:
-        raise Problem(422, "Unreadable law", f"{path.name} is no safetensors file: {str(error)[:200]}") from error
+        raise Problem(422, "Unreadable law", f"{path.name} is not a safetensors file: {str(error)[:200]}") from error

@@ -1,4 +1,4 @@
-"""From a bundle to tensors and modules: strict loading, no pickle, nothing chosen by class name."""
+"""Loads a bundle into tensors and modules: strictly, without pickle, and without choosing anything by class name."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from leym.laws.bundle import WEIGHTS, Bundle, Manifest
 
 
 def empty_network(manifest: Manifest) -> nn.Module:
-    """The network of a law, without weights (meta device)."""
-    module, _, name = manifest.kind.network.partition(":")
+    """Build the network of a law on the meta device, without weights."""
+    module, _, name = manifest.architecture_info.network.partition(":")
     with torch.device("meta"):
-        kind = getattr(import_module(module), name)
-        network: nn.Module = kind(manifest.d_state, manifest.hidden_channels, **manifest.choices)
+        network_class = getattr(import_module(module), name)
+        network: nn.Module = network_class(manifest.d_state, manifest.hidden_channels, **manifest.network_options)
     return network.eval().requires_grad_(False)
 
 
 def load_weights(bundle: Bundle) -> dict[str, Tensor]:
-    """The float32 weights of a law on the CPU, checked against its architecture.
+    """Load the weights of a law as float32 on the CPU, and check them against its architecture.
 
-    Raises Problem listing every key that is off.
+    Raises:
+        Problem: 422, listing every key that does not fit.
     """
     weights = load_file(bundle.path / WEIGHTS)
     check_weights(bundle.manifest, weights)
@@ -32,7 +33,11 @@ def load_weights(bundle: Bundle) -> dict[str, Tensor]:
 
 
 def check_weights(manifest: Manifest, weights: dict[str, Tensor]) -> None:
-    """Raises Problem unless keys and shapes are exactly those of the architecture and every value is finite."""
+    """Check that keys and shapes are exactly those of the architecture, and that every value is finite.
+
+    Raises:
+        Problem: 422, listing every key that does not fit.
+    """
     expected = {key: tuple(value.shape) for key, value in empty_network(manifest).state_dict().items()}
     errors = [f"missing key {key!r}" for key in expected.keys() - weights.keys()]
     errors += [f"unexpected key {key!r}" for key in weights.keys() - expected.keys()]

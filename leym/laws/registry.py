@@ -1,4 +1,7 @@
-"""Where laws are found: folders of bundles, by name, pinned by digest (layout: `leym.laws.versions`). Torch-free."""
+"""Finds laws in folders of bundles, by name or by name and digest. Torch-free.
+
+`leym.laws.versions` describes the layout of such a folder.
+"""
 
 from __future__ import annotations
 
@@ -10,37 +13,38 @@ from pathlib import Path
 from leym.contract.identity import DEFAULT
 from leym.contract.problems import Problem
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
-from leym.laws.verdicts import cheapest_passing
-from leym.laws.versions import newest_digest, places
+from leym.laws.versions import newest_digest, version_folders
 from leym.settings import settings
 
 log = logging.getLogger(__name__)
 
-SHIPPED = Path(__file__).parents[2] / "laws"
+# A symbolic link to `laws/` at the top of the repository, so that the wheel holds these laws as package data.
+SHIPPED = Path(__file__).parent / "shipped"
 
 
 class Registry:
-    """The laws in some folders; a later folder wins over an earlier one for the same name.
+    """The laws in some folders; for the same name, a later folder takes precedence over an earlier one.
 
-    The folders are looked at anew by every call; only what has changed is read again.
+    Every call lists the folders again, but reads only the bundles that have changed.
     """
 
     def __init__(self, *folders: Path):
         self.folders = folders
 
     def bundles(self) -> list[Bundle]:
-        """The newest version of every law that can be read, by name."""
+        """Return the newest version of every readable law, sorted by name."""
         return [versions[0] for versions in self.versions().values()]
 
     def find(self, reference: str) -> list[Bundle]:
-        """Every version that `name` or `name@digest` (or the beginning of a digest) means, newest first."""
+        """Return every version that `name`, `name@digest` or `name@beginning-of-digest` refers to, newest first."""
         name, _, digest = reference.partition("@")
         return [bundle for bundle in self.versions().get(name, ()) if bundle.digest.startswith(digest)]
 
     def resolve(self, reference: str) -> Bundle:
-        """The newest law called `name`, or any version by `name@digest` (a prefix of at least 8 hex digits).
+        """Return the newest version of `name`, or the version `name@digest` (at least 8 digits of the digest).
 
-        Raises Problem 422 when there is none.
+        Raises:
+            Problem: 422, if there is none.
         """
         for bundle in self.find(reference):
             return bundle
@@ -49,15 +53,15 @@ class Registry:
         raise Problem(422, "Unknown law", detail, errors=[{"pointer": "/law", "detail": detail}])
 
     def versions(self) -> dict[str, list[Bundle]]:
-        """Every version of every law, newest first, by name."""
+        """Return every readable version of every law: name -> versions, newest first."""
         found: dict[str, list[Bundle]] = {}
         for folder in self.folders:
             here: dict[str, list[Bundle]] = {}
-            for place in places(folder):
+            for place in version_folders(folder):
                 try:
-                    bundle = _cached(place, _stamp(place))
-                except Problem as problem:  # one broken folder must not take the other laws away
-                    log.error("a law is left out: %s", problem.detail)
+                    bundle = _read_cached(place, _modified_ns(place))
+                except Problem as problem:  # one broken bundle must not hide the other laws
+                    log.error("unreadable law skipped: %s", problem.detail)
                     continue
                 here.setdefault(bundle.name, []).append(bundle)
             for name, bundles in here.items():
@@ -66,44 +70,36 @@ class Registry:
 
 
 def _newest_first(home: Path, bundles: list[Bundle]) -> list[Bundle]:
-    """The one that `newest` names; without it, by the time at which they were written."""
+    """Sort versions by time of writing, latest first, but put the one that `newest` names at the front."""
     if len(bundles) == 1:
         return bundles
     digest = newest_digest(home)
-    return sorted(bundles, key=lambda b: (b.digest == digest, max(_stamp(b.path), default=0)), reverse=True)
+    return sorted(bundles, key=lambda b: (b.digest == digest, max(_modified_ns(b.path), default=0)), reverse=True)
 
 
-def registry_of(project: str, data: Path) -> Registry:
-    """The laws shipped with the service and those that a project has added to the data folder."""
-    return Registry(SHIPPED, laws_of(project, data))
+def project_registry(project: str, data: Path) -> Registry:
+    """Return the registry of a project: the laws shipped with the service, and its own in the data folder."""
+    return Registry(SHIPPED, project_laws_folder(project, data))
 
 
-def laws_of(project: str, data: Path) -> Path:
-    """The folder of the laws that a project has added."""
+def project_laws_folder(project: str, data: Path) -> Path:
+    """Return the folder of a project's own laws."""
     return (data if project == DEFAULT else data / "projects" / project) / "laws"
 
 
 def default_registry() -> Registry:
-    """Of the project `default`, in the data folder of this process."""
-    return registry_of(DEFAULT, settings().data)
+    """Return the registry of the project `default` in the data folder of the settings."""
+    return project_registry(DEFAULT, settings().data)
 
 
-def resolve_precision(bundle: Bundle, requested: str) -> str:
-    """The precision a job runs at.
-
-    "auto" is the cheapest with a passing fidelity verdict; a law without one runs as it is, in fp32.
-    """
-    return cheapest_passing(bundle) if requested == "auto" else requested
-
-
-def _stamp(folder: Path) -> tuple[int, ...]:
+def _modified_ns(folder: Path) -> tuple[int, ...]:
     found = []
     for name in (MANIFEST, WEIGHTS):
-        with suppress(FileNotFoundError):  # it may be taken away at any moment
+        with suppress(FileNotFoundError):  # another process may remove it at any moment
             found.append((folder / name).stat().st_mtime_ns)
     return tuple(found)
 
 
 @cache
-def _cached(folder: Path, stamp: tuple[int, ...]) -> Bundle:
+def _read_cached(folder: Path, modified_ns: tuple[int, ...]) -> Bundle:
     return read_bundle(folder)

@@ -1,4 +1,4 @@
-"""A law with the weights of another and formats of its own. Torch-free."""
+"""Writes a law that shares another law's weights but stores them in other formats. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
 
 
-def with_policy(
+def write_variant(
     law: Bundle,
     folder: Path,
     precision: str,
@@ -17,15 +17,25 @@ def with_policy(
     name: str | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Bundle:
-    """A bundle in `folder` that is `law` but for the formats of one precision (role or key beginning -> format).
+    """Write a copy of `law` into `folder` that differs in the formats of one precision.
 
-    name: of the new law, else the same; provenance: entries beside those of the law. The weights are a link to the
-    law's own file: `library.add_copy` makes a file of it. Raises ValueError for a manifest that cannot be.
+    The weights are a symbolic link to those of `law`; `versions.add_copy` replaces it by a file.
+
+    Args:
+        law: The original.
+        folder: Folder of the new bundle, which must not exist.
+        precision: The precision whose formats change.
+        policy: Role, or beginning of a weight's key -> format.
+        name: Name of the new law; default: the same.
+        provenance: Entries added to the provenance of `law`.
+
+    Raises:
+        ValueError: The manifest would be invalid.
     """
-    said = law.manifest.model_dump(exclude_defaults=True)
-    said["policy"] = {**said.get("policy", {}), precision: policy}
-    said["provenance"] = {**said.get("provenance", {}), **(provenance or {})}
-    manifest = Manifest.model_validate(said | ({"name": name} if name else {}))
+    fields = law.manifest.model_dump(exclude_defaults=True)
+    fields["policy"] = {**fields.get("policy", {}), precision: policy}
+    fields["provenance"] = {**fields.get("provenance", {}), **(provenance or {})}
+    manifest = Manifest.model_validate(fields | ({"name": name} if name else {}))
     folder.mkdir(parents=True)
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2, exclude_defaults=True) + "\n")
     (folder / WEIGHTS).symlink_to((law.path / WEIGHTS).resolve())

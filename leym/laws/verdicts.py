@@ -1,7 +1,7 @@
-"""Verdicts on a law's precisions, as JSON files. Torch-free: the API reads them to resolve "auto".
+"""Stores fidelity verdicts as JSON files, and resolves the precision "auto" by them. Torch-free.
 
-<bundle>/fidelity/<precision>.json             beside the law, travels with it
-<data>/fidelity/<digest>/<precision>.json      where the law's folder cannot be written
+<bundle>/fidelity/<precision>.json             in the law's own folder, so that copies of the law take it along
+<data>/fidelity/<digest>/<precision>.json      if the law's folder cannot be written
 """
 
 from __future__ import annotations
@@ -9,30 +9,51 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from leym.common.outputs import write_text
+from leym.contract.fidelity_plan import RENAMED_METRICS, current_name
 from leym.laws.bundle import Bundle
 from leym.settings import settings
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-CHEAPEST_FIRST = ("nf4", "int8", "bf16")  # below fp32, which needs no verdict
-STANDINGS = {"pass": "passed", "fail": "failed", "inconclusive": "unverified"}
+CHEAPEST_FIRST = ("nf4", "int8", "bf16")  # all but fp32, which needs no verdict
+_STATUS = {"pass": "passed", "fail": "failed", "inconclusive": "unverified"}
 Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True)
 class MetricVerdict:
-    """One metric: candidate against baseline, in units of `scale`, with the interval at confidence 1 - 2 alpha.
+    """Compares one metric of a candidate precision with the baseline.
 
-    p: of non-equivalence (TOST); p_beyond: Holm-adjusted, that the effect is no larger than the margin; ks_p:
-    Holm-adjusted, diagnosis only. spread: standard deviation of baseline members over the scale; power: probability of
-    a pass at this spread if there is no effect; members_needed: for a power of 0.8. control: (effect, low, high) of the
-    second baseline against the first.
+    effect, low and high are in units of `scale`; the interval [low, high] has confidence 1 - 2 alpha.
+
+    Attributes:
+        name: Name of the metric.
+        what: Its number and a short description.
+        deciding: Whether the verdict depends on it.
+        outcome: "pass", "fail" or "inconclusive".
+        effect: Difference of the means, candidate minus baseline.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        p: p-value of the hypothesis that the two are not equivalent (TOST).
+        p_beyond: Holm-adjusted p-value of the hypothesis that the effect lies within the margin.
+        scale: Unit of the effect.
+        baseline_mean: Mean of the baseline's members.
+        baseline_sd: Standard deviation of the baseline's members.
+        candidate_mean: Mean of the candidate's members.
+        candidate_sd: Standard deviation of the candidate's members.
+        wasserstein_ratio: Wasserstein distance of the two samples, relative to that of the two baselines.
+        ks_p: Holm-adjusted p-value of a Kolmogorov-Smirnov test; for diagnosis only.
+        spread: Standard deviation of the baseline's members, in units of the scale.
+        power: Probability of a pass at this spread if there is no effect.
+        members_needed: Members for a power of 0.8.
+        control: (effect, low, high) of the second baseline against the first.
     """
 
     name: str
@@ -59,13 +80,29 @@ class MetricVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """May this precision of this law be served as the law?
+    """Answers whether a precision of a law may be served as the law.
 
-    reasons: why not "pass", in words; empty for a pass. plan: as it was registered; seeds: first and last of baseline,
-    second baseline and candidate. paired: the short range (`short_range.Paired`); long_range: fidelity of
-    equal seeds against unrelated members, as (effect, low, high); spectrum: excess log-spectral distance (same);
-    energy: the global test's distance and p; controls: outcome of what must pass and what must fail; samples: ensemble
-    -> metric -> one number per member; engine: how it was computed; seconds: of the whole judgement.
+    Attributes:
+        verdict: "pass", "fail" or "inconclusive".
+        reasons: Why the verdict is not "pass", as sentences; empty for a pass.
+        law: Name, digest and sizes of the law.
+        precision: The candidate precision.
+        plan: The plan as it was registered before the runs.
+        seeds: First and last seed of baseline, second baseline and candidate.
+        metrics: One row per metric.
+        spectrum: Excess log-spectral distance, as (effect, low, high).
+        paired: Comparison of equal seeds at short range (`leym.fidelity.paired`).
+        long_range: Overlap of equal seeds against that of unrelated members, as (effect, low, high).
+        energy: Distance and p-value of the global energy test.
+        flags: Ensemble -> flag -> number of members.
+        controls: Outcomes of the controls that must pass and of those that must fail.
+        curves: Name -> one number per recorded step.
+        engine: Ensemble -> how the engine computed it (device, kernel, batch size).
+        versions: Versions of the software.
+        created: Time of the verdict, ISO 8601.
+        seconds: Duration of the whole judgement.
+        information: Further numbers that decide nothing.
+        samples: Ensemble -> metric -> one number per member.
     """
 
     verdict: Outcome
@@ -90,54 +127,70 @@ class Verdict:
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def metric(self, name: str) -> MetricVerdict:
-        return next(m for m in self.metrics if m.name == name)
+        """Return the row of a metric, by its current or its old name."""
+        return next(m for m in self.metrics if m.name == current_name(name))
 
     def to_json(self) -> str:
-        """Numbers that are not finite become null: JSON has none of them."""
+        """Return the verdict as JSON; numbers that are not finite become null, because JSON cannot hold them."""
         return json.dumps(_finite(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
 
 
 def from_json(text: str) -> Verdict:
-    """Raises ValueError when the text is no verdict of this format."""
+    """Parse a verdict that `Verdict.to_json` wrote.
+
+    Raises:
+        ValueError: The text is not a verdict of this format.
+    """
     try:
-        said = json.loads(text)
-        if said.pop("format") != FORMAT:
+        stored = json.loads(text)
+        if stored.pop("format") != FORMAT:
             raise ValueError("a verdict of another format")
-        tuples = {name: tuple(map(_number, said[name])) for name in ("spectrum", "long_range", "energy")}
-        seeds = {name: tuple(ends) for name, ends in said["seeds"].items()}
-        metrics = [_metric(row) for row in said["metrics"]]
-        verdict = Verdict(**said | tuples | {"metrics": metrics, "seeds": seeds})
+        _rename_metrics(stored)
+        tuples = {name: tuple(map(_number, stored[name])) for name in ("spectrum", "long_range", "energy")}
+        seeds = {name: tuple(ends) for name, ends in stored["seeds"].items()}
+        metrics = [_metric(row) for row in stored["metrics"]]
+        verdict = Verdict(**stored | tuples | {"metrics": metrics, "seeds": seeds})
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"no verdict: {error}") from error
+        raise ValueError(f"not a verdict: {error}") from error
     if verdict.verdict not in ("pass", "fail", "inconclusive"):
-        raise ValueError(f"no verdict: {verdict.verdict!r}")
+        raise ValueError(f"not a verdict: {verdict.verdict!r}")
     return verdict
 
 
-def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None, beside: bool = True) -> Path:
-    """Keep a verdict beside the law, or in the data folder if the law's cannot (or shall not) be written; the file.
+def write_verdict(bundle: Bundle, verdict: Verdict, *, data: Path | None = None, in_bundle: bool = True) -> Path:
+    """Write a verdict to the law's folder, or to the data folder if that fails.
 
-    Written under another name and renamed: nobody reads half of it.
+    Args:
+        bundle: The law.
+        verdict: The verdict on one of its precisions.
+        data: The data folder; default: that of the settings.
+        in_bundle: False skips the folder of the law.
+
+    Returns:
+        The file, which appears complete or not at all.
+
+    Raises:
+        OSError: The data folder cannot be written either.
     """
-    places = [bundle.path / "fidelity"] if beside else []
-    places.append((data or settings().data) / "fidelity" / bundle.digest)
-    for i, folder in enumerate(places):
+    if in_bundle:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / f"{verdict.precision}.json"
-            write_text(path, verdict.to_json() + "\n", sync=True)
-            return path
+            return _write(bundle.path / "fidelity", verdict)
         except OSError as error:
-            if i == len(places) - 1:
-                raise
-            log.info("%s cannot be written (%s); the verdict goes to the data folder", folder, error.strerror)
-    raise AssertionError("unreachable")
+            log.info("%s cannot be written (%s); the verdict goes to the data folder", bundle.path, error.strerror)
+    return _write((data or settings().data) / "fidelity" / bundle.digest, verdict)
+
+
+def _write(folder: Path, verdict: Verdict) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{verdict.precision}.json"
+    write_text(path, verdict.to_json() + "\n", sync=True)
+    return path
 
 
 def read_verdict(bundle: Bundle, precision: str, *, data: Path | None = None) -> Verdict | None:
-    """The newest verdict on this precision of exactly these weights, or None.
+    """Return the newest verdict on this precision of exactly these weights, or None.
 
-    A file that cannot be read, or speaks of another digest, is no verdict: the law then runs as it is.
+    A file that is unreadable or belongs to another digest is ignored, so that the law counts as unverified.
     """
     found = []
     for folder in (bundle.path / "fidelity", (data or settings().data) / "fidelity" / bundle.digest):
@@ -147,31 +200,56 @@ def read_verdict(bundle: Bundle, precision: str, *, data: Path | None = None) ->
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            log.warning("the verdict in %s of law %s is left out: %s", path.name, bundle.ref, error)
+            log.warning("unreadable verdict %s of law %s ignored: %s", path.name, bundle.ref, error)
             continue
         if verdict.law.get("digest") == bundle.digest and verdict.precision == precision:
             found.append(verdict)
     return max(found, key=lambda verdict: verdict.created, default=None)
 
 
-def standing(bundle: Bundle, precision: str, *, data: Path | None = None) -> str:
-    """What is known of a precision: exact (fp32, which needs no verdict), passed, failed, or unverified.
+def fidelity_status(bundle: Bundle, precision: str, *, data: Path | None = None) -> str:
+    """Return "exact" for fp32, else "passed", "failed" or "unverified".
 
-    An inconclusive verdict verifies nothing.
+    A precision without a verdict, or with an inconclusive one, is unverified.
     """
     if precision == "fp32":
         return "exact"
     verdict = read_verdict(bundle, precision, data=data)
-    return STANDINGS[verdict.verdict] if verdict else "unverified"
+    return _STATUS[verdict.verdict] if verdict else "unverified"
+
+
+def resolve_precision(bundle: Bundle, requested: str) -> str:
+    """Return the precision that a job runs at: the requested one, or for "auto" the cheapest with a passing verdict."""
+    return cheapest_passing(bundle) if requested == "auto" else requested
 
 
 def cheapest_passing(bundle: Bundle, *, data: Path | None = None) -> str:
-    """What "auto" means: the first of nf4, int8, bf16 with a passing verdict, else fp32."""
+    """Return the first of nf4, int8, bf16 with a passing verdict, else fp32."""
     for precision in CHEAPEST_FIRST:
         verdict = read_verdict(bundle, precision, data=data)
         if verdict is not None and verdict.verdict == "pass":
             return precision
     return "fp32"
+
+
+def _rename_metrics(stored: dict[str, Any]) -> None:
+    """Give the metrics of a stored verdict their current names, wherever it names them."""
+    for row in stored["metrics"]:
+        row["name"] = current_name(row["name"])
+    if "deciding" in stored["plan"]:
+        stored["plan"]["deciding"] = [current_name(name) for name in stored["plan"]["deciding"]]
+    for ensemble, metrics in stored.get("samples", {}).items():
+        stored["samples"][ensemble] = {current_name(name): sample for name, sample in metrics.items()}
+    for holder in (stored, *stored["controls"].values()):
+        if "reasons" in holder:
+            holder["reasons"] = [_with_current_names(reason) for reason in holder["reasons"]]
+
+
+def _with_current_names(reason: str) -> str:
+    """Rename the metric in a reason such as "coherence: fail: effect ..."."""
+    for old, new in RENAMED_METRICS.items():
+        reason = re.sub(rf"\b{old}: ", f"{new}: ", reason)
+    return reason
 
 
 def _metric(row: dict[str, Any]) -> MetricVerdict:

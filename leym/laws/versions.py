@@ -1,10 +1,11 @@
-"""The laws that were added to a data folder: versions that never change, by several processes at once. Torch-free.
+"""Adds and removes versions of laws in a folder that several processes share. A version never changes. Torch-free.
 
     <folder>/<name>/manifest.json, weights.safetensors        one version, as people copy it there by hand
-    <folder>/<name>/<digest, 12 digits>/…                     further versions
-    <folder>/<name>/newest                                    the digest that the bare name means
+    <folder>/<name>/<12 digits of the digest>/…               further versions
+    <folder>/<name>/newest                                    the digest that the bare name refers to
 
-Whatever appears does so by a rename of something complete and synced. Folders that begin with a dot are unfinished.
+A version is prepared in a folder whose name begins with a dot, synced to disk, and then renamed into place, so readers
+never see an incomplete one.
 """
 
 from __future__ import annotations
@@ -21,49 +22,60 @@ from leym.contract.problems import Problem, conflict
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
 
 NEWEST = "newest"
-SHORT = 12  # digits of a digest in the name of a version's folder
-TRIES = 3
-LEFT_S = 86400.0  # no upload takes so long
+FOLDER_DIGITS = 12  # digits of the digest in the name of a version's folder
+RENAME_ATTEMPTS = 3
+ABANDONED_S = 86400.0  # age at which an unfinished folder is taken for abandoned; no upload takes so long
 
 
 @contextlib.contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """A folder to prepare a version in, on the same disk; what is left in it goes away."""
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """Make a temporary folder inside `folder` to prepare a version in; on the same disk, so that a rename publishes it.
+
+    Also removes the temporary folders of processes that were killed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for left in [*folder.glob(".work-*"), *folder.glob(".gone-*")]:  # by a process that was killed
+    for unfinished in [*folder.glob(".work-*"), *folder.glob(".gone-*")]:
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFT_S:
-                shutil.rmtree(left, ignore_errors=True)
+            if time.time() - unfinished.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(unfinished, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".work-", ignore_cleanup_errors=True) as work:
         yield Path(work)
 
 
 def add_version(folder: Path, prepared: Path) -> tuple[Bundle, bool]:
-    """Take the bundle that lies in `prepared` (its files are moved); the bare name means it from now on.
+    """Move the bundle in `prepared` into `folder`, and make the bare name refer to it.
 
-    Returns it as it now lies in `folder`, and whether it was not there before. Raises Problem 422 if it is unreadable.
+    Returns:
+        The bundle in `folder`, and whether it is new there.
+
+    Raises:
+        Problem: 422, if the bundle is unreadable; 409, if the folder of its version holds another law.
     """
     law = read_bundle(prepared)
     home = folder / law.name
-    there = next((b for b in versions(home) if b.ref == law.ref), None)
+    stored = next((b for b in read_versions(home) if b.ref == law.ref), None)
     added = False
-    if there is None:
-        place = home / law.digest[:SHORT]
+    if stored is None:
+        place = home / law.digest[:FOLDER_DIGITS]
         added = publish(prepared, place)
-        there = read_bundle(place)
-        if there.digest != law.digest:  # 48 equal bits of different laws, or somebody changed files by hand
-            raise conflict(f"the folder of version {law.digest[:SHORT]} of {law.name!r} has another law: {there.ref}")
-    _point(home, there.digest)
-    return there, added
+        stored = read_bundle(place)
+        if stored.digest != law.digest:  # two digests share 48 bits, or the files were changed by hand
+            short = law.digest[:FOLDER_DIGITS]
+            raise conflict(f"the folder of version {short} of {law.name!r} holds another law: {stored.ref}")
+    _set_newest(home, stored.digest)
+    return stored, added
 
 
 def add_copy(folder: Path, bundle: Path) -> tuple[Bundle, bool]:
-    """Like `add_version`, of a bundle that stays where it is. The first version of a name lies in the plain layout.
+    """Copy a bundle into `folder`, with all other files of its folder (fidelity verdicts, notes).
 
-    Whatever other files the folder holds come along (fidelity verdicts, notes).
+    The first version of a name goes to `<name>/`, as if copied by hand; further ones are added like `add_version`.
+
+    Returns:
+        The bundle in `folder`, and whether it is new there.
     """
     law = read_bundle(bundle)
-    with scratch(folder) as work:
+    with staging_folder(folder) as work:
         prepared = work / "law"
         shutil.copytree(bundle, prepared)
         if not (folder / law.name).exists() and publish(prepared, folder / law.name):
@@ -72,20 +84,25 @@ def add_copy(folder: Path, bundle: Path) -> tuple[Bundle, bool]:
 
 
 def publish(prepared: Path, place: Path) -> bool:
-    """Make the bundle in `prepared` appear at `place`, complete. False, and nothing happens, if something is there."""
+    """Sync the bundle in `prepared` to disk and rename it to `place`.
+
+    Returns:
+        False if `place` exists already; nothing changes then.
+    """
     for name in (MANIFEST, WEIGHTS):
         _sync(prepared / name)
     _sync(prepared)
-    for attempt in range(TRIES):
+    for attempt in range(RENAME_ATTEMPTS):
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.exists():
             return False
         try:
             prepared.rename(place)
         except OSError:
-            if place.exists():  # another process was first
+            if place.exists():  # another process published it first
                 return False
-            if attempt == TRIES - 1:  # else another process has just removed the last version, and the folder with it
+            # Another process may have just removed the last version and the parent folder with it: try again.
+            if attempt == RENAME_ATTEMPTS - 1:
                 raise
         else:
             break
@@ -94,20 +111,20 @@ def publish(prepared: Path, place: Path) -> bool:
 
 
 def rename_law(prepared: Path, name: str) -> None:
-    """Write another name into a manifest that nobody reads yet. The digest stays: the name is no part of it."""
+    """Change the name in the manifest of an unpublished bundle. The digest does not cover the name, so it stays."""
     manifest = read_bundle(prepared).manifest
     if manifest.name != name:
         renamed = Manifest.model_validate(manifest.model_dump(exclude_defaults=True) | {"name": name})
         (prepared / MANIFEST).write_text(renamed.model_dump_json(indent=2, exclude_defaults=True) + "\n")
 
 
-def places(folder: Path) -> Iterator[Path]:
-    """Every folder that holds a manifest, of all laws."""
+def version_folders(folder: Path) -> Iterator[Path]:
+    """Yield the folder of every version of every law in `folder`."""
     for home in sorted(folder.glob("[!.]*")):
-        yield from _places_of(home)
+        yield from _version_folders_of(home)
 
 
-def _places_of(home: Path) -> Iterator[Path]:
+def _version_folders_of(home: Path) -> Iterator[Path]:
     if (home / MANIFEST).exists():
         yield home
     for manifest in sorted(home.glob(f"[!.]*/{MANIFEST}")):
@@ -115,25 +132,28 @@ def _places_of(home: Path) -> Iterator[Path]:
 
 
 def newest_digest(home: Path) -> str:
-    """What `newest` says; empty when it says nothing."""
+    """Read the digest that a bare name refers to; empty if none was recorded."""
     try:
         return (home / NEWEST).read_text().strip()
     except OSError:
         return ""
 
 
-def versions(home: Path) -> Iterator[Bundle]:
-    """Of the law whose folder this is, in no order."""
-    for place in _places_of(home):
-        with contextlib.suppress(Problem):  # one that cannot be read is in nobody's way
+def read_versions(home: Path) -> Iterator[Bundle]:
+    """Yield the readable versions in the folder of one law, in no particular order."""
+    for place in _version_folders_of(home):
+        with contextlib.suppress(Problem):  # an unreadable version must not hide the others
             yield read_bundle(place)
 
 
-def remove(folder: Path, bundle: Bundle) -> None:
-    """Take one version away. Its files leave in one rename, or the manifest first: nobody sees half of them."""
+def remove_version(folder: Path, bundle: Bundle) -> None:
+    """Remove one version from `folder`.
+
+    Its folder goes in one rename. In the plain layout the manifest goes first: a folder without one is no version.
+    """
     home = bundle.path if bundle.path.parent == folder else bundle.path.parent
     with tempfile.TemporaryDirectory(dir=folder, prefix=".gone-") as gone:
-        with contextlib.suppress(FileNotFoundError):  # another process removed it at the same time
+        with contextlib.suppress(FileNotFoundError):  # another process removes it at the same time
             if bundle.path != home:
                 bundle.path.rename(Path(gone) / bundle.path.name)
             else:
@@ -141,13 +161,13 @@ def remove(folder: Path, bundle: Bundle) -> None:
                 (home / WEIGHTS).rename(Path(gone) / WEIGHTS)
     if newest_digest(home) == bundle.digest:
         (home / NEWEST).unlink(missing_ok=True)
-    if not any(_places_of(home)):
+    if not any(_version_folders_of(home)):
         (home / NEWEST).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # somebody keeps other files in it, or has just added a version
+        with contextlib.suppress(OSError):  # not empty: other files, or a version added just now
             home.rmdir()
 
 
-def _point(home: Path, digest: str) -> None:
+def _set_newest(home: Path, digest: str) -> None:
     if newest_digest(home) == digest:
         return
     handle, name = tempfile.mkstemp(dir=home, prefix=".newest-")
@@ -161,7 +181,7 @@ def _point(home: Path, digest: str) -> None:
 
 
 def _sync(path: Path) -> None:
-    """A file or folder: on the disk."""
+    """Flush a file or folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,0 +1,1 @@
+"""Physics of a universe: start states, the step equation, and what can be measured of a state."""

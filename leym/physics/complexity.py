@@ -1,7 +1,7 @@
-"""Complexity of a frame: across scales, of ordinal patterns, and what a compressor finds (M6 to M8).
+"""Complexity measures of a frame: multiscale, ordinal patterns, compression, and Lempel-Ziv of a series (M6 to M8).
 
-Fields are float32 [..., H, W]; which field a measure reads (channel entropy, or p of channel 0) is named by the caller
-in `leym.fidelity.metrics`.
+A field is float32 [..., H, W]; `leym.fidelity.metrics` chooses which field a measure reads (channel entropy, or the
+share of channel 0).
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from torch.nn.functional import avg_pool2d
 
 from leym.physics.structure import channel_power
 
-LEVELS = 16  # of the quantiser before compression: p over [0, 1], relative phase over [-pi, pi]
+LEVELS = 16  # quantisation levels before compression: p over [0, 1], relative phase over [-pi, pi]
 ZLIB_LEVEL = 6
-TELL_APART = 1e4
+RESOLUTION = 1e4  # distinct values per unit when cells are ordered
 PATTERNS = 24  # orders of four numbers
 
 
 def multiscale(field: Tensor) -> Tensor:
-    """C = sum_k |O_(k,k+1) - (O_(k,k) + O_(k+1,k+1)) / 2| over layers of 2 x 2 block means, O the mean product: [...].
+    """Return the structural complexity of a field over all scales: [..., H, W] -> [...].
 
-    Structural complexity of Bagrov et al., PNAS 117, 30241 (2020), doi 10.1073/pnas.2004976117. Odd rows and columns
-    are cut off at each scale.
+    C = sum_k |O_(k,k+1) - (O_(k,k) + O_(k+1,k+1)) / 2|, where layer k + 1 holds the 2 x 2 block means of layer k and
+    O_(k,l) is the mean over cells of the product of layers k and l (Bagrov et al., PNAS 117, 30241 (2020),
+    doi 10.1073/pnas.2004976117). Odd last rows and columns are cut off at each scale.
     """
     layer = field.reshape(-1, 1, *field.shape[-2:])
     total = torch.zeros(layer.shape[0], dtype=field.dtype)
@@ -42,12 +43,19 @@ def multiscale(field: Tensor) -> Tensor:
 
 
 def permutation_entropy(field: Tensor) -> tuple[Tensor, Tensor]:
-    """H = -sum P log P / log 24 of the orders of 2 x 2 windows, and C = H JSD(P, uniform) / max JSD: [...] each.
+    """Return permutation entropy H and statistical complexity C of the 2 x 2 windows of a field.
 
-    Ribeiro et al., PLoS ONE 7, e40689 (2012). Values in [0, 1] are told apart in steps of 10^-4, so that the order of a
-    flat field is not that of its rounding errors; equal ones are ordered by their place in the window.
+    With P the frequencies of the 24 orders of the four values of a window: H = -sum P log P / log 24 and
+    C = H JSD(P, uniform) / max JSD (Ribeiro et al., PLoS ONE 7, e40689 (2012)). Values are rounded to 10^-4 first, so
+    that a flat field is not ordered by its rounding errors; equal values are ordered by their position in the window.
+
+    Args:
+        field: values in [0, 1], float32 [..., H, W].
+
+    Returns:
+        H and C, float32 [...] each.
     """
-    field = (field * TELL_APART).round()
+    field = (field * RESOLUTION).round()
     windows = torch.stack(
         [field[..., :-1, :-1], field[..., :-1, 1:], field[..., 1:, :-1], field[..., 1:, 1:]], dim=-1
     ).flatten(-3, -2)
@@ -67,10 +75,11 @@ def permutation_entropy(field: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def compression(psi: Tensor) -> Tensor:
-    """bytes(zlib level 6 of the quantised frame) / bytes of it, one byte a number: complex [..., H, W, d] -> [...].
+    """Return compressed bytes / bytes of each quantised frame: complex64 [..., H, W, d] -> [...].
 
-    The frame is p_c and arg psi_c - arg psi_0 in 16 levels each, channel by channel; the reference channel makes it
-    invariant under a global phase. Zenil, Complex Systems 19, 1 (2010). Comparable only for one compressor and grid.
+    A quantised frame holds p_c and arg psi_c - arg psi_0 in 16 levels, one byte per number, channel by channel; zlib
+    compresses it at level 6 (Zenil, Complex Systems 19, 1 (2010)). Phases relative to channel 0 make the ratio
+    invariant under a global phase. Ratios are comparable only for the same compressor and grid.
     """
     p = (channel_power(psi) * LEVELS).clamp(max=LEVELS - 1)
     relative = (psi[..., 1:] * psi[..., :1].conj()).angle()
@@ -83,10 +92,11 @@ def compression(psi: Tensor) -> Tensor:
 
 
 def lz76(symbols: list[int]) -> float:
-    """c(n) log2 n / n: c the number of phrases of the exhaustive history of Lempel and Ziv (1976).
+    """Return the Lempel-Ziv complexity of a series, c(n) log2 n / n, with c the number of phrases of its history.
 
-    A phrase is the shortest piece that has not occurred before, overlap with itself allowed (Kaspar & Schuster 1987).
-    Near 0 for a constant series, near log2 of the alphabet's entropy for noise.
+    A phrase is the shortest piece that has not occurred before; the earlier occurrence may run into the phrase itself
+    (Lempel & Ziv 1976, Kaspar & Schuster 1987). The value is near 0 for a constant series, and near the entropy per
+    symbol in bits for noise.
     """
     n, start, phrases = len(symbols), 0, 0
     text = "".join(map(chr, symbols))
@@ -100,4 +110,5 @@ def lz76(symbols: list[int]) -> float:
 
 
 def _shannon(p: Tensor) -> Tensor:
-    return -torch.special.xlogy(p, p).sum(-1)
+    entropy: Tensor = -torch.special.xlogy(p, p).sum(-1)
+    return entropy

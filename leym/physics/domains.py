@@ -1,7 +1,7 @@
-"""Domains of equal dominant channel: how many, how large, how long their walls, how full of holes (M5).
+"""Domains of equal dominant channel: their number, largest size, wall length and Euler number (M5).
 
-The label of a cell is argmax_c p_c. Cells are joined by 4-connectivity; `wrap` must match the boundary of the law.
-The four numbers are the Minkowski functionals of the label field, and the largest domain.
+The label of a cell is argmax_c p_c. A domain is a 4-connected set of cells of equal label; `wrap` must match the
+boundary of the law. Number, wall length and Euler number are Minkowski functionals of the label field.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from leym.physics.structure import channel_power
 
 
 def labels_of(psi: Tensor) -> Tensor:
-    """The dominant channel of every cell: complex [..., H, W, d] -> int64 [..., H, W]."""
+    """Return the dominant channel of every cell: complex64 [..., H, W, d] -> int64 [..., H, W]."""
     return channel_power(psi).argmax(-1)
 
 
 def components(labels: Tensor, wrap: bool = False) -> Tensor:
-    """For every cell the lowest flat index in its domain: int64 [..., H, W] -> int64 [..., H, W].
+    """Return for every cell the lowest flat index in its domain: int64 [..., H, W] -> int64 [..., H, W].
 
-    Every cell takes the least index among itself and its equal neighbours, then the index that this index points to,
-    until nothing changes. An index never leaves its domain, and the lowest cell of a domain can only keep its own.
+    Each round, a cell takes the least index among itself and its equal neighbours, then the index found at that index,
+    until nothing changes. An index never leaves its domain, and the lowest cell of a domain always keeps its own.
     """
     h, w = labels.shape[-2:]
     grid = labels.reshape(-1, h, w)
@@ -38,12 +38,14 @@ def components(labels: Tensor, wrap: bool = False) -> Tensor:
 
 
 def domains(labels: Tensor, wrap: bool = False) -> dict[str, Tensor]:
-    """Per frame, float32 [...]:
+    """Measure the domains of each frame: int64 [..., H, W] -> float32 [...] per measure.
 
-    domains            number of domains per cell, in (0, 1]
-    largest_domain     share of the cells in the largest
-    domain_walls       neighbour pairs of unequal label over all neighbour pairs
-    domain_euler       (domains - holes) per cell, from V - E + F of the cells, equal pairs and uniform 2 x 2 blocks
+    Returns:
+        `domains`: number of domains divided by the number of cells, in (0, 1];
+        `largest_domain`: share of the cells in the largest domain;
+        `domain_walls`: neighbour pairs of unequal label divided by all neighbour pairs;
+        `domain_euler`: (domains - holes) divided by the number of cells, computed as V - E + F of the cells, the equal
+        neighbour pairs and the uniform 2 x 2 blocks.
     """
     h, w = labels.shape[-2:]
     root = components(labels, wrap).flatten(-2)
@@ -70,8 +72,8 @@ def _next_row(pairs: Tensor, wrap: bool) -> Tensor:
 
 
 def _equal(labels: Tensor, axis: int, shift: int, wrap: bool) -> Tensor:
-    """Whether a cell and the one that `roll(shift, axis)` brings to its place are equal neighbours: bool."""
+    """Return True where a cell equals the neighbour that `roll(shift, axis)` moves to its place: bool [..., H, W]."""
     equal = labels == labels.roll(shift, axis)
-    if not wrap:  # the row or column that came round the edge
+    if not wrap:  # the row or column that wrapped around the edge
         equal.select(axis, 0 if shift == 1 else -1).fill_(False)
     return equal

@@ -1,6 +1,6 @@
 """Start states, drawn on the host from a counter-based generator.
 
-The seed alone decides them, on every device and in every slot.
+The seed alone decides them, whatever the device and the slot.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def draws(seed: int, stream: int) -> np.random.Generator:
-    """The job's random numbers: Philox keyed by (seed, stream). Streams keep independent uses of one seed apart."""
+    """Return the random numbers of a job: Philox keyed by (seed, stream), one stream per independent use of a seed."""
     return np.random.Generator(np.random.Philox(key=np.array([seed, stream], dtype=np.uint64)))
 
 
@@ -41,7 +41,7 @@ def haar_random(shape: tuple[int, ...], seed: int) -> NDArray[np.complex64]:
         complex64 [H, W, d], computed in float64 and rounded once.
     """
     re, im = draws(seed, stream=0).standard_normal((2, *shape))
-    psi = re + 1j * im
+    psi: NDArray[np.complex128] = re + 1j * im
     psi /= np.sqrt((np.abs(psi) ** 2).sum(axis=-1, keepdims=True))
     return psi.astype(np.complex64)
 

@@ -1,8 +1,10 @@
-"""Fields (a number per cell) and observables (a number per step) of a state.
+"""Fields (a number per cell) and observables (a number per step) of universes.
 
-Formulas and units are in `leym.contract.catalog`.
+`leym.contract.catalog` lists the same names with units and formulas for the API; the definitions here carry them in
+their docstrings. Every function works on any number of universes at a time, in the leading dimensions `...`.
 
-Any number of universes at a time, in the leading dimensions: `...` below.
+Notation: ψ_c is channel c of a cell, d the number of channels, <a, b> = Σ_c conj(a_c) b_c, |a| = sqrt(<a, a>). All
+quantities are dimensionless unless a unit is given.
 """
 
 from __future__ import annotations
@@ -16,10 +18,15 @@ from torch import Tensor
 TINY = 1e-12
 
 
-class Frame:
-    """Universes at one step each. x, previous (the state one step before), origin (step 0): float32 [..., 2d, H, W].
+class StateView:
+    """Computes fields and observables of the states of some universes at one step, each field at most once.
 
-    What it computes is new memory, never a view of these.
+    Results are new memory, never views of the states.
+
+    Args:
+        x: the states, float32 [..., 2d, H, W], laid out as in `leym.physics.step`.
+        previous: the states one step earlier, same shape; None at step 0.
+        origin: the states at step 0, same shape.
     """
 
     def __init__(self, x: Tensor, previous: Tensor | None, origin: Tensor):
@@ -27,58 +34,77 @@ class Frame:
         self._fields: dict[str, Tensor] = {}
 
     def field(self, name: str) -> Tensor:
-        """float32 [..., H, W], or [..., H, W, d] per channel; `psi` complex64 [..., H, W, d]."""
+        """Return a field: float32 [..., H, W], or [..., H, W, d] per channel; `psi` is complex64 [..., H, W, d]."""
         if name not in self._fields:
             self._fields[name] = FIELDS[name](self)
         return self._fields[name]
 
     def observable(self, name: str) -> Tensor:
-        """float32 [...]."""
-        if name == "fidelity":
-            return overlap(self.origin, self.x).square().mean((-2, -1))
+        """Return an observable: float32 [...].
+
+        `overlap` is the mean over cells of |<ψ_0, ψ_t>|² / (|ψ_0|² |ψ_t|²). Any other observable is the spatial mean of
+        the field of that name, or with the suffix `_sd` its spatial standard deviation.
+        """
+        if name in ("overlap", "fidelity"):  # its old name, which jobs may still ask for
+            return alignment(self.origin, self.x).square().mean((-2, -1))
         if name.endswith("_sd"):
             return self.field(name.removesuffix("_sd")).std((-2, -1), correction=0)
         return self.field(name).mean((-2, -1))
 
 
 def power(x: Tensor) -> Tensor:
-    """|psi_c|^2, [..., d, H, W]."""
+    """Return |ψ_c|²: float32 [..., 2d, H, W] -> [..., d, H, W]."""
     re, im = x.chunk(2, -3)
     return re.square() + im.square()
 
 
-def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """|<a, b>| / (|a| |b|) per cell, [..., H, W], in [0, 1]."""
+def alignment(a: Tensor, b: Tensor) -> Tensor:
+    """Return |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., 2d, H, W] each -> [..., H, W]."""
     (ar, ai), (br, bi) = a.chunk(2, -3), b.chunk(2, -3)
     inner = torch.hypot((ar * br + ai * bi).sum(-3), (ar * bi - ai * br).sum(-3))
     return (inner / (a.square().sum(-3) * b.square().sum(-3)).sqrt().clamp_min(TINY)).clamp(max=1.0)
 
 
-def psi(frame: Frame) -> Tensor:
-    re, im = frame.x.movedim(-3, -1).chunk(2, dim=-1)
+def psi(state: StateView) -> Tensor:
+    """Return the state ψ itself: complex64 [..., H, W, d]."""
+    re, im = state.x.movedim(-3, -1).chunk(2, dim=-1)
     return torch.complex(re.contiguous(), im.contiguous())
 
 
-def phase(frame: Frame) -> Tensor:
-    re, im = frame.x.chunk(2, -3)
+def phase(state: StateView) -> Tensor:
+    """Return the circular mean of the phases over the channels: float32 [..., H, W], radians in [-π, π].
+
+    atan2(mean_c sin arg ψ_c, mean_c cos arg ψ_c); every channel counts the same, whatever its power.
+    """
+    re, im = state.x.chunk(2, -3)
     size = torch.hypot(re, im).clamp_min(TINY)
     return torch.atan2((im / size).mean(-3), (re / size).mean(-3))
 
 
-def channel_power(frame: Frame) -> Tensor:
-    p = power(frame.x)
+def channel_power(state: StateView) -> Tensor:
+    """Return the share of each channel in the density, p_c = |ψ_c|² / Σ_k |ψ_k|²: float32 [..., H, W, d] in [0, 1]."""
+    p = power(state.x)
     return (p / p.sum(-3, keepdim=True).clamp_min(TINY)).movedim(-3, -1).contiguous()
 
 
-def channel_entropy(frame: Frame) -> Tensor:
-    p = frame.field("channel_power")
+def channel_entropy(state: StateView) -> Tensor:
+    """Return the Shannon entropy of the channel shares, S = -Σ_c p_c log p_c / log d: float32 [..., H, W] in [0, 1].
+
+    0 if one channel holds everything (also for d = 1), 1 if all channels are equal.
+    """
+    p = state.field("channel_power")
     d = p.shape[-1]
     return -torch.special.xlogy(p, p).sum(-1) / log(d) if d > 1 else torch.zeros_like(p[..., 0])
 
 
-def coherence(frame: Frame) -> Tensor:
-    x = frame.x
-    below, right = overlap(x[..., :-1, :], x[..., 1:, :]), overlap(x[..., :-1], x[..., 1:])
+def coherence(state: StateView) -> Tensor:
+    """Return how well each cell aligns with its neighbours: float32 [..., H, W] in [0, 1].
+
+    The mean of |<ψ_x, ψ_y>| / (|ψ_x| |ψ_y|) over the 4-neighbours y of cell x inside the grid (two in a corner, three
+    at an edge; the grid does not wrap here, whatever the law does).
+    """
+    x = state.x
+    below, right = alignment(x[..., :-1, :], x[..., 1:, :]), alignment(x[..., :-1], x[..., 1:])
     total, neighbours = torch.zeros_like(x[..., 0, :, :]), torch.zeros_like(x[..., 0, :, :])
     for pairs, here, there in (
         (below, (..., slice(None, -1), slice(None)), (..., slice(1, None), slice(None))),
@@ -90,17 +116,22 @@ def coherence(frame: Frame) -> Tensor:
     return total / neighbours
 
 
-def activity(frame: Frame) -> Tensor:
-    if frame.previous is None:
-        return torch.zeros_like(frame.x[..., 0, :, :])
-    return 1 - overlap(frame.previous, frame.x)
+def activity(state: StateView) -> Tensor:
+    """Return the change of each cell in the last step: float32 [..., H, W] in [0, 1].
+
+    1 - |<ψ_(t-1), ψ_t>| / (|ψ_(t-1)| |ψ_t|); 0 at step 0. A global phase is no change.
+    """
+    if state.previous is None:
+        return torch.zeros_like(state.x[..., 0, :, :])
+    return 1 - alignment(state.previous, state.x)
 
 
-def density(frame: Frame) -> Tensor:
-    return power(frame.x).sum(-3)
+def density(state: StateView) -> Tensor:
+    """Return the density Σ_c |ψ_c|²: float32 [..., H, W]; 1 after the first step, since a step normalises each cell."""
+    return power(state.x).sum(-3)
 
 
-FIELDS: dict[str, Callable[[Frame], Tensor]] = {
+FIELDS: dict[str, Callable[[StateView], Tensor]] = {
     "psi": psi,
     "phase": phase,
     "channel_power": channel_power,

@@ -1,13 +1,13 @@
-"""One step of Ley M (the Cartesian engine of the Atheria project).
+"""The step equation of Ley M (the Cartesian engine of the Atheria project).
 
-    y    = f(Re psi, Im psi)                    the learned network
-    dU   = y            additive form
-           y * psi      diagonal form: complex, per channel
-           A psi        antisymmetric form: A = (Y - Y^T) / 2, Y the d x d real matrix of the cell that y holds
-    phi  = psi + dU - gamma psi
-    psi' = phi / (sqrt(sum_c |phi_c|^2) + 1e-9)  per cell, over the channels only
+    y   = f(Re ψ, Im ψ)                          the learned network f
+    ΔU  = y            additive form
+          y · ψ        diagonal form: complex product, per channel
+          A ψ          antisymmetric form: A = (Y - Yᵀ) / 2 per cell, Y the real d × d matrix that y holds
+    φ   = ψ + ΔU - γ ψ                           γ: damping per step
+    ψ'  = φ / (sqrt(Σ_c |φ_c|²) + 1e-9)          per cell, over its d channels
 
-The state is kept real: x = [Re psi_0 … Re psi_(d-1), Im psi_0 … Im psi_(d-1)], float32 [B, 2d, H, W].
+The state is stored as real numbers: x = [Re ψ_0 … Re ψ_(d-1), Im ψ_0 … Im ψ_(d-1)], float32 [B, 2d, H, W].
 """
 
 from __future__ import annotations
@@ -26,16 +26,23 @@ def step(
     memory: Tensor | None = None,
     uniform: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """One step of every universe of a batch.
+    """Advance every universe of a batch by one step.
 
-    x: float32 [B, 2d, H, W]; gamma: float32 [B, 1, 1, 1], per step; memory: float32 [B, …] of a network that has one;
-    uniform: float32 [B, 1, H, W] in [0, 1) for a network that draws.
-    Returns the next state, the next memory and, as bool [B], whether all of both is finite.
+    Args:
+        network: f, called with x, then memory and uniform where given.
+        form: "additive", "diagonal" or "antisymmetric".
+        x: states, float32 [B, 2d, H, W].
+        gamma: damping per step, float32 [B, 1, 1, 1].
+        memory: of a recurrent network, float32 [B, …].
+        uniform: random numbers in [0, 1) of a stochastic network, float32 [B, 1, H, W].
+
+    Returns:
+        The next states, the next memory, and a bool [B] that is True where both are finite everywhere.
     """
     inputs = [tensor for tensor in (x, memory, uniform) if tensor is not None]
     y, memory = network(*inputs) if memory is not None else (network(*inputs), None)
     y = update(form, y.float(), x)
-    phi = x + y - gamma * x
+    phi = x + y - gamma * x  # y holds ΔU
     norm = phi.square().sum(dim=1, keepdim=True).sqrt()
     finite = torch.isfinite(norm).flatten(1).all(dim=1)
     if memory is not None:
@@ -44,7 +51,10 @@ def step(
 
 
 def update(form: str, y: Tensor, x: Tensor) -> Tensor:
-    """dU of a form: float32 [B, 2d, H, W], from the network's output and the state."""
+    """Return ΔU of a form from the network's output y and the states x: float32 [B, 2d, H, W].
+
+    y has 2d channels, or d² in the antisymmetric form.
+    """
     if form == "additive":
         return y
     re, im = x.chunk(2, dim=1)
@@ -52,17 +62,17 @@ def update(form: str, y: Tensor, x: Tensor) -> Tensor:
         a, b = y.chunk(2, dim=1)
         return torch.cat([a * re - b * im, a * im + b * re], dim=1)
     d = re.shape[1]
-    matrix = y.unflatten(1, (d, d))
+    matrix = torch.unflatten(y, 1, (d, d))
     matrix = (matrix - matrix.transpose(1, 2)) / 2
     return torch.cat([(matrix * part[:, None]).sum(dim=2) for part in (re, im)], dim=1)
 
 
 def to_real(psi: Tensor) -> Tensor:
-    """complex64 [B, H, W, d] -> float32 [B, 2d, H, W]."""
+    """Convert states from complex64 [B, H, W, d] to float32 [B, 2d, H, W]."""
     return torch.cat([psi.real, psi.imag], dim=-1).permute(0, 3, 1, 2).float()
 
 
 def to_complex(x: Tensor) -> Tensor:
-    """float32 [B, 2d, H, W] -> complex64 [B, H, W, d]."""
+    """Convert states from float32 [B, 2d, H, W] to complex64 [B, H, W, d]."""
     re, im = x.float().permute(0, 2, 3, 1).chunk(2, dim=-1)
     return torch.complex(re.contiguous(), im.contiguous())

@@ -1,7 +1,7 @@
-"""What one frame looks like: channel entropy, coherence, spectrum (M1 to M4 of the suite).
+"""Spatial structure of one frame: channel entropy, pair coherence, spectrum (M1 to M4 of the suite).
 
-psi: complex64 [..., H, W, d], normalised per cell or not; every function keeps the leading dimensions, so that frames
-and members are never mixed here. Nothing depends on the vacuous density sum_c |psi_c|^2 nor on a global phase.
+psi is complex64 [..., H, W, d], normalised per cell or not. Every function keeps the leading dimensions, so frames and
+members are never mixed. A global phase changes nothing here.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ TINY = 1e-12
 
 
 def channel_power(psi: Tensor) -> Tensor:
-    """p_c = |psi_c|^2 / sum_k |psi_k|^2: float32 [..., H, W, d]."""
+    """Return the share of each channel, p_c = |psi_c|^2 / sum_k |psi_k|^2: float32 [..., H, W, d]."""
     p = psi.real.square() + psi.imag.square()
     return p / p.sum(-1, keepdim=True).clamp_min(TINY)
 
 
-def cell_overlap(a: Tensor, b: Tensor) -> Tensor:
-    """r = |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., H, W]."""
+def alignment(a: Tensor, b: Tensor) -> Tensor:
+    """Return the alignment r = |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., H, W]."""
     inner = (a.conj() * b).sum(-1).abs()
     sizes = a.abs().square().sum(-1) * b.abs().square().sum(-1)
     return (inner / sizes.sqrt().clamp_min(TINY)).clamp(max=1.0)
 
 
 def entropy_field(psi: Tensor) -> Tensor:
-    """S = -sum_c p_c log p_c / log d per cell, in [0, 1] (Shannon): float32 [..., H, W]."""
+    """Return the Shannon entropy S = -sum_c p_c log p_c / log d per cell, in [0, 1]: float32 [..., H, W]."""
     p = channel_power(psi)
     d = p.shape[-1]
     return -torch.special.xlogy(p, p).sum(-1) / log(d) if d > 1 else torch.zeros_like(p[..., 0])
 
 
-def coherence(psi: Tensor) -> Tensor:
-    """Mean of r over the pairs of 4-neighbours inside the grid, both axes, no wrap: [...].
+def pair_coherence(psi: Tensor) -> Tensor:
+    """Average the alignment r over all pairs of 4-neighbours inside the grid, without wrapping: [...].
 
-    Pairs have equal weight; `leym.physics.observables.coherence` weights cells equally, which counts edge pairs more.
+    Every pair has equal weight. The field `coherence` of `leym.physics.observables` instead averages over the
+    neighbours of each cell, so that pairs at the edge of the grid count more in its spatial mean.
     """
-    below = cell_overlap(psi[..., :-1, :, :], psi[..., 1:, :, :])
-    right = cell_overlap(psi[..., :, :-1, :], psi[..., :, 1:, :])
+    below = alignment(psi[..., :-1, :, :], psi[..., 1:, :, :])
+    right = alignment(psi[..., :, :-1, :], psi[..., :, 1:, :])
     return (below.sum((-2, -1)) + right.sum((-2, -1))) / _pairs(psi)
 
 
@@ -50,17 +51,17 @@ def _pairs(psi: Tensor) -> int:
 
 
 def wavenumbers(h: int, w: int) -> Tensor:
-    """|k| in cycles per the shorter side, of every cell of an FFT: float32 [H, W]."""
+    """Return |k| of every cell of an FFT, in cycles per shorter side: float32 [H, W]."""
     side = min(h, w)
     ky, kx = torch.fft.fftfreq(h, 1 / side), torch.fft.fftfreq(w, 1 / side)
     return torch.hypot(ky[:, None].expand(h, w), kx[None].expand(h, w))
 
 
 def spectrum(psi: Tensor) -> Tensor:
-    """E(k) = sum over |k| rounded to an integer of S(k) = sum_c |FFT2 psi_c|^2 / (H W)^2: float32 [..., K].
+    """Return the radial energy spectrum E(k): float32 [..., K], one value per integer k up to the corner of the zone.
 
-    K = the integers up to the corner of the zone. By Parseval sum_k E(k) is the mean density. Azimuthal binning as in
-    jax_cfd's evaluation (Kochkov et al., PNAS 2021).
+    E(k) is the sum of sum_c |FFT2 psi_c|^2 / (H W)^2 over all wave vectors whose length rounds to k. By Parseval's
+    theorem sum_k E(k) is the mean density. Binning as in jax_cfd's evaluation (Kochkov et al., PNAS 2021).
     """
     h, w, _ = psi.shape[-3:]
     density = torch.fft.fft2(psi, dim=(-3, -2)).abs().square().sum(-1) / (h * w) ** 2
@@ -70,18 +71,6 @@ def spectrum(psi: Tensor) -> Tensor:
 
 
 def mean_wavenumber(energy: Tensor) -> Tensor:
-    """<k> = sum_k k E(k) / sum_k E(k), in cycles per the shorter side: [..., K] -> [...]."""
+    """Return <k> = sum_k k E(k) / sum_k E(k), in cycles per shorter side: [..., K] -> [...]."""
     k = torch.arange(energy.shape[-1], dtype=energy.dtype)
     return (k * energy).sum(-1) / energy.sum(-1).clamp_min(TINY)
-
-
-def correlation_length(energy: Tensor, side: int) -> Tensor:
-    """xi = 2 pi / <k> in cells, <k> in radians per cell, i.e. side / <k>; at most 10^6 (a uniform field)."""
-    return side / mean_wavenumber(energy).clamp_min(side * 1e-6)
-
-
-def log_spectral_distance(a: Tensor, b: Tensor, epsilon: float = 1e-7) -> Tensor:
-    """Mean over the k where both hold more than `epsilon` of their total of |log E_a - log E_b|: [..., K] -> [...]."""
-    strong = (a > epsilon * a.sum(-1, keepdim=True)) & (b > epsilon * b.sum(-1, keepdim=True))
-    apart = (a.clamp_min(TINY).log() - b.clamp_min(TINY).log()).abs() * strong
-    return apart.sum(-1) / strong.sum(-1).clamp_min(1)

@@ -1,6 +1,11 @@
-"""int8.
+"""INT8: eight bits per weight at rest, and one scale per output channel.
 
-One byte per weight at rest and one scale per output channel, w = q * scale / 127 (the row-wise form of bitsandbytes).
+    scale_o = max |w_o|                  float32, over the weights of output channel o
+    q       = round(127 w_o / scale_o)   int8
+    w_o     ≈ q scale_o / 127
+
+This is the row-wise form of bitsandbytes, in plain torch. bitsandbytes' own `Linear8bitLt` is not used: it casts
+activations to float16 and changes its state in the first call, which a compiled graph then sees as two versions.
 """
 
 from __future__ import annotations
@@ -13,36 +18,25 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Int8:
-    """q: int8 [O, I, kh, kw]; scale: float32 [O], the largest magnitude of each row."""
+    """An encoded weight. q: int8 [O, I, kh, kw]; scale: float32 [O]."""
 
     q: Tensor
     scale: Tensor
 
     @classmethod
     def encode(cls, weight: Tensor) -> Int8:
+        """Quantise a float weight [O, I, kh, kw] on the CPU."""
         w = weight.detach().cpu().float()
         scale = w.flatten(1).abs().amax(1)
-        unit = torch.where(scale > 0, 127 / scale, 0).view(-1, *[1] * (w.ndim - 1))
-        return cls((w * unit).round().to(torch.int8), scale)
+        factor = torch.where(scale > 0, 127 / scale, 0).view(-1, *[1] * (w.ndim - 1))
+        return cls((w * factor).round().to(torch.int8), scale)
 
     def decode(self, dtype: torch.dtype) -> Tensor:
+        """Return the weight [O, I, kh, kw] in a float dtype."""
         rows = (self.scale / 127).view(-1, *[1] * (self.q.ndim - 1))
         return (self.q.float() * rows).to(dtype)
 
     @property
     def nbytes(self) -> int:
+        """Bytes at rest."""
         return self.q.nbytes + self.scale.nbytes
-
-
-@dataclass(frozen=True)
-class Plain:
-    """A tensor kept as it is, in one float dtype."""
-
-    value: Tensor
-
-    def decode(self, dtype: torch.dtype) -> Tensor:
-        return self.value.to(dtype)
-
-    @property
-    def nbytes(self) -> int:
-        return self.value.nbytes

@@ -1,8 +1,19 @@
-"""NF4: four bits per weight at rest, in the exact bytes of bitsandbytes (block 64, no double quantisation).
+"""NF4: four bits per weight at rest, in the exact bytes of bitsandbytes (blocks of 64, no double quantisation).
 
-bitsandbytes 0.50 decodes shaped tensors wrongly on AVX-512 CPUs when the last dimension is no multiple of the block,
-so its two ops are called with flat shapes only. Blocks run along the input channels: a weight is flattened as (O, kh,
-kw, I).
+    absmax_b = max |w| over the 64 weights of block b    float32
+    w        ≈ absmax_b * level[index]                   index: 4 bits, one of the 16 levels of NormalFloat4
+
+Source: Dettmers et al. 2023, "QLoRA", arXiv 2305.14314, appendix E.
+
+Only two ops of bitsandbytes are used, `quantize_4bit` and `dequantize_4bit`, and always on flat tensors. Its layers and
+its shaped calls are avoided because of these defects in 0.50:
+
+- On AVX-512 CPUs a shaped tensor whose last dimension is a multiple of 16 but not of the block size is decoded with
+  wrong scales, silently. An odd last dimension starts a C++ compiler at run time. Flat calls have neither defect.
+- `Linear4bit` repacks its weights in the first forward pass on CPUs with AVX512-BF16: some shapes fail an assertion,
+  and a state dict saved afterwards is damaged. Moving such a layer to CUDA by `.to` damages its weights too.
+
+Double quantisation would save less than 6 % of the bytes and nest one state in another, so it is off.
 """
 
 from __future__ import annotations
@@ -13,16 +24,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# It warns that products with packed weights are not fused on this CPU; ours are decoded once, before any product.
+# Silences the import's warning that products with packed weights are not fused on this CPU: ours are decoded first.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-import bitsandbytes  # noqa: E402, F401  registers torch.ops.bitsandbytes
+import bitsandbytes  # noqa: E402, F401  the import registers torch.ops.bitsandbytes
 
-BLOCK = 64
+BLOCK = 64  # weights per scale; bitsandbytes' default
 
 
 @dataclass(frozen=True)
 class NF4:
-    """packed: uint8 [ceil(n / 2), 1]; absmax: float32 [ceil(n / 64)]; shape: of the weight, channels first."""
+    """An encoded weight.
+
+    Attributes:
+        packed: uint8 [ceil(n / 2), 1], two indices per byte, the first in the high nibble.
+        absmax: float32 [ceil(n / 64)].
+        shape: (O, I, kh, kw) of the weight.
+    """
 
     packed: Tensor
     absmax: Tensor
@@ -30,17 +47,26 @@ class NF4:
 
     @classmethod
     def encode(cls, weight: Tensor) -> NF4:
-        """Quantise a float weight [O, I, kh, kw] on the CPU, so that every worker holds the same bytes."""
+        """Quantise a float weight [O, I, kh, kw] on the CPU, so that all workers hold the same bytes.
+
+        The weight is flattened as (O, kh, kw, I), so that the 64 weights of a block are input channels.
+        """
         flat = weight.detach().cpu().float().permute(0, 2, 3, 1).reshape(-1).contiguous()
         packed, absmax = torch.ops.bitsandbytes.quantize_4bit(flat, BLOCK, "nf4", torch.uint8)
         return cls(packed, absmax, tuple(weight.shape))
 
     def decode(self, dtype: torch.dtype) -> Tensor:
-        """The weight [O, I, kh, kw] in channels-last memory, decoded on the CPU: the same values on every device."""
+        """Return the weight [O, I, kh, kw] in channels-last memory.
+
+        Decodes on the CPU, so that the values are the same for every device.
+        """
         o, i, h, w = self.shape
-        flat = torch.ops.bitsandbytes.dequantize_4bit(self.packed, self.absmax, BLOCK, "nf4", (o * h * w * i,), dtype)
+        flat: Tensor = torch.ops.bitsandbytes.dequantize_4bit(
+            self.packed, self.absmax, BLOCK, "nf4", (o * h * w * i,), dtype
+        )
         return flat.view(o, h, w, i).permute(0, 3, 1, 2)
 
     @property
     def nbytes(self) -> int:
+        """Bytes at rest."""
         return self.packed.nbytes + self.absmax.nbytes

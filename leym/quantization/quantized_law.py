@@ -1,8 +1,7 @@
-"""Which weight is held in how many bits, and in which dtype it is multiplied.
+"""Encodes the weights of a law for storage, and decodes them for computing.
 
-A weight has a role: encoder (first layer), backbone, head (last layer), vector (norms and biases), frozen (exact
-constants). Quantisation saves memory at rest, not arithmetic: resident, every weight is a dense tensor in the operand
-dtype of the device.
+Quantisation saves memory at rest, not arithmetic. A law that computes holds dense tensors in the operand dtype of its
+device: at thousands of cells per step, decoding once costs nothing, and fused 4-bit products would only be slower.
 """
 
 from __future__ import annotations
@@ -13,48 +12,18 @@ from math import prod
 import torch
 from torch import Tensor
 
-from leym.laws.bundle import Bundle, Manifest
-from leym.quantization.int8 import Int8, Plain
+from leym.laws.bundle import Bundle
+from leym.quantization.int8 import Int8
 from leym.quantization.nf4 import NF4
+from leym.quantization.plain import Plain
+from leym.quantization.policy import format_of, role_of
 
 Encoded = NF4 | Int8 | Plain
-
-# precision -> role -> format at rest; "16" is the 16-bit float that the device computes well in, or fp32 where it has
-# none
-POLICY: dict[str, dict[str, str]] = {
-    "nf4": {"encoder": "int8", "backbone": "nf4", "head": "16", "vector": "fp32", "frozen": "fp32"},
-    "int8": {"encoder": "int8", "backbone": "int8", "head": "int8", "vector": "fp32", "frozen": "fp32"},
-    "bf16": {"encoder": "bf16", "backbone": "bf16", "head": "bf16", "vector": "fp32", "frozen": "fp32"},
-    "fp32": {"encoder": "fp32", "backbone": "fp32", "head": "fp32", "vector": "fp32", "frozen": "fp32"},
-}
-
-
-def role(manifest: Manifest, key: str, shape: tuple[int, ...]) -> str:
-    kind = manifest.kind
-    if any(key.startswith(prefix) for prefix in kind.frozen):
-        return "frozen"
-    if len(shape) <= 1:
-        return "vector"
-    if kind.encoder and key.startswith(kind.encoder):
-        return "encoder"
-    return "head" if key.startswith(kind.head) else "backbone"
-
-
-def format_of(manifest: Manifest, precision: str, key: str, role: str) -> str:
-    """The format of a weight at rest. What the law's manifest says of its key (the longest beginning counts) or of its
-    role comes before the policy of everyone. Norms, biases and constants follow their role only."""
-    own = dict(manifest.policy.get(precision, {}))  # type: ignore[call-overload]
-    chosen: str = own.get(role, POLICY[precision][role])
-    if role not in ("vector", "frozen"):
-        for beginning in sorted(own, key=len):
-            if key.startswith(beginning):
-                chosen = own[beginning]
-    return chosen
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One weight of a law at one precision."""
+    """One weight of a law at one precision; `format` and `role` are explained in `policy.py`."""
 
     key: str
     role: str
@@ -73,42 +42,54 @@ class QuantizedLaw:
 
     @property
     def bytes_at_rest(self) -> int:
+        """Bytes of all encoded weights."""
         return sum(layer.encoded.nbytes for layer in self.layers)
 
     @property
     def backbone_bytes_per_parameter(self) -> float:
+        """Bytes per weight of the backbone, scales included."""
         backbone = [layer for layer in self.layers if layer.role == "backbone"]
         return sum(layer.encoded.nbytes for layer in backbone) / sum(prod(layer.shape) for layer in backbone)
 
-    def decode(self, operands: torch.dtype) -> dict[str, Tensor]:
-        """The dense weights to compute with.
+    def decode(self, operand_dtype: torch.dtype) -> dict[str, Tensor]:
+        """Return key -> dense weight to compute with.
 
-        Matrices in the operand dtype, vectors of a matrix with it, norms in float32.
+        Matrices and their biases have the operand dtype, norms and constants float32. Convolution weights are in
+        channels-last memory.
         """
         matrices = {layer.key.removesuffix(".weight") for layer in self.layers if len(layer.shape) > 1}
-        resident = {}
+        weights = {}
         for layer in self.layers:
-            with_matrix = layer.role != "frozen" and layer.key.rpartition(".")[0] in matrices
-            weight = layer.encoded.decode(operands if with_matrix else torch.float32)
+            belongs_to_matrix = layer.role != "frozen" and layer.key.rpartition(".")[0] in matrices
+            weight = layer.encoded.decode(operand_dtype if belongs_to_matrix else torch.float32)
             if weight.ndim == 4:
                 weight = weight.contiguous(memory_format=torch.channels_last)
-            resident[layer.key] = weight
-        return resident
+            weights[layer.key] = weight
+        return weights
 
 
-def quantize_law(bundle: Bundle, weights: dict[str, Tensor], precision: str, sixteen: torch.dtype) -> QuantizedLaw:
-    """Encode the float32 weights of a law by the policy of a precision. `sixteen`: what "16" means on this device."""
+def quantize_law(
+    bundle: Bundle, weights: dict[str, Tensor], precision: str, operand_dtype: torch.dtype
+) -> QuantizedLaw:
+    """Encode the weights of a law by the policy of a precision.
+
+    Args:
+        bundle: The law.
+        weights: Its weights, float32.
+        precision: "nf4", "int8", "bf16" or "fp32".
+        operand_dtype: The dtype that the device multiplies in, which the format "16" stands for.
+    """
     layers = []
     for key, weight in weights.items():
-        which = role(bundle.manifest, key, tuple(weight.shape))
-        form = format_of(bundle.manifest, precision, key, which)
-        layers.append(Layer(key, which, form, tuple(weight.shape), encode(form, weight, sixteen)))
+        role = role_of(bundle.manifest, key, tuple(weight.shape))
+        chosen = format_of(bundle.manifest, precision, key, role)
+        layers.append(Layer(key, role, chosen, tuple(weight.shape), encode(chosen, weight, operand_dtype)))
     return QuantizedLaw(bundle, precision, tuple(layers))
 
 
-def encode(form: str, weight: Tensor, sixteen: torch.dtype) -> Encoded:
-    """A weight in a format at rest. `sixteen`: what "16" means on this device."""
-    match form:
+def encode(chosen: str, weight: Tensor, operand_dtype: torch.dtype) -> Encoded:
+    """Encode one weight in the chosen format; "16" stands for `operand_dtype`."""
+    match chosen:
         case "nf4":
             return NF4.encode(weight)
         case "int8":
@@ -116,6 +97,6 @@ def encode(form: str, weight: Tensor, sixteen: torch.dtype) -> Encoded:
         case "bf16":
             return Plain(weight.to(torch.bfloat16))
         case "16":
-            return Plain(weight.to(sixteen))
+            return Plain(weight.to(operand_dtype))
         case _:
             return Plain(weight.float())

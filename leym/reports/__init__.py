@@ -1,0 +1,1 @@
+"""HTML reports with inline SVG plots. Torch-free."""

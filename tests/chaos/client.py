@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 PAUSE_S = 0.1
-ANSWER_S = 30.0
+REQUEST_S = 30.0
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Refused(AssertionError):
 def ask(url: str, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
     """Send a request; return status and JSON. Raises OSError or HTTPException if the answer is incomplete."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=REQUEST_S)
     try:
         headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": key} if key else {})
         connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -150,7 +150,7 @@ class Reader(threading.Thread):
     def _follow(self, stream: Stream) -> bool:
         """Read events until the stream breaks; return whether the job's end was received."""
         parts = urlsplit(self.submitter.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_S)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=REQUEST_S)
         try:
             last = {"Last-Event-ID": str(stream.steps[-1])} if stream.steps else {}
             connection.request("GET", f"/v1/jobs/{stream.job}/events", headers=last)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from leym.laws.bundle import Bundle
-from tests.conftest import Service, until
 from tests.support.laws import oracle, random_law
 from tests.support.paths import ROOT
+from tests.support.service import Service, until
 
 LEASE_S = 3.0
 INSIDE = Path(__file__).with_name("inside")

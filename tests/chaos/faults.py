@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.chaos.deployment import LEASE_S, Deployment, await_gone, send
-from tests.conftest import until
+from tests.support.service import until
 
 REACHED_S = 15.0  # if no process reaches the point in this time, the fault has not happened
 

@@ -14,7 +14,7 @@ from tests.chaos.client import Entry, Reader, Submitter, insist
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.verdict import EVERY, FINAL, check_ledger, digest
-from tests.conftest import until
+from tests.support.service import until
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from tests.chaos.client import Submitter, insist
 from tests.chaos.deployment import Deployment, await_gone, send
 from tests.chaos.faults import with_redis
 from tests.chaos.verdict import check_ledger, digest
-from tests.conftest import until
+from tests.support.service import until
 
 LONG = bool(os.environ.get("CHAOS_REPORTS"))
 QUEUED, SLOTS = (512, 8) if LONG else (64, 4)  # SLOTS of each of the two workers

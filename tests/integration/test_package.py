@@ -19,6 +19,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from leym.laws.bundle import MANIFEST, WEIGHTS
+from leym.laws.registry import SHIPPED
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -69,7 +71,8 @@ def test_the_documented_example_of_a_package_brings_an_architecture(tmp_path: Pa
         re.findall(r"^# (shift_law/\w+\.py)[^\n]*\n(.*?)(?=^# shift_law/|\Z)", example, re.MULTILINE | re.DOTALL)
     )
     entry = re.search(r'^shift = "(.+)"$', example, re.MULTILINE)
-    assert entry and set(files) == {"shift_law/__init__.py", "shift_law/network.py"}
+    assert entry
+    assert set(files) == {"shift_law/__init__.py", "shift_law/network.py"}
     files["shift_law-1.dist-info/METADATA"] = "Metadata-Version: 2.1\nName: shift-law\nVersion: 1\n"
     files["shift_law-1.dist-info/entry_points.txt"] = f"[leym.laws]\nshift = {entry[1]}\n"
     for name, text in files.items():
@@ -79,7 +82,8 @@ def test_the_documented_example_of_a_package_brings_an_architecture(tmp_path: Pa
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout)
-    assert "SHIFT" in found["known"] and "UNET" in found["known"]
+    assert "SHIFT" in found["known"]
+    assert "UNET" in found["known"]
     assert found["keys"] == ["first.weight", "first.bias", "last.weight", "last.bias"]
     assert found["shape"] == [5, 4, 8, 8]
 
@@ -117,7 +121,10 @@ def test_the_wheel_holds_every_file_of_its_packages_and_nothing_else(wheel: Path
         if path.is_file() and "__pycache__" not in path.parts
         if path.suffix != ".mako"  # a template for new migrations, which developers write
     }
-    assert held == source
+    files = [path for path in SHIPPED.resolve().rglob("*") if path.is_file()]
+    laws = {f"leym/laws/shipped/{path.relative_to(SHIPPED.resolve())}" for path in files}
+    assert {f"leym/laws/shipped/aurora/{name}" for name in (MANIFEST, WEIGHTS)} <= laws
+    assert held == source | laws
 
 
 def test_the_wheel_claims_types_for_the_library_only(wheel: Path) -> None:
@@ -148,7 +155,7 @@ def grow(client: Client) -> Job:
     assert_type(client.sweep("aurora", {"gamma": [0.0, 0.01]}), Sweep)
     client.submit("aurora", steps="many")  # type: ignore[arg-type]
     try:
-        return job.wait(timeout=60)
+        return job.wait(timeout=240)
     except JobFailed as failed:
         print(failed.problem)
         raise

@@ -19,19 +19,25 @@ from leym.frames.stores.files import FileStore
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service, add_laws, until
-from tests.integration.test_doctor import Patient, _patient, law  # noqa: F401 -- `law` is a fixture
-from tests.support.databases import _initdb
+from tests.support.databases import initdb
+from tests.support.laws import random_law
+from tests.support.patient import Patient, patient_of
+from tests.support.service import Service, add_laws, until
 from workers.maintenance import backup, doctor
 
 STEPS = 2000  # a job that takes longer than a backup
 SPEC = {"law": "tiny", "grid": (8, 8), "record": {"psi": 50, "phase": 25}, "observe": 25, "precision": "fp32"}
 
 
+@pytest.fixture(scope="module")
+def law(tmp_path_factory):
+    return random_law(tmp_path_factory.mktemp("law") / "tiny", "MLP", d=3)
+
+
 @pytest.fixture
-def here(law, tmp_path, monkeypatch):  # noqa: F811
+def here(law, tmp_path, monkeypatch):
     store_url = (tmp_path / "data" / "store").as_uri()
-    yield from _patient(f"sqlite:///{tmp_path}/data/jobs.sqlite", store_url, law, tmp_path / "data", monkeypatch)
+    yield from patient_of(f"sqlite:///{tmp_path}/data/jobs.sqlite", store_url, law, tmp_path / "data", monkeypatch)
 
 
 def look(folder: Path, **options: bool) -> tuple[int, dict[str, int]]:
@@ -112,14 +118,14 @@ def leym(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def remote(postgresql_url, s3, law, tmp_path, monkeypatch):  # noqa: F811
-    yield from _patient(postgresql_url, s3.url(), law, tmp_path, monkeypatch)
+def remote(postgresql_url, s3, law, tmp_path, monkeypatch):
+    yield from patient_of(postgresql_url, s3.url(), law, tmp_path, monkeypatch)
 
 
 def test_a_dump_of_postgresql_and_then_a_copy_of_the_bucket_are_a_backup_too(remote, postgresql, s3, tmp_path):
     ended, queued, running = remote.ended(), remote.queued(), remote.running()
     before = remote.table.find([ended, queued, running])
-    tools, server = _initdb(), postgresql.replace("+psycopg", "")
+    tools, server = initdb(), postgresql.replace("+psycopg", "")
     dump, url = tmp_path / "jobs.dump", remote.settings.database_url
     schema = url.rpartition("search_path%3D")[2]
     pg_dump = [tools.with_name("pg_dump"), "--format=custom", f"--schema={schema}", f"--file={dump}", server]
@@ -165,13 +171,13 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     data, copy = tmp_path / "data", tmp_path / "copy"
     add_laws(data)
     up = start(data, LEYM_GC_S="0")
-    ended = up.client.submit(steps=50, seed=1, **SPEC).wait(60)
+    ended = up.client.submit(steps=50, seed=1, **SPEC).wait(240)
     jobs = [up.client.submit(steps=STEPS, seed=seed, **SPEC) for seed in range(2, 8)]  # a worker takes six
     jobs += [up.client.submit(steps=50, seed=seed, **SPEC) for seed in range(8, 10)]
     until(lambda: sum(len(references(up.table.get(job.id).checkpoint)) == 2 for job in jobs) > 1, what="checkpoints")
     done = leym(data, "backup", str(copy), "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["objects"] > 10
+    assert json.loads(done.stdout)["objects"] > 10, done.stderr
     done = leym(data, "doctor")
     assert done.returncode == 0, done.stdout  # of the running service
     table = JobTable(f"sqlite:///{copy}/jobs.sqlite")
@@ -181,7 +187,7 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     assert table.get(ended.id).state == "succeeded"
     table.close()
     for job in jobs:
-        job.wait(120)
+        job.wait(240)
     shutil.move(copy, tmp_path / "restored")  # a backup may be moved
     until(
         lambda: leym(tmp_path / "restored", "doctor", "--repair").returncode == 0,
@@ -189,7 +195,7 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     )
     restored = start(tmp_path / "restored").client
     for job in [ended, *jobs]:
-        other = restored.job(job.id).wait(120)
+        other = restored.job(job.id).wait(240)
         assert other.state == "succeeded"
         for field in SPEC["record"]:
             for mine, theirs in zip(job.array(field), other.array(field), strict=True):
@@ -197,4 +203,4 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
         assert {k: v.tolist() for k, v in job.series().items()} == {k: v.tolist() for k, v in other.series().items()}
     done = leym(tmp_path / "restored", "doctor", "--deep", "--json")
     assert done.returncode == 0, done.stdout
-    assert json.loads(done.stdout)["sound"]
+    assert json.loads(done.stdout)["sound"], done.stdout

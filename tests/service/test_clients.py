@@ -20,9 +20,9 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests.conftest import Service
-from tests.service.test_page import CHROMIUM
+from tests.support.browser import dom_of
 from tests.support.paths import ROOT
+from tests.support.service import Service
 
 HERE = ROOT / "tests" / "clients"
 PYTHON, NODE = HERE / ".venv" / "bin", HERE / "node_modules"
@@ -199,7 +199,7 @@ def test_a_postman_collection_has_every_request_with_a_body_that_is_taken(servic
 
 @pytest.fixture(scope="module")
 def finished(service: Service) -> str:
-    return service.client.submit(LAW, (16, 16), 20, {"phase": 10}, observe=10).wait(60).id
+    return service.client.submit(LAW, (16, 16), 20, {"phase": 10}, observe=10).wait(240).id
 
 
 @pytest.mark.parametrize(
@@ -216,16 +216,15 @@ def test_a_client_of_events_sees_every_step_and_the_end(service, finished, folde
     assert found == {"steps": [0, 10, 20], "end": {"state": "succeeded", "step": 20}}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_what_swagger_ui_offers_to_send_is_taken(service, tmp_path):
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--dump-dom"]
-    dom = run(*command, f"{service.url}/docs#/jobs/submit_job")
+    dom = dom_of(f"{service.url}/docs#/jobs/submit_job", tmp_path, budget_ms=10_000)
     offered = re.search(r"<textarea[^>]*>(.*?)</textarea>", dom, re.DOTALL)
-    assert offered and "additionalProp" not in dom, dom[-2000:]
+    assert offered, dom[-2000:]
+    assert "additionalProp" not in dom, dom[-2000:]
     answer = httpx2.post(f"{service.url}/v1/jobs", json=json.loads(unescape(offered[1])))
     assert answer.status_code == 202, answer.text
-    job = service.client.job(answer.json()["id"]).wait(60)
+    job = service.client.job(answer.json()["id"]).wait(240)
     assert job.state == "succeeded"
     assert job.array("phase")[1].shape == (11, 64, 64)
 
@@ -263,7 +262,7 @@ def test_a_command_line_tool_submits_a_job_and_saves_its_frames(service, tmp_pat
     command = [python_tool(tool), *get[1:]] if tool == "http" else get
     if shutil.which(command[0]) is None:
         pytest.skip(f"no {tool} on this machine")
-    job = service.client.job(json.loads(send(f"{service.url}/v1/jobs"))["id"]).wait(60)
+    job = service.client.job(json.loads(send(f"{service.url}/v1/jobs"))["id"]).wait(240)
     name = f"{job.id}-phase.npy"
     command = [part.format(name=name) for part in command]
     run(*command, f"{service.url}/v1/jobs/{job.id}/frames/phase?format=npy", cwd=tmp_path)

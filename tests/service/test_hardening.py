@@ -15,8 +15,8 @@ from redis import Redis
 
 from leym.settings import Settings
 from leym.tickets import TASK, make_app
-from tests.conftest import Service, until
 from tests.support.checkpoints import Calls
+from tests.support.service import Service, until
 
 ID = "0" * 26
 
@@ -48,7 +48,7 @@ def unacknowledged(service: Service) -> set[bytes]:
 
 def worker_survives(service: Service, workers: list[int], before: set[bytes]) -> bool:
     """Return whether the same process runs the next job, after it has discarded the message."""
-    job = service.client.submit("tiny", (8, 8), 20).wait(60)
+    job = service.client.submit("tiny", (8, 8), 20).wait(240)
     until(lambda: unacknowledged(service) <= before, what="it is discarded")
     return job.state == "succeeded" and service.worker_pids() == workers
 

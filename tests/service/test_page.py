@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 
 import pytest
 
-CHROMIUM = shutil.which("chromium")
+from tests.support.browser import dom_of
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_the_page_shows_jobs_workers_and_the_picture_of_a_job(service, tmp_path):
-    job = service.client.submit("tiny", (16, 16), 50, {"phase": 10}, observe=10, seed=2**53 + 1).wait(60)
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-    command += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=10000", "--dump-dom", f"{service.url}/#{job.id}"]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    job = service.client.submit("tiny", (16, 16), 50, {"phase": 10}, observe=10, seed=2**53 + 1).wait(240)
+    dom = dom_of(f"{service.url}/#{job.id}", tmp_path, budget_ms=10_000)
     shown = re.sub(r"<[^>]+>", " ", dom)
     assert job.id in shown
     assert "succeeded" in shown

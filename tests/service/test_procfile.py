@@ -13,8 +13,8 @@ import pytest
 
 from leym.client import Client, ServiceUnreachable
 from leym.jobs.table import JobTable
-from tests.conftest import SETTINGS, add_laws, until
 from tests.support.paths import ROOT
+from tests.support.service import SETTINGS, add_laws, until
 from workers.broker import free_port
 
 pytest.importorskip("honcho", reason="honcho is not installed: the extra `dev` has it")
@@ -52,7 +52,7 @@ class Formation:
         """End all processes; honcho ends last, since it reads their output."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        self.process.wait(120)
+        self.process.wait(240)
         self.client.close()
 
 
@@ -64,7 +64,7 @@ def test_it_comes_up_runs_a_job_and_its_worker_drains_before_it_ends(broker, kil
     formation = Formation(tmp_path, LEYM_REDIS_URL=url)
     try:
         formation.await_worker()
-        assert formation.client.submit("tiny", (8, 8), 20).wait(60).state == "succeeded"
+        assert formation.client.submit("tiny", (8, 8), 20).wait(240).state == "succeeded"
         long = formation.client.submit("tiny", (16, 16), 1_000_000)
         until(lambda: long.refresh().step > 50, what="some progress")
         if killed:
@@ -96,8 +96,8 @@ def test_no_broker_is_started_where_one_is_configured_elsewhere_and_a_wrong_addr
     elsewhere = serve("rediss://:word@broker.example:6379/0")
     assert "none is started" in elsewhere.stderr.readline()
     elsewhere.terminate()
-    assert elsewhere.wait(20) == 0
+    assert elsewhere.wait(240) == 0
     open_one = serve(f"redis://127.0.0.1:{free_port()}/0")
-    assert "LEYM_REDIS_URL: nothing answers there" in open_one.communicate(timeout=20)[1]
+    assert "LEYM_REDIS_URL: nothing answers there" in open_one.communicate(timeout=240)[1]
     assert open_one.returncode == 1
     assert not (tmp_path / "valkey").exists()

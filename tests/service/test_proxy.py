@@ -27,10 +27,10 @@ from leym.contract.identity import SCOPES
 from leym.contract.spec import LIMITS
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service, until
-from tests.integration.test_origins import CHROMIUM, in_chromium, pages
 from tests.support.api import SPEC, Pretender, opened
+from tests.support.browser import dom_of, pages
 from tests.support.paths import ROOT
+from tests.support.service import Service, until
 from workers.broker import free_port
 
 EXAMPLE = (ROOT / "deploy" / "nginx.conf").read_text()
@@ -73,7 +73,7 @@ class Site:
         sent = {"Authorization": f"Bearer {self.token}"} | {k.replace("_", "-"): v for k, v in headers.items()}
         request = urllib.request.Request(urljoin(self.url, path), body, sent, method=method)
         context = ssl.create_default_context(cafile=self.authority)
-        return urllib.request.urlopen(request, context=context, timeout=60)
+        return urllib.request.urlopen(request, context=context, timeout=240)
 
     def json(self, path: str, body: Any = None, **options: str) -> Any:
         sent = (
@@ -127,11 +127,11 @@ def site(tmp_path_factory, certificates, viewer) -> Iterator[Site]:
             return False
 
     try:
-        until(answers, 30, "nginx answers")
+        until(answers, what="nginx answers")
         yield found
     finally:
         nginx.terminate()
-        nginx.wait(20)
+        nginx.wait(240)
         code = service.stop()
     assert code == 0, service.tail()
 
@@ -192,7 +192,8 @@ def test_what_a_page_loads_is_there(site: Site, page: str) -> None:
     assert len(references) >= 3
     for reference in references:
         with site.open(urljoin(at, reference)) as answer:
-            assert answer.status == 200 and answer.url.startswith(f"{site.url}/"), reference
+            assert answer.status == 200, reference
+            assert answer.url.startswith(f"{site.url}/"), reference
 
 
 def test_the_page_asks_below_where_it_is() -> None:
@@ -249,7 +250,7 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
     monkeypatch.setenv("SSL_CERT_FILE", str(site.authority))
     with Client(site.url, token=site.token) as client:
         found = client.job(job)
-        assert found.wait(10).state == "succeeded"
+        assert found.wait(240).state == "succeeded"
         steps, frames = found.array("phase")
         assert steps.tolist() == list(range(0, 31, 3))
         assert frames.shape == (11, 8, 12)
@@ -258,15 +259,15 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
     assert site.json(f"{shared['store']}/zarr.json", Authorization="")["attributes"]["job"] == job
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_page_and_docs_work_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
-    dom = in_chromium(f"{site.signed_in}/#{job}", tmp_path)
+    dom = dom_of(f"{site.signed_in}/#{job}", tmp_path, "--ignore-certificate-errors")
     shown = re.sub(r"<[^>]+>", " ", dom)
     assert "succeeded" in shown
     assert "30 of 30 steps" in shown
     assert "coherence" in shown
     assert re.search(rf'<img[^>]+src="{site.signed_in}/v1/jobs/{job}/frames/phase[^"]*"', dom)
-    docs = in_chromium(f"{site.signed_in}/docs", tmp_path)
+    docs = dom_of(f"{site.signed_in}/docs", tmp_path, "--ignore-certificate-errors")
     assert "opblock" in docs
     assert "/v1/jobs/{id}/cancel" in docs.replace("\u200b", "").replace("<wbr>", "")
 
@@ -289,7 +290,7 @@ const said = {}, headers = {Authorization: "Bearer TOKEN"};
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium: deploy/debian-packages.sh installs it")
+@pytest.mark.browser
 def test_a_listed_page_of_another_site_uses_the_api_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
     page = (
         VIEWER.replace("TOKEN", site.token)
@@ -298,7 +299,7 @@ def test_a_listed_page_of_another_site_uses_the_api_in_a_real_browser(site: Site
         .replace("SPEC", json.dumps(SPEC))
     )
     (site.viewer_files / "viewer.html").write_text(page)
-    dom = in_chromium(f"{site.viewer}/viewer.html", tmp_path)
+    dom = dom_of(f"{site.viewer}/viewer.html", tmp_path, "--ignore-certificate-errors")
     said = re.findall(r'<pre id="said">(.*?)</pre>', dom)[0]
     with site.open(f"/leym/v1/jobs/{job}/store.zarr/phase/c/0/0/0") as whole:
         size = len(whole.read())

@@ -12,7 +12,7 @@ from leym.client import ProblemError
 from leym.contract.spec import JobSpec
 from leym.frames.layout import job_prefix
 from leym.frames.stores.open import open_store
-from tests.conftest import Service, add_laws, until
+from tests.support.service import Service, add_laws, until
 
 RECORD = {"phase": 10, "psi": 40}
 
@@ -43,9 +43,9 @@ def test_a_job_in_a_bucket_survives_its_worker_and_has_the_bits_of_one_in_files(
     until(lambda: job.refresh().step > 300, what="it has come some way")
     [pid] = remote.worker_pids()
     os.kill(pid, signal.SIGKILL)
-    job.wait(120)
+    job.wait(240)
     assert job.as_dict()["epoch"] >= 2
-    alone = service.client.submit(**spec).wait(120)
+    alone = service.client.submit(**spec).wait(240)
     for field in RECORD:
         for mine, other in zip(job.array(field), alone.array(field), strict=True):
             assert np.array_equal(mine, other), field
@@ -55,8 +55,8 @@ def test_a_job_in_a_bucket_survives_its_worker_and_has_the_bits_of_one_in_files(
 
 
 def test_results_expire_and_the_record_stays(remote):
-    kept = remote.client.submit("tiny", (8, 8), 20, {"phase": 5}).wait(60)
-    job = remote.client.submit("tiny", (8, 8), 20, {"phase": 5}, ttl_s=2).wait(60)
+    kept = remote.client.submit("tiny", (8, 8), 20, {"phase": 5}).wait(240)
+    job = remote.client.submit("tiny", (8, 8), 20, {"phase": 5}, ttl_s=2).wait(240)
     assert job.as_dict()["expires_at"] > job.as_dict()["finished_at"]
     assert kept.as_dict()["expires_at"] is None
     until(lambda: not list(remote.store.list(job_prefix(job.id))), what="its objects are gone")

@@ -7,7 +7,7 @@ import pytest
 from leym.client import Client
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service, until
+from tests.support.service import Service, until
 
 LONG = {"law": "aurora", "grid": (8, 8), "steps": 1_000_000}
 
@@ -36,12 +36,12 @@ def test_jobs_beyond_the_bound_wait_are_overtaken_and_run_in_the_end(bounded):
             return connection.exec_driver_sql(put_off).scalar() == len(waiting)
 
     until(are_put_off, what="every ticket was taken and put off")
-    other = theirs.submit("aurora", (8, 8), 20).wait(60)  # overtakes
+    other = theirs.submit("aurora", (8, 8), 20).wait(240)  # overtakes
     assert other.state == "succeeded"
     assert {job.refresh().state for job in waiting} == {"queued"}
     with service.table.db.read() as connection:
         seen = connection.exec_driver_sql("SELECT max(put_off_at) FROM leym_jobs").scalar()
-    other = theirs.submit("aurora", (8, 8), 2000).wait(60)
+    other = theirs.submit("aurora", (8, 8), 2000).wait(240)
     with service.table.db.read() as connection:  # nobody has tried again: there is no room
         assert connection.exec_driver_sql("SELECT max(put_off_at) FROM leym_jobs").scalar() == seen
     long.cancel()

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -18,22 +17,14 @@ import numpy as np
 import pandas
 import pytest
 
-from leym.client import Client, JobFailed, ProblemError
+from leym.client import JobFailed, ProblemError
 from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import ComplexNoise, Recording
 from leym.laws.registry import Registry
-from tests.conftest import Service, add_laws, until
-from tests.support.laws import FORMS, deviation, oracle
+from tests.support.laws import FORMS, TOLERANCE, deviation, oracle
+from tests.support.processes import children, resident
 from tests.support.recording_sink import RecordingSink
-from tests.unit.laws.test_oracle import TOLERANCE
-
-LONG = {"law": "tiny", "grid": (32, 32), "record": {"psi": 25}, "observe": 25, "precision": "fp32"}
-
-
-def frames(job, field="psi"):
-    steps, found = job.array(field)
-    assert (np.diff(steps) > 0).all()
-    return found
+from tests.support.service import LONG, Service, add_laws, frames, until
 
 
 def test_up_says_one_line_and_every_part_answers(service):
@@ -51,7 +42,7 @@ def test_a_running_service_meets_the_oracle(name, service, tmp_path):
     law = oracle(name, tmp_path)
     start = {"kind": "upload", "id": service.client.upload_state(law.psi[0])}
     grid = law.psi[0].shape[:2]
-    job = service.client.submit(name, grid, 10, {"psi": 1}, initial=start, gamma=law.gamma, precision="fp32").wait(60)
+    job = service.client.submit(name, grid, 10, {"psi": 1}, initial=start, gamma=law.gamma, precision="fp32").wait(240)
     found = frames(job)
     assert np.array_equal(found[0], law.psi[0])
     for step, bound in TOLERANCE.items():
@@ -76,7 +67,7 @@ def test_a_service_gives_the_bits_of_the_engine_alone_and_among_batch_mates(serv
             Run(job.id, law, "nf4", (16, 16), spec["steps"], gamma, spec["seed"], ComplexNoise(), sink, record)
         )
         alone = sink.wait().psi()
-        assert np.array_equal(frames(job.wait(60)), alone)
+        assert np.array_equal(frames(job.wait(240)), alone)
     engine.stop()
 
 
@@ -87,7 +78,7 @@ def test_frames_stream_in_order_and_resume_where_they_stopped(service):
         seen.append(frame.step)
         if len(seen) == 5:
             break
-    job.wait(90)
+    job.wait(240)
     seen += [frame.step for frame in job.stream(start=seen[-1] + 1)]
     assert seen == list(range(0, 2001, 25))
 
@@ -121,37 +112,12 @@ def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(
         assert json.loads(back.attrs["segments"]) == job.segments != []
 
 
-def test_a_worker_killed_in_mid_run_loses_nothing_and_changes_no_bit(service):
-    whole = service.client.submit(steps=1500, seed=6, **LONG).wait(120)
-    job = service.client.submit(steps=1500, seed=6, **LONG)
-    until(lambda: job.refresh().step > 300, what="some progress")
-    for pid in service.worker_pids():
-        os.kill(pid, signal.SIGKILL)
-    job.wait(60)
-    assert job.as_dict()["epoch"] == 2
-    assert np.array_equal(frames(job), frames(whole))
-    for name, values in whole.series().items():
-        assert np.array_equal(job.series()[name], values), name
-
-
-def test_the_memory_of_a_law_survives_the_death_of_its_worker(service):
-    spec = {"grid": (16, 16), "record": {"psi": 20}, "precision": "fp32", "seed": 12}
-    whole = service.client.submit("unet_convlstm", steps=1200, **spec).wait(120)
-    job = service.client.submit("unet_convlstm", steps=1200, **spec)
-    until(lambda: job.refresh().step > 300, what="some progress")
-    for pid in service.worker_pids():
-        os.kill(pid, signal.SIGKILL)
-    job.wait(90)
-    assert job.as_dict()["epoch"] == 2
-    assert np.array_equal(frames(job), frames(whole))
-
-
 def test_an_urgent_job_overtakes_on_a_full_worker(service):
-    quiet = service.client.submit(steps=600, seed=31, **LONG).wait(120)
+    quiet = service.client.submit(steps=600, seed=31, **LONG).wait(240)
     slots = service.client.workers()[0]["slots"]
     low = [service.client.submit(steps=10**6, seed=31, priority=1, **LONG) for _ in range(2 * slots)]
     until(lambda: service.client.workers()[0]["busy"] == slots, what="every slot is taken")
-    urgent = service.client.submit("tiny", (16, 16), 50, {"psi": 10}, seed=1, priority=9).wait(60)
+    urgent = service.client.submit("tiny", (16, 16), 50, {"psi": 10}, seed=1, priority=9).wait(240)
     assert len(frames(urgent)) == 6
     until(lambda: service.client.workers()[0]["info"]["swapped_out"], what="it says that it has swapped one out")
     # the one that made room has least left to do, so it is seated again before those that never had a slot
@@ -208,31 +174,31 @@ def test_a_state_that_turns_non_finite_fails_its_own_job_and_no_other(service, t
     mate = service.client.submit("tiny", (16, 16), 200, {"psi": 50}, seed=9, precision="fp32")
     job = service.client.submit("wild", (16, 16), 200, {"psi": 1}, seed=9, precision="fp32")
     with pytest.raises(JobFailed, match="not finite from step 1 "):
-        job.wait(60)
+        job.wait(240)
     assert len(frames(job)) == 1
     assert np.isfinite(frames(job)).all()
-    assert mate.wait(60).state == "succeeded"
+    assert mate.wait(240).state == "succeeded"
 
 
 def test_a_job_that_starts_from_anothers_state_goes_on_as_if_it_were_one(service):
-    whole = service.client.submit(steps=100, seed=10, **LONG).wait(60)
-    first = service.client.submit(steps=50, seed=10, **LONG).wait(60)
+    whole = service.client.submit(steps=100, seed=10, **LONG).wait(240)
+    first = service.client.submit(steps=50, seed=10, **LONG).wait(240)
     start = {"kind": "state", "job": first.id, "step": 50}
-    second = service.client.submit(steps=50, initial=start, **LONG).wait(60)
+    second = service.client.submit(steps=50, initial=start, **LONG).wait(240)
     assert np.array_equal(frames(second), frames(whole)[2:])
 
 
 def test_a_job_from_anothers_state_inherits_law_grid_gamma_and_precision_and_the_command_says_so(service):
-    parent = service.client.submit("tiny", (16, 24), 20, gamma=0.25, precision="fp32").wait(60)
+    parent = service.client.submit("tiny", (16, 24), 20, gamma=0.25, precision="fp32").wait(240)
     start = ["--initial", f"{parent.id}@20", "--steps", "10"]
 
     def leym(*arguments: str) -> tuple[str, str]:
         command = [sys.executable, "-m", "leym.cli", "--url", service.url, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
         return done.stdout.strip(), done.stderr
 
     made, said = leym("submit", *start)
-    child = service.client.job(made).wait(60)
+    child = service.client.job(made).wait(240)
     assert child.law == parent.law
     assert (child.spec["grid"], child.spec["gamma"], child.spec["precision"]) == ([16, 24], 0.25, "fp32")
     assert f"inherited from {parent.id}: law {parent.law}, grid 16x24, gamma 0.25, precision fp32" in said
@@ -253,7 +219,7 @@ def test_a_job_from_anothers_state_inherits_law_grid_gamma_and_precision_and_the
 def test_a_job_past_its_deadline_fails_and_keeps_its_frames(service):
     job = service.client.submit(steps=1_000_000, seed=11, deadline_s=3, **LONG)
     with pytest.raises(JobFailed, match="deadline_s = 3 passed"):
-        job.wait(60)
+        job.wait(240)
     assert len(frames(job)) > 1
     until(lambda: service.client.workers()[0]["busy"] == 0, what="a free slot")
 
@@ -261,7 +227,7 @@ def test_a_job_past_its_deadline_fails_and_keeps_its_frames(service):
 def test_the_command_line_submits_watches_and_fetches(service, tmp_path):
     def leym(*arguments: str) -> str:
         command = [sys.executable, "-m", "leym.cli", "--url", service.url, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
 
     assert "tiny" in leym("laws")
     job = leym("submit", "tiny", "--grid", "16", "--steps", "40", "--record", "phase:10", "--observe", "10").strip()
@@ -277,7 +243,7 @@ def test_the_command_line_submits_watches_and_fetches(service, tmp_path):
 def test_a_sweep_is_one_table(service):
     sweep = service.client.sweep("tiny", {"gamma": [0.0, 0.1], "seed": range(3)}, grid=(16, 16), steps=20, observe=10)
     for job in sweep.jobs():
-        job.wait(60)
+        job.wait(240)
     with urllib.request.urlopen(f"{service.url}/v1/sweeps/{sweep.id}/table?format=csv") as answer:
         head, *rows = answer.read().decode().split()
     assert len(rows) == 6
@@ -288,9 +254,9 @@ def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
     """Axes named like another column, with a structure, and with text that is hard to write."""
     notes = ["a\rb", 'say "so",\tplease\n', " NA "]
     axes = {"steps": [10, 20, 30], "grid": [[8, 8], [8, 16], [16, 8]], "tags.note": notes}
-    sweep = service.client.sweep("tiny", axes, "zip", observe=10, precision="fp32").wait(90)
+    sweep = service.client.sweep("tiny", axes, "zip", observe=10, precision="fp32").wait(240)
     command = [sys.executable, "-m", "leym.cli", "--url", service.url, "sweep", "table", sweep.id]
-    tsv = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    tsv = subprocess.run(command, capture_output=True, check=True, timeout=240).stdout
     with urllib.request.urlopen(f"{service.url}/v1/sweeps/{sweep.id}/table?format=csv") as answer:
         csv = answer.read()
     frame = pandas.DataFrame(sweep.table())
@@ -304,84 +270,12 @@ def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
     frame.to_xarray().to_netcdf(service.data / "table.nc")
 
 
-def resident(pid: int) -> int:
-    """MB of a process and its descendants' largest."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) // 1000  # type: ignore[index]
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = stat.read_text()
-        except OSError:
-            continue
-        if int(text.rsplit(")", 1)[1].split()[1]) == pid:
-            child = int(stat.parent.name)
-            found += [child, *children(child)]
-    return found
-
-
 def test_the_api_stays_small_and_knows_no_torch(service):
     api = [p for p in children(service.process.pid) if b"app.wsgi" in Path(f"/proc/{p}/cmdline").read_bytes()]
     assert len(api) >= 2
     for pid in api:
         assert resident(pid) < 200
         assert "torch" not in Path(f"/proc/{pid}/maps").read_text()
-
-
-def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_restart(tmp_path):
-    add_laws(tmp_path)
-    settings = {"LEYM_COMPILE": "1", "LEYM_WARM": "tiny/nf4/16x16"}
-    up = Service(tmp_path, "--no-flower", **settings).start()
-    idle = max(resident(pid) for pid in up.worker_pids())
-    assert idle < 1000, "an idle worker"
-    spec = {"grid": (16, 16), "record": {"psi": 100}, "precision": "nf4", "seed": 1}
-    whole = up.client.submit("tiny", steps=2000, **spec).wait(90)
-    job = up.client.submit("tiny", steps=2000, **spec)
-    waiting = [up.client.submit("tiny", steps=100, **spec) for _ in range(8)]
-    until(lambda: job.refresh().step > 200, what="some progress")
-    assert up.stop() == 0, up.tail()
-    again = Service(tmp_path, "--no-flower", **settings).start()
-    after = Client(again.url)
-    assert np.array_equal(frames(after.job(job.id).wait(90)), frames(after.job(whole.id)))
-    for other in waiting:
-        after.job(other.id).wait(60)
-    [segment] = after.job(job.id).segments
-    assert segment["compiled"]
-    assert segment["rung"] >= 1
-    assert again.stop() == 0, again.tail()
-
-
-def test_a_fleet_at_zero_wakes_for_jobs_and_goes_back_to_zero(tmp_path):
-    add_laws(tmp_path)
-    up = Service(tmp_path, "--no-flower", "--autoscale", "0:2", LEYM_AUTOSCALE_IDLE_S="2").start()
-    assert up.worker_pids() == []
-    jobs = [up.client.submit("tiny", (16, 16), 50, seed=i) for i in range(6)]
-    for job in jobs:
-        job.wait(90)
-    until(lambda: not up.worker_pids() and not up.client.workers(), what="no worker is left")
-    assert "start 1" in up.tail()
-    assert "drain ['worker0']" in up.tail()
-    up.client.submit("tiny", (16, 16), 50).wait(90)
-    assert up.stop() == 0, up.tail()
-
-
-def test_the_broker_can_be_killed_and_wiped_under_load(tmp_path):
-    add_laws(tmp_path)
-    up = Service(tmp_path, "--no-flower").start()
-    jobs = [up.client.submit(steps=1000, seed=i, **LONG) for i in range(10)]
-    until(lambda: jobs[0].refresh().step > 100, what="some progress")
-    [valkey] = [p for p in children(up.process.pid) if b"valkey-server" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    for file in (tmp_path / "valkey").rglob("appendonly*"):
-        if file.is_file():
-            file.unlink()
-    os.kill(valkey, signal.SIGKILL)
-    late = up.client.submit(steps=100, seed=99, **LONG)  # taken while the broker is away
-    for job in [*jobs, late]:
-        job.wait(120)
-    assert up.stop() == 0, up.tail()
 
 
 def test_up_uses_the_servers_it_is_given(tmp_path):
@@ -395,7 +289,7 @@ def test_up_uses_the_servers_it_is_given(tmp_path):
     up = Service(tmp_path / "data", "--no-flower", **given)
     shutil.copytree(tmp_path / "laws", up.data / "laws")
     up.start()
-    job = up.client.submit("tiny", (16, 16), 20, {"psi": 10}).wait(60)
+    job = up.client.submit("tiny", (16, 16), 20, {"psi": 10}).wait(240)
     assert not any(b"valkey-server" in Path(f"/proc/{p}/cmdline").read_bytes() for p in children(up.process.pid))
     assert (tmp_path / "other.sqlite").exists()
     assert list((tmp_path / "frames" / "jobs" / job.id).iterdir())

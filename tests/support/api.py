@@ -14,6 +14,7 @@ from app import create_app
 from app.services import Services
 from leym import tickets
 from leym.client.sse import Event, parse_events
+from leym.contract.identity import SCOPES
 from leym.contract.records import JobState
 from leym.frames.layout import arrays_of
 from leym.frames.writer import FrameWriter
@@ -152,3 +153,10 @@ def refused(answer: Any, status: int, *named: str, pointer: str | None = None) -
     if pointer is not None:
         assert pointer in [error["pointer"] for error in body["errors"]], body["errors"]
     return body
+
+
+ALL = tuple(SCOPES)
+
+
+def bearer(table, project="default", scopes=ALL):
+    return {"Authorization": f"Bearer {table.create_token('test', scopes, project)[1]}"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import queue
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
-from tests.support.paths import ROOT
+from tests.support.paths import CHROMIUM, ROOT
 
-CHROMIUM = shutil.which("chromium")
-LIMIT_S = 60  # against hanging
+LIMIT_S = 240  # against hanging
 
 MODULES = ROOT / "tests" / "clients" / "node_modules"  # tests/clients/install.sh, which `make setup` runs
 IMPORTS = {
@@ -107,3 +107,29 @@ def run(api: Any, modules: Path | None, profile: Path, script: str, **actions: C
             raise AssertionError((profile / "log").read_text(errors="replace")[-2000:]) from None
     assert not (isinstance(found, dict) and "error" in found), found
     return found
+
+
+@contextmanager
+def pages(folder: Path) -> Iterator[str]:
+    """A web site of the files in `folder`; its origin, which is none of the service's."""
+    site = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    try:
+        yield f"http://localhost:{site.server_address[1]}"
+    finally:
+        site.shutdown()
+        site.server_close()
+
+
+def dom_of(url: str, profile: Path, *options: str, budget_ms: int = 20_000) -> str:
+    """The document at `url` as it stands once its scripts have nothing more to do.
+
+    Args:
+        url: The page.
+        profile: A folder for the browser's own files.
+        options: More options of the browser.
+        budget_ms: The longest time that the page sees pass; a page that asks again and again uses all of it.
+    """
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *options]
+    command += [f"--user-data-dir={profile}", f"--virtual-time-budget={budget_ms}", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout

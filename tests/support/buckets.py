@@ -28,7 +28,7 @@ PORTS = [f"{server}.port{kind}" for server in ("s3", "master", "filer", "volume"
 # no WebDAV, web pages, catalogues or telemetry; small volumes, for it lays several out at once
 PLAIN = "-ip=127.0.0.1 -ip.bind=127.0.0.1 -webdav=false -admin.ui=false -master.telemetry=false -s3.port.iceberg=0"
 PLAIN += " -s3.port.lance=0 -master.volumeSizeLimitMB=64"
-READY_S = 60
+READY_S = 240
 
 _number = count()
 

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from leym.contract.problems import Problem
 from leym.laws.bundle import Manifest
+from leym.laws.importing.convert import import_law
 from tests.support.paths import ORACLE
 
 EXPERIMENT = ORACLE / "experiment" / "UNET_UNITARY-d4-h8-g16-lr1e-4"
 CHECKPOINT = EXPERIMENT / "checkpoint_ep100.pth"
+REQUIRED = {"SNN_UNET": {"antialias": False}}
 
 
 def weights(architecture: str, d: int, c: int, **options: Any) -> dict[str, Any]:
@@ -65,3 +69,13 @@ def pickled(content: Any, protocol: int = 2) -> bytes:
 
 def same(found: np.ndarray, tensor: Any) -> bool:
     return found.dtype == np.float32 and np.array_equal(found, tensor.float().numpy())
+
+
+def refused(status: int, *words: str, **call: Any) -> Problem:
+    """The refusal of an import, which names these words."""
+    with pytest.raises(Problem) as refusal:
+        import_law(**call)
+    assert refusal.value.status == status
+    for word in words:
+        assert word in refusal.value.detail, refusal.value.detail
+    return refusal.value

@@ -15,24 +15,26 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+JOB_TABLE_V1 = Path(__file__).with_name("job_table_v1.sql")  # a job table as the first version made it
+
 _number = count()
 
 
-def _initdb() -> Path | None:
+def initdb() -> Path | None:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     on_path = shutil.which("initdb")
     return found[-1] if found else Path(on_path) if on_path else None
 
 
 def has_postgresql() -> bool:
-    return _initdb() is not None
+    return initdb() is not None
 
 
 @pytest.fixture(scope="session")
 def postgresql():
     """The URL of an empty database of a server that listens on a socket only."""
-    initdb = _initdb()
-    if initdb is None:
+    program = initdb()
+    if program is None:
         pytest.skip("no PostgreSQL server on this machine (initdb not found)")
     folder = Path(tempfile.mkdtemp(prefix="leym-pg-"))  # not tmp_path: its path may be too long for a socket
     as_user, user = {}, getpass.getuser()
@@ -41,9 +43,9 @@ def postgresql():
         shutil.chown(folder, "postgres", "postgres")
     data, socket, quiet = folder / "data", folder, {"cwd": folder, "stdout": subprocess.DEVNULL}
     try:
-        init = [initdb, "-D", data, "-A", "trust", "-U", user, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        init = [program, "-D", data, "-A", "trust", "-U", user, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
         subprocess.run(init, check=True, **quiet, **as_user)
-        run = [initdb.with_name("postgres"), "-D", data, "-k", socket, "-c", "listen_addresses=", "-c", "fsync=off"]
+        run = [program.with_name("postgres"), "-D", data, "-k", socket, "-c", "listen_addresses=", "-c", "fsync=off"]
         with open(folder / "log", "wb") as log:
             server = subprocess.Popen(run, stderr=log, **quiet, **as_user)
         try:
@@ -63,7 +65,7 @@ def postgresql():
 
 def _await(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     engine = sa.create_engine(url, poolclass=sa.NullPool)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while True:
         try:
             with engine.connect():

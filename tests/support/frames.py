@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from leym.contract.spec import JobSpec
+from leym.frames import zarr_gateway
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.writer import FrameWriter
@@ -21,6 +22,8 @@ SPEC = {
     "record": [{"field": "psi", "every": 1}, {"field": "phase", "every": 2, "dtype": "float16"}],
     "observe": {"every": 1, "names": ["activity", "coherence"]},
 }
+PSI_BYTES = 4 * 6 * 3 * 8
+IN_CHUNK = 3  # frames of psi, of which four are in a shard: some chunks are parts of two objects
 
 
 @dataclass(frozen=True)
@@ -91,3 +94,8 @@ class Writing:
         assert numbers["activity"].tolist() == [step / 7 for step in at.tolist()]
         assert len(at) == len(steps) or (growing and len(at) > len(steps))
         return len(steps)
+
+
+def asked(job: Writing, path: str) -> bytes:
+    """The object at `path` of the job's Zarr hierarchy."""
+    return zarr_gateway.find(job.store, lambda: job.row, path).body

@@ -18,10 +18,10 @@ from leym.client import Client
 from leym.contract.identity import SCOPES
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.conftest import Service, add_laws, until
 from tests.support.brokers import UsersBroker
 from tests.support.databases import has_postgresql
 from tests.support.paths import ROOT
+from tests.support.service import Service, add_laws, until
 from tests.support.tls import Certificates, Front, make_certificates
 from workers.broker import free_port
 
@@ -108,6 +108,6 @@ def guarded(tmp_path_factory, request, broker, front, certificates):
         yield running
     finally:
         flower.terminate()
-        flower.wait(20)
+        flower.wait(240)
         code = running.stop()
     assert code == 0, running.tail()

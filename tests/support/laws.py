@@ -22,6 +22,7 @@ FORMS = {
     "mlp": "additive",
     "deep_qca": "additive",
 }
+TOLERANCE = {1: 1e-5, 2: 1e-4, 10: 1e-3}  # of a trajectory, by its steps
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def random_law(
     said = {"architecture": architecture, "d_state": d, "hidden_channels": c, "form": form, "options": options or {}}
     manifest = Manifest(name=folder.name, **said)
     torch.manual_seed(seed)
-    network = type(empty_network(manifest))(d, c, **manifest.choices)
-    head = network.get_submodule(manifest.kind.head.rstrip("."))
+    network = type(empty_network(manifest))(d, c, **manifest.network_options)
+    head = network.get_submodule(manifest.architecture_info.head.rstrip("."))
     torch.nn.init.normal_(head.weight)
     torch.nn.init.zeros_(head.bias)
     weights = {key: value.numpy() for key, value in network.state_dict().items()}
@@ -93,6 +94,6 @@ def lively_law(folder: Path) -> Bundle:
     """A small chaotic law: the twofold head shortens its memory, so that few members tell much."""
     law = random_law(folder / "drawn", "UNET")
     weights = load_file(law.path / WEIGHTS)
-    weights[f"{law.manifest.kind.head.rstrip('.')}.weight"] *= 2
+    weights[f"{law.manifest.architecture_info.head.rstrip('.')}.weight"] *= 2
     said = law.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form", "options"})
     return write_law(folder / "lively", weights, **said)

@@ -1,6 +1,6 @@
 """Hooks of schemathesis for a service that works: what is submitted is small enough to end at once.
 
-`schemathesis --config-file tests/integration/schemathesis.toml run URL/openapi.json` looks for as long as one likes.
+`schemathesis --config-file tests/integration/app/schemathesis.toml run URL/openapi.json` looks longer.
 """
 
 from __future__ import annotations

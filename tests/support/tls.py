@@ -25,7 +25,7 @@ def make_certificates(folder: Path) -> Certificates:
 
     def openssl(*arguments: object) -> None:
         command = ["openssl", *map(str, arguments)]
-        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=60)
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=240)
 
     def signed(name: str) -> tuple[Path, Path]:
         certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
@@ -52,12 +52,12 @@ class Front:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         starting = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
-        self.server = asyncio.run_coroutine_threadsafe(starting, self.loop).result(20)
+        self.server = asyncio.run_coroutine_threadsafe(starting, self.loop).result(240)
         self.port: int = self.server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(20)
+        self.thread.join(240)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self.to_port)

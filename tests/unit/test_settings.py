@@ -107,7 +107,7 @@ def test_settings_that_name_files_are_absolute_from_the_start_on(tmp_path, monke
         "DATA": "data",
         "DATABASE_URL": "sqlite:///rel/jobs.sqlite",
         "STORE_URL": "file:some%20store",
-        "RUNGS": "rungs.json",
+        "BATCH_SIZES": "sizes.json",
         "REDIS_URL": "rediss://:word@127.0.0.1:6379/0?ssl_ca_certs=tls/ca.pem&ssl_check_hostname=false",
     }.items():
         monkeypatch.setenv(f"LEYM_{name}", value)
@@ -118,7 +118,7 @@ def test_settings_that_name_files_are_absolute_from_the_start_on(tmp_path, monke
     found = read_settings()
     assert (found.data, found.database) == (tmp_path / "data", tmp_path / "rel" / "jobs.sqlite")
     assert found.store == f"{tmp_path.as_uri()}/some%20store"
-    assert found.ladder == tmp_path / "rungs.json"
+    assert found.batch_sizes_file == tmp_path / "sizes.json"
     assert f"ssl_ca_certs={tmp_path}/tls/ca.pem" in found.redis_url
     assert "ssl_check_hostname=false" in found.redis_url
 
@@ -136,8 +136,8 @@ CELERY = ("celery", "--quiet", "--app=workers.celery_app", "worker")
 PROCESSES = {
     "leym jobs": ("leym.cli", "jobs"),
     "leym up": ("leym.cli", "up", "--port", "0"),
-    "leym tokens": ("leym.cli.local.tokens", "list"),
-    "leym doctor": ("workers.maintenance.doctor",),
+    "leym tokens": ("leym.cli", "tokens", "list"),
+    "leym doctor": ("leym.cli", "doctor"),
     "health": ("workers.health",),
     "API": ("gunicorn", "--config", "python:app.gunicorn", "--bind", "127.0.0.1:0", "app.wsgi:app"),
     "worker": CELERY,
@@ -148,7 +148,7 @@ PROCESSES = {
 def run(what: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "LEYM_DATA": str(folder / "data")} | variables
     command = [sys.executable, "-m", *PROCESSES[what]]
-    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=env, cwd=folder, timeout=240)
 
 
 @pytest.mark.parametrize("what", PROCESSES)
@@ -166,7 +166,9 @@ def test_a_job_table_that_cannot_be_opened_is_one_line(what, tmp_path):
     url = f"postgres://leym:{HIDDEN}@127.0.0.1:1/x"
     done = run(what, tmp_path, LEYM_DATABASE_URL=url, LEYM_REDIS_URL="redis://:word@127.0.0.1:1/0")
     said = [line for line in done.stderr.splitlines() if "LEYM_DATABASE_URL" in line]
-    assert len(said) == 1 and "cannot be opened" in said[0] and done.returncode != 0, done.stderr
+    assert len(said) == 1, done.stderr
+    assert "cannot be opened" in said[0], done.stderr
+    assert done.returncode != 0, done.stderr
     assert "Traceback" not in done.stderr
     assert HIDDEN not in done.stderr
 

@@ -7,18 +7,20 @@ replaced are copied before the others.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from leym.cli.output import USAGE, note
 from leym.contract.records import LIVE
 from leym.frames.checkpoint import is_checkpoint
 from leym.frames.garbage import needed
@@ -130,21 +132,22 @@ def _copy_entry(source: Path, target: Path) -> None:
             shutil.copy2(source, target)
 
 
-def main() -> None:
-    """Run `leym backup`."""
-    options = argparse.ArgumentParser(
-        prog="leym backup", description="Copy job table, store, laws and link key into a new data folder."
-    )
-    options.add_argument("folder", type=Path, help="new, or empty")
-    options.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    chosen = options.parse_args()
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    folder: Annotated[Path, typer.Argument(help="a new or empty folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+) -> None:
+    """Copy job table, store, laws and link key into a new data folder."""
     configured = settings()
     try:
-        copied = back_up(configured, chosen.folder)
+        copied = back_up(configured, folder)
     except (ValueError, OSError, sqlite3.Error) as error:
-        print(f"leym backup: {error}", file=sys.stderr)
-        sys.exit(REFUSED)
-    if chosen.json:
+        note(f"leym backup: {error}")
+        raise typer.Exit(USAGE) from error
+    if as_json:
         print(json.dumps(asdict(copied)))
         return
     print(f"job table; {copied.objects} objects, {copied.bytes} bytes of the store")
@@ -155,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="leym backup")

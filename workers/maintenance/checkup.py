@@ -22,7 +22,7 @@ from leym.frames.states import has_state
 from leym.frames.stores.base import Store, StoreUnavailable
 from leym.jobs.lease_watch import LeaseWatch
 from leym.jobs.table import JobTable
-from leym.laws.registry import registry_of
+from leym.laws.registry import project_registry
 from leym.settings import Settings
 from workers.maintenance.collector import ALIVE_HEARTBEATS, Collector
 from workers.reaper import RESEND_AFTER_S, Reaper
@@ -126,7 +126,7 @@ class Checkup:
                 pinned.setdefault((job.project, job.law), []).append(job.id)
         check = Check("laws", f"{len(pinned)} laws of live jobs", todo="put the law back, or cancel the jobs")
         for (project, law), jobs in sorted(pinned.items()):
-            if not registry_of(project, self.settings.data).find(law):
+            if not project_registry(project, self.settings.data).find(law):
                 check.add(law, f"is not in project {project!r}; {len(jobs)} live jobs need it, such as {jobs[0]}")
         return [check]
 

@@ -7,17 +7,19 @@ LEYM_GC_S.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import random
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
+from typing import Annotated
 
+import typer
+
+from leym.cli.output import FAILED, note
 from leym.contract.records import Job
 from leym.frames.garbage import garbage, named_bytes
 from leym.frames.layout import job_prefix
@@ -164,7 +166,7 @@ class Collector:
             workers = len(self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s))
         except TABLE_UNAVAILABLE:
             workers = 0
-        return self.settings.gc_s * max(1, workers) * random.uniform(0.5, 1.5)
+        return self.settings.gc_s * max(1, workers) * random.uniform(0.5, 1.5)  # noqa: S311 -- spreads the load, guards nothing
 
 
 def _garbage(job: Job, objects: list[Entry]) -> list[Entry]:
@@ -176,26 +178,28 @@ def _garbage(job: Job, objects: list[Entry]) -> list[Entry]:
         return []
 
 
-def main() -> None:
-    """Run `leym gc`."""
-    options = argparse.ArgumentParser(
-        prog="leym gc", description="Let results expire and remove what no job needs from the store, now."
-    )
-    options.add_argument("--dry-run", action="store_true", help="change nothing; say what would be removed")
-    options.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    chosen = options.parse_args()
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="change nothing; report what would be removed")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+) -> None:
+    """Let results expire, and remove objects that no job needs from the store, now."""
     configured = settings()
     table = open_table(configured)
     try:
-        found = Collector(table, open_store(configured.store), configured).collect(dry_run=chosen.dry_run)
+        found = Collector(table, open_store(configured.store), configured).collect(dry_run=dry_run)
     except STORE_OR_TABLE_UNAVAILABLE as error:
-        sys.exit(f"leym gc: {error}")
+        note(f"leym gc: {error}")
+        raise typer.Exit(FAILED) from error
     finally:
         table.close()
-    if chosen.json:
+    if as_json:
         print(json.dumps(asdict(found)))
         return
-    would = "would be " if chosen.dry_run else ""
+    would = "would be " if dry_run else ""
     print(f"{len(found.expired)} jobs {would}expired; {found.objects} objects, {found.bytes} bytes {would}removed")
     if found.states_retired:
         print(f"{found.states_retired} uploaded states {would}retired")
@@ -204,4 +208,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="leym gc")

@@ -5,17 +5,18 @@ Exit codes: 0 no faults, or all are repaired; 1 faults are left; 2 not everythin
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from sqlalchemy.exc import DBAPIError
 
 from leym import tickets
+from leym.cli.output import note
 from leym.common.printable import printable
 from leym.common.typed_numbers import whole
 from leym.frames.stores.open import folder_of, open_store
@@ -130,29 +131,37 @@ def show(checks: list[Check], examples: int) -> None:
             print(f"{'':12} {check.todo}")
 
 
-def main() -> None:
-    """Run `leym doctor`."""
-    options = argparse.ArgumentParser(prog="leym doctor", description=__doc__.partition("\n")[0])
-    options.add_argument("--repair", action="store_true", help="put right what can be; safe while the service runs")
-    options.add_argument("--deep", action="store_true", help="read every object and compare its checksums")
-    options.add_argument("--examples", type=whole(0, 1000), default=5, help="shown of each kind of damage; default 5")
-    options.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    chosen = options.parse_args()
-    logging.getLogger("workers").setLevel(logging.ERROR)  # the report has it all
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="repair what can be repaired; safe while the service runs")
+    ] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="read every object and compare its checksums")] = False,
+    examples: Annotated[int, typer.Option(parser=whole(0, 1000), help="examples to show per kind of damage")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
+) -> None:
+    """Check whether the job table, the store, the laws and the broker agree, and repair what can be repaired.
+
+    Exit codes: 0 no faults, or all are repaired; 1 faults are left; 2 not everything could be checked.
+    """
+    logging.getLogger("workers").setLevel(logging.ERROR)  # the report lists the repairs
     try:
-        checks = examine(settings(), repair=chosen.repair, deep=chosen.deep)
+        checks = examine(settings(), repair=repair, deep=deep)
     except ValueError as error:  # a URL of an unknown kind
-        print(f"leym doctor: {error}", file=sys.stderr)
-        sys.exit(INCOMPLETE)
+        note(f"leym doctor: {error}")
+        raise typer.Exit(INCOMPLETE) from error
     code = code_of(checks)
-    if chosen.json:
-        results = [asdict(c) | {"left": c.left, "examples": c.examples[: chosen.examples]} for c in checks]
-        print(json.dumps({"sound": code == SOUND, "repair": chosen.repair, "deep": chosen.deep, "checks": results}))
+    if as_json:
+        shown = [asdict(c) | {"left": c.left, "examples": c.examples[:examples]} for c in checks]
+        print(json.dumps({"sound": code == SOUND, "repair": repair, "deep": deep, "checks": shown}))
     else:
-        show(checks, chosen.examples)
+        show(checks, examples)
         print({SOUND: "sound", UNSOUND: "not sound: faults are left", INCOMPLETE: "not everything was checked"}[code])
-    sys.exit(code)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="leym doctor")

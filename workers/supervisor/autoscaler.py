@@ -7,7 +7,6 @@ Drain some: workers that have had no job for the idle time. A worker that is sta
 from __future__ import annotations
 
 import re
-from argparse import ArgumentTypeError
 from dataclasses import dataclass
 
 MAX_WORKERS = 1024  # of one machine
@@ -134,10 +133,10 @@ def autoscale_range(text: str) -> tuple[int, int]:
     """Parse `MIN:MAX` into (minimum, maximum).
 
     Raises:
-        ArgumentTypeError: It has another form, or MAX is out of range.
+        ValueError: It has another form, or MAX is out of range.
     """
     found = re.fullmatch("([0-9]{1,4}):([0-9]{1,4})", text)
-    least, most = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not least <= most or not 1 <= most <= MAX_WORKERS:
-        raise ArgumentTypeError(f"{text!r}: expected min:max with 0 <= min <= max and 1 <= max <= {MAX_WORKERS}")
-    return least, most
+    minimum, maximum = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not minimum <= maximum or not 1 <= maximum <= MAX_WORKERS:
+        raise ValueError(f"{text!r}: expected min:max with 0 <= min <= max and 1 <= max <= {MAX_WORKERS}")
+    return minimum, maximum

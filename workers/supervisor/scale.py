@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
 import threading
+from typing import Annotated
+
+import typer
 
 from leym.events import Events
 from leym.frames.stores.open import open_store
@@ -23,12 +25,21 @@ log = logging.getLogger("leym.scale")
 TICK_S = 1.0
 
 
-def main() -> None:
-    """Run a fleet of workers, a reaper and a collector until SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m workers.supervisor.scale", description=__doc__)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def run(
+    autoscale: Annotated[
+        str | None, typer.Option(metavar="MIN:MAX", help="least and most workers; default: LEYM_AUTOSCALE")
+    ] = None,
+) -> None:
+    """Start and stop the worker processes of this machine by backlog, until SIGINT or SIGTERM."""
     configured = settings()
-    parser.add_argument("--autoscale", type=autoscale_range, default=configured.autoscale, metavar="MIN:MAX")
-    minimum, maximum = parser.parse_args().autoscale
+    try:
+        minimum, maximum = autoscale_range(configured.autoscale if autoscale is None else autoscale)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--autoscale'") from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -53,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="python -m workers.supervisor.scale")

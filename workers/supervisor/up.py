@@ -5,7 +5,6 @@ At SIGINT or SIGTERM the workers save their jobs and hand them back; then the ot
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import re
@@ -15,13 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import httpx2
+import typer
 
 from leym import tickets
+from leym.cli.output import FAILED, note
 from leym.common.loopback import spare_loopback
+from leym.common.typed_numbers import whole
 from leym.events import Events
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
@@ -32,7 +35,7 @@ from workers.maintenance.collector import Collector
 from workers.outages import TABLE_UNAVAILABLE
 from workers.processes import Child
 from workers.reaper import Reaper
-from workers.supervisor.autoscaler import Limits, autoscale_range
+from workers.supervisor.autoscaler import MAX_WORKERS, Limits, autoscale_range
 from workers.supervisor.fleet import Fleet
 
 log = logging.getLogger("leym.up")
@@ -44,12 +47,36 @@ _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./+:@=,-]+")
 RESTART_S = 1.0  # pause before a server that ended by itself is started again
 FLOWER_PORT = 5555
 FLOWER_MAX_TASKS = "--max-tasks=10000"  # 6 kB each; the default is ten times as many
+MAX_SLOTS = 1024  # of a worker
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of `leym up`.
+
+    Attributes:
+        data: folder of everything that is kept.
+        port: port of the API; 0 for any that is free.
+        workers: worker processes, unless `autoscale` is set.
+        autoscale: least and most worker processes.
+        slots: universes that a worker runs at once; None for LEYM_SLOTS.
+        no_flower: do not start Flower.
+        verbose: show the logs of all processes, not only warnings.
+    """
+
+    data: Path
+    port: int
+    workers: int
+    autoscale: tuple[int, int] | None
+    slots: int | None
+    no_flower: bool
+    verbose: bool
 
 
 class Supervisor:
     """Starts, watches and ends the processes of the service."""
 
-    def __init__(self, options: argparse.Namespace):
+    def __init__(self, options: Options):
         self.options = options
         self.stopping = threading.Event()
         self._servers: dict[str, tuple[Child, Callable[[], Child]]] = {}
@@ -220,38 +247,51 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def count(text: str, least: int = 1) -> int:
-    if not text.isdigit() or not least <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number from {least} to 1024")
-    return int(text)
-
-
 def folder(text: str) -> Path:
+    """Parse the name of a folder, which may not be empty."""
     if not text:
-        raise argparse.ArgumentTypeError("expected a folder; it is empty")
+        raise typer.BadParameter("expected a folder; it is empty")
     return Path(text)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="leym up", description="Start API, broker, workers and Flower, until Ctrl-C.")
-    parser.add_argument("--data", type=folder, default=settings().data, help="folder of everything that is kept")
-    parser.add_argument("--port", type=int, default=8000, help="of the API; 0: any that is free")
-    fleet = parser.add_mutually_exclusive_group()
-    fleet.add_argument(
-        "--workers", type=partial(count, least=0), default=1, help="worker processes, one per device; 0: run elsewhere"
-    )
-    fleet.add_argument("--autoscale", type=autoscale_range, metavar="MIN:MAX", help="workers by backlog; MIN may be 0")
-    parser.add_argument("--slots", type=count, help="universes that a worker runs at once")
-    parser.add_argument("--no-flower", action="store_true", help="do not start Flower")
-    parser.add_argument("--verbose", action="store_true", help="show the logs of all processes, not only warnings")
-    options = parser.parse_args(arguments)
-    if not 0 <= options.port <= 65535:
-        parser.error(f"argument --port: {options.port} is not in 0 to 65535")
-    return options
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def main() -> None:
-    options = parse()
+@app.command()
+def up(
+    data: Annotated[
+        Path | None, typer.Option(parser=folder, help="folder of everything that is kept; default: LEYM_DATA")
+    ] = None,
+    port: Annotated[int, typer.Option(parser=whole(0, 65535), help="port of the API; 0: any that is free")] = 8000,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole(0, MAX_WORKERS), help="worker processes, one per device; 0: they run elsewhere; default: 1"
+        ),
+    ] = None,
+    autoscale: Annotated[
+        str | None, typer.Option(metavar="MIN:MAX", help="start workers by backlog; MIN may be 0")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(parser=whole(1, MAX_SLOTS), help="universes that a worker runs at once")
+    ] = None,
+    no_flower: Annotated[bool, typer.Option("--no-flower", help="do not start Flower")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="show the logs of all processes, not only warnings")
+    ] = False,
+) -> None:
+    """Start API, broker, workers and Flower, until Ctrl-C."""
+    if workers is not None and autoscale is not None:
+        raise typer.BadParameter("not allowed with --workers", param_hint="'--autoscale'")
+    try:
+        limits = None if autoscale is None else autoscale_range(autoscale)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="'--autoscale'") from error
+    run(Options(data or settings().data, port, 1 if workers is None else workers, limits, slots, no_flower, verbose))
+
+
+def run(options: Options) -> None:
+    """Run the service until SIGINT or SIGTERM; exit with code 1 when it cannot start."""
     logging.basicConfig(
         level=logging.INFO if options.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -262,8 +302,9 @@ def main() -> None:
     try:
         supervisor.run()
     except (OSError, RuntimeError) as error:
-        sys.exit(f"leym up: {error}")
+        note(f"leym up: {error}")
+        raise typer.Exit(FAILED) from error
 
 
 if __name__ == "__main__":
-    main()
+    app(prog_name="leym up")

@@ -1,7 +1,7 @@
-"""Compiled steps, shared by laws: what is compiled depends on architecture and shapes, never on the weights.
+"""Compiles the step, and shares the result between laws.
 
-So a new law of a known kind and shape compiles nothing. The price is nil here: weights that are inputs instead of
-constants cost no speed that a benchmark shows (docs/benchmarks.md).
+The compiled code depends on architecture and shapes, never on the weights: a new law of a known kind and shape
+compiles nothing. Weights that are inputs instead of constants cost no measurable speed (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from leym.physics.step import step
 
 Step = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
-KEPT = 64  # compiled steps; a bucket holds on to its own anyway
+KEPT = 64  # compiled steps in the cache; a bucket keeps its own in any case
 
 _number = count()
 
 
 def make_step_(manifest: Manifest) -> Step:
-    """One step of a batch, in place, by any network of the manifest's kind."""
-    has_memory, stochastic, form = manifest.kind.memory, manifest.stochastic, manifest.form
+    """Return a function that advances a batch by one step, in place, with any network of the manifest's kind."""
+    has_memory, stochastic, form = manifest.architecture_info.memory, manifest.stochastic, manifest.form
 
     def step_(
         network: nn.Module, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
     ) -> None:
-        """The tensors of `leym.engine.step.batch_tensors`, taken or not."""
+        """Advance every row of the batch, occupied or not: the fields of `BatchTensors` except `occupied`."""
         draws = uniform(seed, clock, (state.shape[2], state.shape[3])) if stochastic else None
         after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws)
         state.copy_(after)
@@ -80,8 +80,15 @@ class CompiledSteps:
         self._lock = Lock()
 
     def step(self, manifest: Manifest, network: nn.Module, operands: torch.dtype, shape: tuple[int, ...]) -> Step:
-        """The step of laws like this one, for states of this shape [B, 2d, H, W]; compiled at its first call."""
-        choices = tuple(sorted(manifest.choices.items()))
+        """Return the step of laws like this one, which is compiled at its first call.
+
+        Args:
+            manifest: architecture, form and options of the law.
+            network: the network that runs; its parameters' names, shapes and dtypes count, not their values.
+            operands: dtype that matrices are multiplied in.
+            shape: of the state, [B, 2d, H, W].
+        """
+        choices = tuple(sorted(manifest.network_options.items()))
         # a folded network is of another form than one that could not be folded
         weights = tuple((name, tuple(p.shape), p.dtype) for name, p in network.named_parameters())
         key = (manifest.architecture, manifest.form, choices, weights, operands, shape)

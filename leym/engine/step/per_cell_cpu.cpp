@@ -335,17 +335,17 @@ extern "C" int leym_cells_bf16() {
 #endif
 }
 
-// `steps` steps in place of the universes whose lanes are taken. state, scratch: float32 [batch][height][width][channels];
-// gamma: float32 [batch]; seed, clock, good, taken: int64 [batch]. clock grows by one per step, good by one per step whose
-// state is finite.
+// Advances the occupied slots by `steps` steps, in place. state, scratch: float32 [batch][height][width][channels];
+// gamma: float32 [batch]; seed, clock, good, occupied: int64 [batch]. clock grows by one per step, good by one per
+// step whose state is finite.
 extern "C" void leym_cells(const Law* law, float* state, float* scratch, const float* gamma, const int64_t* seed,
-                           int64_t* clock, int64_t* good, const int64_t* taken, int batch, int height, int width,
+                           int64_t* clock, int64_t* good, const int64_t* occupied, int batch, int height, int width,
                            int steps, int threads) {
     const int64_t size = (int64_t)height * width * law->channels;
-    std::vector<int> lanes;
+    std::vector<int> slots;
     for (int b = 0; b < batch; ++b)
-        if (taken[b]) lanes.push_back(b);
-    const int universes = lanes.size();
+        if (occupied[b]) slots.push_back(b);
+    const int universes = slots.size();
     if (!universes) return;
     const int bands = std::clamp(4 * threads / universes, 1, height);  // of rows of each, so that all threads have some
     std::vector<int> finite((size_t)steps * universes, 1);
@@ -360,7 +360,7 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
         for (int step = 0; step < steps; ++step) {
             #pragma omp for schedule(dynamic, 1)
             for (int task = 0; task < universes * bands; ++task) {
-                const int i = task / bands, band = task % bands, b = lanes[i];
+                const int i = task / bands, band = task % bands, b = slots[i];
                 const Universe u = {sides[step % 2] + b * size, sides[1 - step % 2] + b * size, height, width,
                                     gamma[b], seed[b], clock[b] + step};
                 if (!step_band(*law, u, height * band / bands, height * (band + 1) / bands, room)) {
@@ -371,7 +371,7 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
         }
     }
     for (int i = 0; i < universes; ++i) {
-        const int b = lanes[i];
+        const int b = slots[i];
         if (steps % 2) std::memcpy(state + b * size, scratch + b * size, sizeof(float) * size);
         clock[b] += steps;
         for (int step = 0; step < steps; ++step) good[b] += finite[(size_t)step * universes + i];

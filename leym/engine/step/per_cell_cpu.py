@@ -1,6 +1,7 @@
-"""The fused steps of per-cell laws on a CPU: `cells.cpp`, built by the machine's own compiler, called once per burst.
+"""Runs the steps of per-cell laws on a CPU with `per_cell_cpu.cpp`, one call per burst.
 
-In float32, or with bfloat16 operands: by the matrix unit (AMX) where the CPU has one, else by its vector instructions.
+The machine's own compiler builds it. Products are float32, or bfloat16 on the matrix unit (AMX) where the CPU has one,
+else on its vector instructions.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ import torch
 from torch import Tensor
 
 from leym.engine.step.batch_tensors import BatchTensors
-from leym.laws.networks.per_cell import Cells
+from leym.laws.networks.per_cell import PerCellWeights
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
-PAD = 16  # of `cells.cpp`: channels are padded to a multiple
+PAD = 16  # channels are padded to a multiple, as in `per_cell_cpu.cpp`
 
 
-class NoCompiler(OSError):
-    """There is none, or it does not take the source. The message says which."""
+class KernelBuildError(OSError):
+    """There is no compiler, or it rejects the source; the message says which."""
 
 
 class _Law(Structure):
-    """`Law` of `cells.cpp`."""
+    """`Law` of `per_cell_cpu.cpp`."""
 
     _fields_ = [
         ("channels", c_int32),
@@ -49,24 +50,34 @@ class _Law(Structure):
 
 
 class FusedCells:
-    """A per-cell law whose weights are laid out for the kernel. For one thread."""
+    """A per-cell law whose weights are laid out for the kernel; used by one thread at a time."""
 
-    def __init__(self, law: Cells, operands: torch.dtype = torch.float32):
-        """operands: float32, or bfloat16 where `multiplies` says so. Raises NoCompiler."""
-        assert multiplies(operands)
+    def __init__(self, law: PerCellWeights, operands: torch.dtype = torch.float32):
+        """Lay out the weights.
+
+        Args:
+            law: the layers and filters.
+            operands: float32, or bfloat16 where `multiplies` returns True.
+
+        Raises:
+            KernelBuildError: the kernel cannot be built.
+            ValueError: the kernel has no products of this dtype here.
+        """
+        if not multiplies(operands):
+            raise ValueError(f"operands {operands}: the kernel has no such products on this machine")
         self._library = _library()
         channels = law.layers[-1][0].shape[0]
         filters = 0 if law.filters is None else law.filters.shape[0]
-        to = 2 * PAD if operands == torch.bfloat16 else PAD  # what a layer takes is padded to a multiple
+        to = 2 * PAD if operands == torch.bfloat16 else PAD  # the inputs of a layer are padded to a multiple
         widths, matrices = [_up(_up(channels) * max(filters, 1), to)], []
         for i, (weight, _) in enumerate(law.layers):
             weight = weight.float()
-            if i == 0:  # the kernel has the channels of a filter together, each lot padded
+            if i == 0:  # the kernel keeps the channels of a filter together, padded
                 weight = _padded(weight.unflatten(1, (channels, -1)).transpose(1, 2), 2).flatten(1)
             last = i + 1 == len(law.layers)
             matrix = _padded(_padded(weight, 1, to), 0, PAD if last else to).T
             widths.append(matrix.shape[1])
-            if operands == torch.bfloat16:  # the weights of two neighbouring inputs beside each other
+            if operands == torch.bfloat16:  # the weights of two neighbouring inputs are adjacent
                 matrix = matrix.unflatten(0, (-1, 2)).transpose(1, 2).to(operands)
             matrices.append(matrix.contiguous())
         biases = [_padded(bias.float(), 0, width) for (_, bias), width in zip(law.layers, widths[1:], strict=True)]
@@ -78,24 +89,43 @@ class FusedCells:
         pointers = c_void_p * len(law.layers)
         self._weights, self._biases = pointers(*at[2 : 2 + len(matrices)]), pointers(*at[2 + len(matrices) :])
         self._law = _Law(
-            *(channels, filters, len(law.layers), law.periodic, operands == torch.bfloat16, law.rate, at[0], at[1]),
+            *(channels, filters, len(law.layers), law.periodic, operands == torch.bfloat16, law.update_rate),
+            *at[:2],
             *(ctypes.cast(found, c_void_p) for found in (self._weights, self._biases)),
         )
         self._scratch = torch.zeros(0)
 
-    def advance(self, lanes: BatchTensors, steps: int) -> None:
-        """In place. BatchTensors that are not taken stay as they are."""
-        batch, channels, height, width = lanes.state.shape
-        assert channels == self._law.channels and lanes.state.is_contiguous(memory_format=torch.channels_last)
-        if self._scratch.shape != lanes.state.shape:
-            self._scratch = torch.empty_like(lanes.state)
-        tensors = (lanes.state, self._scratch, lanes.gamma, lanes.seed, lanes.clock, lanes.good, lanes.taken)
+    def advance(self, tensors: BatchTensors, steps: int) -> None:
+        """Advance the occupied rows, in place; empty slots stay as they are.
+
+        Raises:
+            ValueError: the state has other channels than the law, or another memory format than channels last.
+        """
+        batch, channels, height, width = tensors.state.shape
+        state = tensors.state
+        if channels != self._law.channels or not state.is_contiguous(memory_format=torch.channels_last):
+            raise ValueError(f"state {tuple(state.shape)}: expected {self._law.channels} channels, channels last")
+        if self._scratch.shape != tensors.state.shape:
+            self._scratch = torch.empty_like(tensors.state)
+        addresses = (
+            tensors.state,
+            self._scratch,
+            tensors.gamma,
+            tensors.seed,
+            tensors.clock,
+            tensors.good,
+            tensors.occupied,
+        )
         sizes = (batch, height, width, steps, torch.get_num_threads())
-        self._library.leym_cells(self._law, *(t.data_ptr() for t in tensors), *sizes)
+        self._library.leym_cells(self._law, *(t.data_ptr() for t in addresses), *sizes)
 
 
 def multiplies(operands: torch.dtype) -> bool:
-    """Whether the kernel has products of this dtype on this machine. Raises NoCompiler."""
+    """Return whether the kernel has products of this dtype on this machine.
+
+    Raises:
+        KernelBuildError: the kernel cannot be built.
+    """
     return operands == torch.float32 or (operands == torch.bfloat16 and bool(_library().leym_cells_bf16()))
 
 
@@ -104,7 +134,7 @@ def _up(n: int, to: int = PAD) -> int:
 
 
 def _padded(tensor: Tensor, dim: int, to: int = PAD) -> Tensor:
-    """With zeros at the end of `dim`, up to a multiple of `to`."""
+    """Append zeros along `dim`, up to a multiple of `to`."""
     more = list(tensor.shape)
     more[dim] = _up(tensor.shape[dim], to) - tensor.shape[dim]
     return torch.cat([tensor, tensor.new_zeros(more)], dim)
@@ -119,9 +149,12 @@ def _library() -> ctypes.CDLL:
 
 
 def built() -> Path:
-    """The kernel as a library for this machine, compiled at most once. Raises NoCompiler.
+    """Return the kernel as a library for this machine, compiled at most once.
 
-    Not by torch's extension loader: that wants ninja, and waits for ever on the lock file of a process that was killed.
+    Torch's extension loader is not used: it needs ninja, and waits for ever on the lock file of a killed process.
+
+    Raises:
+        KernelBuildError: there is no compiler, or it rejects the source.
     """
     compiler = os.environ.get("CXX", "g++")
     try:
@@ -134,16 +167,16 @@ def built() -> Path:
             with tempfile.TemporaryDirectory(dir=library.parent) as folder:
                 made = Path(folder, library.name)
                 subprocess.run([compiler, *FLAGS, SOURCE, "-o", made], capture_output=True, check=True)
-                made.replace(library)  # whole or not at all, whoever else builds it now
+                made.replace(library)  # atomic, since other processes may build it too
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", b"") or str(error).encode()
-        raise NoCompiler(f"{compiler}: {said.decode(errors='replace')[:500]}") from error
+        output = getattr(error, "stderr", b"") or str(error).encode()
+        raise KernelBuildError(f"{compiler}: {output.decode(errors='replace')[:500]}") from error
     return library
 
 
 @cache
 def _folder() -> Path:
-    """Beside what Inductor has compiled; without such a place, one for this process."""
+    """Return Inductor's cache folder, or a temporary folder of this process where none is set."""
     chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if chosen:
         return Path(chosen)

@@ -1,13 +1,15 @@
-"""The fused step of per-cell laws on CUDA, in Triton: a block of cells goes through perception, layers, update and norm
-without leaving registers and shared memory.
+"""Runs the step of per-cell laws as one Triton kernel on CUDA.
+
+A block of cells goes through perception, layers, update and norm without leaving registers and shared memory.
 
     a_0 = perceive(x)                       F 3x3 filters per channel, or the cell itself
     a_l = elu(W_l a_(l-1) + b_l)            l = 1 .. L - 1
     y   = m (W_L a_(L-1) + b_L)             m: 1, or drawn per cell and step
     phi = x + y - gamma x;   x' = phi / (|phi| + 1e-9)
 
-Products of `operands` (a 16-bit float or float32) summed in float32; all else in float32. The twin of `cells.cpp`; a
-CPU runs it in Triton's interpreter, for tests only, whose products of bfloat16 are wrong (Triton 3.9).
+Products of `operands` (a 16-bit float or float32) are summed in float32; everything else is float32. `per_cell_cpu.cpp`
+is its twin. A CPU runs it in Triton's interpreter, for tests only: the interpreter's products of bfloat16 are wrong
+(Triton 3.9).
 """
 
 from __future__ import annotations
@@ -18,12 +20,16 @@ import triton.language as tl
 from torch import Tensor
 
 from leym.engine.step.batch_tensors import BatchTensors
-from leym.laws.networks.per_cell import Cells
+from leym.laws.networks.per_cell import PerCellWeights
 
-BLOCK, WARPS = 64, 4  # cells of a program, and by how many warps; benchmarks.gpu_check tries others
+BLOCK, WARPS = 64, 4  # cells and warps of a program; benchmarks.gpu_check tries others
 LEAST = 16  # sides of a matrix product in Triton; smaller ones are padded with zeros
-FILTERS = (0, 1, 4)  # what the kernel is written for: none, one sum (DEEP_QCA folded), four filters (NCA)
-WIDE_MOST, HIDDEN_MOST, HIDDEN_MOST_OF_TWO_LAYERS = 64, 128, 256  # beyond, an L4 has no room (tests/triton_targets.py)
+FILTERS = (0, 1, 4)  # supported: none, one (DEEP_QCA folded into a sum), four (NCA)
+WIDE_MOST, HIDDEN_MOST, HIDDEN_MOST_OF_TWO_LAYERS = (
+    64,
+    128,
+    256,
+)  # beyond, an L4 has no room (tests/support/triton_targets.py)
 
 
 @triton.jit
@@ -43,7 +49,7 @@ def _matrix(at, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
 
 @triton.jit
 def _near(universe, y, x, dy, dx, H, W, channel, shown, C: tl.constexpr, WRAP: tl.constexpr):
-    """The neighbours at (dy, dx) of a block of cells: [BLOCK, WIDE]; zero beyond the edge, or wrapped around it."""
+    """Load the neighbours at (dy, dx) of a block of cells, [BLOCK, WIDE]: zero beyond the edge, or wrapped around."""
     y, x = y + dy, x + dx
     if WRAP:
         y, x = (y + H) % H, (x + W) % W
@@ -55,12 +61,12 @@ def _near(universe, y, x, dy, dx, H, W, channel, shown, C: tl.constexpr, WRAP: t
 
 @triton.jit(do_not_specialize=["n"])  # or the steps of a burst would be several kernels
 def _step(
-    now, after, finite, gamma, seed, clock, taken, stencil, weights, biases, n, H, W, rate,
+    now, after, finite, gamma, seed, clock, occupied, stencil, weights, biases, n, H, W, rate,
     C: tl.constexpr, WIDE: tl.constexpr, HIDDEN: tl.constexpr, F: tl.constexpr, LAYERS: tl.constexpr,
     WRAP: tl.constexpr, DRAWS: tl.constexpr, OPERANDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(1)
-    if tl.load(taken + b) == 0:
+    if tl.load(occupied + b) == 0:
         return
     cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     y, x = cell // W, cell % W
@@ -98,7 +104,7 @@ def _step(
     change = _product(h, _matrix(weights, HIDDEN, WIDE), OPERANDS)
     change += tl.load(biases + (LAYERS - 1) * HIDDEN + channel)[None, :]
 
-    if DRAWS:  # Philox4x32-10 of leym/physics/noise.py
+    if DRAWS:  # Philox4x32-10 of leym/physics/philox.py
         key = tl.load(seed + b) ^ (-9223372036854775807 - 1)  # stream 1: the top bit of the key
         step = tl.load(clock + b) + n
         low, high = (step & 0xFFFFFFFF).to(tl.uint32), (step >> 32).to(tl.uint32)
@@ -114,9 +120,11 @@ def _step(
     tl.atomic_min(finite + b, whole)
 
 
-def serves(law: Cells, operands: torch.dtype) -> bool:
-    """Whether the kernel is written for the law, and keeps it in the registers and the shared memory of a GPU. Float32
-    is multiplied without tensor cores, and spills: left to torch.compile."""
+def serves(law: PerCellWeights, operands: torch.dtype) -> bool:
+    """Return whether the kernel supports the law and keeps it in the registers and shared memory of a GPU.
+
+    Float32 is left to torch.compile: it is multiplied without tensor cores, and spills.
+    """
     hidden, wide = {_side(weight.shape[0]) for weight, _ in law.layers[:-1]}, _side(law.layers[-1][0].shape[0])
     most = HIDDEN_MOST_OF_TWO_LAYERS if len(law.layers) == 2 else HIDDEN_MOST
     written = _filters(law) in FILTERS and len(hidden) == 1
@@ -124,17 +132,21 @@ def serves(law: Cells, operands: torch.dtype) -> bool:
 
 
 class TritonCells:
-    """A per-cell law whose weights are laid out for the kernel, on their device. Weights in `operands`."""
+    """A per-cell law whose weights are laid out for the kernel, on their device, in the dtype `operands`."""
 
-    def __init__(self, law: Cells, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
-        """Raises ValueError for a law that the kernel is not written for."""
+    def __init__(self, law: PerCellWeights, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
+        """Lay out the weights.
+
+        Raises:
+            ValueError: the kernel does not support the law.
+        """
         self.channels, first = law.layers[-1][0].shape[0], law.layers[0][0]
         self.filters = _filters(law)
         hidden = {weight.shape[0] for weight, _ in law.layers[:-1]}
         if self.filters not in FILTERS or len(hidden) != 1:
             raise ValueError(f"{self.filters} filters, hidden widths {sorted(hidden)}: no fused kernel")
         self.block, self.warps = block, warps
-        self.layers, self.rate, self.periodic = len(law.layers), law.rate, law.periodic
+        self.layers, self.rate, self.periodic = len(law.layers), law.update_rate, law.periodic
         self.wide, self.hidden = (_side(n) for n in (self.channels, *hidden))
         self.operands = getattr(tl, str(operands).removeprefix("torch."))
         lots = first.float().unflatten(1, (self.channels, -1)).permute(2, 1, 0)  # [filter, channel, hidden]
@@ -149,20 +161,24 @@ class TritonCells:
             stencil = _padded(law.filters.float().flatten(2).transpose(1, 2), 9, self.wide).contiguous()
         self._stencil = stencil
 
-    def advance(self, lanes: BatchTensors, steps: int) -> None:
-        """In place. BatchTensors that are not taken stay as they are, or hold what means nothing.
+    def advance(self, tensors: BatchTensors, steps: int) -> None:
+        """Advance the occupied rows, in place; the states of empty slots are undefined afterwards.
 
         Every call launches the same kernels for the same `steps`, so that it can be captured.
+
+        Raises:
+            ValueError: the state has other channels than the law, or another memory format than channels last.
         """
-        state = lanes.state
+        state = tensors.state
         batch, channels, height, width = state.shape
-        assert channels == self.channels and state.is_contiguous(memory_format=torch.channels_last)
+        if channels != self.channels or not state.is_contiguous(memory_format=torch.channels_last):
+            raise ValueError(f"state {tuple(state.shape)}: expected {self.channels} channels, channels last")
         other = torch.empty_like(state)
         finite = torch.ones(steps, batch, dtype=torch.int32, device=state.device)
         sides, grid = (state, other), (triton.cdiv(height * width, self.block), batch)
         for n in range(steps):
             _step[grid](
-                sides[n % 2], sides[1 - n % 2], finite[n], lanes.gamma, lanes.seed, lanes.clock, lanes.taken,
+                sides[n % 2], sides[1 - n % 2], finite[n], tensors.gamma, tensors.seed, tensors.clock, tensors.occupied,
                 self._stencil, self._weights, self._biases, n, height, width, self.rate,
                 C=channels, WIDE=self.wide, HIDDEN=self.hidden, F=self.filters, LAYERS=self.layers,
                 WRAP=self.periodic, DRAWS=self.rate < 1, OPERANDS=self.operands, BLOCK=self.block,
@@ -170,19 +186,19 @@ class TritonCells:
             )  # fmt: skip
         if steps % 2:
             state.copy_(other)
-        lanes.clock.add_(steps)
-        lanes.good.add_(finite.sum(0))
+        tensors.clock.add_(steps)
+        tensors.good.add_(finite.sum(0))
 
 
-def _filters(law: Cells) -> int:
+def _filters(law: PerCellWeights) -> int:
     return 0 if law.filters is None else law.filters.shape[0]
 
 
 def _side(n: int) -> int:
-    """Of a matrix in the kernel that has n rows or columns."""
-    return max(LEAST, triton.next_power_of_2(n))
+    """Return the side that a matrix with n rows or columns has in the kernel."""
+    return max(LEAST, int(triton.next_power_of_2(n)))
 
 
 def _padded(x: Tensor, rows: int, columns: int) -> Tensor:
-    """The last two sides with zeros up to these."""
+    """Append zeros to the last two dimensions, up to these sizes."""
     return torch.nn.functional.pad(x, (0, columns - x.shape[-1], 0, rows - x.shape[-2]))

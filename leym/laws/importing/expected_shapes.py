@@ -1,6 +1,7 @@
-"""Which tensors a law has, by architecture, d_state and hidden_channels: without torch, for whoever takes laws in.
+"""Lists the tensors of every architecture: key -> shape, by d_state and hidden_channels. Torch-free.
 
-The networks themselves are the truth; `tests/unit/laws/test_importing.py` holds this table against every one of them.
+The API checks uploads with this table. The networks define the truth:
+`tests/unit/laws/importing/test_expected_shapes.py` compares the table with every one of them.
 """
 
 from __future__ import annotations
@@ -13,48 +14,53 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Sizes(NamedTuple):
-    d: int  # d_state
-    c: int  # hidden_channels
+    """The two sizes of a network: `d` is d_state, `c` is hidden_channels."""
+
+    d: int
+    c: int
 
 
-def expected(architecture: str, d: int, c: int) -> Shapes | None:
-    """Key -> shape; None for an architecture of another package, whose weights only its network can judge."""
+def expected_shapes(architecture: str, d: int, c: int) -> Shapes | None:
+    """Return key -> shape of a network with these sizes.
+
+    None: the architecture belongs to another package, and only its network knows the shapes.
+    """
     table = _TABLES.get(architecture)
     return None if table is None else table(d, c)
 
 
-def families(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The architectures whose layers these keys belong to; several where the keys are the same."""
+def matching_architectures(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Return the architectures whose layers have these keys: none, one, or several that share their keys."""
     if "outc.weight" in shapes and "inc.conv_block.0.weight" in shapes:
         if "conv_gates.weight" in shapes:
             return ["UNET_CONVLSTM"]
         if "inc.conv_block.1.bias" not in shapes:
             return ["UNET_UNITARY_RMSNORM"]
         return ["UNET", "UNET_UNITARY", "UNET_UNITARIA"]
-    for key, architecture in _TELLING.items():
+    for key, architecture in _DISTINCTIVE_KEYS.items():
         if key in shapes:
             return [architecture]
     return []
 
 
-def sizes(architecture: str, shapes: Mapping[str, tuple[int, ...]]) -> Sizes | None:
-    """d_state and hidden_channels from the first layer; None when it is missing or has an impossible shape."""
-    key, per_d = _FIRST[architecture]
+def measured_sizes(architecture: str, shapes: Mapping[str, tuple[int, ...]]) -> Sizes | None:
+    """Return the sizes that the first layer shows; None if it is missing or has an impossible shape."""
+    key, channels_per_d = _FIRST_LAYER[architecture]
     shape = shapes.get(key, ())
-    if len(shape) != 4 or shape[1] < per_d or shape[1] % per_d or shape[0] < 1:
+    if len(shape) != 4 or shape[1] < channels_per_d or shape[1] % channels_per_d or shape[0] < 1:
         return None
-    return Sizes(shape[1] // per_d, shape[0])
+    return Sizes(shape[1] // channels_per_d, shape[0])
 
 
-_TELLING = {
+_DISTINCTIVE_KEYS = {
     "conv_bottom.weight": "SNN_UNET",
     "processing_net.0.weight": "DEEP_QCA",
     "perceive.weight": "NCA",
     "net.4.weight": "MLP",
 }
 
-# The first layer, [c, n d, k, k], and n.
-_FIRST = {
+# Key of the first layer, whose weight is [c, n * d, k, k], and n.
+_FIRST_LAYER = {
     "UNET": ("inc.conv_block.0.weight", 2),
     "UNET_UNITARY": ("inc.conv_block.0.weight", 2),
     "UNET_UNITARIA": ("inc.conv_block.0.weight", 2),
@@ -114,7 +120,7 @@ def _snn(d: int, c: int) -> Shapes:
 
 
 def _pointwise(name: str, widths: tuple[int, ...]) -> Shapes:
-    """1x1 convolutions with one activation between two of them."""
+    """Return the shapes of a Sequential of 1x1 convolutions with an activation between two of them."""
     shapes: Shapes = {}
     for i, (inputs, outputs) in enumerate(pairwise(widths)):
         shapes |= _layer(f"{name}.{2 * i}", (outputs, inputs, 1, 1), outputs)

@@ -1,8 +1,8 @@
-"""Experiment folders as users have them: which checkpoint is meant, and which config goes with it. Paths only.
+"""Finds the checkpoint and the config in an experiment folder. Works on paths and reads no weights.
 
     output/experiments/<EXP>/config.json                 output/training_checkpoints/<EXP>/*.pth
 
-or config and checkpoints together in one folder, or a checkpoint alone.
+Config and checkpoints may also lie together in one folder, and a checkpoint may come alone.
 """
 
 from __future__ import annotations
@@ -16,24 +16,30 @@ from leym.contract.problems import Problem
 
 CONFIG = "config.json"
 CONFIG_BYTES = 1 * 2**20
-# The trainers' own "latest" takes both names without a number for episode 0, so the best one has to come first here.
-_BY_NAME = ("best_model", "best_checkpoint", "last_checkpoint", "last")
+# In order of preference. Names without a number come first because the trainers' own "latest" reads them as episode 0.
+_PREFERRED = ("best_model", "best_checkpoint", "last_checkpoint", "last")
 _EPISODE = re.compile(r"(\d+)$")
 _SNAPSHOT = re.compile(r"snapshot")
 
 
 class Experiment(NamedTuple):
+    """A checkpoint, its config if there is one, and a sentence on why this checkpoint was chosen."""
+
     checkpoint: Path
     config: Path | None
-    choice: str  # which checkpoint was taken, and of how many
+    choice: str
 
 
-def find(path: Path) -> Experiment:
-    """The checkpoint at `path` (a file, or the best one of a folder) and its config. Raises Problem 422."""
+def find_experiment(path: Path) -> Experiment:
+    """Find the checkpoint at `path` (a file, or the best one of a folder) and its config.
+
+    Raises:
+        Problem: 422, if there is no checkpoint or several and none is clearly the best.
+    """
     if path.is_file():
         return Experiment(path, _config_of(path.parent), "the file that was named")
     if not path.is_dir():
-        raise Problem(422, "No checkpoint", f"{path}: there is no such file or folder")
+        raise Problem(422, "No checkpoint", f"{path}: no such file or folder")
     folders = [path, path.parent.parent / "training_checkpoints" / path.name]
     found = next((files for folder in folders if (files := _checkpoints(folder))), [])
     if not found:
@@ -43,7 +49,11 @@ def find(path: Path) -> Experiment:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Raises Problem 422 when it is no JSON object."""
+    """Read a config file.
+
+    Raises:
+        Problem: 422, if the file is too large or is not a JSON object.
+    """
     try:
         size = path.stat().st_size
         if size > CONFIG_BYTES:
@@ -54,11 +64,15 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_config(data: bytes, name: str = CONFIG) -> dict[str, Any]:
-    """Raises Problem 422 when it is no JSON object."""
+    """Parse the bytes of a config file; `name` stands in error messages.
+
+    Raises:
+        Problem: 422, if they are not a JSON object.
+    """
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise Problem(422, "Unreadable config", f"{name} is no JSON: {str(error)[:200]}") from error
+        raise Problem(422, "Unreadable config", f"{name} is not JSON: {str(error)[:200]}") from error
     if not isinstance(found, dict):
         raise Problem(422, "Unreadable config", f"{name} must be a JSON object, not {type(found).__name__}")
     return found
@@ -70,7 +84,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 
 def _best(files: list[Path]) -> tuple[Path, str]:
-    for name in _BY_NAME:
+    for name in _PREFERRED:
         for file in files:
             if file.stem == name:
                 return file, f"{file.name} by its name,"
@@ -78,7 +92,9 @@ def _best(files: list[Path]) -> tuple[Path, str]:
     reason = f"{best.name} with the largest episode," if _episode(best) >= 0 else f"{best.name},"
     if _episode(best) < 0 and len(files) > 1:
         names = ", ".join(file.name for file in files[:10])
-        raise Problem(422, "No checkpoint", f"none of {len(files)} files says that it is the one: {names}; name it")
+        raise Problem(
+            422, "No checkpoint", f"{len(files)} files, and no name tells which is best: {names}; name one of them"
+        )
     return best, reason
 
 

@@ -1,6 +1,8 @@
-"""A pickle read as data: a small stack machine over the opcodes that plain data needs. Nothing is imported or run.
+"""Reads a pickle as data: a small stack machine for the opcodes that plain data needs.
 
-A class or function that the pickle names and that is not known here becomes `Skipped`, and so does what it would make.
+A pickle is a program for a stack machine, and loading it runs whatever it names. This reader imports nothing and runs
+nothing of the pickle: a class or function that it does not know becomes `Skipped`, and so does the object that it would
+make.
 """
 
 from __future__ import annotations
@@ -10,18 +12,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 
-class Refused(Exception):
-    """The pickle wants something that plain data does not need. The message says what."""
+class UnsafePickleError(Exception):
+    """The pickle asks for something that plain data does not need; the message names it."""
 
 
 class Skipped(NamedTuple):
-    """An object that was not made: the name of the class or function that would make it, and nothing else."""
+    """Stands for an object that was not made; `name` is the class or function that would make it."""
 
     name: str
 
 
-class _OddKey(NamedTuple):
-    """Stands for a key of a mapping that is no string or number. Nested tuples could take for ever to hash or show."""
+class _UnsupportedKey(NamedTuple):
+    """Stands for a mapping's key that is neither a string nor a number: hashing nested tuples could take for ever."""
 
     number: int
     type: str
@@ -41,41 +43,53 @@ _LITERALS = {
     "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
     "INT", "LONG", "FLOAT", "STRING", "UNICODE",
 }  # fmt: skip
-_LONGEST = 2**64  # of an integer; a number of a million digits takes minutes to show
-_LONGEST_NAME = 80
-_NAMES = 100  # of what was skipped, that are kept
+_MAX_INTEGER = 2**64  # printing a number of a million digits takes minutes
+_MAX_NAME_LENGTH = 80
+_MAX_SKIPPED_NAMES = 100
 _IGNORED = frozenset(("PROTO", "FRAME"))
 
 
-class Reading:
-    """`known`: the functions (or values) of ours that stand for what a pickle names, by "module name".
+class PickleReader:
+    """Reads one pickle.
 
-    `storage` turns a persistent id into what it stands for. Both may raise Refused. `skipped` holds the names that are
-    not known, in the order in which they first come.
+    Attributes:
+        skipped: Unknown classes and functions that the pickle names, in the order of their first appearance.
     """
 
-    def __init__(self, known: Mapping[str, Any], storage: Callable[[Any], Any]):
-        self._known, self._storage = known, storage
+    def __init__(self, known: Mapping[str, Any], persistent_load: Callable[[Any], Any]):
+        """Prepare a reader.
+
+        Args:
+            known: "module name" -> the function or value of ours that replaces what the pickle names.
+            persistent_load: Turns a persistent id into an object.
+
+        The functions may raise UnsafePickleError.
+        """
+        self._known, self._persistent_load = known, persistent_load
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self.skipped: dict[str, None] = {}
 
     def read(self, data: bytes) -> Any:
-        """What the pickle holds. Raises Refused; takes time and memory in proportion to `data`."""
+        """Return the object that the pickle describes. Time and memory are proportional to the size of `data`.
+
+        Raises:
+            UnsafePickleError: The pickle is damaged, or asks for more than plain data.
+        """
         try:
             for opcode, argument, _ in pickletools.genops(data):
                 if opcode.name == "STOP":
                     if len(self._stack) != 1:
-                        raise Refused("the pickle ends with more than one object")
+                        raise UnsafePickleError("the pickle ends with more than one object")
                     return self._pop()
                 self._step(opcode.name, argument)
         except (ValueError, IndexError, KeyError, TypeError) as error:
-            raise Refused(f"the pickle is damaged: {error}") from error
-        raise Refused("the pickle has no end")
+            raise UnsafePickleError(f"the pickle is damaged: {error}") from error
+        raise UnsafePickleError("the pickle has no end")
 
     def _step(self, name: str, argument: Any) -> None:
         if name in _LITERALS:
-            if isinstance(argument, int) and not -_LONGEST < argument < _LONGEST:
+            if isinstance(argument, int) and not -_MAX_INTEGER < argument < _MAX_INTEGER:
                 argument = Skipped("an integer of more than 64 bits")
             self._stack.append(argument)
         elif name in _CONSTANTS:
@@ -85,16 +99,16 @@ class Reading:
         else:
             handler = getattr(self, f"_{name.lower()}", None) if name in _HANDLED else None
             if handler is None:
-                raise Refused(f"the opcode {name} is not taken")
+                raise UnsafePickleError(f"the opcode {name} is not allowed")
             handler(argument)
 
     def _pop(self) -> Any:
         value = self._stack.pop()
         if value is _MARK:
-            raise Refused("the pickle is damaged: a mark in place of an object")
+            raise UnsafePickleError("the pickle is damaged: a mark in place of an object")
         return value
 
-    def _to_mark(self) -> list[Any]:
+    def _pop_to_mark(self) -> list[Any]:
         found = []
         while (value := self._stack.pop()) is not _MARK:
             found.append(value)
@@ -107,15 +121,15 @@ class Reading:
         if name in self._known:
             self._stack.append(self._known[name])
             return
-        shown = name[:_LONGEST_NAME].replace(" ", ".")
-        if len(self.skipped) < _NAMES:
+        shown = name[:_MAX_NAME_LENGTH].replace(" ", ".")
+        if len(self.skipped) < _MAX_SKIPPED_NAMES:
             self.skipped[shown] = None
         self._stack.append(Skipped(shown))
 
     def _stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
         if not isinstance(name, str) or not isinstance(module, str):
-            raise Refused("the pickle is damaged: it names something by what is no text")
+            raise UnsafePickleError("the pickle is damaged: a module or a name is not text")
         self._global(f"{module} {name}")
 
     def _reduce(self, _: Any) -> None:
@@ -124,41 +138,39 @@ class Reading:
             self._stack.append(function)
             return
         if not callable(function) or not isinstance(arguments, tuple) or len(arguments) > 16:
-            raise Refused("it calls something that is no function of a state dict")
+            raise UnsafePickleError("it calls something that is not a function of a state dict")
         self._stack.append(function(*arguments))
 
     def _newobj(self, _: Any) -> None:
-        """An instance by `__new__`. Of a class that is known, no instance is plain data."""
-        self._pop()
-        self._made_by(self._pop())
+        """Skip an instance made by `__new__`; no class that is known here has instances."""
+        self._pop()  # its arguments
+        maker = self._pop()
+        if not isinstance(maker, Skipped):
+            raise UnsafePickleError("it makes an instance of something that is not a class")
+        self._stack.append(maker)
 
     def _newobj_ex(self, _: Any) -> None:
         self._pop()
         self._newobj(None)
 
-    def _made_by(self, maker: Any) -> None:
-        if not isinstance(maker, Skipped):
-            raise Refused("it makes an instance of something that is no class")
-        self._stack.append(maker)
-
     def _empty_set(self, _: Any) -> None:
         self._stack.append(Skipped("set"))
 
     def _additems(self, _: Any) -> None:
-        self._to_mark()
+        self._pop_to_mark()
         if self._stack[-1] != Skipped("set"):
-            raise Refused("it adds items to something that is no set")
+            raise UnsafePickleError("it adds items to something that is not a set")
 
     def _frozenset(self, _: Any) -> None:
-        self._to_mark()
+        self._pop_to_mark()
         self._stack.append(Skipped("frozenset"))
 
     def _build(self, _: Any) -> None:
-        self._pop()  # attributes of the object (`_metadata` of a state dict): nothing here has any
+        self._pop()  # attributes of the object, such as `_metadata` of a state dict; no object here has any
         self._stack.append(self._pop())
 
     def _binpersid(self, _: Any) -> None:
-        self._stack.append(self._storage(self._pop()))
+        self._stack.append(self._persistent_load(self._pop()))
 
     def _put(self, index: int) -> None:
         self._memo[index] = self._stack[-1]
@@ -182,7 +194,7 @@ class Reading:
         self._stack.append(())
 
     def _tuple(self, _: Any) -> None:
-        self._stack.append(tuple(self._to_mark()))
+        self._stack.append(tuple(self._pop_to_mark()))
 
     def _tuple1(self, _: Any) -> None:
         self._stack.append((self._pop(),))
@@ -200,13 +212,13 @@ class Reading:
         self._extend([value])
 
     def _appends(self, _: Any) -> None:
-        self._extend(self._to_mark())
+        self._extend(self._pop_to_mark())
 
     def _extend(self, values: list[Any]) -> None:
         if isinstance(self._stack[-1], Skipped):
             return
         if not isinstance(self._stack[-1], list):
-            raise Refused("it appends to something that is no list")
+            raise UnsafePickleError("it appends to something that is not a list")
         self._stack[-1].extend(values)
 
     def _setitem(self, _: Any) -> None:
@@ -214,17 +226,17 @@ class Reading:
         self._fill([key, value])
 
     def _setitems(self, _: Any) -> None:
-        self._fill(self._to_mark())
+        self._fill(self._pop_to_mark())
 
     def _fill(self, flat: list[Any]) -> None:
         target = self._stack[-1]
         if isinstance(target, Skipped):
             return
         if not isinstance(target, dict) or len(flat) % 2:
-            raise Refused("it sets items of something that is no mapping")
+            raise UnsafePickleError("it sets items of something that is not a mapping")
         for key, value in zip(flat[::2], flat[1::2], strict=True):
-            plain = isinstance(key, str | int | float | bool | None)
-            target[key if plain else _OddKey(len(target), type(key).__name__)] = value
+            supported = isinstance(key, str | int | float | bool | None)
+            target[key if supported else _UnsupportedKey(len(target), type(key).__name__)] = value
 
 
 _HANDLED = {

@@ -1,9 +1,9 @@
-"""What torch.save wrote (`.pth`, `.pt`), read without torch and without running anything. Torch-free.
+"""Reads files of torch.save (`.pth`, `.pt`) without torch and without running anything. Torch-free.
 
 Such a file is a zip: a pickle that describes the objects, and one entry of raw bytes per storage. A pickle is a
-program. This one is not executed: its opcodes are read one by one, and those that would call something call what
-`_KNOWN` lists, each of which is a function of this file, or nothing at all: the object is skipped. Tensors stay
-descriptions until their numbers are asked for, so the state of an optimizer costs nothing.
+program. This reader does not execute it: it goes through the opcodes one by one, and where one would call something, it
+calls the function of this module that `_KNOWN` lists for that name, or skips the object. Tensors stay descriptions
+until their numbers are needed, so an optimizer's state costs nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from leym.contract.problems import Problem
 from leym.contract.spec import LIMITS
-from leym.laws.importing.safe_pickle import Reading, Refused, Skipped
-from leym.laws.importing.safe_zip import copy, opened
+from leym.laws.importing.safe_pickle import PickleReader, Skipped, UnsafePickleError
+from leym.laws.importing.safe_zip import extract, open_zip
 
 TITLE = "Unreadable checkpoint"
-PICKLE_BYTES = 2 * 2**20  # of the description; a law of 42 tensors with optimizer has 15 KB
+PICKLE_BYTES = 2 * 2**20  # a law of 42 tensors with its optimizer needs 15 KB
 RESAVE = "torch.save(torch.load(OLD, map_location='cpu', weights_only=True), NEW)"
 
-# Element types by the name of torch's storage class. bfloat16 has no numpy type: it is the upper half of a float32.
+# Name of torch's storage class -> numpy's element type. numpy has no bfloat16: it is the upper half of a float32.
 _DTYPES = {
     "FloatStorage": "<f4",
     "DoubleStorage": "<f8",
@@ -46,13 +46,15 @@ _DTYPES = {
 
 
 class Storage(NamedTuple):
+    """A block of raw numbers in the file; `key` names its entry, `elements` counts them."""
+
     dtype: str
     key: str
     elements: int
 
 
-class Described(NamedTuple):
-    """A tensor of the file, not yet read. `offset` and `strides` count elements of its storage."""
+class TensorInfo(NamedTuple):
+    """Describes a tensor of the file. `offset` and `strides` count elements of its storage."""
 
     storage: Storage
     offset: int
@@ -61,18 +63,27 @@ class Described(NamedTuple):
 
     @property
     def dtype(self) -> str:
+        """Element type, as numpy writes it, or "bfloat16"."""
         return self.storage.dtype
 
 
 class TorchFile:
-    """An open file: `content` is what was saved, with `Described` in place of tensors, and `Skipped` in place of
-    objects whose classes and functions are not known here; `skipped` has the names of these."""
+    """An open file of torch.save.
+
+    Attributes:
+        content: The saved object, with `TensorInfo` in place of tensors and `Skipped` in place of unknown objects.
+        skipped: Names of the unknown classes and functions.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, root: str, content: Any, skipped: Sequence[str] = ()):
         self._archive, self._root, self.content, self.skipped = archive, root, content, skipped
 
-    def array(self, tensor: Described) -> NDArray[Any]:
-        """The numbers of a tensor, C-contiguous; float16 and bfloat16 as float32. Raises Problem 422."""
+    def array(self, tensor: TensorInfo) -> NDArray[Any]:
+        """Read the numbers of a tensor as a C-contiguous array; float16 and bfloat16 become float32.
+
+        Raises:
+            Problem: 422, if the storage is missing, damaged or of another size.
+        """
         dtype, key, elements = tensor.storage
         name = f"{self._root}data/{key}"
         width = 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
@@ -83,10 +94,10 @@ class TorchFile:
             wanted = f"{elements} elements need {elements * width}"
             raise Problem(422, TITLE, f"the storage {key!r} has {found} bytes; {wanted}")
         raw = io.BytesIO()
-        copy(self._archive, name, raw, TITLE)
+        extract(self._archive, name, raw, TITLE)
         flat = np.frombuffer(raw.getbuffer(), "<u2" if dtype == "bfloat16" else dtype)
         steps = tuple(stride * width for stride in tensor.strides)
-        # `_rebuild` has checked that offset, shape and strides stay inside the storage.
+        # `_rebuild_tensor` has checked that offset, shape and strides stay inside the storage.
         view = np.lib.stride_tricks.as_strided(flat[tensor.offset :], tensor.shape, steps, writeable=False)
         if dtype == "bfloat16":
             return (view.astype("<u4") << np.uint32(16)).view("<f4")
@@ -94,8 +105,12 @@ class TorchFile:
 
 
 @contextmanager
-def torch_file(path: Path, limit: int = LIMITS.law_bytes) -> Iterator[TorchFile]:
-    """The file, open for reading. Raises Problem 422 for anything that is not plain data, 413 if it is over `limit`."""
+def open_torch_file(path: Path, limit: int = LIMITS.law_bytes) -> Iterator[TorchFile]:
+    """Open a file of torch.save.
+
+    Raises:
+        Problem: 413, if the file has more than `limit` bytes; 422, if it holds anything but plain data.
+    """
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -105,24 +120,28 @@ def torch_file(path: Path, limit: int = LIMITS.law_bytes) -> Iterator[TorchFile]
     if size > limit:
         raise Problem(413, "Too large", f"{path.name} has {size} bytes; at most {limit}")
     if start[:1] == b"\x80":  # a bare pickle
-        detail = f"{path.name} is a bare pickle, as torch wrote before 1.6: not read here. Save it again: {RESAVE}"
+        detail = (
+            f"{path.name} is a bare pickle, as torch wrote before 1.6, which is not read here. Save it again: {RESAVE}"
+        )
         raise Problem(422, TITLE, detail)
-    # torch stores without packing, so honest entries cannot unpack to more than the file holds.
-    with opened(path, TITLE, limit=size) as archive:
+    # torch stores without compression, so the entries of an honest file unpack to at most the size of the file.
+    with open_zip(path, TITLE, limit=size) as archive:
         pickles = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise Problem(422, TITLE, f"{path.name} is no file of torch.save: {len(pickles)} entries NAME/data.pkl")
+            raise Problem(
+                422, TITLE, f"{path.name} is not a file of torch.save: it has {len(pickles)} entries NAME/data.pkl"
+            )
         root = pickles[0].removesuffix("data.pkl")
         if f"{root}constants.pkl" in archive.NameToInfo:
             raise Problem(422, TITLE, f"{path.name} is a TorchScript module; save its state_dict() instead")
         if f"{root}byteorder" in archive.NameToInfo and _bytes(archive, f"{root}byteorder", 16) != b"little":
             raise Problem(422, TITLE, f"{path.name} was written on a big-endian machine, which is not read here")
         try:
-            reading = Reading(_KNOWN, _storage)
-            content = reading.read(_bytes(archive, pickles[0], PICKLE_BYTES))
-        except Refused as error:
+            reader = PickleReader(_KNOWN, _storage)
+            content = reader.read(_bytes(archive, pickles[0], PICKLE_BYTES))
+        except UnsafePickleError as error:
             raise Problem(422, TITLE, f"{path.name}: {error}") from error
-        yield TorchFile(archive, root, content, tuple(reading.skipped))
+        yield TorchFile(archive, root, content, tuple(reader.skipped))
 
 
 def _bytes(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -130,20 +149,20 @@ def _bytes(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     if size > limit:
         raise Problem(422, TITLE, f"entry {name!r} has {size} bytes; at most {limit}")
     data = io.BytesIO()
-    copy(archive, name, data, TITLE)
+    extract(archive, name, data, TITLE)
     return data.getvalue()
 
 
 def _storage(pid: Any) -> Storage | Skipped:
-    """From a persistent id ("storage", storage class, key, device, elements)."""
+    """Turn a persistent id ("storage", storage class, key, device, elements) into a Storage."""
     match pid:
         case ("storage", _StorageClass(dtype=dtype), str(key), str(), int(elements)):
             if elements < 0 or "/" in key or "\\" in key:
-                raise Refused(f"the storage {key[:40]!r} with {elements} elements is none that torch writes")
+                raise UnsafePickleError(f"the storage {key[:40]!r} with {elements} elements cannot come from torch")
             return Storage(dtype, key, elements)
         case ("storage", Skipped() as kind, str(), str(), int()):
             return kind
-    raise Refused("a persistent id that is no storage")
+    raise UnsafePickleError("a persistent id that is not a storage")
 
 
 class _StorageClass(NamedTuple):
@@ -152,23 +171,23 @@ class _StorageClass(NamedTuple):
 
 def _ints(value: Any) -> tuple[int, ...]:
     if not isinstance(value, tuple) or len(value) > 8 or not all(type(n) is int and 0 <= n < 2**40 for n in value):
-        raise Refused("a shape or stride that is none")
+        raise UnsafePickleError("an invalid shape or stride")
     return value
 
 
-def _rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Described | Skipped:
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> TensorInfo | Skipped:
     if isinstance(storage, Skipped):
         return storage
     shape, strides = _ints(shape), _ints(strides)
     if not isinstance(storage, Storage) or type(offset) is not int or offset < 0 or len(shape) != len(strides):
-        raise Refused("a tensor without storage, offset, shape and strides")
+        raise UnsafePickleError("a tensor without storage, offset, shape and strides")
     count = prod(shape)
     last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     if count > storage.elements or (count and last >= storage.elements):
-        raise Refused(
-            f"a tensor {list(shape)} at {offset} reaches over the end of its storage of {storage.elements} elements"
+        raise UnsafePickleError(
+            f"a tensor {list(shape)} at {offset} reaches beyond the end of its storage of {storage.elements} elements"
         )
-    return Described(storage, offset, shape, strides)
+    return TensorInfo(storage, offset, shape, strides)
 
 
 def _parameter(data: Any, *_: Any) -> Any:
@@ -180,7 +199,7 @@ def _size(shape: Any = ()) -> tuple[int, ...]:
 
 
 def _mapping(content: Any = None) -> dict[Any, Any] | Skipped:
-    """Nothing is copied: a pickle of a few bytes could ask for a million copies."""
+    """Return the mapping itself, not a copy: a pickle of a few bytes could ask for a million copies."""
     if content is None or content == ():
         return {}
     if isinstance(content, dict):
@@ -191,7 +210,7 @@ def _mapping(content: Any = None) -> dict[Any, Any] | Skipped:
 _KNOWN: dict[str, Any] = {
     "collections OrderedDict": _mapping,
     "collections Counter": _mapping,
-    "torch._utils _rebuild_tensor_v2": _rebuild,
+    "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils _rebuild_parameter": _parameter,
     "torch._utils _rebuild_parameter_with_state": _parameter,
     "torch Size": _size,

@@ -1,26 +1,35 @@
-"""DEEP_QCA: each cell sees the sum of its eight neighbours, per channel; no centre, no direction.
+"""DEEP_QCA: every cell sees only the sum of its eight neighbours, without a centre and without directions.
 
-    n = sum of x over the 8 neighbours (zero outside the grid)
-    y = W3 elu(W2 elu(W1 [n repeated 8 times] + b1) + b2) + b3
+    n = sum of x over the 8 neighbours                                   2d, zero outside the grid
+    y = W3 elu(W2 elu(W1 [n repeated 8 times] + b1) + b2) + b3           16d -> h -> h -> 2d, per cell
+
+| Form    | additive                                                          |
+| Reach   | 1 cell                                                            |
+| Grid    | any                                                               |
+| Memory  | none                                                              |
+| Options | none                                                              |
+| Source  | Atheria, class `DeepQCA` (src/models/deep_qca.py); same keys      |
 
 Checkpoints hold the frozen stencil (all ones, centre zero) eight times per channel, which gives eight identical maps.
-Folded, one map is kept per channel and the first layer is W'[h, j] = sum_k W1[h, 8j + k]: the same function, an eighth
-of that layer's work.
+`folded` keeps one map per channel, with W1'[h, j] = sum_k W1[h, 8j + k]: the same function at an eighth of the first
+layer's work.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from leym.laws.networks.blocks import Conv
-from leym.laws.networks.per_cell import Cells, layers_of
+from leym.laws.networks.per_cell import PerCellWeights, pointwise_layers, stencils_by_filter
 
 MAPS = 8  # identical neighbour sums per channel in a checkpoint
 
 
 class DeepQCA(nn.Module):
-    """x: float [B, 2d, H, W] -> y: [B, 2d, H, W]."""
+    """Maps x, float [B, 2d, H, W], to y, float [B, 2d, H, W]."""
 
     def __init__(self, d_state: int, hidden_channels: int, *, maps: int = MAPS):
         super().__init__()
@@ -33,23 +42,23 @@ class DeepQCA(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute y = f(x)."""
         y: Tensor = self.processing_net(self.conv_neighbors(x))
         return y
 
-    def cells(self) -> Cells:
-        channels = self.conv_neighbors.in_channels
-        filters = self.conv_neighbors.weight.unflatten(0, (channels, -1)).squeeze(2).transpose(0, 1)
-        return Cells(filters, False, layers_of(self.processing_net))
+    def per_cell_weights(self) -> PerCellWeights:
+        """Return the weights for fused kernels."""
+        filters = stencils_by_filter(self.conv_neighbors.weight, self.conv_neighbors.in_channels)
+        return PerCellWeights(filters, False, pointwise_layers(self.processing_net))
 
     def folded(self) -> DeepQCA:
-        """The same function with one map per channel, or this network itself if its maps are not identical."""
-        stencils = self.conv_neighbors.weight.unflatten(0, (-1, MAPS))
+        """Return the same function with one map per channel, or this network if its maps are not identical."""
+        stencils = self.conv_neighbors.weight.reshape(-1, MAPS, 1, 3, 3)
         if not torch.equal(stencils, stencils[:, :1].expand_as(stencils)):
             return self
-        first = self.processing_net[0]
-        assert isinstance(first, Conv)
+        first = cast(Conv, self.processing_net[0])
         small = DeepQCA(stencils.shape[0] // 2, first.out_channels, maps=1).requires_grad_(False)
-        summed = first.weight.float().unflatten(1, (-1, MAPS)).sum(2).to(first.weight.dtype)
+        summed = first.weight.float().reshape(first.out_channels, -1, MAPS, 1, 1).sum(2).to(first.weight.dtype)
         weights = {**self.state_dict(), "conv_neighbors.weight": stencils[:, 0], "processing_net.0.weight": summed}
         small.load_state_dict(weights, strict=True, assign=True)
         return small

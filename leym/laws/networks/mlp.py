@@ -1,6 +1,13 @@
-"""MLP: every cell is its own map; no neighbourhood, so no spatial structure can emerge.
+"""MLP: every cell changes by itself.
 
-y = W3 elu(W2 elu(W1 x + b1) + b2) + b3        per cell
+    y = W3 elu(W2 elu(W1 x + b1) + b2) + b3          2d -> h -> h -> 2d, per cell
+
+| Form    | additive                                                          |
+| Reach   | none: cells do not interact, so no spatial structure can emerge   |
+| Grid    | any                                                               |
+| Memory  | none                                                              |
+| Options | none                                                              |
+| Source  | Atheria, class `MLP` (src/models/mlp.py); same keys               |
 """
 
 from __future__ import annotations
@@ -8,11 +15,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from leym.laws.networks.blocks import Conv
-from leym.laws.networks.per_cell import Cells, layers_of
+from leym.laws.networks.per_cell import PerCellWeights, pointwise_layers
 
 
 class MLP(nn.Module):
-    """x: float [B, 2d, H, W] -> y: [B, 2d, H, W]."""
+    """Maps x, float [B, 2d, H, W], to y, float [B, 2d, H, W]."""
 
     def __init__(self, d_state: int, hidden_channels: int):
         super().__init__()
@@ -20,8 +27,10 @@ class MLP(nn.Module):
         self.net = nn.Sequential(Conv(2 * d, h, 1), nn.ELU(), Conv(h, h, 1), nn.ELU(), Conv(h, 2 * d, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute y = f(x)."""
         y: Tensor = self.net(x)
         return y
 
-    def cells(self) -> Cells:
-        return Cells(None, False, layers_of(self.net))
+    def per_cell_weights(self) -> PerCellWeights:
+        """Return the weights for fused kernels."""
+        return PerCellWeights(None, False, pointwise_layers(self.net))

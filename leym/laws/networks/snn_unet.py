@@ -1,27 +1,35 @@
-"""SNN_UNET: a network of thresholds (models/snn_unet.py of the Atheria project), without snntorch and torchvision.
+"""SNN_UNET: a network of thresholds, without snntorch and torchvision.
 
-    s1 = [conv1(x) > 1]                        2d -> c    H
-    sb = [conv_bottom(s1) > 1]                  c -> 2c   H
-    u  = shrink(upconv(sb))                    2c -> c    up to 2H, and back to H
-    s2 = [conv2([u, s1]) > 1]                  2c -> c    H
-    y  = [conv_out(s2) > 1]                     c -> 2d   H
+    s1 = [conv1(x) > 1]                              2d -> c     H
+    sb = [conv_bottom(s1) > 1]                       c  -> 2c    H
+    u  = shrink(upconv(sb))                          2c -> c     up to 2H, and back to H
+    s2 = [conv2([u, s1]) > 1]                        2c -> c     H
+    y  = [conv_out(s2) > 1]                          c  -> 2d    H
 
-Membranes begin at zero at every step and each step is one call, so the leaky neurons of the original (beta, reset) have
-neither memory nor reset: a current above the threshold is a spike. Their constants stay in the checkpoint and threshold
-and spike height are read from it. `antialias` says how the original was shrunk: torchvision's default changed.
+| Form    | additive, with y in {0, 1} per channel                                  |
+| Reach   | local: a few cells, by its convolutions                                 |
+| Grid    | any                                                                     |
+| Memory  | none                                                                    |
+| Options | `antialias` (true, false), required: how `shrink` interpolates          |
+| Source  | Atheria, class `SNNUNet` (src/models/snn_unet.py); same keys            |
+
+The leaky neurons of the original start every step with an empty membrane and see one input, so they have neither
+memory nor reset: a current above the threshold is a spike. Their buffers stay in the checkpoint. Threshold and spike
+height are read from it; `beta` and `reset_mechanism_val` have no effect. `antialias` is data because torchvision's
+default changed: checkpoints trained with versions up to 0.16 need false, those of current versions true.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from leym.laws.networks.blocks import Conv, UpConv, join
+from leym.laws.networks.blocks import Conv, UpConv, concatenate
 
 
 class Spikes(nn.Module):
-    """`graded_spikes_factor` where the current is above `threshold`, else 0."""
+    """Outputs `graded_spikes_factor` where the current is above `threshold`, else 0."""
 
     threshold: Tensor
     graded_spikes_factor: Tensor
@@ -32,11 +40,12 @@ class Spikes(nn.Module):
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
 
     def forward(self, current: Tensor) -> Tensor:
+        """Map a current [B, C, H, W] to spikes, float32 of the same shape."""
         return (current.float() > self.threshold).float() * self.graded_spikes_factor
 
 
 class SNNUNet(nn.Module):
-    """x: float [B, 2d, H, W] -> y: [B, 2d, H, W] of spikes."""
+    """Maps x, float [B, 2d, H, W], to spikes y, float32 [B, 2d, H, W]."""
 
     def __init__(self, d_state: int, hidden_channels: int, *, antialias: bool):
         super().__init__()
@@ -49,8 +58,9 @@ class SNNUNet(nn.Module):
         self.conv_out, self.lif_out = Conv(c, 2 * d, 1), Spikes()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Compute y = f(x)."""
         s1 = self.lif1(self.conv1(x))
         up = self.upconv(self.lif_bottom(self.conv_bottom(s1))).float()
-        up = F.interpolate(up, size=x.shape[-2:], mode="bilinear", antialias=self.antialias)
-        y: Tensor = self.lif_out(self.conv_out(self.lif2(self.conv2(join(up, s1)))))
+        up = interpolate(up, size=x.shape[-2:], mode="bilinear", antialias=self.antialias)
+        y: Tensor = self.lif_out(self.conv_out(self.lif2(self.conv2(concatenate(up, s1)))))
         return y

@@ -1,4 +1,4 @@
-"""What callers write in Python becomes the JobSpec they meant."""
+"""Arguments of the SDK become the JobSpec that the caller means."""
 
 from __future__ import annotations
 

@@ -16,10 +16,7 @@ from leym.engine import compute_threads
 from leym.engine.benchmark import Countdown
 from leym.engine.engine import Engine
 from leym.engine.run import Run
-from tests.conftest import Service, add_laws, until
 from tests.support.laws import random_law
-
-POOL = 64  # threads: more than a worker has of all other kinds together
 
 
 def in_a_new_thread(call):
@@ -73,6 +70,8 @@ def test_the_last_of_two_engines_gives_the_pool_back(threads):
     assert in_a_new_thread(torch.get_num_threads) == compute_threads.pool_size() == threads
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 def test_the_device_thread_does_not_compile_again_what_was_warmed_on_one_thread(threads, tmp_path):
     law = random_law(tmp_path / "law", "MLP", form="diagonal")  # which no fused kernel steps
     engine = Engine(2)
@@ -96,28 +95,6 @@ def test_a_call_on_the_device_thread_that_fails_harms_only_its_caller(engine):
     engine.stop()
     with pytest.raises(RuntimeError, match="not running"):
         engine.on_device_thread(lambda: 7)
-
-
-def test_a_worker_that_has_run_jobs_of_two_laws_has_one_pool(tmp_path):
-    """A second pool, of any thread, would add POOL - 1 threads."""
-    add_laws(tmp_path)
-    # torch takes MKL's number for its own, which is capped at the processors unless MKL_DYNAMIC is off
-    pool = {"OMP_NUM_THREADS": str(POOL), "MKL_NUM_THREADS": str(POOL), "MKL_DYNAMIC": "FALSE"}
-    service = Service(tmp_path, LEYM_COMPILE="1", **pool).start()
-    most = 0
-    try:
-        jobs = [service.client.submit(law, grid=(16, 16), steps=4, record={"phase": 2}) for law in ("tiny", "mlp")]
-        [pid] = service.worker_pids()
-
-        def over() -> bool:
-            nonlocal most
-            most = max(most, len(os.listdir(f"/proc/{pid}/task")))
-            return all(job.refresh().state == "succeeded" for job in jobs)
-
-        until(over, 240, "both jobs")
-    finally:
-        service.stop()
-    assert POOL <= most < 2 * (POOL - 1)
 
 
 ON_ONE_PROCESSOR = """

@@ -8,63 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from leym.contract.spec import ComplexNoise, Observe, Recording
-from leym.engine.batch_size import rung_for
-from leym.engine.engine import Engine
-from leym.engine.run import Checkpoint, Run
+from leym.contract.spec import Observe, Recording
+from leym.engine.batch_size import filling_size
+from leym.engine.bucket import ResidentBuckets
+from leym.engine.run import Checkpoint
 from leym.engine.step.compiled import compile_step, make_step_
+from tests.support.engines import BOTH_KINDS, COMPILED, KINDS, PSI, a_run, alone
 from tests.support.laws import FORMS, deviation, oracle, random_law
 from tests.support.recording_sink import RecordingSink
 
-PSI = (Recording(field="psi", every=7),)
 
-
-@pytest.fixture(scope="module")
-def law(tmp_path_factory):
-    return random_law(tmp_path_factory.mktemp("laws") / "alive", "UNET", d=2, c=4)
-
-
-@pytest.fixture
-def engines():
-    """Make started engines that are stopped at the end."""
-    made: list[Engine] = []
-
-    def make(slots: int = 4, **options) -> Engine:
-        made.append(Engine(slots, **({"compile": False} | options)))
-        made[-1].start()
-        return made[-1]
-
-    yield make
-    for engine in made:
-        engine.stop()
-
-
-def a_run(law, *, id="job", steps=40, seed=0, gamma=0.01, record=PSI, precision="nf4", grid=(16, 16), **more) -> Run:
-    initial = more.pop("initial", ComplexNoise())
-    return Run(id, law, precision, grid, steps, gamma, seed, initial, RecordingSink(), record=record, **more)
-
-
-def alone(engines, law, slots: int = 4, **options) -> np.ndarray:
-    """slots: as the engine has that it is held against, since bits may depend on the rung."""
-    run = a_run(law, **options)
-    engines(slots).submit(run)
-    return run.sink.wait().psi()
-
-
-KINDS = {
-    "UNET": {},
-    "UNET_UNITARY": {"form": "diagonal"},
-    "UNET_UNITARY_RMSNORM": {},
-    "UNET_UNITARIA": {"form": "antisymmetric"},
-    "UNET_CONVLSTM": {},
-    "SNN_UNET": {"options": {"antialias": True}},
-    "MLP": {},
-    "DEEP_QCA": {},
-    "NCA": {"options": {"update_rate": 0.5, "padding": "periodic"}},
-}
-
-
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("compile", [False, COMPILED])
 @pytest.mark.parametrize("architecture", KINDS)
 def test_frames_are_the_same_bits_alone_and_among_any_batch_mates(architecture, compile, engines, tmp_path):
     law = random_law(tmp_path / "law", architecture, **KINDS[architecture])
@@ -96,9 +50,10 @@ def test_the_engine_meets_the_oracle(name, engines, tmp_path):
         assert np.abs(run.sink.final["memory"] - law.memory[10]).max() < 1e-3
 
 
+@BOTH_KINDS
 def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
     record = (Recording(field="phase", every=4, dtype="float16"), Recording(field="activity", every=6))
-    run = a_run(law, steps=25, record=record, observe=Observe(every=5, names=("activity", "fidelity")))
+    run = a_run(law, steps=25, record=record, observe=Observe(every=5, names=("activity", "overlap")))
     engines().submit(run)
     sink = run.sink.wait()
     assert list(sink.fields) == sorted(sink.fields)
@@ -107,12 +62,13 @@ def test_every_due_frame_and_observable_comes_once_and_in_order(engines, law):
     assert [s for s, o in sink.observables.items() if o] == [0, 5, 10, 15, 20, 25]
     assert sink.fields[4]["phase"].dtype == np.float16
     assert sink.fields[4]["phase"].shape == (16, 16)
-    assert sink.observables[0] == {"activity": 0.0, "fidelity": pytest.approx(1)}
+    assert sink.observables[0] == {"activity": 0.0, "overlap": pytest.approx(1)}
     assert sink.observables[5]["activity"] > 0
     assert sink.step == 25
     assert sink.calls == ["admitted", "finished"]
 
 
+@BOTH_KINDS
 def test_activity_compares_with_the_step_before(engines, law):
     record = (Recording(field="psi", every=1), Recording(field="activity", every=5))
     run = a_run(law, steps=10, record=record)
@@ -138,6 +94,7 @@ def test_resume_from_any_checkpoint_gives_the_same_bits(architecture, engines, t
         assert all(np.array_equal(rest.sink.final[name], whole.sink.final[name]) for name in whole.sink.final)
 
 
+@BOTH_KINDS
 def test_drain_checkpoints_running_and_releases_waiting_runs_and_they_go_on_elsewhere(engines, law):
     expected = alone(engines, law, slots=1, steps=400, record=(Recording(field="psi", every=100),))
     engine = engines(slots=1)
@@ -157,6 +114,7 @@ def test_drain_checkpoints_running_and_releases_waiting_runs_and_they_go_on_else
     assert np.array_equal(np.stack([frames[s]["psi"] for s in sorted(frames)]), expected)
 
 
+@BOTH_KINDS
 def test_short_runs_do_not_wait_for_long_ones_and_free_slots_are_refilled(engines, law):
     engine = engines(slots=2)
     long = a_run(law, id="long", steps=100_000, record=())
@@ -170,6 +128,7 @@ def test_short_runs_do_not_wait_for_long_ones_and_free_slots_are_refilled(engine
     engine.cancel("long")
 
 
+@BOTH_KINDS
 def test_the_more_urgent_run_gets_the_next_slot(engines, law):
     engine = engines(slots=1)
     engine.submit(a_run(law, id="first", steps=500, record=()))
@@ -183,6 +142,7 @@ def test_the_more_urgent_run_gets_the_next_slot(engines, law):
     assert order == ["p9", "p4", "p0"]
 
 
+@BOTH_KINDS
 def test_cancel_evicts_running_and_waiting_runs_without_another_word(engines, law):
     engine = engines(slots=1)
     running, waiting = (a_run(law, id=i, steps=1_000_000, record=()) for i in ("running", "waiting"))
@@ -198,7 +158,15 @@ def test_cancel_evicts_running_and_waiting_runs_without_another_word(engines, la
     assert waiting.sink.calls == []
 
 
-@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize(
+    ("compile", "engines"),
+    [
+        (False, "default"),
+        pytest.param(True, "default", marks=[pytest.mark.compile, pytest.mark.slow]),
+        (False, "ahead"),
+    ],
+    indirect=["engines"],
+)
 def test_a_state_that_turns_non_finite_fails_its_own_run_with_the_step_named(compile, engines, law):
     expected = alone(engines, law, seed=1) if not compile else None
     engine = engines(compile=compile)
@@ -215,6 +183,7 @@ def test_a_state_that_turns_non_finite_fails_its_own_run_with_the_step_named(com
         assert np.array_equal(mate.sink.psi(), expected)
 
 
+@BOTH_KINDS
 def test_a_slow_sink_gives_up_its_slot_and_loses_nothing(engines, law, monkeypatch):
     expected = alone(engines, law, slots=1, steps=60, record=(Recording(field="psi", every=1),))
     monkeypatch.setattr("leym.engine.delivery.LIMIT", 20_000)  # five frames of 4 KiB
@@ -249,6 +218,8 @@ def test_a_law_that_cannot_be_made_ready_fails_its_run_and_the_engine_goes_on(en
     assert good.sink.wait().calls[-1] == "finished"
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["UNET", "UNET_CONVLSTM", "NCA"])
 def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
     from leym.laws.loading import empty_network, load_weights
@@ -257,7 +228,7 @@ def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
     network = empty_network(law.manifest)
     network.load_state_dict(load_weights(law), assign=True)
     step_ = make_step_(law.manifest)
-    memory = torch.zeros(2, *(network.memory_shape((16, 16)) if law.manifest.kind.memory else (0,)))
+    memory = torch.zeros(2, *(network.memory_shape((16, 16)) if law.manifest.architecture_info.memory else (0,)))
     counts = (torch.arange(2) for _ in range(3))
     arguments = torch.randn(2, 4, 16, 16), memory, torch.zeros(2, 1, 1, 1), *counts
     explained, compiled, eager = ([a.clone() for a in arguments] for _ in range(3))
@@ -271,6 +242,8 @@ def test_the_step_compiles_to_one_graph_without_a_break(architecture, tmp_path):
     assert compiled[4].tolist() == compiled[5].tolist() == [1, 2]
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 def test_a_worker_compiles_more_buckets_than_dynamo_recompiles_one_function(engines, tmp_path):
     law = random_law(tmp_path / "law", "MLP", form="diagonal")  # which no fused kernel steps
     engine = engines(compile=True)
@@ -282,12 +255,13 @@ def test_a_worker_compiles_more_buckets_than_dynamo_recompiles_one_function(engi
 
 
 def test_rungs_fill_a_call_and_never_exceed_the_slots():
-    assert rung_for((64, 64), 8, "cpu") == 4
-    assert rung_for((16, 16), 8, "cpu") == 8
-    assert rung_for((512, 512), 8, "cpu") == 1
-    assert rung_for((64, 64), 64, "cuda") == 64
+    assert filling_size((64, 64), 8, "cpu") == 4
+    assert filling_size((16, 16), 8, "cpu") == 8
+    assert filling_size((512, 512), 8, "cpu") == 1
+    assert filling_size((64, 64), 64, "cuda") == 64
 
 
+@BOTH_KINDS
 def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
     engine = engines(slots=4)
     run = a_run(law, steps=30)
@@ -296,7 +270,7 @@ def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
     info, attributes = engine.info(), engine.attributes(run)
     assert info["cell_steps"] == 30 * 16 * 16
     assert info["slot_steps"] == 30
-    assert info["lane_steps"] == 30 * attributes["rung"]
+    assert info["batch_steps"] == 30 * attributes["batch_size"]
     assert info["busy"] == 0
     assert attributes["compiled"] is False
     assert "threads" in attributes["device"]
@@ -304,7 +278,7 @@ def test_info_counts_work_and_says_what_a_result_rests_on(engines, law):
 
 
 def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, law):
-    class Slow(dict):  # a bucket is away from its table for a moment at every admission: make it a long one
+    class Slow(ResidentBuckets):  # a bucket is away from its table for a moment at every admission: make it a long one
         def pop(self, *arguments):
             bucket = super().pop(*arguments)
             sleep(0.05)
@@ -317,7 +291,7 @@ def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, la
 
     engine = engines(slots=8)
     engine.warm(law, "nf4", (16, 16))
-    engine.buckets = Slow(engine.buckets)
+    engine.buckets = engine._seating.buckets = Slow(engine.buckets)
     runs = [a_run(law, id=f"asking-{i}") for i in range(8)]
     for run in runs:
         run.sink = Asking()

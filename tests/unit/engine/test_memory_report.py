@@ -65,12 +65,12 @@ def test_unknown_formats_and_precisions_are_refused():
 
 
 def test_the_command_shows_layers_and_memory(law, tmp_path):
-    command = [sys.executable, "-m", "leym.engine.memory_report", "some", "--grid", "16", "16"]
+    command = [sys.executable, "-m", "leym.cli", "laws", "inspect", "some", "--grid", "16", "16"]
     run = subprocess.run(
         command, env={"LEYM_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
     )
     assert "conv_gates.weight" in run.stdout
     assert "not measured here" in run.stdout
-    unknown = subprocess.run([*command[:3], "nothing"], capture_output=True, text=True, check=False)
+    unknown = subprocess.run([*command[:5], "nothing"], capture_output=True, text=True, check=False)
     assert unknown.returncode == 1
     assert "there is no law 'nothing'" in unknown.stderr

@@ -9,7 +9,7 @@ import torch
 from leym.contract.spec import Observe, Recording
 from leym.engine.batch import Batch
 from leym.engine.bucket import Bucket
-from tests.unit.engine.test_engine import a_run, alone, engines, law  # noqa: F401 -- fixtures
+from tests.support.engines import a_run, alone
 
 EVERY = (Recording(field="psi", every=3),)
 
@@ -23,22 +23,22 @@ def psi(run) -> np.ndarray:
     return np.stack([fields[step]["psi"] for step in sorted(fields) if fields[step]])
 
 
-def several(engine, law, n=6, **more):  # noqa: F811
+def several(engine, law, n=6, **more):
     runs = [a_run(law, id=str(i), seed=i, steps=30 + 5 * i, record=EVERY, **more) for i in range(n)]
     for run in runs:
         engine.submit(run)
     return runs
 
 
-def test_a_bucket_that_does_not_fit_is_made_with_smaller_batches(engines, law, monkeypatch):  # noqa: F811
+def test_a_bucket_that_does_not_fit_is_made_with_smaller_batches(engines, law, monkeypatch):
     warm = Batch.warm
-    monkeypatch.setattr(Batch, "warm", lambda self: out_of_memory() if self.rung > 2 else warm(self))
+    monkeypatch.setattr(Batch, "warm", lambda self: out_of_memory() if self.size > 2 else warm(self))
     engine = engines(slots=8)
     for run in several(engine, law):
         assert np.array_equal(
             run.sink.wait().psi(), alone(engines, law, seed=int(run.id), steps=run.steps, record=EVERY)
         )
-        assert engine.attributes(run)["rung"] == 2
+        assert engine.attributes(run)["batch_size"] == 2
     said = engine.info()["degraded"]
     assert [reason.split(": ")[1] for reason in said] == [
         f"no memory for batches of {n}; now of {n // 2}" for n in (8, 4)
@@ -47,7 +47,7 @@ def test_a_bucket_that_does_not_fit_is_made_with_smaller_batches(engines, law, m
 
 @pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("where", ["advance", "record"])
-def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahead, engines, law, monkeypatch):  # noqa: F811
+def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahead, engines, law, monkeypatch):
     """The sink refuses a frame that comes twice."""
     expected = [alone(engines, law, seed=i, steps=30 + 5 * i, record=EVERY) for i in range(6)]
     advance, calls = Batch.advance, []
@@ -55,14 +55,14 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
     def short_of_memory(self, k):
         if where == "record":
             advance(self, k)
-        if self.rung > 2 and self.active:
+        if self.size > 2 and self.active:
             calls.append(k)
             if len(calls) > 9:
                 for tensor in (
                     self.state,
                     self.origin,
-                    self.lanes.clock,
-                    self.lanes.good,
+                    self.tensors.clock,
+                    self.tensors.good,
                 ):  # nothing of it can be trusted
                     tensor.zero_()
                 out_of_memory()
@@ -71,7 +71,7 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
 
     monkeypatch.setattr(Batch, "advance", short_of_memory)
     engine = engines(slots=8, ahead=ahead, checkpoint_s=0.0)
-    observe = Observe(every=5, names=("fidelity",))
+    observe = Observe(every=5, names=("overlap",))
     runs = several(engine, law, observe=observe)
     for run, frames in zip(runs, expected, strict=True):
         sink = run.sink.wait()
@@ -79,12 +79,13 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
         assert sink.step == run.steps
         assert np.array_equal(psi(run), frames)
         assert [s for s, o in sink.observables.items() if o] == list(range(0, run.steps + 1, 5))
-        assert engine.attributes(run)["rung"] == 2
-    assert len(calls) == 11 and len(engine.info()["degraded"]) == 2, "lost at 8 and again at 4"
+        assert engine.attributes(run)["batch_size"] == 2
+    assert len(calls) == 11, "lost at 8 and again at 4"
+    assert len(engine.info()["degraded"]) == 2, "lost at 8 and again at 4"
 
 
-def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("leym.engine.batch_size.rung_for", lambda *_: 2)
+def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch):
+    monkeypatch.setattr("leym.engine.batch_size.filling_size", lambda *_: 2)
     make, made = Batch.__init__, []
 
     def one_only(self, *arguments):
@@ -103,7 +104,7 @@ def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch)
     assert not engine.info()["degraded"]
 
 
-def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatch):  # noqa: F811
+def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatch):
     engine = engines(slots=4)
     engine.warm(law, "fp32", (16, 16))
     warm = Bucket.warm
@@ -111,12 +112,12 @@ def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatc
     run = a_run(law)
     engine.submit(run)
     run.sink.wait()
-    assert engine.attributes(run)["rung"] == 4
+    assert engine.attributes(run)["batch_size"] == 4
     assert not engine.info()["degraded"]
     assert [bucket["precision"] for bucket in engine.info()["buckets"]] == ["nf4"]
 
 
-def test_a_universe_that_fits_nowhere_fails_and_others_go_on(engines, law, monkeypatch):  # noqa: F811
+def test_a_universe_that_fits_nowhere_fails_and_others_go_on(engines, law, monkeypatch):
     advance = Batch.advance
     monkeypatch.setattr(
         Batch, "advance", lambda self, k: out_of_memory() if self.grid == (32, 32) and self.active else advance(self, k)

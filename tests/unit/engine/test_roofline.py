@@ -11,11 +11,11 @@ from time import sleep
 import pytest
 import torch
 
-from leym.engine.bucket import LawCache
 from leym.engine.device import pick_device
+from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, cost_of
+from tests.support.engines import KINDS, a_run
 from tests.support.laws import random_law
-from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 
 def resident(law, precision="fp32"):
@@ -25,7 +25,7 @@ def resident(law, precision="fp32"):
 def test_the_cost_of_per_cell_laws_is_that_of_their_products(tmp_path):
     d, h, grid = 3, 16, (8, 12)
     mlp = resident(random_law(tmp_path / "mlp", "MLP", d=d, c=h))
-    found = cost_of(mlp.network, mlp.bundle.manifest, grid, rung=4)
+    found = cost_of(mlp.network, mlp.bundle.manifest, grid, batch_size=4)
     assert found.flops == 2 * (2 * d * h + h * h + h * 2 * d)
     weights = 4 * (2 * d * h + h + h * h + h + h * 2 * d + 2 * d)
     assert found.bytes == pytest.approx(2 * 4 * 2 * d + weights / 4 / math.prod(grid))
@@ -48,11 +48,11 @@ def test_every_law_has_a_cost_that_does_not_depend_on_its_precision(architecture
     assert costs[0] == costs[1] > 0
 
 
-def test_an_engine_says_which_share_of_its_ceilings_it_reached(engines, tmp_path):  # noqa: F811
+def test_an_engine_says_which_share_of_its_ceilings_it_reached(engines, tmp_path):
     law = random_law(tmp_path / "law", "MLP")
     engine = engines(slots=2)
     assert engine.info()["roofline"] == {}
-    engine.totals.ceilings = Ceilings(operand_flops=2e6, fp32_flops=1e6, bytes_per_s=5e5)
+    engine.counters.ceilings = Ceilings(operand_flops=2e6, fp32_flops=1e6, bytes_per_s=5e5)
     run = a_run(law, steps=40)
     engine.submit(run)
     run.sink.wait()
@@ -66,16 +66,16 @@ def test_an_engine_says_which_share_of_its_ceilings_it_reached(engines, tmp_path
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engines, tmp_path, monkeypatch):  # noqa: F811
+def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engines, tmp_path, monkeypatch):
     engine = engines(slots=2, ahead=ahead)
-    post, dawdled = engine._courier.post, []
+    post, dawdled = engine._results.post, []
 
     def dawdling(*arguments):
         dawdled.append(0.02)
         sleep(0.02)
         post(*arguments)
 
-    monkeypatch.setattr(engine._courier, "post", dawdling)
+    monkeypatch.setattr(engine._results, "post", dawdling)
     run = a_run(random_law(tmp_path / "law", "MLP"), steps=40)
     engine.submit(run)
     run.sink.wait()
@@ -87,6 +87,7 @@ def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engine
     assert info["idle_share"] == pytest.approx(1 - info["stepping_s"] / info["busy_s"])
 
 
+@pytest.mark.slow
 def test_bench_prints_what_was_reached_beside_what_was_measured():
     command = [sys.executable, "-m", "leym.cli", "bench", "--seconds", "0.3", "--grid", "16", "16", "--slots", "2"]
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)

@@ -5,20 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from leym.contract.spec import Recording
 from leym.engine.run import Checkpoint
-from leym.engine.scheduler import AGE_S, WaitQueue, makes_room, next_batch, share
-from tests.support.laws import random_law
-from tests.unit.engine.test_engine import a_run, alone, engines  # noqa: F401 -- `engines` is a fixture
+from leym.engine.scheduler import AGE_S, WaitQueue, makes_room, next_batch, share_of
+from tests.support.engines import BOTH_KINDS, a_run, alone
 
 SLOW = (Recording(field="psi", every=200),)
-
-
-@pytest.fixture(scope="module")
-def law(tmp_path_factory):
-    return random_law(tmp_path_factory.mktemp("laws") / "alive", "UNET", d=2, c=4)
 
 
 def test_the_line_goes_by_level_then_by_work_left_then_by_arrival(law):
@@ -51,7 +44,8 @@ def test_who_has_waited_long_enough_goes_before_anybody_new(law):
     assert min((old, fresh), key=lambda entry: entry.order(now - AGE_S)) is fresh or fresh.level(now) == 9
 
 
-def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobody_a_bit(engines, law, monkeypatch):  # noqa: F811
+@BOTH_KINDS
+def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobody_a_bit(engines, law, monkeypatch):
     expected = {seed: alone(engines, law, slots=2, steps=1000, seed=seed, record=SLOW) for seed in (1, 2)}
     engine = engines(slots=2)
     engine.warm(law, "nf4", (16, 16))
@@ -60,13 +54,13 @@ def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobod
         engine.submit(run)
         assert run.sink.began.wait(60)
     bursts: list[int] = []
-    burst = engine._burst
+    launch = engine._launch
 
     def counted(batch):
         bursts.append(sum(slot.run.id == "urgent" for slot in batch.active))
-        burst(batch)
+        launch(batch)
 
-    monkeypatch.setattr(engine, "_burst", counted)
+    monkeypatch.setattr(engine, "_launch", counted)
     urgent = a_run(law, id="urgent", steps=30, priority=3)
     engine.submit(urgent)
     assert np.array_equal(urgent.sink.wait().psi(), alone(engines, law, slots=2, steps=30))
@@ -78,7 +72,8 @@ def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobod
     assert sorted(len(run.sink.calls) for run in low) == [2, 3], "one of them was seated twice"
 
 
-def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law):  # noqa: F811
+@BOTH_KINDS
+def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law):
     engine = engines(slots=1)
     low, high = (a_run(law, id=f"p{p}", steps=100_000, record=(), priority=p) for p in (1, 7))
     for run in (low, high):
@@ -101,8 +96,8 @@ def seat(id, priority, level=None, steps=100, step=0, grid=(16, 16)):
     return SimpleNamespace(run=run, level=priority if level is None else level, step=step)
 
 
-def a_batch(*slots, rung=4):
-    return SimpleNamespace(active=list(slots), rung=rung, charged_s=0.0)
+def a_batch(*slots, size=4):
+    return SimpleNamespace(active=list(slots), size=size, charged_s=0.0)
 
 
 def test_room_is_made_by_the_least_urgent_with_most_to_do_and_never_by_an_equal_or_one_who_waited_long():
@@ -122,7 +117,7 @@ def test_the_device_is_shared_by_time_urgency_and_fill_however_long_a_step_takes
     had = dict.fromkeys(took, 0.0)
     for _ in range(40_000):
         batch = next_batch([large, small, urgent, sparse])
-        batch.charged_s += took[id(batch)] / share(batch)
+        batch.charged_s += took[id(batch)] / share_of(batch)
         had[id(batch)] += took[id(batch)]
     total = sum(had.values())
     for batch, due in ((large, 1), (small, 1), (urgent, 2), (sparse, 0.25)):

@@ -13,13 +13,13 @@ from safetensors.numpy import load_file
 
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.engine import Engine
-from leym.fidelity.baselines import sized
+from leym.fidelity.baselines import sized_by_pilot
 from leym.fidelity.controls import in_two_bits, zeroed
 from leym.fidelity.decision import compare, not_below
 from leym.fidelity.ensemble import Subject, Trajectories, evolve
 from leym.fidelity.gate import conclude, judge
 from leym.fidelity.measurement import measure_all, run_and_measure, scales_of
-from leym.fidelity.paired import fidelity, long_range, lyapunov, paired
+from leym.fidelity.paired import compare_pairs, long_range, lyapunov, state_fidelity
 from leym.fidelity.stats import members_needed
 from leym.laws.bundle import WEIGHTS
 from leym.laws.loading import empty_network, load_weights
@@ -60,7 +60,7 @@ def law(tmp_path_factory):
 @pytest.fixture(scope="module")
 def ensembles(engine, law):
     """Two baselines, their frames, and the scales that the second one fixes."""
-    other, other_frames = run_and_measure(engine, Subject(law, "fp32"), PLAN.other_seeds, PLAN)
+    other, other_frames = run_and_measure(engine, Subject(law, "fp32"), PLAN.reference_seeds, PLAN)
     b, b_frames = run_and_measure(engine, Subject(law, "fp32"), PLAN.seeds, PLAN)
     return b, b_frames, other, other_frames, scales_of(other, other_frames, wrap=False)
 
@@ -88,15 +88,17 @@ def test_zeroed_weights_fail(engine, law, ensembles, tmp_path):
     assert 0.08 < lost / sum(int((w != 0).sum()) for w in before.values()) < 0.12
     q, _ = run_and_measure(engine, Subject(hurt, "fp32"), PLAN.seeds, PLAN)
     decision = compare(PLAN, scales, b, q, other)
-    assert decision.outcome == "fail" and decision.outcomes["activity"] == "fail", decision.reasons
+    assert decision.outcome == "fail", decision.reasons
+    assert decision.outcomes["activity"] == "fail", decision.reasons
 
 
 def test_another_gamma_fails(engine, law, ensembles):
     b, _, other, _, scales = ensembles
     q, _ = run_and_measure(engine, Subject(law, "fp32", gamma=0.3), PLAN.seeds, PLAN)
     decision = compare(PLAN, scales, b, q, other)
-    assert decision.outcome == "fail" and decision.outcomes["activity"] == "fail", decision.reasons
-    for name in ("entropy", "coherence", "wavenumber"):  # the textures alone would not have told
+    assert decision.outcome == "fail", decision.reasons
+    assert decision.outcomes["activity"] == "fail", decision.reasons
+    for name in ("entropy", "pair_coherence", "wavenumber"):  # the textures alone would not have told
         assert decision.outcomes[name] == "pass"
 
 
@@ -179,17 +181,19 @@ def test_the_exponent_of_a_fixed_point_is_that_of_its_jacobian(engine, tmp_path)
 def test_paired_runs_agree_with_themselves_and_fall_to_the_floor_of_another_law(engine, law, ensembles, tmp_path):
     _, frames, _, _, _ = ensembles
     ends, seeds = frames.ends[:4], frames.seeds[:4]
-    same = paired(engine, Subject(law, "fp32"), Subject(law, "fp32"), ends, seeds, PLAN)
+    same = compare_pairs(engine, Subject(law, "fp32"), Subject(law, "fp32"), ends, seeds, PLAN)
     assert np.allclose(same.fidelity, 1, atol=1e-5)
     assert same.one_step_error < 1e-5
     assert same.crossing is None
-    near = paired(engine, Subject(law, "fp32"), Subject(law, "bf16"), ends, seeds, PLAN)
-    far = paired(engine, Subject(law, "fp32"), Subject(zeroed(law, 0.3, tmp_path / "z"), "fp32"), ends, seeds, PLAN)
+    near = compare_pairs(engine, Subject(law, "fp32"), Subject(law, "bf16"), ends, seeds, PLAN)
+    far = compare_pairs(
+        engine, Subject(law, "fp32"), Subject(zeroed(law, 0.3, tmp_path / "z"), "fp32"), ends, seeds, PLAN
+    )
     assert 0 < near.one_step_error < 0.1 < far.one_step_error
     assert near.fidelity[0] > 0.99 > far.fidelity[0]
     a, b = frames.psi[0, 0].numpy(), frames.psi[1, 0].numpy()
     expected = np.mean([abs(np.vdot(a[i, j], b[i, j])) ** 2 for i in range(16) for j in range(16)])
-    assert float(fidelity(frames.psi[0, 0], frames.psi[1, 0])) == pytest.approx(expected, abs=1e-5)
+    assert float(state_fidelity(frames.psi[0, 0], frames.psi[1, 0])) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_law_that_breaks_is_counted_and_left_out():
@@ -267,31 +271,32 @@ def test_the_report_is_one_file_with_everything_in_it(verdict):
 
 def test_plans_refuse_what_cannot_be_measured():
     for wrong in ({"steps": 110}, {"every": 7}, {"pairs": 1}, {"settle": 64}):
-        with pytest.raises(ValueError):
+        [(name, value)] = wrong.items()
+        with pytest.raises(ValueError, match=f"{name} = {value}"):
             PLANS["small"].with_(**wrong)
     plan = PLANS["small"]
-    assert not set(plan.seeds) & set(plan.other_seeds)
-    assert not set(plan.candidate_seeds(same=True)) & (set(plan.seeds) | set(plan.other_seeds))
+    assert not set(plan.seeds) & set(plan.reference_seeds)
+    assert not set(plan.candidate_seeds(same=True)) & (set(plan.seeds) | set(plan.reference_seeds))
 
 
 def test_a_pilot_decides_how_many_members_there_are(engine, law):
     plan = PLAN.with_(members=4, pairs=4, pilot=16, steps=300, rounds=6, deciding=("entropy", "activity"), most=200)
     subject = Subject(law, "fp32")
-    chosen = sized(engine, subject, plan)
+    chosen = sized_by_pilot(engine, subject, plan)
     pilot, frames = run_and_measure(engine, subject, range(plan.seed - 16, plan.seed), plan)
     scales = scales_of(pilot, frames, wrap=False)
     spread = max(float(pilot.values[name].std(ddof=1)) / scales[name] for name in plan.deciding)
     assert chosen.members == max(32, min(200, members_needed(spread)))
-    strict = sized(engine, subject, plan.with_(margin=0.05 * spread / 0.1))  # asks for more than the least
+    strict = sized_by_pilot(engine, subject, plan.with_(margin=0.05 * spread / 0.1))  # asks for more than the least
     assert 32 < strict.members == members_needed(spread, 0.05 * spread / 0.1) <= 200
-    assert sized(engine, subject, plan.with_(margin=1e-4)).members == 200
-    assert not set(plan.pilot_seeds) & (set(plan.seeds) | set(plan.other_seeds))
+    assert sized_by_pilot(engine, subject, plan.with_(margin=1e-4)).members == 200
+    assert not set(plan.pilot_seeds) & (set(plan.seeds) | set(plan.reference_seeds))
 
 
 def test_two_bit_weights_fail(engine, law, ensembles, tmp_path):
     b, _, other, _, scales = ensembles
     coarse = in_two_bits(law, tmp_path / "coarse")
-    key = f"{law.manifest.kind.head.rstrip('.')}.weight"
+    key = f"{law.manifest.architecture_info.head.rstrip('.')}.weight"
     before, after = load_weights(law)[key].flatten()[:64], load_weights(coarse)[key].flatten()[:64]
     assert len(torch.unique(after.abs())) <= 2
     assert float((after - before).abs().max()) <= float(before.abs().max()) / 3

@@ -60,9 +60,9 @@ def test_coherence_against_loops_and_the_haar_average():
     pairs = [(cells[i, j], cells[i + 1, j]) for i in range(4) for j in range(7)]
     pairs += [(cells[i, j], cells[i, j + 1]) for i in range(5) for j in range(6)]
     expected = np.mean([abs(np.vdot(a, b)) for a, b in pairs])
-    assert float(structure.coherence(psi)) == pytest.approx(expected, abs=1e-6)
-    assert float(structure.coherence(psi[:1, :1].expand(4, 4, 3))) == pytest.approx(1, abs=1e-6)
-    squared = structure.cell_overlap(haar(200, 200, 3, seed=1), haar(200, 200, 3, seed=2)).square().mean()
+    assert float(structure.pair_coherence(psi)) == pytest.approx(expected, abs=1e-6)
+    assert float(structure.pair_coherence(psi[:1, :1].expand(4, 4, 3))) == pytest.approx(1, abs=1e-6)
+    squared = structure.alignment(haar(200, 200, 3, seed=1), haar(200, 200, 3, seed=2)).square().mean()
     assert float(squared) == pytest.approx(1 / 3, abs=0.005)
 
 
@@ -88,12 +88,6 @@ def test_a_plane_wave_has_its_wavenumber_and_length():
     energy = structure.spectrum(psi)
     assert int(energy.argmax()) == 5
     assert float(structure.mean_wavenumber(energy)) == pytest.approx(5, abs=1e-4)
-    assert float(structure.correlation_length(energy, 32)) == pytest.approx(6.4, abs=1e-3)
-
-
-def test_log_spectral_distance_of_a_known_factor():
-    energy = torch.rand(3, 9) + 0.5
-    assert torch.allclose(structure.log_spectral_distance(energy, 3 * energy), torch.full((3,), log(3.0)), atol=1e-5)
 
 
 @pytest.mark.parametrize("wrap", [False, True])
@@ -183,18 +177,10 @@ def test_lempel_ziv_parses_the_textbook_series():
 def test_activity_and_memory_of_a_turning_vector():
     angle = 0.1 * torch.arange(12)
     psi = torch.stack([angle.cos(), angle.sin()], -1).to(torch.complex64)[:, None, None].expand(12, 3, 4, 2)
-    assert float(dynamics.activity(psi)) == pytest.approx(1 - np.cos(0.1), abs=1e-6)
+    assert 1 - float(dynamics.autocorrelation(psi, (1,))) == pytest.approx(1 - np.cos(0.1), abs=1e-6)
     found = dynamics.autocorrelation(psi, (0, 3, 9))
     assert np.allclose(found, np.cos([0.0, 0.3, 0.9]), atol=1e-6)
-    assert float(dynamics.activity(psi[:1].expand(5, 3, 4, 2))) == pytest.approx(0, abs=1e-6)
-
-
-def test_decay_time_of_an_exponential():
-    t = torch.arange(30.0)
-    curve = torch.stack([0.4 + 0.6 * (-t / 5).exp(), torch.ones(30)])
-    found = dynamics.decay_time(curve, torch.tensor([0.4, 0.4]), every=2.0)
-    assert float(found[0]) == pytest.approx(10, rel=0.01)
-    assert float(found[1]) == 58
+    assert 1 - float(dynamics.autocorrelation(psi[:1].expand(5, 3, 4, 2), (1,))) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_perturbation_lies_on_the_manifold_at_its_distance():
@@ -250,7 +236,7 @@ def test_shuffling_keeps_the_cells_and_breaks_the_structure():
     steps = torch.zeros(5)
     there, gone = measure(psi, steps, wrap=False), measure(null, steps, wrap=False)
     assert gone["entropy"] == pytest.approx(there["entropy"], abs=1e-5)
-    for name in ("coherence", "memory_short"):
+    for name in ("pair_coherence", "memory_short"):
         assert gone[name] < there[name] - 0.1, name
 
 

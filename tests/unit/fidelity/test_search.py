@@ -13,12 +13,12 @@ import torch
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from leym.cli.local.tune_precision import main as tune_main
+from leym.cli.local.tune_precision import app as tune
 from leym.cli.main import app
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.engine import Engine
 from leym.fidelity import search_report
-from leym.fidelity.search import Rescue, keep, rescue
+from leym.fidelity.search import SearchResult, keep, search_precision
 from leym.laws.bundle import WEIGHTS, read_bundle
 from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
@@ -86,12 +86,12 @@ def law(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(engine, law) -> Rescue:
-    return rescue(law, "nf4", PLAN, engine=engine)
+def found(engine, law) -> SearchResult:
+    return search_precision(law, "nf4", PLAN, engine=engine)
 
 
 def test_the_weak_weight_is_the_most_sensitive_one(found):
-    weak, *strong = found.alone
+    weak, *strong = found.sensitivities
     assert weak.weight.key == SECOND
     assert len(strong) == 2
     assert weak.weight.score > PLAN.margin
@@ -108,7 +108,7 @@ def test_the_smallest_rung_that_passes_raises_it_alone(found, law):
     verdict, formats = found.passed
     assert verdict.verdict == "pass"
     assert formats == {FIRST: "nf4", SECOND: "int8", HEAD: "nf4"}
-    by_rung = {(t.rung, t.stage): t for t in found.tried}
+    by_rung = {(t.rung, t.stage): t for t in found.candidates}
     assert by_rung[0, "screen"].verdict == "fail"
     assert by_rung[0, "screen"].raised == {}
     passed = by_rung[1, "gate"]
@@ -141,7 +141,7 @@ def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     ]
     assert sizes == sorted(sizes)
     assert len(set(sizes)) == 4
-    assert sizes[1] == next(t for t in found.tried if t.stage == "gate").bytes_at_rest
+    assert sizes[1] == next(t for t in found.candidates if t.stage == "gate").bytes_at_rest
     assert sizes[3] == found.bytes_fp32
     verdict = read_verdict(kept, "nf4", data=tmp_path)
     assert verdict is not None
@@ -169,22 +169,22 @@ def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path
 
 def test_the_frontier_is_shown_as_text_json_and_page(found):
     shown = search_report.text(found)
-    assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.tried if t.raised})
-    assert f"rung 1 passes, {found.tried[-1].bytes_at_rest:,} B at rest, 1 of 3 weights raised" in shown
+    assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.candidates if t.raised})
+    assert f"rung 1 passes, {found.candidates[-1].bytes_at_rest:,} B at rest, 1 of 3 weights raised" in shown
     said = json.loads(json.dumps(search_report.as_json(found), allow_nan=False))
-    assert len(said["candidates"]) == len(found.tried)
+    assert len(said["candidates"]) == len(found.candidates)
     assert said["passed"]
     assert said["judgements"] == 1
     page = search_report.html(found)
-    assert page.count("<circle") == 2 * len(found.tried)
+    assert page.count("<circle") == 2 * len(found.candidates)
     assert page.count("<svg") == page.count("</svg>") == 2
     assert not re.search(r"https?://|src=|<script|<link|url\(", page)
     none = search_report.text(dataclasses.replace(found, passed=None))
     assert "no candidate passes, the last rung (6) included" in none
-    broken = dataclasses.replace(found.tried[0], activity=(float("nan"),) * 3)
-    page = search_report.html(dataclasses.replace(found, tried=[broken, *found.tried[1:]]))
+    broken = dataclasses.replace(found.candidates[0], activity=(float("nan"),) * 3)
+    page = search_report.html(dataclasses.replace(found, candidates=[broken, *found.candidates[1:]]))
     assert "nan" not in "".join(re.findall(r'c[xy]="[^"]*"|y[12]="[^"]*"', page))
-    assert json.dumps(search_report.as_json(dataclasses.replace(found, tried=[broken])), allow_nan=False)
+    assert json.dumps(search_report.as_json(dataclasses.replace(found, candidates=[broken])), allow_nan=False)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_when_nothing_can_pass_nothing_is_written(data, monkeypatch, capsys):
     report = data.parent / f"{data.name}.html"
     arguments = ["some", "--plan", "small", "--members", "4", "--data", str(data), "--report", str(report), "--json"]
     with pytest.raises(SystemExit) as ended:
-        tune_main(arguments)
+        tune(arguments)
     assert ended.value.code == 1
     assert files(data) == before
     said = json.loads(capsys.readouterr().out)
@@ -219,22 +219,29 @@ def test_when_nothing_can_pass_nothing_is_written(data, monkeypatch, capsys):
     ("arguments", "words"),
     [
         (["nothing"], "there is no law 'nothing'; known:"),
-        (["some", "--members", "3"], "argument --members: '3': expected a whole number from 4"),
+        (["some", "--members", "3"], "Invalid value for '--members': '3': expected a whole number from 4"),
         (["some", "--name", "a b"], "name = 'a b'"),
-        (["some", "--precision", "bf16"], "invalid choice: 'bf16' (choose from"),
+        (["some", "--precision", "bf16"], "'bf16' is not one of 'nf4', 'int8'"),
         (["some", "--report", "/nowhere/x.html"], "there is no folder '/nowhere'"),
     ],
 )
-def test_tuning_refuses(data, arguments, words, capsys):
+def test_tuning_refuses(data, arguments, words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")  # or the message is wrapped
     with pytest.raises(SystemExit) as ended:
-        tune_main([*arguments, "--data", str(data)])
+        tune([*arguments, "--data", str(data)])
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
 
 
-def test_tuning_is_a_command_of_its_own(monkeypatch):
+def test_tuning_is_a_command_of_its_own(data, monkeypatch):
     asked = []
-    monkeypatch.setattr("leym.cli.laws.become", lambda module, arguments, *_: asked.append((module, arguments)))
-    done = CliRunner().invoke(app, ["laws", "tune-precision", "some", "--members", "64", "--help"])
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr("leym.cli.local.tune_precision.rescue", lambda *given, **_: asked.append(given))
+    command = ["laws", "tune-precision", "some", "--members", "64"]
+    done = CliRunner().invoke(app, [*command, "--help"])
     assert done.exit_code == 0
-    assert asked == [(tune_main.__module__, ["some", "--members", "64", "--help"])]
+    assert "leym laws tune-precision [OPTIONS] {law}" in done.stdout
+    assert not asked
+    CliRunner().invoke(app, [*command, "--data", str(data)])
+    [(law, precision, plan)] = asked
+    assert (law.name, precision, plan.members) == ("some", "nf4", 64)

@@ -1,18 +1,18 @@
 """One job's frames in any order of writers, their commits, crashes, zombies, held-up deletions and slow readers.
 
 The model is a function of the step (`tests.support.frames.frame`): a reader is shown a growing prefix of it.
-`tests/integration/test_garbage.py` does the same to many jobs, forks and collectors at once, and so comes less deep.
+`tests/integration/frames/test_garbage.py` does the same to many jobs, forks and collectors, and goes less deep.
 """
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.integration.test_garbage import world
-from tests.support.universe_of_jobs import World
+from tests.support.job_world import World, world
 
 
 def taken_over(made: World) -> None:
@@ -46,6 +46,7 @@ def play(store_url: str, order: list[tuple[str, int]]) -> None:
         made.read()
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(ORDER)
 def test_readers_are_shown_a_growing_prefix_whoever_writes(order):

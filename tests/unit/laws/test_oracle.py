@@ -1,4 +1,4 @@
-"""The laws compute what the reference implementation computes, from its own weights under its own keys."""
+"""The laws compute what the reference implementation computes, from its weights under its keys."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import torch
 from leym.contract.problems import Problem
 from leym.laws.loading import empty_network, load_weights
 from leym.physics.step import step, to_complex, to_real
-from tests.support.laws import FORMS, deviation, oracle, random_law, write_law
-
-TOLERANCE = {1: 1e-5, 2: 1e-4, 10: 1e-3}
+from tests.support.laws import FORMS, TOLERANCE, deviation, oracle, random_law, write_law
 
 
 @pytest.mark.parametrize("name", FORMS)
 @torch.no_grad()
-def test_the_step_meets_the_oracle(name, tmp_path):
+def test_the_step_matches_the_oracle(name, tmp_path):
     law = oracle(name, tmp_path)
     network = empty_network(law.bundle.manifest)
     network.load_state_dict(load_weights(law.bundle), strict=True, assign=True)
@@ -55,7 +53,7 @@ def test_the_form_is_data_and_changes_the_law(tmp_path):
     assert np.abs(to_complex(wrong)[0].numpy() - law.psi[1]).max() > 1e-2
 
 
-def test_the_name_is_no_part_of_the_digest_and_everything_else_is(tmp_path):
+def test_the_digest_covers_everything_but_the_name(tmp_path):
     law = oracle("mlp", tmp_path).bundle
     weights = {k: v.numpy() for k, v in load_weights(law).items()}
     same = {"architecture": "MLP", "d_state": 4, "hidden_channels": 8}
@@ -65,7 +63,7 @@ def test_the_name_is_no_part_of_the_digest_and_everything_else_is(tmp_path):
     assert write_law(tmp_path / "other-bias", weights, form="additive", **same).digest != law.digest
 
 
-def test_weights_that_do_not_fit_are_refused_and_every_key_is_named(tmp_path):
+def test_weights_that_do_not_fit_are_refused_naming_every_key(tmp_path):
     law = random_law(tmp_path / "good", "UNET")
     weights = {k: v.numpy() for k, v in load_weights(law).items()}
     del weights["inc.conv_block.0.weight"]

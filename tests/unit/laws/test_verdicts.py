@@ -1,4 +1,4 @@
-"""Verdicts as files: what "auto" becomes, and what the API tells."""
+"""Verdicts are stored as files, decide what "auto" means, and are returned by the API."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from leym.contract.fidelity_plan import PLANS
-from leym.laws.registry import resolve_precision
-from leym.laws.verdicts import MetricVerdict, Verdict, from_json, read_verdict, write_verdict
+from leym.contract.fidelity_plan import PLANS, Plan
+from leym.laws.verdicts import from_json, read_verdict, resolve_precision, write_verdict
 from leym.settings import Settings
 from tests.support.laws import random_law
+from tests.support.verdicts import a_verdict
 
 
 @pytest.fixture
@@ -19,25 +19,12 @@ def law(tmp_path):
     return random_law(tmp_path / "laws" / "some", "MLP")
 
 
-def a_verdict(law, precision="nf4", outcome="pass", created="2026-01-01T00:00:00+00:00"):
-    row = MetricVerdict(
-        "activity", "M9", True, "pass", 0.01, -0.01, 0.03, 0.001, 1.0, 0.1, 0.2, 0.01, 0.2, 0.01, 1.0, 0.5, 0.1, 0.9,
-        40, (0.0, -0.01, 0.01),
-    )  # fmt: skip
-    return Verdict(
-        verdict=outcome, reasons=[], law={"name": law.name, "digest": law.digest}, precision=precision,
-        plan={"members": PLANS["small"].members}, seeds={"baseline": (0, 63)}, metrics=[row], spectrum=(0.0, 0.0, 0.0),
-        paired={}, long_range=(0.0, float("nan"), 0.0), energy=(0.0, 1.0), flags={}, controls={}, curves={}, engine={},
-        versions={}, created=created, seconds=1.0,
-    )  # fmt: skip
-
-
-def test_a_verdict_comes_back_as_it_was_and_auto_takes_the_cheapest_pass(law):
+def test_a_verdict_is_read_back_unchanged_and_auto_takes_the_cheapest_pass(law):
     assert resolve_precision(law, "auto") == "fp32"
     write_verdict(law, a_verdict(law, "int8"))
     assert resolve_precision(law, "auto") == "int8"
     write_verdict(law, a_verdict(law, "nf4", "inconclusive"))
-    assert resolve_precision(law, "auto") == "int8", "undecided is no pass"
+    assert resolve_precision(law, "auto") == "int8", "an inconclusive verdict is not a pass"
     write_verdict(law, a_verdict(law, "nf4"))
     assert resolve_precision(law, "auto") == "nf4"
     assert resolve_precision(law, "bf16") == "bf16"
@@ -46,14 +33,14 @@ def test_a_verdict_comes_back_as_it_was_and_auto_takes_the_cheapest_pass(law):
     assert found.long_range[1] != found.long_range[1], "what is not finite stays so"
 
 
-def test_a_verdict_on_other_weights_or_a_damaged_one_counts_for_nothing(law, tmp_path, caplog):
+def test_a_verdict_on_other_weights_or_a_damaged_one_is_ignored(law, tmp_path, caplog):
     path = write_verdict(law, a_verdict(law))
     path.write_text(path.read_text().replace(law.digest, "0" * 64))
     assert resolve_precision(law, "auto") == "fp32"
     path.write_text(path.read_text()[:100])
     assert resolve_precision(law, "auto") == "fp32"
-    assert "left out" in caplog.text
-    with pytest.raises(ValueError, match="no verdict"):
+    assert "ignored" in caplog.text
+    with pytest.raises(ValueError, match="not a verdict"):
         from_json(json.dumps({"format": 1}))
 
 
@@ -67,7 +54,7 @@ def test_the_newest_verdict_counts(law, tmp_path):
     assert read_verdict(law, "nf4", data=tmp_path / "data").verdict == "fail"
 
 
-def test_the_api_tells_the_verdicts(law, tmp_path):
+def test_the_api_returns_the_verdicts(law, tmp_path):
     from app import create_app
 
     write_verdict(law, a_verdict(law))
@@ -78,3 +65,60 @@ def test_the_api_tells_the_verdicts(law, tmp_path):
     assert item["metrics"]["activity"]["high"] == 0.03
     assert http.get("/v1/laws/aurora/fidelity").json["items"] == []
     assert http.get("/v1/laws/nothing/fidelity").status_code == 404
+
+
+# What a file looked like when the metric `pair_coherence` was called `coherence`.
+OLD = """{
+ "verdict": "fail",
+ "reasons": ["coherence: fail: effect +20.0% [+18.0%, +22.0%], margin 5%"],
+ "law": {"name": "some", "digest": "DIGEST"},
+ "precision": "nf4",
+ "plan": {"members": 4, "margin": 0.05, "alpha": 0.05, "every": 10, "deciding": ["entropy", "coherence"]},
+ "seeds": {"baseline": [0, 3]},
+ "metrics": [
+  {"name": "coherence", "what": "M2 overlap of 4-neighbours", "deciding": true, "outcome": "fail", "effect": 0.2,
+   "low": 0.18, "high": 0.22, "p": 1.0, "p_beyond": 1e-9, "scale": 0.4, "baseline_mean": 0.5, "baseline_sd": 0.01,
+   "candidate_mean": 0.58, "candidate_sd": 0.01, "wasserstein_ratio": 9.0, "ks_p": 1e-6, "spread": 0.02, "power": 0.9,
+   "members_needed": 3, "control": [0.001, -0.01, 0.01]}
+ ],
+ "spectrum": [0.0, 0.0, 0.0], "paired": {}, "long_range": [0.0, null, 0.0], "energy": [0.1, 0.001],
+ "flags": {}, "curves": {"baseline": [1.0, 0.5]}, "engine": {}, "versions": {"torch": "2.11.0"},
+ "controls": {
+  "zeroed": {"must": "fail", "outcome": "inconclusive", "reasons": ["coherence: inconclusive: effect +4.0%"]}
+ },
+ "samples": {"baseline": {"coherence": [0.5, 0.49, 0.51, 0.5]}, "candidate": {"coherence": [0.58, 0.57, 0.59, 0.58]}},
+ "created": "2025-11-01T00:00:00+00:00", "seconds": 12.0, "format": 1
+}"""
+
+
+def test_a_verdict_that_names_the_metric_coherence_is_read_and_shown(law, tmp_path):
+    from app import create_app
+
+    path = law.path / "fidelity" / "nf4.json"
+    path.parent.mkdir()
+    path.write_text(OLD.replace("DIGEST", law.digest))
+    found = read_verdict(law, "nf4")
+    assert found.verdict == "fail"
+    assert [row.name for row in found.metrics] == ["pair_coherence"]
+    assert found.metric("coherence") == found.metric("pair_coherence")
+    assert found.metric("coherence").effect == 0.2
+    assert found.plan["deciding"] == ["entropy", "pair_coherence"]
+    assert found.samples["candidate"] == {"pair_coherence": [0.58, 0.57, 0.59, 0.58]}
+    assert found.reasons == ["pair_coherence: fail: effect +20.0% [+18.0%, +22.0%], margin 5%"]
+    assert found.controls["zeroed"]["reasons"] == ["pair_coherence: inconclusive: effect +4.0%"]
+    assert from_json(found.to_json()).to_json() == found.to_json(), "renaming twice changes nothing"
+
+    http = create_app(Settings(data=tmp_path)).test_client()
+    [item] = http.get("/v1/laws/some/fidelity").json["items"]
+    assert item["metrics"]["pair_coherence"]["low"] == 0.18
+    whole = http.get("/v1/laws/some/fidelity/nf4").json
+    assert whole["metrics"][0]["name"] == "pair_coherence"
+    page = http.get("/v1/laws/some/fidelity/nf4?format=html").text
+    assert "pair_coherence" in page
+    assert ">coherence<" not in page
+
+
+def test_a_plan_that_names_the_metric_coherence_means_pair_coherence():
+    assert Plan(deciding=("entropy", "coherence")).deciding == ("entropy", "pair_coherence")
+    assert "pair_coherence" in PLANS["small"].deciding
+    assert "coherence" not in PLANS["small"].deciding

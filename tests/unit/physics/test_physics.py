@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leym.contract.catalog import FIELDS, OBSERVABLES
-from leym.contract.spec import ComplexNoise, RandomState, Zeros
+from leym.contract.spec import ComplexNoise, Observe, RandomState, Zeros
 from leym.engine.run import initial_state
 from leym.laws.networks.deep_qca import DeepQCA
-from leym.physics.observables import Frame
+from leym.physics.observables import StateView
 from leym.physics.step import step, to_complex, to_real
 
 
@@ -124,36 +124,38 @@ def numpy_field(name: str, psi: np.ndarray, before: np.ndarray) -> np.ndarray:
 def test_fields_and_observables_equal_numpy(name):
     psi, before = random_psi(3), random_psi(4)
     x, previous = (to_real(torch.from_numpy(a)[None])[0] for a in (psi, before))
-    frame = Frame(x, previous, previous)
+    state = StateView(x, previous, previous)
     expected = numpy_field(name, psi, before)
-    np.testing.assert_allclose(frame.field(name).numpy(), expected, atol=2e-6)
+    np.testing.assert_allclose(state.field(name).numpy(), expected, atol=2e-6)
     if name in OBSERVABLES:
-        assert frame.observable(name) == pytest.approx(expected.mean(), abs=1e-5)
-        assert frame.observable(f"{name}_sd") == pytest.approx(expected.std(), abs=1e-5)
+        assert state.observable(name) == pytest.approx(expected.mean(), abs=1e-5)
+        assert state.observable(f"{name}_sd") == pytest.approx(expected.std(), abs=1e-5)
 
 
-def test_fidelity_is_one_at_the_start_and_zero_for_orthogonal_states():
+def test_overlap_is_one_at_the_start_and_zero_for_orthogonal_states():
     psi = random_psi(3, d=2)
     orthogonal = np.stack([-psi[..., 1].conj(), psi[..., 0].conj()], -1)
     x, y = (to_real(torch.from_numpy(a.astype(np.complex64))[None])[0] for a in (psi, orthogonal))
-    assert Frame(x, None, x).observable("fidelity") == pytest.approx(1, abs=1e-6)
-    assert Frame(y, None, x).observable("fidelity") == pytest.approx(0, abs=1e-6)
+    assert StateView(x, None, x).observable("overlap") == pytest.approx(1, abs=1e-6)
+    assert StateView(y, None, x).observable("overlap") == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_fields_are_finite_for_an_empty_universe(name):
     x = torch.zeros(4, 4, 4)
     assert torch.isfinite(
-        torch.view_as_real(Frame(x, x, x).field(name)) if name == "psi" else Frame(x, x, x).field(name)
+        torch.view_as_real(StateView(x, x, x).field(name)) if name == "psi" else StateView(x, x, x).field(name)
     ).all()
 
 
 def test_a_global_phase_changes_no_field_but_psi_and_phase():
     psi, before = random_psi(8), random_psi(9)
     turned = [(a * np.exp(0.7j)).astype(np.complex64) for a in (psi, before)]
-    frames = [Frame(*(to_real(torch.from_numpy(a)[None])[0] for a in pair), None) for pair in ((psi, before), turned)]
+    states = [
+        StateView(*(to_real(torch.from_numpy(a)[None])[0] for a in pair), None) for pair in ((psi, before), turned)
+    ]
     for name in set(FIELDS) - {"psi", "phase"}:
-        torch.testing.assert_close(frames[0].field(name), frames[1].field(name), atol=3e-6, rtol=0)
+        torch.testing.assert_close(states[0].field(name), states[1].field(name), atol=3e-6, rtol=0)
 
 
 def test_deep_qca_with_its_identical_maps_folded_is_the_same_function():
@@ -166,3 +168,12 @@ def test_deep_qca_with_its_identical_maps_folded_is_the_same_function():
     with torch.no_grad():
         network.conv_neighbors.weight[5] *= 2  # a trained stencil: its maps differ, and nothing can be folded
     assert network.folded() is network
+
+
+def test_the_old_name_fidelity_is_the_observable_overlap():
+    x, origin = (to_real(torch.from_numpy(random_psi(seed))[None])[0] for seed in (3, 4))
+    state = StateView(x, None, origin)
+    assert state.observable("fidelity") == state.observable("overlap")
+    assert "fidelity" not in OBSERVABLES
+    assert "fidelity" not in Observe(every=1).names
+    assert Observe(every=1, names=("activity", "fidelity")).names == ("activity", "fidelity")

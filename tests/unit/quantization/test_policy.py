@@ -1,4 +1,4 @@
-"""Formats of a law's own: entries mean what they say, and `leym laws quantize` refuses before it writes."""
+"""A law may set formats of its own; `leym laws quantize` checks them before it writes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import sys
 import pytest
 import torch
 
-from leym.cli.local.quantize import main as quantize_main
+from leym.cli.local.quantize import app as quantize_command
 from leym.cli.local.quantize import quantize
 from leym.contract.problems import Problem
 from leym.engine.device import pick_device
 from leym.laws.bundle import MANIFEST, read_bundle
 from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
-from leym.laws.variants import with_policy
+from leym.laws.variants import write_variant
 from leym.laws.verdicts import cheapest_passing
 from leym.quantization.policy import formats_of, policy_for
 from leym.quantization.quantized_law import quantize_law
@@ -35,23 +35,23 @@ def files(data):
     return sorted(str(p) for p in data.rglob("*"))
 
 
-def test_entries_speak_of_exactly_the_weights_they_mean(tmp_path):
+def test_policy_entries_apply_to_exactly_the_weights_they_match(tmp_path):
     net = random_law(tmp_path / "net", "UNET")
     wanted = formats_of(net, "nf4")
     assert set(wanted.values()) == {"nf4", "int8", "16"}
     assert not any("bias" in key for key in wanted)
     for key in wanted:
         formats = wanted | {key: "fp32"}
-        made = with_policy(net, tmp_path / key, "nf4", policy_for(net, "nf4", formats))
+        made = write_variant(net, tmp_path / key, "nf4", policy_for(net, "nf4", formats))
         assert formats_of(made, "nf4") == formats
-    own = with_policy(net, tmp_path / "own", "nf4", {"down": "int8", "down1.": "bf16"})
+    own = write_variant(net, tmp_path / "own", "nf4", {"down": "int8", "down1.": "bf16"})
     formats = formats_of(own, "nf4") | {"down1.1.conv_block.0.weight": "nf4"}
-    again = with_policy(own, tmp_path / "again", "nf4", policy_for(own, "nf4", formats))
+    again = write_variant(own, tmp_path / "again", "nf4", policy_for(own, "nf4", formats))
     assert formats_of(again, "nf4") == formats
     assert formats["down1.1.conv_block.3.weight"] == "bf16"
 
 
-def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
+def test_a_key_does_not_apply_to_a_longer_key_with_its_own_entry(data):
     law = read_bundle(data / "laws" / "some")
     short, long = "net.0.weight", "net.0.weight_v"
     vars(law)["tensors"] = dict.fromkeys((short, long), ("F32", (8, 8, 1, 1)))
@@ -64,26 +64,26 @@ def test_a_key_that_begins_like_another_does_not_speak_of_it(data):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("net.9=int8", "net.9 = 'int8': some has no such role or matrix; its roles backbone, head, vector; its matr"),
+        ("net.9=int8", "net.9 = 'int8': some has no such role or matrix; its roles: backbone, head, vector; its m"),
         ("encoder=nf4", "encoder = 'nf4': some has no such role"),
         ("net.0.bias=int8", "(norms, biases and constants follow their role)"),
         ("frozen=bf16", "frozen = 'bf16': some has no such role"),
         ("head=int4", "head = 'int4': it must be one of nf4, int8, bf16, 16, fp32"),
         ("vector=nf4", "vector = 'nf4': it must be one of bf16, 16, fp32"),
         ("head", "set = 'head': it must be KEY_OR_ROLE=FORMAT"),
-        ("backbone=nf4", "has these formats in nf4 already"),
+        ("backbone=nf4", "already has these formats in nf4"),
     ],
 )
 def test_quantize_refuses(data, change, words, capsys):
     before = files(data)
     with pytest.raises(SystemExit) as ended:
-        quantize_main(["some", "--set", change, "--data", str(data)])
+        quantize_command(["some", "--set", change, "--data", str(data)])
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
     assert files(data) == before
 
 
-def test_quantize_makes_a_version_that_nobody_has_judged(data):
+def test_quantize_makes_an_unverified_version(data):
     law = read_bundle(data / "laws" / "some")
     report = quantize(law, "nf4", [], data)
     assert report["kept"] is None
@@ -97,7 +97,7 @@ def test_quantize_makes_a_version_that_nobody_has_judged(data):
     layers = {x["key"]: x for x in found["layers"]}
     assert [layers[f"net.{k}"]["format"] for k in ("0.weight", "2.weight", "0.bias")] == ["int8", "fp32", "bf16"]
     assert 0 < layers["net.0.weight"]["error"] < 0.02
-    in_fp32 = pick_device().operands == torch.float32  # else what is kept whole is rounded when it is woken
+    in_fp32 = pick_device().operands == torch.float32  # otherwise decoding rounds float32 weights
     assert layers["net.2.weight"]["error"] == 0 if in_fp32 else 0 < layers["net.2.weight"]["error"] < 2**-8
     quantized = quantize_law(kept, load_weights(kept), "nf4", torch.float32)
     assert quantized.bytes_at_rest == sum(x["bytes_at_rest"] for x in found["layers"])

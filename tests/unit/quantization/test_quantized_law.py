@@ -1,4 +1,4 @@
-"""Weights in fewer bits: bitsandbytes' exact bytes, decoded right for every shape, and counted honestly."""
+"""Quantised weights have bitsandbytes' exact bytes, decode correctly for every shape, and report their size."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_policy_gives_each_role_its_format_and_counts_its_bytes(tmp_path):
 
 @pytest.mark.parametrize("precision", ["nf4", "int8", "bf16", "fp32"])
 @pytest.mark.parametrize("operands", [torch.float32, torch.bfloat16])
-def test_an_awake_law_fits_its_network_and_stays_near_the_original(precision, operands, tmp_path):
+def test_a_decoded_law_fits_its_network_and_stays_near_the_original(precision, operands, tmp_path):
     law = oracle("unet", tmp_path).bundle
     weights = load_weights(law)
     resident = quantize_law(law, weights, precision, operands).decode(operands)

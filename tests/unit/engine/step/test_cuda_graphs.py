@@ -13,10 +13,10 @@ import torch
 from torch._dynamo.utils import counters
 
 from leym.contract.spec import Recording
-from leym.engine import bucket
+from leym.engine import loading
 from leym.engine.step.cuda_graphs import LENGTHS, StepRunner
+from tests.support.engines import KINDS, a_run
 from tests.support.laws import random_law
-from tests.unit.engine.test_engine import KINDS, a_run, engines  # noqa: F401 -- `engines` is a fixture
 
 EACH, SELDOM = ((Recording(field="psi", every=n),) for n in (1, 20))
 
@@ -51,9 +51,9 @@ class Graphs:
 @pytest.mark.parametrize("steps", [0, 1, 7, 8, 31, 32, 77, 100])
 def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
     graphs, done = Graphs(), []
-    bursts = StepRunner(graphs.launch(lambda steps: done.extend([1] * steps)), graphs)
-    bursts.advance(steps)
-    bursts.advance(steps)
+    runner = StepRunner(graphs.launch(lambda steps: done.extend([1] * steps)), graphs)
+    runner.run(steps)
+    runner.run(steps)
     assert len(done) == 2 * steps
     assert graphs.captured == list(LENGTHS), "each length once, the largest first"
     assert len(graphs.replayed) == 2 * (steps // 32 + steps % 32 // 8 + steps % 8)
@@ -61,12 +61,14 @@ def test_any_number_of_steps_is_made_of_the_longest_captures(steps):
 
 def test_without_captures_a_burst_is_one_launch():
     done = []
-    StepRunner(done.append, None).advance(5)
+    StepRunner(done.append, None).run(5)
     assert done == [5]
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["UNET", "UNET_CONVLSTM", "NCA"])
-def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture, engines, tmp_path, monkeypatch):  # noqa: F811
+def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture, engines, tmp_path, monkeypatch):
     """Batches keep their tensors: a replay steps what is in them at its time, through joins, moves and departures."""
     law = random_law(tmp_path / "law", architecture, **(KINDS[architecture] | {"form": "diagonal"}))
     graphs = Graphs()
@@ -94,7 +96,9 @@ def test_an_engine_of_captured_bursts_gives_the_bits_of_one_without(architecture
         assert np.array_equal(without, captured)
 
 
-def test_a_new_law_of_a_known_kind_and_shape_compiles_nothing(engines, tmp_path):  # noqa: F811
+@pytest.mark.compile
+@pytest.mark.slow
+def test_a_new_law_of_a_known_kind_and_shape_compiles_nothing(engines, tmp_path):
     engine = engines(slots=2, compile=True)
     laws = [random_law(tmp_path / f"law{i}", "MLP", form="diagonal", seed=i) for i in range(3)]
     assert len({law.digest for law in laws}) == 3
@@ -123,7 +127,7 @@ def run_of(engine, law):
 
 
 def test_only_compiled_laws_on_a_device_that_captures_are_captured(tmp_path):
-    law_cache = bucket.LawCache(bucket.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
+    law_cache = loading.LawCache(loading.Device(torch.device("cpu"), torch.float32, "cpu"), compile=True)
     assert law_cache._capture is None
 
 
@@ -136,6 +140,7 @@ runpy.run_module("benchmarks.gpu_check", run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_the_check_for_a_gpu_runs_without_one_and_without_the_service(tmp_path):
     out = tmp_path / "found.json"
     command = [sys.executable, "-c", AS_ON_A_BARE_BOX, "--dry-run", "--only", "weights", "blocks", "memory"]

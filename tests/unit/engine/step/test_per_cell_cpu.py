@@ -15,72 +15,16 @@ from leym.engine.device import Device, pick_device
 from leym.engine.step import per_cell_cpu
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.compiled import CompiledSteps
-from leym.engine.step.per_cell_cpu import FusedCells, NoCompiler, multiplies
+from leym.engine.step.per_cell_cpu import FusedCells, KernelBuildError, multiplies
 from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.loading import load_weights
-from leym.laws.networks.deep_qca import DeepQCA
 from leym.laws.networks.mlp import MLP
-from leym.laws.networks.nca import NCA
 from leym.physics.philox import uniform
 from leym.physics.step import step
 from leym.quantization.quantized_law import quantize_law
+from tests.support.engines import a_run
 from tests.support.laws import deviation, oracle, random_law
-from tests.unit.engine.test_engine import a_run, engines  # noqa: F401
-
-CLOCK = [0, 5, 2**33]
-SEED = [7, 2**63 - 1, 0]
-
-
-def nca(d: int, h: int, **options) -> NCA:
-    return NCA(d, h, **({"perception": "fixed", "padding": "zero", "update_rate": 1.0} | options))
-
-
-NETWORKS = {
-    "NCA": lambda: nca(8, 128),
-    "NCA, learned filters, periodic": lambda: nca(2, 20, perception="learned", padding="periodic"),
-    "NCA that draws": lambda: nca(3, 17, update_rate=0.5, padding="periodic"),
-    "MLP": lambda: MLP(8, 64),
-    "MLP, odd sizes": lambda: MLP(3, 7),
-    "DEEP_QCA": lambda: DeepQCA(2, 24),
-    "DEEP_QCA, folded": lambda: DeepQCA(8, 40).folded(),
-    "DEEP_QCA, many channels": lambda: DeepQCA(9, 33).folded(),
-}
-
-
-@pytest.fixture(params=NETWORKS)
-def network(request):
-    torch.manual_seed(3)
-    made = NETWORKS[request.param]().requires_grad_(False)
-    for name, weight in made.named_parameters():
-        if "conv_neighbors" not in name and "perceive" not in name:
-            weight.normal_(0, 0.3)
-    return made
-
-
-def universes(channels: int, grid: tuple[int, int] = (10, 53)) -> torch.Tensor:
-    x = torch.randn(3, channels, *grid).contiguous(memory_format=torch.channels_last)
-    return x / x.square().sum(1, keepdim=True).sqrt()
-
-
-def copy(x: torch.Tensor) -> torch.Tensor:
-    return x.clone(memory_format=torch.channels_last)
-
-
-def lanes_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
-    """These universes, with a seed, a clock and a gamma of their own each."""
-    which_of = [torch.tensor(values)[which].clone() for values in ([0.0, 0.01, 0.2], SEED, CLOCK, [0] * 3, [1] * 3)]
-    gamma, *numbers = which_of
-    return BatchTensors(copy(x[which]), torch.zeros(len(which), 0), gamma.view(-1, 1, 1, 1), *numbers)
-
-
-def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
-    """(state, clock, good) after these bursts of the universes `which`."""
-    lanes = lanes_of(x, [0, 1, 2] if which is None else which)
-    kernel = FusedCells(network.cells(), operands)
-    for steps in bursts:
-        kernel.advance(lanes, steps)
-    return lanes.state, lanes.clock, lanes.good
-
+from tests.support.per_cell import CLOCK, SEED, copy, fused, tensors_of, universes
 
 # the kernel as a lesser CPU has it: vectors of eight, or products of bfloat16 by vectors alone
 LESSER = {"short vectors": ["-mno-avx512f"], "no matrix unit": ["-mno-amx-tile", "-mno-amx-bf16"]}
@@ -119,11 +63,11 @@ def test_the_source_is_taken_for_every_kind_of_cpu(cpu):
 def test_it_computes_what_the_network_says(network, operands):
     if operands != torch.float32:
         pytest.skip("products are rounded")
-    law = network.cells()
+    law = network.per_cell_weights()
     x = universes(law.layers[-1][0].shape[0])
     expected, gamma = x, torch.tensor([0.0, 0.01, 0.2]).view(-1, 1, 1, 1)
     for n in range(3):
-        draws = uniform(torch.tensor(SEED), torch.tensor(CLOCK) + n, (10, 53)) if law.rate < 1 else None
+        draws = uniform(torch.tensor(SEED), torch.tensor(CLOCK) + n, (10, 53)) if law.update_rate < 1 else None
         expected, _, finite = step(network, "additive", expected, gamma, None, draws)
         assert finite.all()
     state, clock, good = fused(network, x, [3])
@@ -135,7 +79,7 @@ def test_it_computes_what_the_network_says(network, operands):
 
 def in_bfloat16(network, x: torch.Tensor) -> torch.Tensor:
     """What the layers say when weights and what they take are rounded to bfloat16, and nothing else is: float64."""
-    law, seen = network.cells(), x.double()
+    law, seen = network.per_cell_weights(), x.double()
     if law.filters is not None:
         near = torch.nn.functional.pad(seen, (1, 1, 1, 1), mode="circular" if law.periodic else "constant")
         kernels = law.filters.double().transpose(0, 1).flatten(0, 1).unsqueeze(1)
@@ -151,11 +95,11 @@ def in_bfloat16(network, x: torch.Tensor) -> torch.Tensor:
 def test_with_bfloat16_operands_only_products_are_rounded(network, operands):
     if operands == torch.float32:
         pytest.skip("nothing is rounded")
-    law = network.cells()
+    law = network.per_cell_weights()
     x = universes(law.layers[-1][0].shape[0])
     y = in_bfloat16(network, x)
-    if law.rate < 1:
-        y = y * (uniform(torch.tensor(SEED), torch.tensor(CLOCK), (10, 53)) < law.rate)
+    if law.update_rate < 1:
+        y = y * (uniform(torch.tensor(SEED), torch.tensor(CLOCK), (10, 53)) < law.update_rate)
     gamma = torch.tensor([0.0, 0.01, 0.2]).view(-1, 1, 1, 1)
     phi = x + y - gamma * x
     expected = phi / (phi.square().sum(1, keepdim=True).sqrt() + 1e-9)
@@ -169,7 +113,7 @@ def test_with_bfloat16_operands_only_products_are_rounded(network, operands):
 
 
 def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network, operands):
-    x = universes(network.cells().layers[-1][0].shape[0])
+    x = universes(network.per_cell_weights().layers[-1][0].shape[0])
     whole, *_ = fused(network, x, [7], operands=operands)
     assert torch.equal(fused(network, x, [3, 0, 1, 3], operands=operands)[0], whole)
     assert torch.equal(fused(network, x, [7], [2, 0], operands)[0], whole[[2, 0]])
@@ -182,22 +126,22 @@ def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network, operands)
         torch.set_num_threads(threads)
 
 
-def test_a_lane_without_a_universe_is_passed_over_and_changes_no_bit(network, operands):
-    x = universes(network.cells().layers[-1][0].shape[0])
+def test_an_empty_slot_is_skipped_and_changes_no_bit(network, operands):
+    x = universes(network.per_cell_weights().layers[-1][0].shape[0])
     whole, *_ = fused(network, x, [7], operands=operands)
-    lanes = lanes_of(x, [0, 1, 2])
-    lanes.taken[1] = 0
-    kernel = FusedCells(network.cells(), operands)
+    tensors = tensors_of(x, [0, 1, 2])
+    tensors.occupied[1] = 0
+    kernel = FusedCells(network.per_cell_weights(), operands)
     for steps in (3, 0, 4):
-        kernel.advance(lanes, steps)
-    assert torch.equal(lanes.state[[0, 2]], whole[[0, 2]])
-    assert torch.equal(lanes.state[1], x[1])
-    assert (lanes.clock - torch.tensor(CLOCK)).tolist() == lanes.good.tolist() == [7, 0, 7]
+        kernel.advance(tensors, steps)
+    assert torch.equal(tensors.state[[0, 2]], whole[[0, 2]])
+    assert torch.equal(tensors.state[1], x[1])
+    assert (tensors.clock - torch.tensor(CLOCK)).tolist() == tensors.good.tolist() == [7, 0, 7]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38])
 def test_a_state_that_is_not_finite_is_counted_and_stays_in_its_universe(network, operands, bad):
-    x = universes(network.cells().layers[-1][0].shape[0])
+    x = universes(network.per_cell_weights().layers[-1][0].shape[0])
     whole, *_ = fused(network, x, [4], operands=operands)
     x[1, 0, 4, 4] = bad
     state, _, good = fused(network, x, [1, 3], operands=operands)
@@ -214,13 +158,13 @@ def test_elu_is_exact_to_rounding():
         .contiguous(memory_format=torch.channels_last)
     )
     zero, same = torch.zeros(2), torch.eye(2)
-    law = per_cell_cpu.Cells(None, False, [(100 * same, zero), (same, zero)])
+    law = per_cell_cpu.PerCellWeights(None, False, [(100 * same, zero), (same, zero)])
     one = torch.ones(1, dtype=torch.int64)
-    lanes = BatchTensors(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
-    FusedCells(law).advance(lanes, 1)  # gamma 1: phi = y
+    tensors = BatchTensors(copy(x), torch.zeros(1, 0), torch.ones(1, 1, 1, 1), one, one.clone(), one.clone(), one)
+    FusedCells(law).advance(tensors, 1)  # gamma 1: phi = y
     phi = torch.nn.functional.elu(100 * x.double())
     expected = phi / phi.square().sum(1, keepdim=True).sqrt()
-    assert (lanes.state - expected).abs().max() < 3e-7
+    assert (tensors.state - expected).abs().max() < 3e-7
 
 
 def test_a_law_is_fused_in_the_dtype_of_its_device(tmp_path):
@@ -252,7 +196,7 @@ def test_products_of_others_are_what_they_were_after_a_burst(operands):
 
 
 @pytest.mark.parametrize("name", ["mlp", "deep_qca"])
-def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):  # noqa: F811
+def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):
     law = oracle(name, tmp_path)
     record = (Recording(field="psi", every=1),)
     run = a_run(law.bundle, steps=10, precision="fp32", initial=law.psi[0], record=record)
@@ -268,8 +212,8 @@ def test_the_engine_meets_the_oracle_by_it(name, engines, tmp_path):  # noqa: F8
 def test_without_a_compiler_it_is_said_and_the_law_is_left_to_inductor(tmp_path, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setattr(per_cell_cpu, "_library", per_cell_cpu._library.__wrapped__)
-    with pytest.raises(NoCompiler, match="no-such-compiler"):
-        FusedCells(MLP(2, 8).requires_grad_(False).cells())
+    with pytest.raises(KernelBuildError, match="no-such-compiler"):
+        FusedCells(MLP(2, 8).requires_grad_(False).per_cell_weights())
     law, said, device = random_law(tmp_path / "law", "MLP"), [], pick_device("cpu")
     quantized = quantize_law(law, load_weights(law), "fp32", device.operands)
     resident = ResidentLaw(quantized, device, compiled=CompiledSteps(device.threads), on_degraded=said.append)

@@ -1,0 +1,151 @@
+"""Models of jobs and of their events."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, Json
+
+from app.models.base import (
+    EXAMPLE_ID,
+    EXAMPLE_OBSERVABLES,
+    EXAMPLE_POINT,
+    EXAMPLE_TAGS,
+    Body,
+    PageQuery,
+    Parameters,
+    Query,
+    State,
+    Verdict,
+)
+from leym.contract.spec import EXAMPLE_JOB
+
+Standing = Literal["exact", "passed", "failed", "unverified"]
+MAX_WAIT_S = 60  # limit of a long poll: proxies cut requests that are silent for longer
+EVENT_ID = r"^[0-9]{0,20}$"  # a step; empty before the first event
+
+
+class Times(Body):
+    """Durations of a job in seconds: how long it waited and how long it ran."""
+
+    waited_s: float | None = Field(description="seconds from submission to start; null before the start")
+    ran_s: float | None = Field(description="seconds from start to end; null before the end")
+
+
+class JobBody(Body):
+    """A job."""
+
+    id: str = Field(examples=[EXAMPLE_ID])
+    state: State
+    step: int = Field(description="last completed step whose frames are stored and readable")
+    steps: int
+    law: str = Field(description="name@digest, which identifies the exact weights")
+    precision: str = Field(description="the precision in use; never `auto`")
+    fidelity: Standing = Field(
+        description="standing of this precision when the job was submitted; `unverified` without a verdict"
+    )
+    d_state: int
+    spec: dict[str, Any] = Field(
+        description="the accepted JobSpec (or FidelitySpec), with all defaults filled in", examples=[EXAMPLE_JOB]
+    )
+    priority: int
+    tags: dict[str, str] = Field(examples=[EXAMPLE_TAGS])
+    sweep: str | None
+    point: dict[str, Any] | None = Field(
+        description="value on every axis, for a member of a sweep", examples=[EXAMPLE_POINT]
+    )
+    epoch: int = Field(description="how often workers have claimed the job")
+    attempts: int = Field(description="claims since the job last made progress")
+    error: dict[str, Any] | None = Field(description="why the job failed, as a problem", examples=[None])
+    verdict: Verdict | None = Field(
+        description="the verdict of a fidelity job; null for other jobs and before the job's end"
+    )
+    observables: dict[str, float | None] | None = Field(
+        description="values at the last observed step", examples=[EXAMPLE_OBSERVABLES]
+    )
+    created_at: str = Field(description="RFC 3339, UTC, as are the other three times")
+    started_at: str | None
+    finished_at: str | None
+    expires_at: str | None = Field(
+        description="when the results expire (410 Gone); null before the job's end, and if they are kept forever"
+    )
+    stored_bytes: int = Field(description="size of the frames and the checkpoint in the store; 0 once they are removed")
+    queue: Times
+    links: dict[str, str] = Field(
+        description="self, events, frames, observables, store, cancel",
+        examples=[{"self": f"/v1/jobs/{EXAMPLE_ID}", "events": f"/v1/jobs/{EXAMPLE_ID}/events"}],
+    )
+
+
+class JobPage(Body):
+    """One page of a list of jobs."""
+
+    items: list[JobBody]
+    next: str | None = Field(description="cursor of the next page; null on the last page")
+
+
+class JobsQuery(PageQuery):
+    """Filters of the list of jobs."""
+
+    state: State | None = None
+    law: str | None = Field(None, max_length=130, description="name, or name@digest")
+    tag: str | None = Field(None, max_length=330, pattern="[:=]", description="key:value or key=value")
+    sweep: str | None = Field(None, max_length=64)
+
+
+class WaitQuery(Query):
+    """Query of a long poll."""
+
+    wait: float = Field(0, ge=0, le=MAX_WAIT_S, description="seconds to wait for a change of the state")
+    state: State | None = Field(
+        None, description="the last state that the client knows; by default the state at the time of the request"
+    )
+
+
+class EventsQuery(Query):
+    """Query of an event stream, for clients that cannot set a header."""
+
+    last_event_id: str | None = Field(
+        None, pattern=EVENT_ID, description="resume after this step, as with the header `Last-Event-ID`"
+    )
+
+
+class EventsHeader(Parameters):
+    """Header that an EventSource sends when it reconnects."""
+
+    last_event_id: str | None = Field(None, pattern=EVENT_ID, alias="Last-Event-ID")
+
+
+class FrameEvent(Body):
+    """Data of a `frame` event: one recorded step."""
+
+    step: int
+    fields: list[str]
+    observables: dict[str, float | None] = Field(examples=[EXAMPLE_OBSERVABLES])
+
+
+class StateEvent(Body):
+    """Data of a `state` event: the job's new state."""
+
+    id: str
+    state: State
+    step: int
+    steps: int
+    error: dict[str, Any] | None = Field(examples=[None])
+
+
+class EndEvent(Body):
+    """Data of the `end` event, the last of a stream."""
+
+    state: State
+    step: int
+
+
+class JobEvent(BaseModel):
+    """One event of a job's stream."""
+
+    event: Literal["frame", "state", "end"]
+    id: str = Field(
+        "", pattern=r"^[0-9]*$", description="step of a frame; of `end`: the last step, unless a frame had it"
+    )
+    data: Json[FrameEvent | StateEvent | EndEvent]

@@ -1,0 +1,115 @@
+"""Models of laws and of their fidelity verdicts."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from app.models.base import Body, Parameters, Query, Verdict
+from leym.contract.spec import LAW_NAME
+from leym.laws.bundle import NAME
+
+
+class LawBody(Body):
+    """One version of a law."""
+
+    name: str
+    digest: str
+    ref: str = Field(description="name@digest, which identifies these exact weights")
+    architecture: str
+    form: str
+    d_state: int
+    hidden_channels: int
+    parameters: int
+    grid_multiple: int = Field(description="number that both sides of a grid must be divisible by")
+    boundary: str
+    options: dict[str, Any] = Field(
+        description="options of the network, including defaults", examples=[{"padding": "circular"}]
+    )
+    memory: bool = Field(description="true if the network has a state of its own in addition to the cells")
+    policy: dict[str, dict[str, str]] = Field(
+        description="number formats that this law chooses itself, per precision",
+        examples=[{"nf4": {"backbone": "int8"}}],
+    )
+    description: str
+    provenance: dict[str, Any] = Field(examples=[{"script": "examples/make_aurora.py"}])
+    versions: list[str] = Field(description="name@digest of every stored version, newest first")
+
+
+class LawList(Body):
+    """The newest version of every law."""
+
+    items: list[LawBody]
+    next: str | None = None
+
+
+class VerdictBody(Body):
+    """Summary of the fidelity verdict on one precision of a law."""
+
+    precision: str
+    verdict: Verdict
+    reasons: list[str] = Field(description="why the verdict is not a pass")
+    metrics: dict[str, dict[str, Any]] = Field(
+        description="each metric's effect, confidence interval and outcome",
+        examples=[{"activity": {"outcome": "pass", "effect": 0.004, "low": -0.01, "high": 0.02}}],
+    )
+    members: int = Field(description="number of universes per ensemble")
+    created: str
+
+
+class FidelityList(Body):
+    """The verdicts on a law's precisions."""
+
+    items: list[VerdictBody]
+    next: str | None = None
+
+
+class LawPath(Parameters):
+    """Path of a law, or of one version of it."""
+
+    name: str = Field(max_length=130, description="name or name@digest")
+
+
+class NewLawPath(Parameters):
+    """Path of a law to add."""
+
+    name: str = Field(pattern=NAME)
+
+
+class RemovableLawPath(Parameters):
+    """Path of a law, or of one version of it, to remove."""
+
+    name: str = Field(pattern=LAW_NAME, description="name or name@digest")
+
+
+class FidelityPath(LawPath):
+    """Path of the verdict on one precision of a law."""
+
+    precision: Literal["nf4", "int8", "bf16"]
+
+
+class FormatQuery(Query):
+    """Query that selects the format of a verdict."""
+
+    format: Literal["json", "html"] = "json"
+
+
+class DigestQuery(Query):
+    """Query that guards an upload against damage."""
+
+    digest: str | None = Field(
+        None, pattern=r"^[0-9a-f]{8,64}$", description="expected digest of the law, or its start"
+    )
+
+
+class ImportFields(Query):
+    """Form fields for facts that a checkpoint does not contain. All are checked against the checkpoint."""
+
+    architecture: str | None = Field(None, max_length=64)
+    d_state: int | None = Field(None, ge=1, le=256)
+    hidden_channels: int | None = Field(None, ge=1, le=4096)
+    form: Literal["additive", "diagonal", "antisymmetric"] | None = None
+    resize_antialias: bool | None = Field(
+        None, description="whether an SNN_UNET was downsampled with antialiasing; required for this architecture"
+    )

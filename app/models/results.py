@@ -1,0 +1,78 @@
+"""Models of results: recorded fields, frames, observables, the Zarr hierarchy and uploaded states."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from app.models.base import Body, Parameters, Query
+from leym.contract.spec import LIMITS
+
+
+class FieldBody(BaseModel):
+    """One recorded field."""
+
+    name: str
+    shape: list[int] = Field(description="[committed frames, H, W] or [committed frames, H, W, d]")
+    dtype: str
+    dims: list[str]
+    units: str
+    every: int
+    committed: int = Field(description="number of frames that can be read")
+    steps: dict[str, int] = Field(
+        description="start, stop (exclusive) and stride of the committed steps",
+        examples=[{"start": 0, "stop": 101, "stride": 10}],
+    )
+
+
+class FieldList(Body):
+    """The recorded fields of a job."""
+
+    items: list[FieldBody]
+
+
+class FieldPath(Parameters):
+    """Path of one field of a job."""
+
+    id: str = Field(max_length=64)
+    field: str = Field(max_length=64)
+
+
+class StorePath(Parameters):
+    """Path of one object of a job's Zarr hierarchy."""
+
+    id: str = Field(max_length=64)
+    key: str = Field(max_length=512, description="key in the Zarr hierarchy, e.g. zarr.json or phase/c/0/0/0")
+
+
+class StepsQuery(Query):
+    """Query that selects recorded steps."""
+
+    start: int | None = Field(None, ge=0, description="first step")
+    stop: int | None = Field(None, ge=0, description="end of the steps, exclusive")
+    stride: int = Field(1, ge=1, le=LIMITS.steps, description="select every n-th recorded frame")
+
+
+class FramesQuery(StepsQuery):
+    """Query that selects frames and their file format."""
+
+    format: Literal["npy", "npz", "png", "gif", "webp"] = "npz"
+    last: int | None = Field(None, ge=1, le=LIMITS.frames, description="keep only the last n frames of the selection")
+    channel: int | None = Field(None, ge=0, description="channel to show, in pictures of a field with channels")
+    fps: float = Field(12, ge=0.1, le=60, description="frames per second of gif (at most 50) and webp")
+    scale: int | None = Field(None, ge=1, le=64, description="pixels per cell; by default chosen to suit the grid")
+
+
+class ObservablesQuery(StepsQuery):
+    """Query that selects observables and their file format."""
+
+    format: Literal["json", "csv", "npz"] = "json"
+    names: str | None = Field(None, max_length=1000, description="names separated by commas; all by default")
+
+
+class StateBody(Body):
+    """An uploaded start state."""
+
+    id: str = Field(description='the state\'s digest, for `"initial": {"kind": "upload", "id": …}` of a JobSpec')
+    shape: list[int] = Field(description="[H, W, d]")

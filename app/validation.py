@@ -1,0 +1,186 @@
+"""Checks well-formed specs against their law, the store and other jobs, before they become jobs.
+
+The form of a spec is checked earlier, by the models in `leym.contract`. Nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from app.errors import excerpt, validation_problem
+from app.services import Services
+from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
+from leym.contract.problems import Problem
+from leym.contract.records import FINAL, Job
+from leym.contract.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inherit, with_point
+from leym.frames.reader import FrameReader
+from leym.frames.states import get_state
+from leym.laws.bundle import Bundle
+from leym.laws.verdicts import fidelity_status, resolve_precision
+
+
+@dataclass(frozen=True)
+class ValidJob:
+    """A job that can run: its law is pinned by digest and its precision is resolved."""
+
+    spec: JobSpec | FidelitySpec
+    law: str
+    precision: str
+    d_state: int
+    fidelity: str
+
+
+def validate_job(services: Services, spec: JobSpec) -> ValidJob:
+    """Return the job that a spec describes.
+
+    Raises:
+        Problem: 422 with the key, its value and the limit.
+    """
+    return _JobValidator(services).validate(spec)
+
+
+def validate_fidelity_job(bundle: Bundle, request: FidelityRequest) -> ValidJob:
+    """Return the job that judges a precision of a law.
+
+    Raises:
+        Problem: 422 if the law cannot run on the grid.
+    """
+    spec = spec_of(bundle.ref, request)
+    _check_grid(bundle, spec.grid)
+    precision = request.precision
+    return ValidJob(spec, bundle.ref, precision, bundle.manifest.d_state, fidelity_status(bundle, precision))
+
+
+def validate_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, Any], ValidJob]]:
+    """Return every point of a sweep with its job, in the order of the points.
+
+    Raises:
+        Problem: 422 for the first point that is not valid, with the axis or base key that is to blame.
+    """
+    validator = _JobValidator(services)
+    members = []
+    for point in sweep.points():
+        member = with_point(sweep.base, point)
+        try:
+            members.append((point, validator.validate(JobSpec.model_validate(member))))
+        except ValidationError as error:
+            raise _with_sweep_pointers(validation_problem(error, body=member), sweep) from error
+        except Problem as error:
+            raise _with_sweep_pointers(error, sweep) from error
+    total = sum(job.spec.stored_bytes(job.d_state) for _, job in members)
+    if total > LIMITS.sweep_bytes:
+        detail = f"the recordings of {len(members)} jobs take {total} bytes; the limit is {LIMITS.sweep_bytes}"
+        raise _refusal("/base/record", detail)
+    return members
+
+
+class _JobValidator:
+    """Validates specs, and caches laws, start states and jobs: the members of a large sweep share them."""
+
+    def __init__(self, services: Services):
+        self.services = services
+        self._laws: dict[str, Bundle] = {}
+        self._state_shapes: dict[str, tuple[int, ...]] = {}
+        self._jobs: dict[str, Job] = {}
+
+    def validate(self, spec: JobSpec) -> ValidJob:
+        bundle = self._laws.get(spec.law) or self._laws.setdefault(spec.law, self.services.laws.resolve(spec.law))
+        manifest = bundle.manifest
+        _check_grid(bundle, spec.grid)
+        stored = spec.stored_bytes(manifest.d_state)
+        if stored > LIMITS.stored_bytes:
+            raise _refusal("/record", f"record = {stored} bytes of frames; the limit is {LIMITS.stored_bytes}")
+        if isinstance(spec.initial, Upload):
+            self._check_upload(spec.initial, spec, manifest.d_state)
+        elif isinstance(spec.initial, FromJob):
+            spec = inherit(spec, self._source_job(spec.initial, spec, manifest.d_state).spec)
+        precision = resolve_precision(bundle, spec.precision)
+        return ValidJob(spec, bundle.ref, precision, manifest.d_state, fidelity_status(bundle, precision))
+
+    def _check_upload(self, initial: Upload, spec: JobSpec, d_state: int) -> None:
+        if initial.id not in self._state_shapes:
+            try:
+                self._state_shapes[initial.id] = get_state(self.services.store, initial.id).shape
+            except Problem as error:
+                if error.status != 404:
+                    raise
+                detail = f"initial.id = {excerpt(initial.id)}: there is no such uploaded state (POST /v1/states)"
+                raise _refusal("/initial/id", detail) from error
+        shape, required = self._state_shapes[initial.id], (*spec.grid, d_state)
+        if shape != required:
+            subject = f"initial.id = {excerpt(initial.id)}"
+            detail = f"{subject}: its shape is {list(shape)}; this job needs [H, W, d] = {list(required)}"
+            raise _refusal("/initial/id", detail)
+
+    def _source_job(self, initial: FromJob, spec: JobSpec, d_state: int) -> Job:
+        """Return the job that `spec` starts from, which must have a state of the right shape at that step."""
+        subject = f"initial.job = {excerpt(initial.job)}"
+        if initial.job not in self._jobs:
+            try:
+                self._jobs[initial.job] = self.services.table.get(initial.job)
+            except Problem as error:
+                if error.status != 404:
+                    raise
+                raise _refusal("/initial/job", f"{subject}: there is no such job") from error
+        source = self._jobs[initial.job]
+        if reason := source.gone(time.time()):
+            raise _refusal("/initial/job", f"{subject}: its results {reason}")
+        shape, required = (*source.spec["grid"], source.d_state), (*spec.grid, d_state)
+        if shape != required:
+            detail = f"{subject}: its state has the shape {list(shape)}; this job needs [H, W, d] = {list(required)}"
+            raise _refusal("/initial/job", detail)
+        if not self._has_state(source, initial.step):
+            raise _refusal("/initial/step", f"initial.step = {initial.step}: {_describe_states(source)}")
+        return source
+
+    def _has_state(self, job: Job, step: int) -> bool:
+        """Return whether the complete state at a step is stored, as a frame of `psi` or as the last checkpoint."""
+        if job.state in FINAL and job.checkpoint and int(job.checkpoint["step"]) == step:
+            return True
+        if _psi_every(job) is None:
+            return False
+        return len(FrameReader(self.services.store, job).steps("psi", step, step + 1)) == 1
+
+
+def _check_grid(bundle: Bundle, grid: tuple[int, int]) -> None:
+    for i, side in enumerate(grid):
+        if side % bundle.manifest.grid_multiple:
+            rule = f"law {bundle.name!r} needs sides divisible by {bundle.manifest.grid_multiple}"
+            raise _refusal(f"/grid/{i}", f"grid.{i} = {side}: {rule}")
+
+
+def _psi_every(job: Job) -> int | None:
+    return next((int(r["every"]) for r in job.spec.get("record", ()) if r["field"] == "psi"), None)
+
+
+def _describe_states(job: Job) -> str:
+    """Return a sentence that says at which steps the complete state of a job is stored."""
+    every = _psi_every(job)
+    stored = [f"every {every} steps up to {job.step}"] if every else []
+    if job.state in FINAL and job.checkpoint:
+        stored.append(f"at its last step {job.checkpoint['step']}")
+    return (
+        f"job {job.id} has psi {' and '.join(stored)}" if stored else f"job {job.id} ({job.state}) has no psi recorded"
+    )
+
+
+def _with_sweep_pointers(error: Problem, sweep: SweepSpec) -> Problem:
+    """Return the problem of a member with pointers to the axis or the base key that the broken key comes from."""
+    errors = [e | {"pointer": _sweep_pointer(e["pointer"], sweep)} for e in error.errors]
+    return Problem(error.status, error.title, error.detail, kind=error.kind, errors=errors)
+
+
+def _sweep_pointer(pointer: str, sweep: SweepSpec) -> str:
+    path = pointer.removeprefix("/").split("/")
+    for n in range(len(path), 0, -1):
+        if ".".join(path[:n]) in sweep.axes:
+            return "/axes/" + ".".join(path[:n])
+    return "/base" + pointer
+
+
+def _refusal(pointer: str, detail: str) -> Problem:
+    return Problem(422, "Invalid request", detail, errors=[{"pointer": pointer, "detail": detail}])

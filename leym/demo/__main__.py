@@ -1,3 +1,0 @@
-from leym.demo.run import main
-
-main()

@@ -1,0 +1,126 @@
+"""Runs the ensembles of a judgement in the background of an engine that serves jobs, without ever filling it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from leym.contract.problems import Problem
+from leym.engine.engine import Engine
+from leym.engine.run import Arrays, Run
+from leym.laws.bundle import Bundle
+
+LOWEST = -1  # a priority below that of every job
+POLL_S = 0.5
+
+
+class BackgroundEngine:
+    """The part of an Engine that ensembles use, restricted to a few runs at a time, each after every waiting job.
+
+    Args:
+        engine: serves jobs as well.
+        max_runs: runs in the engine at a time.
+        on_progress: called with the steps of all runs that have finished so far.
+    """
+
+    def __init__(self, engine: Engine, max_runs: int, on_progress: Callable[[int], None] = lambda steps: None):
+        self.engine, self._on_progress = engine, on_progress
+        self._room = threading.BoundedSemaphore(max_runs)
+        self._left = threading.Event()
+        self._lock = threading.Lock()
+        self._active: dict[str, ForwardingSink] = {}
+        self._steps = 0
+
+    @property
+    def draining(self) -> bool:
+        """True if the engine is stopping, or `leave` was called."""
+        return self.engine.draining or self._left.is_set()
+
+    def warm(self, law: Bundle, precision: str, grid: tuple[int, int]) -> None:
+        """Load and compile what runs of this law, precision and grid need."""
+        self._check()
+        self.engine.warm(law, precision, grid)
+
+    def attributes(self, run: Run) -> dict[str, Any]:
+        """Return how the engine computes a run."""
+        return self.engine.attributes(run)
+
+    def submit(self, run: Run) -> None:
+        """Submit a run; block until there is room for it.
+
+        Raises:
+            Problem: 503 if the engine is draining.
+        """
+        while not self._room.acquire(timeout=POLL_S):
+            self._check()
+        run.priority, run.sink = LOWEST, ForwardingSink(self, run)
+        with self._lock:
+            self._active[run.id] = run.sink
+        if self.draining:
+            run.sink.released()
+            self._check()
+        self.engine.submit(run)
+
+    def leave(self) -> None:
+        """Cancel all runs and accept no more; callers that wait for a run get a Problem."""
+        self._left.set()
+        with self._lock:
+            active = list(self._active.values())
+        for sink in active:
+            self.engine.cancel(sink.run.id)
+            sink.released()
+
+    def ended(self, run: Run, steps: int) -> None:
+        """Free the room of a run that has left the engine after so many steps; 0 if it did not finish."""
+        with self._lock:
+            if self._active.pop(run.id, None) is None:
+                return
+            self._steps += steps
+            done = self._steps
+        self._room.release()
+        if steps:
+            self._on_progress(done)
+
+    def _check(self) -> None:
+        if self.draining:
+            raise Problem(503, "The judgement ended", "its universes have left the engine")
+
+
+class ForwardingSink:
+    """Forwards everything to the run's own sink, and frees the run's room when it ends."""
+
+    def __init__(self, owner: BackgroundEngine, run: Run):
+        self.owner, self.run, self.sink = owner, run, run.sink
+        self.begin = run.start.step if run.start else 0
+
+    def admitted(self) -> None:
+        """Forward that the run has a slot."""
+        self.sink.admitted()
+
+    def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
+        """Forward the frames and observables of a step."""
+        self.sink.frames(step, fields, observables)
+
+    def progress(self, step: int) -> None:
+        """Forward the present step."""
+        self.sink.progress(step)
+
+    def checkpoint(self, step: int, arrays: Arrays) -> None:
+        """Forward a checkpoint."""
+        self.sink.checkpoint(step, arrays)
+
+    def finished(self, step: int, arrays: Arrays) -> None:
+        """Forward the last state, and count the steps of the run."""
+        self.sink.finished(step, arrays)
+        self.owner.ended(self.run, step - self.begin)
+
+    def failed(self, step: int, problem: Problem) -> None:
+        """Forward a failure."""
+        self.sink.failed(step, problem)
+        self.owner.ended(self.run, 0)
+
+    def released(self) -> None:
+        """Forward that the engine has let the run go."""
+        self.sink.released()
+        self.owner.ended(self.run, 0)

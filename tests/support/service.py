@@ -1,0 +1,103 @@
+"""A real service for tests: `leym up` as a user starts it, in a folder of its own, on free loopback ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from leym.client import Client
+from leym.jobs.table import JobTable
+from leym.settings import Settings
+from tests.support.laws import FORMS, oracle, random_law
+
+# Short times, so that faults are over soon. Eager, so that no test waits for a compiler; test_engine shows that
+# compiled batches behave alike, and test_service runs one service compiled.
+SETTINGS = {
+    "LEYM_COMPILE": "0",
+    "LEYM_SLOTS": "4",
+    "LEYM_LEASE_S": "4",
+    "LEYM_CHECKPOINT_S": "0.5",
+    "LEYM_COMMIT_S": "0.1",
+    "LEYM_HEARTBEAT_S": "0.5",
+    "LEYM_DISK_FREE_MIN": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+class Service:
+    """One `leym up`."""
+
+    def __init__(self, data: Path, *arguments: str, verbose: bool = True, **settings: str):
+        self.data, self.arguments, self.verbose = data, arguments, verbose
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")}
+        self.env = kept | SETTINGS | settings
+        self.log = data / "up.log"
+        self.url = ""
+        data.mkdir(parents=True, exist_ok=True)
+
+    def start(self, ready_s: float = 240) -> Service:
+        command = [sys.executable, "-m", "leym.cli", "up", "--data", str(self.data), "--port", "0"]
+        command += [*(["--verbose"] if self.verbose else []), *self.arguments]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True, start_new_session=True
+            )
+        assert self.process.stdout is not None
+        end = time.monotonic() + ready_s
+        os.set_blocking(self.process.stdout.fileno(), False)
+        while not (line := self.process.stdout.readline()):
+            assert self.process.poll() is None, self.tail()
+            assert time.monotonic() < end, self.tail()
+            time.sleep(0.05)
+        self.said = line
+        self.url = line.split()[1]
+        self.client = Client(self.url)
+        self.table = JobTable(self.env.get("LEYM_DATABASE_URL") or Settings(data=self.data).database)
+        return self
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(240)
+        self.client.close()
+        self.table.close()
+        return code
+
+    def worker_pids(self) -> list[int]:
+        return [worker.pid for worker in self.table.workers(2.5) if worker.state == "ready"]
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+
+
+def until(true: Callable[[], object], timeout_s: float = 240, what: str = "") -> None:
+    """Wait for a condition; the time is a limit against hanging, not a promise."""
+    end = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < end, f"still not after {timeout_s} s: {what}"
+        time.sleep(0.05)
+
+
+def add_laws(folder: Path) -> None:
+    """The oracle laws, and `tiny`: a small law whose steps are quick."""
+    made = folder / "made"
+    for name in FORMS:
+        shutil.copytree(oracle(name, made).bundle.path, folder / "laws" / name)
+    shutil.copytree(random_law(made / "tiny", "UNET").path, folder / "laws" / "tiny")
+
+
+LONG = {"law": "tiny", "grid": (32, 32), "record": {"psi": 25}, "observe": 25, "precision": "fp32"}
+
+
+def frames(job, field="psi"):
+    steps, found = job.array(field)
+    assert (np.diff(steps) > 0).all()
+    return found
