@@ -105,6 +105,7 @@ def test_another_gamma_fails(engine, law, ensembles):
         assert decision.outcomes[name] == "pass"
 
 
+@pytest.mark.slow
 def test_a_universe_that_keeps_its_textures_and_nearly_stops_fails(ensembles):
     """The worked case of the method: every static metric is within 5 %, activity is cut by 86 %."""
     b, _, other, frames, scales = ensembles
@@ -120,6 +121,7 @@ def test_a_universe_that_keeps_its_textures_and_nearly_stops_fails(ensembles):
     assert decision.intervals["activity"].effect == pytest.approx(-0.86, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_new_flag_fails_and_a_dead_baseline_tells_nothing(ensembles):
     b, _, other, _, scales = ensembles
     flagged = dataclasses.replace(other, flags={"nan": 1})
@@ -132,6 +134,7 @@ def test_a_new_flag_fails_and_a_dead_baseline_tells_nothing(ensembles):
     assert "not alive" in decision.reasons[-1]
 
 
+@pytest.mark.slow
 def test_too_few_members_are_undecided_and_controls_hold_a_pass_back(ensembles):
     b, _, other, _, scales = ensembles
     few = np.arange(3)
@@ -181,6 +184,7 @@ def test_the_exponent_of_a_fixed_point_is_that_of_its_jacobian(engine, tmp_path)
     assert np.allclose(lyapunov(engine, Subject(still, "fp32"), found, plan), expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_paired_runs_agree_with_themselves_and_fall_to_the_floor_of_another_law(engine, law, ensembles, tmp_path):
     _, frames, _, _, _ = ensembles
     ends, seeds = frames.ends[:4], frames.seeds[:4]
@@ -217,6 +221,7 @@ def test_laws_with_a_memory_or_chance_can_be_judged(engine, tmp_path):
         assert found.paired["fidelity"][0] > 0.9
 
 
+@pytest.mark.slow
 def test_a_verdict_says_what_was_done(verdict, law):
     assert verdict.law["digest"] == law.digest
     assert verdict.precision == "nf4"
@@ -232,6 +237,7 @@ def test_a_verdict_says_what_was_done(verdict, law):
     assert verdict.metric("activity").control != verdict.metric("activity").effect
 
 
+@pytest.mark.slow
 def test_a_verdict_survives_its_file(verdict, law, tmp_path):
     copy = write_law(tmp_path / "copy", load_file(law.path / WEIGHTS), **law.manifest.model_dump(exclude={"name"}))
     assert copy.digest == law.digest
@@ -249,6 +255,7 @@ def test_a_verdict_survives_its_file(verdict, law, tmp_path):
     assert read_verdict(copy, "nf4", data=data) is not None
 
 
+@pytest.mark.slow
 def test_auto_is_the_cheapest_precision_that_passed(verdict, law, tmp_path):
     copy = write_law(tmp_path / "copy", load_file(law.path / WEIGHTS), **law.manifest.model_dump(exclude={"name"}))
     assert cheapest_passing(copy, data=tmp_path) == "fp32"
@@ -262,6 +269,7 @@ def test_auto_is_the_cheapest_precision_that_passed(verdict, law, tmp_path):
     assert cheapest_passing(other, data=tmp_path) == "fp32"
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file_with_everything_in_it(verdict):
     page = report(from_json(verdict.to_json()))
     assert page.count("<svg") > 2 * len(verdict.metrics)

@@ -103,6 +103,7 @@ def test_the_weak_weight_is_the_most_sensitive_one(found):
         assert other.weight.error < 1e-5
 
 
+@pytest.mark.slow
 def test_the_smallest_rung_that_passes_raises_it_alone(found, law):
     assert found.passed is not None
     assert not found.why_not
@@ -122,6 +123,7 @@ def test_the_smallest_rung_that_passes_raises_it_alone(found, law):
     assert found.judgements == 1
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     kept = keep(found, tmp_path)
     assert kept.name == law.name
@@ -157,6 +159,7 @@ def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     assert {b.name for b in newest} == {law.name, "another"}
 
 
+@pytest.mark.slow
 def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path):
     assert found.passed is not None
     verdict = dataclasses.replace(found.passed[0], law={"name": law.name, "digest": law.digest})
@@ -168,6 +171,7 @@ def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path
     assert cheapest_passing(kept, data=tmp_path / "data") == "nf4"
 
 
+@pytest.mark.slow
 def test_the_frontier_is_shown_as_text_json_and_page(found):
     shown = search_report.text(found)
     assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.candidates if t.raised})
