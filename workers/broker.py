@@ -64,7 +64,7 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """Its address, with the password."""
+        """Address of the broker, with the password."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def start(self, env: Mapping[str, str]) -> Child:

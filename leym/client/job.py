@@ -242,7 +242,7 @@ class Job:
 
     @property
     def segments(self) -> list[dict[str, Any]]:
-        """How the frames are computed, from which step on: batch size, kernel, operands, device.
+        """The batch size, kernel, operands and device that computed the frames, from which step on.
 
         Equal values give equal bits. Results from before version 0.1.0 store the batch size as `rung`.
         """

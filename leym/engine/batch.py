@@ -85,7 +85,7 @@ class Batch:
 
     @property
     def free(self) -> int:
-        """How many slots are empty."""
+        """Number of empty slots."""
         return self.slots.count(None)
 
     @torch.no_grad()

@@ -31,7 +31,7 @@ class Bucket:
 
     @property
     def busy(self) -> int:
-        """How many slots are occupied."""
+        """Number of occupied slots."""
         return sum(len(batch.active) for batch in self.batches)
 
     def warm(self) -> None:
@@ -104,7 +104,7 @@ class ResidentBuckets(dict[BucketKey, Bucket]):
 
     @property
     def busy(self) -> int:
-        """How many slots are occupied."""
+        """Number of occupied slots."""
         return sum(bucket.busy for bucket in self.values())
 
     def batches(self) -> list[Batch]:

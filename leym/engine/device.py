@@ -31,7 +31,7 @@ class Device:
 
     @property
     def is_cuda(self) -> bool:
-        """Whether it is a CUDA device."""
+        """True for a CUDA device."""
         return self.torch.type == "cuda"
 
     @property

@@ -98,7 +98,7 @@ class BucketLoader:
 
     @property
     def is_busy(self) -> bool:
-        """Whether any bucket is being made."""
+        """True while a bucket is being made."""
         return any(not future.done() for future in self._futures.copy().values())
 
     def reduce(self, key: BucketKey, batch_size: int) -> None:

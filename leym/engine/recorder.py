@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What one run recorded at one step.
+    """Fields and observables that a run recorded at one step.
 
     Attributes:
         fetch: blocks until the copies have arrived, then returns the fields in their stored dtype and the observables.

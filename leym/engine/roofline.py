@@ -28,7 +28,7 @@ COPIED = 64 * 2**20  # bytes: more than the caches of a core hold
 
 @dataclass(frozen=True)
 class Ceilings:
-    """What a device can do.
+    """Ceilings of a device.
 
     Attributes:
         operand_flops: FLOP/s of a square matrix product in the operand dtype, 2 n^3 FLOP each.

@@ -19,7 +19,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that is needed to continue from a step, bit for bit.
+    """State from which a run continues at a step, bit for bit.
 
     Attributes:
         step: the step.

@@ -21,7 +21,7 @@ LAGS = (1, 4)  # frames
 
 @dataclass(frozen=True)
 class Metric:
-    """How the difference of two means becomes a relative effect; fixed before anything is run.
+    """A metric, and the way a difference of two means becomes a relative effect; fixed before anything is run.
 
     Attributes:
         scale: "mean" divides by the mean of the reference ensemble; "null" by the distance of that mean from the value

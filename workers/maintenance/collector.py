@@ -39,7 +39,7 @@ ALIVE_HEARTBEATS = 5
 
 @dataclass
 class Collected:
-    """What one pass deleted, or would delete; its attributes are keys of `leym gc --json`.
+    """Counts of what one pass deleted, or would delete; the attributes are keys of `leym gc --json`.
 
     Attributes:
         expired: Ids of the jobs whose results expired.

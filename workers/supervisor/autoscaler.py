@@ -73,7 +73,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do at one tick.
+    """Workers to start and to drain at one tick.
 
     Attributes:
         start: Number of workers to start.

@@ -76,7 +76,7 @@ class ResidentLaw:
 
     @property
     def compiled(self) -> bool:
-        """Whether the step is fused or compiled."""
+        """True if the step is fused or compiled."""
         return self.kernel != "eager"
 
     def runner(self, tensors: BatchTensors) -> StepRunner:

@@ -21,7 +21,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class UserHints(NamedTuple):
-    """What the user knows about a checkpoint; None leaves the answer to the files."""
+    """A user's knowledge about a checkpoint; None leaves the answer to the files."""
 
     architecture: str | None = None
     d_state: int | None = None
