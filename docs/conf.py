@@ -29,6 +29,7 @@ autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "undoc-members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # or an attribute in a docstring and the field itself are two objects of one name
 
 # The inventories of other projects would have to be fetched, so their names are no links. Names of this project's
 # public pages are: a wrong one fails the build.
