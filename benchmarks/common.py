@@ -74,7 +74,7 @@ def eager_loop(law: Bundle, grid: tuple[int, int]) -> Callable[[], None]:
 
 
 def exponential_lengths(n: int, mean: int, every: int, seed: int = 0) -> list[int]:
-    """n run lengths from an exponential distribution, rounded up to multiples of `every`."""
+    """Draw n run lengths from an exponential distribution, rounded up to multiples of `every`."""
     draws = np.random.default_rng(seed).exponential(mean, n)
     return [int(np.ceil(max(draw, 1) / every)) * every for draw in draws]
 

@@ -49,7 +49,7 @@ def in_its_own_process(law: Bundle, grid: tuple[int, int], batch: int, seconds: 
 
 
 def weights_of(law: Bundle) -> dict[str, np.ndarray]:
-    """filters [F, 3, 3]; w1 [C F, h], b1, w2 [h, C], b2, as matrices for channels that are last."""
+    """Return filters [F, 3, 3], w1 [C F, h], b1, w2 [h, C] and b2, as matrices for channels that are last."""
     weights = load_weights(law)
     w1, w2 = (weights[f"net.{i}.weight"].flatten(1).T.numpy() for i in (0, 2))
     filters = weights["perceive.weight"][:4, 0].numpy()  # the same for every channel: perception is fixed

@@ -94,8 +94,12 @@ async def _ask_all(url: str, arrivals: Arrivals, grid: tuple[int, int] = (1, 1))
 
 
 def summary(arrivals: Arrivals, grid: tuple[int, int], digests: Any, latencies: Any, ends: Any) -> dict[str, Any]:
-    """cell_steps_per_s: of all jobs over the time from the first arrival to the last answer; p50_s, p99_s: from a job's
-    arrival to its answer."""
+    """Summarise the arm.
+
+    Returns:
+        cell_steps_per_s: of all jobs, over the time from the first arrival to the last answer. p50_s, p99_s: from a
+        job's arrival to its answer.
+    """
     work = sum(steps for _, steps in arrivals) * grid[0] * grid[1]
     p50, p99 = np.percentile(latencies, [50, 99])
     rate = work / (max(ends) - min(at for at, _ in arrivals))

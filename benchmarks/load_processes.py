@@ -14,7 +14,8 @@ import numpy as np
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
 # what a command line says, and what that process is
-ROLES = {"leym.cli up": "supervisor", "workers.supervisor.up": "supervisor", "gunicorn": "api", "flower": "flower"}
+ROLES = dict.fromkeys(("leym.cli up", "bin/leym up", "workers.supervisor.up"), "supervisor")
+ROLES |= {"gunicorn": "api", "flower": "flower"}
 ROLES |= {"workers.celery_app": "worker", "valkey": "valkey", "compile_worker": "compiler"}
 
 

@@ -22,17 +22,20 @@ pytest_plugins = [
     "tests.support.scripted_server",
 ]
 
-TIERS = ("unit", "integration", "service", "chaos")
+TIERS = ("chaos", "service", "integration", "unit")  # the long ones first: short ones fill what is left of the time
 # Values of fixture parameters that start a server.
 SERVERS = {"postgresql": ["postgresql"], "s3": ["s3"], "remote": ["postgresql", "s3"]}
 
 
+def tier_of(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT / "tests").parts[0]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the tier of its folder and with the servers that it starts."""
+    """Mark each test with the tier of its folder and with the servers that it starts, and put long tiers first."""
+    items.sort(key=lambda item: TIERS.index(tier_of(item)))
     for item in items:
-        tier = item.path.relative_to(ROOT / "tests").parts[0]
-        if tier in TIERS:
-            item.add_marker(tier)
+        item.add_marker(tier_of(item))
         names = {server for server in ("postgresql", "s3") if server in getattr(item, "fixturenames", ())}
         for value in item.callspec.params.values() if hasattr(item, "callspec") else ():
             names.update(SERVERS.get(value, ()) if isinstance(value, str) else ())

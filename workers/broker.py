@@ -1,4 +1,4 @@
-"""The embedded Valkey of one machine: append-only file, no eviction, loopback, a password of its own."""
+"""Runs an embedded Valkey for one machine: append-only file, no eviction, loopback only, with its own password."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from workers import processes
 from workers.processes import Child
 
 START_S = 20.0
-_ENDS = {signal.SIGINT, signal.SIGTERM}
+_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]")
 
 CONFIG = """\
@@ -46,7 +46,10 @@ loglevel warning
 
 
 class Broker:
-    """Keeps its password in the folder, and its port as long as this object lives: clients find it after a restart."""
+    """An embedded Valkey whose clients find it again after a restart.
+
+    Its password stays in the folder, and its port stays the same as long as this object lives.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder.absolute()
@@ -61,15 +64,20 @@ class Broker:
 
     @property
     def url(self) -> str:
+        """Its address, with the password."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def start(self, env: Mapping[str, str]) -> Child:
-        """Returns when it answers. Raises RuntimeError when it does not."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # also when somebody removed it meanwhile
+        """Start it, or start it again, and wait until it answers.
+
+        Raises:
+            RuntimeError: It does not answer within START_S.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the folder may have been removed since __init__
         config = write_config(self.folder, self.port, self.password)
-        with config.open("rb") as read:  # not by its name, in which Valkey would see patterns
+        with config.open("rb") as file:  # on standard input, because Valkey expands patterns in a file name
             child = self.child = processes.start(
-                "valkey", [str(get_binary_path()), "-"], env, stdin=read.fileno(), stdout=subprocess.DEVNULL
+                "valkey", [str(get_binary_path()), "-"], env, stdin=file.fileno(), stdout=subprocess.DEVNULL
             )
         end = monotonic() + START_S
         while monotonic() < end and child.exit_code is None:
@@ -77,13 +85,13 @@ class Broker:
                 with Redis.from_url(self.url, socket_connect_timeout=1, socket_timeout=1) as redis:
                     redis.ping()
                 return child
-            except RedisError:  # also while it loads its file
+            except RedisError:  # it is not up yet, or loads its file
                 sleep(0.05)
         raise RuntimeError(f"the embedded Valkey did not start; see {self.folder / 'valkey.log'}")
 
 
 def write_config(folder: Path, port: int, password: str) -> Path:
-    """Readable by its owner only: it holds the password."""
+    """Write Valkey's configuration, readable by its owner only since it has the password; return its path."""
     config = folder / "valkey.conf"
     config.touch(mode=0o600)
     config.write_text(CONFIG.format(port=port, folder=_quoted(str(folder)), password=_quoted(password)))
@@ -91,22 +99,23 @@ def write_config(folder: Path, port: int, password: str) -> Path:
 
 
 def _quoted(text: str) -> str:
-    """As a configuration of Valkey has it, whatever characters it has."""
-    shown = "".join(chr(b) if _PLAIN.fullmatch(chr(b)) else f"\\x{b:02x}" for b in os.fsencode(text))
-    return shown if shown == text else f'"{shown}"'
+    """Quote a value for Valkey's configuration, whatever characters it has."""
+    escaped = "".join(chr(b) if _PLAIN.fullmatch(chr(b)) else f"\\x{b:02x}" for b in os.fsencode(text))
+    return escaped if escaped == text else f'"{escaped}"'
 
 
 def url_of(folder: Path) -> str:
-    """Of the embedded server that was started last in this folder; empty if there never was one."""
+    """Return the address of the embedded Valkey that was last started in a folder; empty if there never was one."""
     try:
         lines = (folder / "valkey.conf").read_text().splitlines()
     except FileNotFoundError:
         return ""
-    said = dict(line.split(" ", 1) for line in lines if " " in line)
-    return f"redis://:{said['requirepass']}@127.0.0.1:{said['port']}/0"
+    config = dict(line.split(" ", 1) for line in lines if " " in line)
+    return f"redis://:{config['requirepass']}@127.0.0.1:{config['port']}/0"
 
 
 def free_port() -> int:
+    """Return a TCP port of the loopback interface that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -115,7 +124,11 @@ def free_port() -> int:
 
 @contextmanager
 def only_one(data: Path) -> Iterator[TextIO]:
-    """Two services on one data folder would fight for its broker. Raises SystemExit."""
+    """Lock the data folder: two services on one folder would both start its broker.
+
+    Raises:
+        SystemExit: Another service has the lock.
+    """
     with open(data / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,36 +138,45 @@ def only_one(data: Path) -> Iterator[TextIO]:
 
 
 def serve(configured: Settings) -> None:
-    """Become the broker; or stay without doing anything when LEYM_REDIS_URL names one that runs, here or elsewhere:
-    a process that ends would end the other processes of a Procfile."""
+    """Replace this process by the broker.
+
+    If LEYM_REDIS_URL names a broker that runs, or one on another host, wait for a stop signal instead: when one process
+    of a Procfile ends, all of them are ended.
+
+    Raises:
+        SystemExit: LEYM_REDIS_URL cannot be served, or another service runs on the data folder.
+    """
     url = urlsplit(configured.redis_url)
-    here = url.scheme == "redis" and url.hostname in ("127.0.0.1", "localhost", "::1")
-    if configured.redis_url and (not here or answers(configured.redis_url)):
-        print("broker: LEYM_REDIS_URL names one that is there already; none is started", file=sys.stderr, flush=True)
-        signal.sigwait(_ENDS)
+    local = url.scheme == "redis" and url.hostname in ("127.0.0.1", "localhost", "::1")
+    if configured.redis_url and (not local or answers(configured.redis_url)):
+        print("broker: LEYM_REDIS_URL names a broker; none is started here", file=sys.stderr, flush=True)
+        signal.sigwait(_STOP_SIGNALS)
         return
     if configured.redis_url and (not url.password or url.username not in (None, "", "default")):
         sys.exit(
-            "LEYM_REDIS_URL: nothing answers there; a broker is started at redis://:PASSWORD@127.0.0.1:PORT/0,"
-            " with a password and no other user, or, with LEYM_REDIS_URL empty, at an address of its own"
+            "LEYM_REDIS_URL: nothing answers there. A broker can be started at redis://:PASSWORD@127.0.0.1:PORT/0"
+            " (with a password, without a user name) or, if LEYM_REDIS_URL is empty, at a free port"
         )
     configured.data.mkdir(parents=True, exist_ok=True)
     with only_one(configured.data) as lock:
-        os.set_inheritable(lock.fileno(), True)  # the server holds it for as long as it lives
+        os.set_inheritable(lock.fileno(), True)  # the broker keeps the lock as long as it runs
         broker = Broker(configured.data / "valkey")
         if configured.redis_url:
             broker.port, broker.password = url.port or 6379, unquote(url.password or "")
         with write_config(broker.folder, broker.port, broker.password).open("rb") as config:
             os.dup2(config.fileno(), 0)
         binary = str(get_binary_path())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
-        os.execv(binary, [binary, "-"])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        os.execv(binary, [binary, "-"])  # noqa: S606 -- the installed Valkey
 
 
 def run(configured: Settings, command: list[str]) -> None:
-    """Become a command that finds the broker in LEYM_REDIS_URL, which is the one that `serve` started if it is empty.
+    """Replace this process by a command that has the broker's address in LEYM_REDIS_URL.
 
-    Raises SystemExit when that one does not answer in time, or there is no such command.
+    If LEYM_REDIS_URL is empty, that is the broker which `serve` has started.
+
+    Raises:
+        SystemExit: The broker does not answer within START_S, or the command cannot be started.
     """
     env = os.environ | configured.environment()
     end = monotonic() + START_S
@@ -166,21 +188,21 @@ def run(configured: Settings, command: list[str]) -> None:
         else:
             sleep(0.1)
     try:
-        os.execvpe(command[0], command, env)
+        os.execvpe(command[0], command, env)  # noqa: S606 -- the command that the caller typed
     except OSError as error:
         sys.exit(f"leym: {command[0]}: {error.strerror}")
 
 
 def main() -> None:
-    """For the Procfile."""
+    """Run `serve` or `run`, as the Procfile does."""
     parser = argparse.ArgumentParser(prog="python -m workers.broker", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("serve", help="the broker of LEYM_REDIS_URL, or an embedded one, in the foreground")
-    runs = commands.add_parser("run", help="a command that uses it")
+    commands.add_parser("serve", help="run the broker of LEYM_REDIS_URL, or an embedded one, in the foreground")
+    runs = commands.add_parser("run", help="run a command that uses the broker")
     runs.add_argument("line", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     chosen = parser.parse_args()
     if chosen.command == "serve":
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         serve(settings())
     elif chosen.line:
         run(settings(), chosen.line)

@@ -16,7 +16,7 @@ from workers.fetch_limit import LOOK_AHEAD
 
 log = logging.getLogger(__name__)
 
-# it warns root of pickles in messages, of which this application takes none
+# Celery warns a root user that pickled messages could run code; this application accepts none
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
 controls.install()
@@ -25,23 +25,25 @@ app.conf.update(pool_options(settings().slots, LOOK_AHEAD))
 
 @app.task(name=TASK, bind=True, acks_late=True, ignore_result=True)
 def simulate(self: Any, job_id: str) -> dict[str, Any]:
-    """Runs in a thread of the SlotPool, which waits until the job has left its slot."""
-    answer: dict[str, Any] = app.host.carry(job_id, self.request.id)
-    return answer
+    """Run a job; blocks a thread of the SlotPool until the job has left the worker."""
+    outcome: dict[str, Any] = app.job_runner.run(job_id, self.request.id)
+    return outcome
 
 
 @worker_init.connect
 def remember_name(sender: Any, **_: Any) -> None:
+    """Keep the worker's host name for SlotPool, which has no access to the worker."""
     app.worker_name = sender.hostname
 
 
 @task_revoked.connect
 def cancel_in_table(request: Any, **_: Any) -> None:
-    """Flower's Revoke and Terminate end here: Celery has dropped the ticket, and the job must not be ticketed again.
+    """Cancel a job whose ticket was revoked, for example by Flower's Revoke or Terminate.
 
-    The slot first: the cancelled row would refuse its next commit, and Flower would hear of an ordinary end.
+    Celery has dropped the ticket, and a row that stayed queued would get another one. The slot is freed first:
+    otherwise the cancelled row would refuse the job's next commit, and Flower would show an ordinary end.
     """
-    app.host.cancel(request.id)
-    job = app.host.table.cancel(request.id)
+    app.job_runner.cancel(request.id)
+    job = app.job_runner.table.cancel(request.id)
     log.info("job %s revoked: %s", job.id, job.state)
-    app.host.events.announce(job.id, job.step, job.state)
+    app.job_runner.events.announce(job.id, job.step, job.state)

@@ -1,7 +1,7 @@
-"""What of the broker's messages a worker takes: tickets as `leym.tickets` sends them, and nothing else.
+"""TicketConsumer: takes tickets from the broker, as `leym.tickets` sends them, and discards all other messages.
 
-Celery itself discards forms that are not accepted and tasks that are not known, but a body of no declared form, or of
-another shape, ends its worker: the message goes back, and ends the next one.
+Celery itself discards content types that it does not accept and tasks that it does not know. But a body without a
+declared content type, or of another shape, ends the worker: the message returns to the queue and ends the next one.
 """
 
 from __future__ import annotations
@@ -11,33 +11,36 @@ from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
-from kombu import Message
 from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.message import Message
 
 from leym.tickets import TASK
 
 log = logging.getLogger(__name__)
 
-FORM = "application/json"
+CONTENT_TYPE = "application/json"
 
 
 class TicketConsumer(Consumer):
-    """Celery's, behind `flaw_of`. When remote control stops fetching, the host's heartbeat says so."""
+    """Celery's consumer, which checks every message by `flaw_of` and reports when fetching is stopped."""
 
     def add_task_queue(self, queue: str, *arguments: Any, **options: Any) -> None:
+        """Start to fetch from the queue, and report it."""
         super().add_task_queue(queue, *arguments, **options)
-        self.app.host.fetch(True)
+        self.app.job_runner.set_fetching(True)
 
     def cancel_task_queue(self, queue: str) -> None:
+        """Stop fetching from the queue, and report it."""
         super().cancel_task_queue(queue)
-        self.app.host.fetch(False)
+        self.app.job_runner.set_fetching(False)
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Callable[[Message], None]:
+        """Return the callback that receives messages: Celery's, for messages that are tickets."""
         receive = super().create_task_handler(*arguments, **options)
 
         def received(message: Message) -> None:
             if flaw := flaw_of(message):
-                log.error("a message that is no ticket is discarded: %s", flaw)
+                log.error("a message that is not a ticket is discarded: %s", flaw)
                 message.reject_log_error(log, self.connection_errors)
             else:
                 receive(message)
@@ -46,12 +49,12 @@ class TicketConsumer(Consumer):
 
 
 def flaw_of(message: Message) -> str | None:
-    """Why a message is no ticket; None when it is one."""
-    if message.content_type != FORM:
-        return f"content_type = {message.content_type!r:.80}; a ticket is {FORM}"
+    """Return why a message is not a ticket; None if it is one."""
+    if message.content_type != CONTENT_TYPE:
+        return f"content_type = {message.content_type!r:.80}; a ticket has {CONTENT_TYPE}"
     headers = message.headers
     if headers.get("task") != TASK:
-        return f"task = {headers.get('task')!r:.80}; a ticket is of {TASK}"
+        return f"task = {headers.get('task')!r:.80}; a ticket has {TASK}"
     if later := [key for key in ("eta", "expires") if headers.get(key) is not None]:
         return f"{later[0]} is set; a ticket has none"
     try:
@@ -60,5 +63,5 @@ def flaw_of(message: Message) -> str | None:
         return f"its body cannot be read: {type(error).__name__}"
     match payload:
         case [[str(job)], {**options}, {**further}] if not options and not any(further.values()):
-            return None if headers.get("id") == job else "its id is not that of its job"
-    return "its body is not [[job], {}, {}]"
+            return None if headers.get("id") == job else "its id differs from the job id in its body"
+    return "its body differs from [[job id], {}, {}]"

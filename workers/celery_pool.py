@@ -1,9 +1,8 @@
 """SlotPool: the Celery pool whose threads are the batch buffer.
 
-Celery sees an ordinary task per job: its own start, end, acknowledgement and revocation. Behind that, all jobs share
-one engine thread: a pool thread only waits until its job has left its slot. The pool's size is the fetch credit, so
-the worker takes a ticket when there is room for its job and leaves it to others when there is none. A full one has
-credit for one more when a ticket waits that is more urgent than what it holds: the engine swaps another out for it.
+Celery sees one ordinary task per job, with its own start, end, acknowledgement and revocation. All tasks share one
+engine: a pool thread only waits until its job has left the worker. The number of tickets that the worker fetches is its
+`FetchLimit`: it takes a ticket when there is room for the job, and leaves it to other workers when there is none.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from celery.concurrency.thread import ApplyResult, TaskPool
 
 from leym.contract.problems import Problem
 from leym.settings import USAGE, settings
-from workers.host import Cancelled, HandBack, Host
+from workers.claimed_job import HandedBack, Revoked
+from workers.job_runner import JobRunner
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,10 @@ Done = Callable[[Any], None]
 
 
 class Ticket(ApplyResult):
-    """One job in this pool. The broker may deliver its ticket again while it runs: the copies share the outcome."""
+    """One job's ticket in this pool.
+
+    The broker may deliver a ticket again while its job runs: all copies share one execution and its outcome.
+    """
 
     def __init__(self, pool: SlotPool, job_id: str):
         self.pool, self.job_id = pool, job_id
@@ -39,13 +42,14 @@ class Ticket(ApplyResult):
         self.lock = threading.Lock()
 
     def attach(self, accepted: Accepted, done: Done) -> None:
+        """Add the callbacks of one delivery."""
         with self.lock:
             self.copies.append((accepted, done))
             if self.accepted:
                 accepted(os.getpid(), monotonic())
 
     def accept(self) -> None:
-        """The job has a slot: Celery tells `task-started`."""
+        """Let Celery send `task-started`, because the job has a slot."""
         with self.lock:
             if not self.accepted:
                 self.accepted = True
@@ -53,31 +57,33 @@ class Ticket(ApplyResult):
                     accepted(os.getpid(), monotonic())
 
     def terminate(self, signal: Any = None) -> None:
-        """Revoked while it runs or waits."""
-        self.pool.host.cancel(self.job_id)
+        """Free the job's slot, because the ticket was revoked."""
+        self.pool.job_runner.cancel(self.job_id)
 
 
 class SlotPool(TaskPool):
-    """See the module."""
+    """Celery's thread pool, with a JobRunner behind its threads; see the module."""
 
-    signal_safe = False  # stopping waits for the engine, which a signal handler must not
-    host: Host
+    signal_safe = False  # stopping waits for the engine, which a signal handler must not do
+    job_runner: JobRunner
 
     def on_start(self) -> None:
+        """Start the worker's JobRunner and as many threads as it may ever hold tickets."""
         self.tickets: dict[str, Ticket] = {}
         self.lock = threading.Lock()
-        self.host = self.app.host = Host.open(settings(), getattr(self.app, "worker_name", "worker"), self.announce)
-        self.executor = ThreadPoolExecutor(self.host.credit.most)
+        name = getattr(self.app, "worker_name", "worker")
+        self.job_runner = self.app.job_runner = JobRunner.open(settings(), name, self.accept)
+        self.executor = ThreadPoolExecutor(self.job_runner.fetch_limit.maximum)
         try:
-            self.host.start()
-        except Problem as problem:  # of a setting that needs the laws to be judged
+            self.job_runner.start()
+        except Problem as problem:  # a setting is wrong that can only be checked with the laws, as LEYM_WARM
             print(problem.detail, file=sys.stderr)
             raise SystemExit(USAGE) from problem
 
     @property
     def num_processes(self) -> int:
-        """The fetch credit (`worker_disable_prefetch`): none while draining."""
-        return 0 if self.host.draining() else self.host.credit.now
+        """The fetch limit, which Celery reads with `worker_disable_prefetch`; 0 while the worker drains."""
+        return 0 if self.job_runner.draining() else self.job_runner.fetch_limit.current
 
     def on_apply(
         self,
@@ -89,49 +95,51 @@ class SlotPool(TaskPool):
         correlation_id: str = "",
         **_: Any,
     ) -> Ticket:
-        assert callback is not None and accept_callback is not None
+        """Run the task of a ticket in a thread, or attach the ticket to the same job's task that runs already."""
+        if callback is None or accept_callback is None:
+            raise TypeError("SlotPool.on_apply needs callback and accept_callback")
         with self.lock:
             if found := self.tickets.get(correlation_id):
                 found.attach(accept_callback, callback)
                 return found
             ticket = self.tickets[correlation_id] = Ticket(self, correlation_id)
             ticket.attach(accept_callback, callback)
-        future = self.executor.submit(self._carry, ticket, target, args or (), kwargs or {})
+        future = self.executor.submit(self._run, ticket, target, args or (), kwargs or {})
         ApplyResult.__init__(ticket, future)
         return ticket
 
-    def _carry(self, ticket: Ticket, target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        outcome, told = None, True
+    def _run(self, ticket: Ticket, target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        result, handed_back = None, False
         try:
-            outcome = target(*args, **kwargs)  # Celery's tracer around the task, which waits in Host.carry
-        except Cancelled:
+            result = target(*args, **kwargs)  # Celery's tracer around the task, which waits in JobRunner.run
+        except Revoked:
             log.debug("ticket %s was revoked", ticket.job_id)
-        except HandBack:
-            told = False  # not acknowledged: Celery gives the ticket back to the queue
+        except HandedBack:
+            handed_back = True  # not acknowledged: Celery returns the ticket to the queue
         with self.lock:
             del self.tickets[ticket.job_id]
-        if told:
-            ticket.accept()  # a job revoked before it had a slot is announced here
-        if outcome is not None:
-            for _, done in ticket.copies:  # acknowledges, then tells `task-succeeded` or `task-failed`
-                done(outcome)
+        if not handed_back:
+            ticket.accept()  # for a job that was revoked before it had a slot
+        if result is not None:
+            for _, done in ticket.copies:  # acknowledges, then sends `task-succeeded` or `task-failed`
+                done(result)
 
-    def announce(self, job_id: str) -> None:
-        """The engine has given the job a slot."""
+    def accept(self, job_id: str) -> None:
+        """Let Celery send `task-started` for a job that got a slot."""
         with self.lock:
             ticket = self.tickets.get(job_id)
         if ticket:
             ticket.accept()
 
     def terminate_job(self, pid: int, signal: Any = None) -> None:
-        """Nothing to signal: `Ticket.terminate`, which Celery calls next, does the work."""
+        """Do nothing: there is no process to signal, and Celery calls `Ticket.terminate` next."""
 
     def on_stop(self) -> None:
-        """The consumer has stopped, the broker's channel is open still: save every job and hand it back."""
-        self.host.drain()
+        """Save every job and hand it back: the consumer has stopped, and the broker's channel is still open."""
+        self.job_runner.drain()
         super().on_stop()
 
     on_terminate = on_stop
 
     def _get_info(self) -> dict[str, Any]:
-        return {**super()._get_info(), **self.host.engine.info()}
+        return {**super()._get_info(), **self.job_runner.engine.info()}

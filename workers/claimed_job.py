@@ -1,4 +1,13 @@
-"""Held: a job that this worker has claimed, until it leaves. What it does here is the business of its kinds."""
+"""ClaimedJob: a job in this worker, from its claim until it ends or leaves.
+
+Its future `outcome` is set once, to one of
+
+    result {"state": "succeeded" | "failed", …}   the row is final
+    result {"state": "given up", "why": …}        the row belongs to somebody else or has ended: nothing more is written
+    result {"state": "interrupted", "why": …}     an unexpected error; the lease expires and another attempt begins
+    exception HandedBack                          the worker ends; the row is queued again
+    exception Revoked                             the ticket was revoked
+"""
 
 from __future__ import annotations
 
@@ -10,141 +19,177 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-
 from leym.common.backoff import Backoff
 from leym.contract.records import Fenced, Job, JobState
 from leym.events import Events
 from leym.frames.stores.base import Store
 from leym.jobs.table import JobTable
+from workers.outages import STORE_OR_TABLE_UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-LATER = (OSError, OperationalError, InterfaceError)  # of the store or the table: trying again may help
 RETRY = Backoff(0.2, longest_s=10.0)
 LAST_TRIES = 3  # while the worker is ending
 
 
-@dataclass(frozen=True)
-class Place:
-    """What a held job has of its host: where its results go, and how it leaves.
+class HandedBack(BaseException):
+    """The job leaves this worker unfinished and another worker continues it.
 
-    admitted: to be called when it has a slot; proven: when it came further than any attempt before; handed_back: makes
-    the exception by which the pool lets go of a ticket that another worker goes on with; commit_s: seconds between two
-    commits.
+    Not an Exception: Celery must not report a failure.
+    """
+
+
+class Revoked(HandedBack):
+    """The ticket was revoked; Celery has announced and acknowledged that already."""
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """The parts of a worker that a claimed job uses.
+
+    Attributes:
+        table: Where its commits go.
+        store: Where its frames and checkpoints go.
+        events: Where its commits are announced.
+        commit_s: Least number of seconds between two commits of progress.
+        on_admitted: To be called when the job has a slot.
+        on_progress: To be called when the job has come further than any earlier attempt.
+        draining: Returns whether the worker is ending.
     """
 
     table: JobTable
     store: Store
     events: Events
     commit_s: float
-    admitted: Callable[[], None]
-    proven: Callable[[], None]
-    handed_back: Callable[[], BaseException]
+    on_admitted: Callable[[], None]
+    on_progress: Callable[[], None]
     draining: Callable[[], bool]
 
 
-class Held(ABC):
-    """outcome: what Flower shows, or the exception by which the pool lets go of the ticket."""
+class ClaimedJob(ABC):
+    """Base class of a claimed job; subclasses do the work.
 
-    def __init__(self, job: Job, place: Place):
-        self.job, self.place = job, place
-        self.table, self.events = place.table, place.events
+    Attributes:
+        job: The row as it was claimed; every write names its epoch.
+        context: The worker's parts that the job uses.
+        outcome: How the job left this worker; see the module.
+    """
+
+    def __init__(self, job: Job, context: WorkerContext):
+        self.job, self.context = job, context
+        self.table, self.events = context.table, context.events
         self.outcome: Future[dict[str, Any]] = Future()
         self._committed_at = 0.0
-        self._troubled = False
+        self._saving_fails = False
 
     @abstractmethod
-    def begin(self) -> None:
-        """Start the work; returns at once."""
+    def start(self) -> None:
+        """Start the work and return at once."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Free what the job has of the engine; called once or more often, from any thread."""
+        """Free the job's share of the engine; may be called repeatedly, from any thread."""
 
-    def released(self) -> None:
-        """The worker ends: give the job back to the queue."""
+    def hand_back(self) -> None:
+        """Queue the job again, because the worker ends."""
+        if self.outcome.done():
+            return
         try:
             self.table.hand_back(self.job.id, self.job.epoch)
-        except LATER as error:
-            log.warning("job %s was not handed back (%s); its lease returns it", self.job.id, error)
+        except STORE_OR_TABLE_UNAVAILABLE as error:
+            log.warning(
+                "job %s was not handed back (%s); it is queued again when its lease expires", self.job.id, error
+            )
         self.events.announce(self.job.id, self.job.step, JobState.QUEUED)
-        self.leave_with(self.place.handed_back())
+        self.end_with_exception(HandedBack())
 
-    def lost(self, why: str) -> None:
-        """The job is no longer ours: write nothing more of it."""
+    def give_up(self, why: str) -> None:
+        """Stop and write nothing more, because this worker's claim is no longer valid."""
         log.info("job %s given up: %s", self.job.id, why)
         self.stop()
-        self.answer({"state": "given up", "why": why})
+        self.end_with({"state": "given up", "why": why})
 
-    def leave(self, reason: BaseException) -> None:
-        """Free the slot and end the outcome by `reason`."""
+    def revoke(self) -> None:
+        """Stop, because the job's ticket was revoked."""
         self.stop()
-        self.leave_with(reason)
+        self.end_with_exception(Revoked())
 
-    def check_deadline(self) -> None:
-        """Fail the job when its time is over; what is committed stays."""
+    def interrupt(self, error: Exception) -> None:
+        """Stop after an unexpected error and leave the row as it is.
+
+        Nobody renews the lease then; when it expires, another attempt begins, up to LEYM_MAX_ATTEMPTS.
+        """
+        self.stop()
+        self.end_with({"state": "interrupted", "why": repr(error)})
+
+    def fail_if_overdue(self) -> None:
+        """Fail the job if its deadline has passed; committed results are kept.
+
+        The job table ends the job in one transaction. `finish` with a manifest that was read before would name objects
+        that a commit of the engine's thread replaces in between. Other overdue jobs fail too.
+        """
         deadline = self.job.deadline_at
         if deadline is None or time.time() < deadline or self.outcome.done():
             return
         self.stop()
-        error = self.job.deadline_passed()
-        now = self.table.get(self.job.id)
-        try:
-            self.table.finish(
-                now.id, self.job.epoch, JobState.FAILED, step=now.step, manifest=now.manifest, error=error
-            )
-        except Fenced as fenced:
-            self.lost(str(fenced))
-            return
-        self.events.announce(now.id, now.step, JobState.FAILED)
-        self.answer({"state": "failed", "error": error["detail"]})
+        failed = self.table.fail_overdue()
+        for job in failed:
+            self.events.announce(job.id, job.step, job.state)
+        if any(job.id == self.job.id for job in failed):
+            self.end_with({"state": "failed", "error": self.job.deadline_passed()["detail"]})
+        else:
+            self.give_up("it has ended, or was claimed by another worker")
 
-    # --- for the kinds
+    # --- for subclasses
 
-    def answer(self, said: dict[str, Any]) -> None:
+    def end_with(self, result: dict[str, Any]) -> None:
+        """Set the outcome to a result, unless it is set already."""
         if not self.outcome.done():
-            self.outcome.set_result({"job": self.job.id} | said)
+            self.outcome.set_result({"job": self.job.id} | result)
 
-    def leave_with(self, reason: BaseException) -> None:
+    def end_with_exception(self, reason: BaseException) -> None:
+        """Set the outcome to an exception, unless it is set already."""
         if not self.outcome.done():
             self.outcome.set_exception(reason)
 
-    def defect(self, error: Exception) -> None:
-        """It ends its stay here; its lease runs out then, and another attempt begins, one of a few."""
-        self.stop()
-        self.answer({"state": "left", "why": repr(error)})
+    def retry(self, action: Callable[[], Result]) -> Result | None:
+        """Repeat an action until the store and the job table can be reached.
 
-    def insist(self, action: Callable[[], Result]) -> Result | None:
-        """Try until it works. None: the job is not ours any more, or the worker ends and cannot wait."""
+        Returns:
+            The action's result. None if the claim is no longer valid, or if the worker ends and the last tries failed;
+            the outcome is set then.
+        """
         tries = 0
         while not self.outcome.done():
             try:
                 return action()
             except Fenced as fenced:
-                self.lost(str(fenced))
+                self.give_up(str(fenced))
                 return None
-            except LATER as error:
-                self.trouble(error)
+            except STORE_OR_TABLE_UNAVAILABLE as error:
+                self.note_save_error(error)
             tries += 1
-            if self.place.draining() and tries >= LAST_TRIES:
-                self.leave_with(self.place.handed_back())
+            if self.context.draining() and tries >= LAST_TRIES:
+                self.end_with_exception(HandedBack())
                 return None
             time.sleep(RETRY.delay_s(tries - 1))
         return None
 
-    def trouble(self, error: Exception) -> None:
-        if not self._troubled:
+    def note_save_error(self, error: Exception) -> None:
+        """Log the first of a series of failed saves."""
+        if not self._saving_fails:
             log.warning("job %s: saving fails, trying again: %s", self.job.id, error)
-        self._troubled = True
+        self._saving_fails = True
 
-    def saved(self) -> None:
+    def note_commit(self) -> None:
+        """Record the time of a commit, and log it if saving failed before."""
         self._committed_at = time.monotonic()
-        if self._troubled:
+        if self._saving_fails:
             log.info("job %s: saving works again", self.job.id)
-            self._troubled = False
+            self._saving_fails = False
 
-    def commit_is_due(self) -> bool:
-        return time.monotonic() - self._committed_at >= self.place.commit_s
+    def wants_commit(self) -> bool:
+        """Return whether the last commit was at least `commit_s` seconds ago."""
+        return time.monotonic() - self._committed_at >= self.context.commit_s

@@ -1,9 +1,9 @@
-"""What was compiled, shipped through the store: a worker on a new machine finds what one of its kind has compiled.
+"""CompileCache: shares compiled code through the store, so that a worker on a new machine need not compile it again.
 
-Off unless LEYM_SHIP_COMPILED is set, since it is code that other workers run: whoever may write to the store may then
-run code in every worker.
+Off unless LEYM_SHIP_COMPILED is set, since workers run this code: whoever may write to the store may then run code in
+every worker.
 
-    compiled/<kind>/<sha256>.tar.gz       all of it; several of a kind are merged by whoever reads them
+    compiled/<kind>/<sha256>.tar.gz       all compiled files of a kind of machine; readers merge several archives
 """
 
 from __future__ import annotations
@@ -27,66 +27,81 @@ from leym.frames.stores.base import Missing, Store
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 20.0
-MOST_BYTES = 512 * 2**20
+UPLOAD_PERIOD_S = 20.0
+MAX_BYTES = 512 * 2**20  # of an archive
 
 
-def folder() -> Path | None:
-    """Where Inductor and the fused kernels keep what they have compiled; None: nowhere that lasts."""
+def local_folder() -> Path | None:
+    """Return the folder in which Inductor and the fused kernels keep compiled code; None if none is configured."""
     chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     return Path(chosen) if chosen else None
 
 
-def kind(device: str) -> str:
-    """Of machines that can run each other's code: device, instruction set, Python, torch, C library."""
+def machine_kind(device: str) -> str:
+    """Return a name shared by machines that can run each other's compiled code.
+
+    It is a hash of device, instruction sets, Python, torch and C library.
+    """
     instructions = sorted(name for name, has in torch.cpu.get_capabilities().items() if has)
     facts = (device, platform.machine(), *map(str, instructions), sys.version, torch.__version__, *platform.libc_ver())
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:24]
 
 
-class Shipping:
-    """Of one worker. `fetch` before anything is compiled; then a thread that looks for news now and then."""
+class CompileCache:
+    """The compiled code of one worker and its copy in the store.
+
+    Call `download` before anything is compiled; the thread then uploads new files every UPLOAD_PERIOD_S.
+    """
 
     def __init__(self, store: Store, folder: Path, kind: str):
         self.store, self.folder, self.prefix = store, folder, f"compiled/{kind}/"
-        self._known: set[str] = set()
+        self._stored: set[str] = set()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="shipping", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="compile-cache", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Returns at once; what was compiled last may not be shipped."""
+        """Stop the thread without waiting for it; files that were compiled last may not be uploaded."""
         self._stopped.set()
 
-    def fetch(self) -> int:
-        """Unpack what others of this kind have compiled; returns how many files are new here. Raises OSError."""
+    def download(self) -> int:
+        """Unpack the files that workers of this kind have uploaded; return how many were missing here.
+
+        Raises:
+            OSError: The store does not answer.
+        """
         new = 0
         for key in self.store.list(self.prefix):
             try:
                 data = self.store.get(key)
             except Missing:
-                continue  # its writer has put a larger one there
+                continue  # another worker has just replaced it with a larger archive
             if Path(key).name != f"{hashlib.sha256(data).hexdigest()}.tar.gz":
-                log.error("%s is not what its name says: left alone", key)
+                log.error("%s is skipped: its name is not the digest of its bytes", key)
                 continue
             try:
                 new += _unpack(data, self.folder)
             except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
                 log.error("%s cannot be unpacked: %s", key, error)
-        self._known = _files(self.folder)
+        self._stored = _files(self.folder)
         return new
 
-    def push(self) -> bool:
-        """Ship what is here if any of it is new, with what others have shipped meanwhile. Raises OSError."""
-        if _files(self.folder) <= self._known:
+    def upload(self) -> bool:
+        """Store all files, merged with those of other workers, if any is new; return whether that was done.
+
+        Raises:
+            OSError: The store does not answer.
+        """
+        if _files(self.folder) <= self._stored:
             return False
         old = list(self.store.list(self.prefix))
-        self.fetch()
+        self.download()
         data = _pack(self.folder)
-        if len(data) > MOST_BYTES:
-            log.warning("what is compiled takes %d bytes: not shipped", len(data))
+        if len(data) > MAX_BYTES:
+            log.warning("the compiled files take %d bytes, over %d: not uploaded", len(data), MAX_BYTES)
             return False
         key = f"{self.prefix}{hashlib.sha256(data).hexdigest()}.tar.gz"
         self.store.put(key, data)
@@ -94,16 +109,16 @@ class Shipping:
         return True
 
     def _run(self) -> None:
-        while not self._stopped.wait(LOOK_S):
+        while not self._stopped.wait(UPLOAD_PERIOD_S):
             try:
-                if self.push():
-                    log.info("shipped what was compiled here")
+                if self.upload():
+                    log.info("compiled files were uploaded")
             except OSError as error:
-                log.warning("what was compiled is not shipped: %s", error)
+                log.warning("compiled files are not uploaded: %s", error)
 
 
 def _files(folder: Path) -> set[str]:
-    """Finished ones: what is being written ends in .tmp or stands in a folder of locks."""
+    """Return the names of finished files: no temporary files, lock files or links."""
     found = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     names = (path.relative_to(folder).as_posix() for path in found)
     return {name for name in names if not name.endswith((".tmp", ".lock")) and not name.startswith("locks/")}
@@ -116,7 +131,7 @@ def _pack(folder: Path) -> bytes:
             try:
                 archive.add(folder / name, name, recursive=False)
             except FileNotFoundError:
-                log.debug("%s has gone meanwhile", name)
+                log.debug("%s was removed meanwhile", name)
     return buffer.getvalue()
 
 
@@ -124,8 +139,8 @@ def _unpack(data: bytes, folder: Path) -> int:
     """Unpack the files that `folder` lacks, each whole or not at all, and return their number.
 
     Raises:
-        tarfile.TarError: a member is no plain file below the folder. Checked here, because Python before 3.11.4 (Debian
-            12 has 3.11.2) has no extraction filters.
+        tarfile.TarError: A member is not a plain file below the folder. Checked here, because Python before 3.11.4
+            (Debian 12 has 3.11.2) has no extraction filters.
     """
     folder.mkdir(parents=True, exist_ok=True)
     new = 0
@@ -134,7 +149,7 @@ def _unpack(data: bytes, folder: Path) -> int:
             path = PurePosixPath(member.name)
             source = archive.extractfile(member) if member.isfile() else None
             if source is None or path.is_absolute() or ".." in path.parts:
-                raise tarfile.TarError(f"{member.name!r} is no file below the folder")
+                raise tarfile.TarError(f"{member.name!r} is not a file below the folder")
             target = folder / path
             if target.exists():
                 continue

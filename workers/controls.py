@@ -1,6 +1,6 @@
-"""Celery's remote controls, as Flower and `celery control` send them: what a worker of slots cannot do is said.
+"""Celery's remote controls, as Flower and `celery control` send them: refuses those that a worker cannot carry out.
 
-Celery answers most of these with "ok", or with a traceback, and nothing changes.
+Celery would answer most of these with "ok", or with a traceback, and change nothing.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from typing import Any
 from celery.worker import control
 from celery.worker.control import Panel
 
-SIZE = "a worker has LEYM_SLOTS slots from its start to its end"
+FIXED_SIZE = "a worker has LEYM_SLOTS slots from its start to its end"
 REFUSED = {
-    "pool_grow": SIZE,
-    "pool_shrink": SIZE,
-    "autoscale": f"{SIZE}; workers are started by backlog with `leym up --autoscale MIN:MAX`",
+    "pool_grow": FIXED_SIZE,
+    "pool_shrink": FIXED_SIZE,
+    "autoscale": f"{FIXED_SIZE}; workers are started by backlog with `leym up --autoscale MIN:MAX`",
     "pool_restart": "a worker keeps its device; to restart it, shut it down: its supervisor starts another",
-    "time_limit": "jobs have a limit of their own: the key deadline_s of a JobSpec",
-    "rate_limit": "LEYM_RATE limits requests of the API, LEYM_QUOTA_RUNNING the jobs of a project that run",
+    "time_limit": "the time limit of a job is the key deadline_s of its JobSpec",
+    "rate_limit": "LEYM_RATE limits requests of the API, LEYM_QUOTA_RUNNING the running jobs of a project",
 }
 
 
 def install() -> None:
-    """Replace Celery's own. Called once, by the application of workers."""
+    """Replace Celery's own controls; called once, by the workers' application."""
     for name, reason in REFUSED.items():
         Panel.data[name] = _refusal(name, reason)
-    Panel.data["add_consumer"] = _of_own_queue(control.add_consumer)
-    Panel.data["cancel_consumer"] = _of_own_queue(control.cancel_consumer)
+    Panel.data["add_consumer"] = _for_own_queue(control.add_consumer)
+    Panel.data["cancel_consumer"] = _for_own_queue(control.cancel_consumer)
 
 
 def _refusal(name: str, reason: str) -> Callable[..., dict[str, str]]:
@@ -37,11 +37,11 @@ def _refusal(name: str, reason: str) -> Callable[..., dict[str, str]]:
     return refuse
 
 
-def _of_own_queue(does: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
+def _for_own_queue(action: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
     def checked(state: Any, queue: str, **options: Any) -> dict[str, str]:
         own = state.app.conf.task_default_queue
         if queue != own:
             return {"error": f"queue = {queue[:80]!r}: a worker takes tickets from {own!r} only"}
-        return does(state, queue, **options)
+        return action(state, queue, **options)
 
     return checked

@@ -1,4 +1,4 @@
-"""How many tickets a worker may hold: its slots and a few more, and when it is full, what is more urgent."""
+"""FetchLimit: the number of tickets that a worker may hold at this moment."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ from leym.settings import Settings
 
 log = logging.getLogger(__name__)
 
-LOOK_AHEAD = 2  # jobs held ready for the next free slot; more would ignore the priority of later ones
+LOOK_AHEAD = 2  # jobs that wait for the next free slot; more would ignore the priority of jobs submitted later
 
 
-class Credit:
-    """now: tickets that this worker may hold at this moment, from `least` up to `most`."""
+class FetchLimit:
+    """Lets a worker fetch tickets for its slots and a few more, and more urgent ones when it is full.
+
+    Attributes:
+        minimum: Slots plus LOOK_AHEAD.
+        maximum: The minimum plus one for every slot, since all of them may go to more urgent jobs.
+        current: The limit now.
+    """
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.least = self.now = settings.slots + LOOK_AHEAD
-        self.most = self.least + settings.slots  # every slot may go to somebody more urgent
+        self.minimum = self.current = settings.slots + LOOK_AHEAD
+        self.maximum = self.minimum + settings.slots
 
-    def look(self, held: Iterable[int]) -> None:
-        """One ticket more if one waits that goes before what has a slot here. held: priorities of this worker's jobs.
+    def update(self, priorities: Iterable[int]) -> None:
+        """Allow one more ticket if the worker is full and a more urgent job waits in the queue.
 
-        The broker serves such a ticket first, and the engine swaps the least urgent universe out for it.
+        The broker serves that ticket first, and the engine swaps the least urgent universe out for its job.
+
+        Args:
+            priorities: Those of this worker's jobs.
         """
-        urgent_first = sorted(held, reverse=True)
-        if len(urgent_first) < self.least or not self.settings.redis_url:
-            self.now = self.least
+        urgent_first = sorted(priorities, reverse=True)
+        if len(urgent_first) < self.minimum or not self.settings.redis_url:
+            self.current = self.minimum
             return
-        seated = urgent_first[self.settings.slots - 1]
+        lowest_in_slot = urgent_first[self.settings.slots - 1]
         try:
-            waits = tickets.waiting(self.settings.redis_url, self.settings.queue, above=seated)
+            waiting = tickets.waiting(self.settings.redis_url, self.settings.queue, above=lowest_in_slot)
         except RedisError as error:
-            log.debug("no look at the queue: %s", error)
-            waits = 0
-        self.now = min(len(urgent_first) + bool(waits), self.most)
+            log.debug("the fetch limit stays: the broker does not answer: %s", error)
+            waiting = 0
+        self.current = min(len(urgent_first) + bool(waiting), self.maximum)

@@ -1,4 +1,4 @@
-"""Judgement: a claimed fidelity job; the gate runs in its own thread, its universes in the background of the engine."""
+"""FidelityJob: a claimed job that runs the fidelity gate, with its universes in the background of the engine."""
 
 from __future__ import annotations
 
@@ -14,73 +14,78 @@ from leym.fidelity.gate import judge
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.settings import settings
-from workers.claimed_job import LATER, Held, Place
+from workers.claimed_job import ClaimedJob, WorkerContext
+from workers.outages import STORE_OR_TABLE_UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
 
-class Judgement(Held):
-    """No frames, no checkpoints: a judgement that is interrupted begins again, with the same seeds.
+class FidelityJob(ClaimedJob):
+    """Runs the gate in a thread of its own.
 
-    Its step counts those of all universes that have ended.
+    It has no frames and no checkpoints: when it is interrupted, the next attempt starts again with the same seeds.
+    Its step is the sum of the steps of all universes that have ended.
     """
 
-    def __init__(self, job: Job, place: Place, engine: Engine, law: Bundle):
-        super().__init__(job, place)
+    def __init__(self, job: Job, context: WorkerContext, engine: Engine, law: Bundle):
+        super().__init__(job, context)
         self.law = law
-        self.background = BackgroundEngine(engine, max(1, engine.slots // 2), self._progress)
+        self.background = BackgroundEngine(engine, max(1, engine.slots // 2), self._commit_progress)
 
-    def begin(self) -> None:
-        Thread(target=self._run, name=f"judgement-{self.job.id}", daemon=True).start()
+    def start(self) -> None:
+        """Start the gate's thread."""
+        Thread(target=self._run, name=f"fidelity-{self.job.id}", daemon=True).start()
 
     def stop(self) -> None:
+        """Take the gate's universes out of the engine."""
         self.background.leave()
 
     def _run(self) -> None:
-        self.place.admitted()
+        self.context.on_admitted()
         try:
             plan = FidelitySpec.model_validate(self.job.spec).to_plan()
             verdict = judge(self.law, self.job.precision, plan, engine=self.background)
         except Problem as problem:
-            if not self.background.draining:  # else it was told to leave, and whoever told it ends the outcome
-                self._end(JobState.FAILED, problem=problem)
+            if not self.background.draining:  # otherwise the gate was stopped, and whoever stopped it sets the outcome
+                self._finish(JobState.FAILED, problem=problem)
         except Exception as error:
-            log.exception("job %s: the judgement broke", self.job.id)
-            self.defect(error)
+            log.exception("job %s: the fidelity gate failed", self.job.id)
+            self.interrupt(error)
         else:
-            beside = self.law.path.is_relative_to(settings().data)  # laws shipped with the project are left as they are
-            if self.insist(lambda: write_verdict(self.law, verdict, in_bundle=beside)):
-                self._end(JobState.SUCCEEDED, verdict=verdict)
+            # the folders of laws that are shipped with the project stay unchanged
+            in_data_folder = self.law.path.is_relative_to(settings().data)
+            if self.retry(lambda: write_verdict(self.law, verdict, in_bundle=in_data_folder)):
+                self._finish(JobState.SUCCEEDED, verdict=verdict)
 
-    def _progress(self, steps: int) -> None:
-        if self.outcome.done() or not self.commit_is_due():
+    def _commit_progress(self, steps: int) -> None:
+        if self.outcome.done() or not self.wants_commit():
             return
         step = min(steps, self.job.steps - 1)
         try:
             self.table.commit(self.job.id, self.job.epoch, step=step, manifest={})
         except Fenced as fenced:
-            self.lost(str(fenced))
-        except LATER as error:
-            self.trouble(error)
+            self.give_up(str(fenced))
+        except STORE_OR_TABLE_UNAVAILABLE as error:
+            self.note_save_error(error)
         else:
-            self.saved()
-            self.place.proven()
+            self.note_commit()
+            self.context.on_progress()
             self.events.announce(self.job.id, step, JobState.RUNNING)
 
-    def _end(self, state: JobState, *, verdict: Verdict | None = None, problem: Problem | None = None) -> None:
+    def _finish(self, state: JobState, *, verdict: Verdict | None = None, problem: Problem | None = None) -> None:
         error = problem.as_dict() if problem else None
-        observed, said = None, {}
+        effects, manifest = None, {}
         if verdict:
-            observed = {f"{m.name}_effect": m.effect for m in verdict.metrics if m.deciding}
-            said = {"verdict": verdict.verdict}
+            effects = {f"{m.name}_effect": m.effect for m in verdict.metrics if m.deciding}
+            manifest = {"verdict": verdict.verdict}
         step = self.job.steps if verdict else 0
 
-        def end() -> bool:
+        def finish() -> bool:
             self.table.finish(
-                self.job.id, self.job.epoch, state, step=step, manifest=said, error=error, observables_last=observed
+                self.job.id, self.job.epoch, state, step=step, manifest=manifest, error=error, observables_last=effects
             )
             return True
 
-        if self.insist(end):
+        if self.retry(finish):
             self.events.announce(self.job.id, step, state)
-            self.answer({"state": str(state)} | said | ({"error": error["detail"]} if error else {}))
+            self.end_with({"state": str(state)} | manifest | ({"error": error["detail"]} if error else {}))

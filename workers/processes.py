@@ -1,4 +1,4 @@
-"""Child processes of the supervisor: each in a session of its own, gone when the supervisor is gone."""
+"""Child processes of the supervisor: each has its own session and ends when the supervisor has ended."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from leym.common.children import end_with_parent
 
 log = logging.getLogger(__name__)
 
-HOME = Path(__file__).parents[1]  # gunicorn and Celery look for `app` and `workers` in the current folder first
+PROJECT_ROOT = Path(__file__).parents[1]  # gunicorn and Celery search the current folder first for `app` and `workers`
 _IMPORTED = time.time()
 
 
@@ -29,15 +29,26 @@ def start(
     stdin: int = subprocess.DEVNULL,
     stdout: Any = None,
 ) -> Child:
-    """Its output goes to our standard error; standard output is kept for the line that says where we listen."""
+    """Start a child process.
+
+    Its output goes to this process's standard error: standard output is reserved for the line `ready URL`.
+
+    Args:
+        name: Its name in logs.
+        command: Program and arguments.
+        env: All of its environment.
+        pass_fds: File descriptors that it inherits.
+        stdin: Its standard input.
+        stdout: Its standard output; None for this process's standard error.
+    """
     process = subprocess.Popen(
         list(command),
         env=dict(env),
-        cwd=HOME,
+        cwd=PROJECT_ROOT,
         stdin=stdin,
         stdout=stdout or sys.stderr,
         pass_fds=pass_fds,
-        start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends the others in order
+        start_new_session=True,  # Ctrl-C reaches the supervisor only, which ends its children in order
         preexec_fn=end_with_parent,
     )
     log.info("%s started, pid %d", name, process.pid)
@@ -45,30 +56,31 @@ def start(
 
 
 class Child:
-    """One process."""
+    """A child process."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]):
         self.name, self.process = name, process
-        self._asked = False
+        self._terminated = False
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self.process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs."""
+        """Its exit code; None while it runs."""
         return self.process.poll()
 
-    def ask_to_end(self) -> None:
-        """Once: a second SIGTERM would end it in the middle of its last doings."""
-        if self.exit_code is None and not self._asked:
+    def terminate(self) -> None:
+        """Send SIGTERM, at most once: a second one would end a worker before it has saved its jobs."""
+        if self.exit_code is None and not self._terminated:
             self.process.send_signal(signal.SIGTERM)
-            self._asked = True
+            self._terminated = True
 
     def end(self, grace_s: float) -> int:
-        """SIGTERM, and SIGKILL when that has not helped after `grace_s`."""
-        self.ask_to_end()
+        """Send SIGTERM, after `grace_s` seconds SIGKILL, and return the exit code."""
+        self.terminate()
         try:
             return self.process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -78,7 +90,7 @@ class Child:
 
 
 def age_s() -> float:
-    """Seconds since this process began; where the system does not say, since it came to this module."""
+    """Return the seconds since this process began, or, on a system without /proc, since this module was imported."""
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     except OSError:

@@ -1,4 +1,4 @@
-"""What a worker does before it serves: have compiled what its first jobs will ask for."""
+"""Compiles what a worker's first jobs will probably need, before the worker serves."""
 
 from __future__ import annotations
 
@@ -13,28 +13,33 @@ from leym.laws.bundle import Bundle
 from leym.laws.registry import Registry
 from leym.laws.verdicts import resolve_precision
 from leym.settings import Settings
-from workers.compile_cache import Shipping
+from workers.compile_cache import CompileCache
 
 log = logging.getLogger(__name__)
 
-IN_USE_S = 4.0  # a worker is not ready until the buckets in use are, or this is over
-IN_USE_MOST = 3
+IN_USE_S = 4.0  # a worker waits so long for the buckets in use, then serves while they are compiled
+IN_USE_LIMIT = 3  # buckets in use that are compiled
 
-Wanted = list[tuple[Bundle, str, tuple[int, int]]]
+Buckets = list[tuple[Bundle, str, tuple[int, int]]]  # law, precision, grid
 
 
-def make_ready(engine: Engine, settings: Settings, table: JobTable, laws: Registry, shipping: Shipping | None) -> None:
-    """Buckets named in LEYM_WARM are ready when this returns; those in use too, unless that takes long.
+def make_ready(
+    engine: Engine, settings: Settings, table: JobTable, laws: Registry, compile_cache: CompileCache | None
+) -> None:
+    """Measure the device, download compiled code, and compile buckets.
 
-    Raises Problem 422 for a LEYM_WARM that names nothing.
+    The buckets named in LEYM_WARM are ready on return; those in use too, unless that takes longer than IN_USE_S.
+
+    Raises:
+        Problem: LEYM_WARM names a law that does not exist (422).
     """
     engine.measure_ceilings()
-    if shipping:
+    if compile_cache:
         try:
-            log.info("%d compiled files came from the store", shipping.fetch())
+            log.info("%d compiled files came from the store", compile_cache.download())
         except OSError as error:
-            log.warning("nothing compiled comes from the store: %s", error)
-        shipping.start()
+            log.warning("no compiled files come from the store: %s", error)
+        compile_cache.start()
     for law, precision, grid in buckets_to_warm(settings.warm, laws):
         engine.warm(law, precision, grid)
     end = time.monotonic() + IN_USE_S
@@ -42,17 +47,22 @@ def make_ready(engine: Engine, settings: Settings, table: JobTable, laws: Regist
         try:
             engine.warm(law, precision, grid, max(0.0, end - time.monotonic()))
         except TimeoutError:
-            log.info("%s %s is made ready while others are served", law.ref, precision)
-        except Exception:  # its jobs will be told
-            log.exception("%s %s could not be made ready", law.ref, precision)
+            log.info("%s %s is still compiled while other jobs are served", law.ref, precision)
+        except Exception:  # jobs of this bucket fail with the reason
+            log.exception("%s %s could not be compiled", law.ref, precision)
 
 
-def buckets_to_warm(wanted: str, laws: Registry) -> Wanted:
-    """Of LEYM_WARM: `law/precision/HxW`, separated by commas, whose form the settings have checked.
+def buckets_to_warm(wanted: str, laws: Registry) -> Buckets:
+    """Resolve the buckets that LEYM_WARM names.
 
-    Raises Problem 422 for a law that is not there.
+    Args:
+        wanted: `law/precision/HxW`, separated by commas; the settings have checked this form.
+        laws: Where the laws are found.
+
+    Raises:
+        Problem: A law does not exist (422).
     """
-    found: Wanted = []
+    found: Buckets = []
     for entry in filter(None, (part.strip() for part in wanted.split(","))):
         law, precision, grid = entry.split("/")
         height, width = map(int, grid.split("x"))
@@ -64,17 +74,17 @@ def buckets_to_warm(wanted: str, laws: Registry) -> Wanted:
     return found
 
 
-def buckets_in_use(table: JobTable, laws: Registry) -> Wanted:
-    """Those that most jobs wait for, or else those of the last jobs: what a worker will probably be asked for first."""
+def buckets_in_use(table: JobTable, laws: Registry) -> Buckets:
+    """Return the buckets with the most waiting jobs, or, if no job waits, those of the newest jobs."""
     waiting = sorted(table.buckets(), key=lambda bucket: -bucket["jobs"])
     keys = [(bucket["law"], bucket["precision"], tuple(bucket["grid"])) for bucket in waiting]
     if not keys:
         jobs, _ = table.list(limit=50)
         keys = [(job.law, job.precision, stored_spec(job.spec).grid) for job in jobs]
-    found: Wanted = []
-    for law, precision, grid in list(dict.fromkeys(keys))[:IN_USE_MOST]:
+    found: Buckets = []
+    for law, precision, grid in list(dict.fromkeys(keys))[:IN_USE_LIMIT]:
         try:
             found.append((laws.resolve(law), precision, grid))
-        except Problem as problem:
-            log.info("not warmed: %s", problem.detail)  # a law of another project, or one that has gone
+        except Problem as problem:  # a law of another project, or one that was deleted
+            log.info("a bucket in use is not compiled in advance: %s", problem.detail)
     return found

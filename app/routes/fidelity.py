@@ -40,7 +40,8 @@ def get_fidelity(path: LawPath) -> Response:
     """
     services = current_services()
     bundle = find_law(services, path.name)
-    found = (read_verdict(bundle, precision, data=services.settings.data) for precision in CHEAPEST_FIRST)
+    data = services.settings.data
+    found = (read_verdict(bundle, precision, data=data, as_stored=True) for precision in CHEAPEST_FIRST)
     return json_response({"items": [verdict_body(verdict) for verdict in found if verdict], "next": None})
 
 
@@ -49,10 +50,11 @@ def get_verdict(path: FidelityPath, query: FormatQuery) -> Response:
     """Get one verdict with all of its numbers, as JSON or as a page with plots."""
     services = current_services()
     bundle = find_law(services, path.name)
-    verdict = read_verdict(bundle, path.precision, data=services.settings.data)
+    as_stored = query.format == "json"  # a client finds the names that the verdict was stored with
+    verdict = read_verdict(bundle, path.precision, data=services.settings.data, as_stored=as_stored)
     if verdict is None:
         raise Problem(404, "Not found", f"there is no verdict on {path.precision} of law {bundle.ref}")
-    if query.format == "json":
+    if as_stored:
         body: dict[str, Any] = json.loads(verdict.to_json())
         return json_response(body)
     response = Response(report(verdict), content_type="text/html; charset=utf-8")

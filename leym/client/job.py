@@ -244,10 +244,11 @@ class Job:
     def segments(self) -> list[dict[str, Any]]:
         """How the frames are computed, from which step on: batch size, kernel, operands, device.
 
-        Equal values give equal bits. Results from before version 0.1.0 say `rung` for `batch_size`.
+        Equal values give equal bits. Results from before version 0.1.0 store the batch size as `rung`.
         """
         group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
-        return list(json.loads(group["attributes"].get("segments", "[]")))
+        segments = json.loads(group["attributes"].get("segments", "[]"))
+        return [{"batch_size" if key == "rung" else key: value for key, value in s.items()} for s in segments]
 
     def _field_names(self) -> list[str]:
         return [recording["field"] for recording in self.spec.get("record", [])]

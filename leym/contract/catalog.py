@@ -79,3 +79,9 @@ RENAMED_OBSERVABLES = {"fidelity": "overlap"}
 def current_observable(name: str) -> str:
     """Return the name that an observable has today; only a renamed one differs."""
     return RENAMED_OBSERVABLES.get(name, name)
+
+
+def first_observable(name: str) -> str:
+    """Return the first name that an observable had; only a renamed one differs."""
+    first = {current: old for old, current in RENAMED_OBSERVABLES.items()}
+    return first.get(name, name)

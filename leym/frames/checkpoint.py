@@ -25,7 +25,7 @@ from leym.frames.stores.base import Missing, Store
 KEPT = 2  # checkpoints of a live job
 
 
-class CorruptCheckpoint(Problem):  # noqa: N818 - a Problem, as its base class
+class CorruptCheckpoint(Problem):
     """A checkpoint that is missing or damaged (503)."""
 
     def __init__(self, key: str, why: str):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from leym.contract.catalog import first_observable
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec
 from leym.contract.identity import DEFAULT
 from leym.contract.ids import new_id
@@ -40,8 +41,14 @@ def key_prefix(project: str) -> str:
 
 
 def job_request(spec: JobSpec | FidelitySpec) -> dict[str, Any]:
-    """Return the request that an Idempotency-Key identifies: the job as requested."""
-    return {"job": spec.model_dump(mode="json")}
+    """Return the request that an Idempotency-Key identifies: the job as requested.
+
+    Observables have their first names, so that a retry still matches a request that an earlier version accepted.
+    """
+    job = spec.model_dump(mode="json")
+    if job.get("observe"):
+        job["observe"]["names"] = [first_observable(name) for name in job["observe"]["names"]]
+    return {"job": job}
 
 
 def sweep_request(spec: dict[str, Any]) -> dict[str, Any]:

@@ -129,15 +129,19 @@ class Verdict:
 
     def metric(self, name: str) -> MetricVerdict:
         """Return the row of a metric, by its current or its old name."""
-        return next(m for m in self.metrics if m.name == current_name(name))
+        return next(m for m in self.metrics if current_name(m.name) == current_name(name))
 
     def to_json(self) -> str:
         """Return the verdict as JSON; numbers that are not finite become null, because JSON cannot hold them."""
         return json.dumps(nan_to_null(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
 
 
-def from_json(text: str) -> Verdict:
+def from_json(text: str, *, as_stored: bool = False) -> Verdict:
     """Parse a verdict that `Verdict.to_json` wrote.
+
+    Args:
+        text: The JSON document.
+        as_stored: Keep the metric names of the document; by default, metrics get their current names.
 
     Raises:
         ValueError: The text is not a verdict of this format.
@@ -146,7 +150,8 @@ def from_json(text: str) -> Verdict:
         stored = json.loads(text)
         if stored.pop("format") != FORMAT:
             raise ValueError("a verdict of another format")
-        _rename_metrics(stored)
+        if not as_stored:
+            _rename_metrics(stored)
         tuples = {name: tuple(map(_number, stored[name])) for name in ("spectrum", "long_range", "energy")}
         seeds = {name: tuple(ends) for name, ends in stored["seeds"].items()}
         metrics = [_metric(row) for row in stored["metrics"]]
@@ -188,8 +193,10 @@ def _write(folder: Path, verdict: Verdict) -> Path:
     return path
 
 
-def read_verdict(bundle: Bundle, precision: str, *, data: Path | None = None) -> Verdict | None:
-    """Return the newest verdict on this precision of exactly these weights, or None.
+def read_verdict(
+    bundle: Bundle, precision: str, *, data: Path | None = None, as_stored: bool = False
+) -> Verdict | None:
+    """Return the newest verdict on this precision of exactly these weights, or None; `as_stored` as in `from_json`.
 
     A file that is unreadable or belongs to another digest is ignored, so that the law counts as unverified.
     """
@@ -197,7 +204,7 @@ def read_verdict(bundle: Bundle, precision: str, *, data: Path | None = None) ->
     for folder in (bundle.path / "fidelity", (data or settings().data) / "fidelity" / bundle.digest):
         path = folder / f"{precision}.json"
         try:
-            verdict = from_json(path.read_text())
+            verdict = from_json(path.read_text(), as_stored=as_stored)
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:

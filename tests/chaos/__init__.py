@@ -1,6 +1,7 @@
-"""Chaos: a real service under seeded faults, and a client of its own that keeps the books.
+"""Chaos: a real service under seeded faults, and a client that keeps a ledger of every answer.
 
-`house` starts the service, `inside/sitecustomize` waits in its processes for orders, `faults` are what may happen,
-`client` submits and keeps a ledger, `storm` plays a schedule and `verdict` holds the ledger against the service.
-`make chaos` plays a long one over both databases and both stores and writes docs/reliability.md's table.
+`deployment` starts the service, `inside/sitecustomize` waits in its processes for orders, `faults` lists the faults,
+`client` submits jobs and keeps the ledger, `storm` plays a schedule of faults, and `verdict` compares the ledger with
+the service. `make chaos` plays a long storm on both databases and both stores and prints the table of
+docs/reliability.md.
 """

@@ -1,6 +1,6 @@
-"""The submitting client: plain HTTP, a key for every job, and a ledger on disk of what was answered.
+"""Clients of a storm: one submits jobs with keys and writes the answers to a ledger on disk, others read streams.
 
-It knows nothing of the service but its contract, and trusts nothing but what it was told.
+They use plain HTTP and nothing of the service's code, so that the ledger depends only on the answers.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ REQUEST_S = 30.0
 
 @dataclass
 class Entry:
-    """One job: what was asked and what was answered."""
+    """One job of the ledger: its request and the answers."""
 
     key: str
     spec: dict[str, Any]
     id: str = ""
     cancelled: bool = False
-    states: list[str] = field(default_factory=list)  # each change of state that a look found
+    states: list[str] = field(default_factory=list)  # as observed after each fault
 
 
 class Refused(AssertionError):
-    """An answer that the contract does not allow here."""
+    """The service gave an answer that its contract does not allow."""
 
 
 def ask(url: str, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
-    """Status and JSON. Raises OSError or HTTPException when there was no whole answer."""
+    """Send a request; return status and JSON. Raises OSError or HTTPException if the answer is incomplete."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=REQUEST_S)
     try:
@@ -49,7 +49,7 @@ def ask(url: str, method: str, path: str, body: Any = None, key: str = "") -> tu
 
 
 def insist(url: str, method: str, path: str, body: Any = None, key: str = "", *, until_s: float = 120) -> Any:
-    """Ask until there is an answer. 5xx and no answer at all are the service's right under faults, 4xx are not."""
+    """Repeat a request until it succeeds. Under faults the service may answer 5xx or not at all, but never 4xx."""
     end = time.monotonic() + until_s
     while True:
         try:
@@ -75,7 +75,7 @@ class Submitter(threading.Thread):
         self._stopping = threading.Event()
 
     def submit(self, spec: dict[str, Any]) -> Entry:
-        """Returns when it was accepted; by then the ledger has it."""
+        """Submit a job and write it to the ledger; return when it was accepted."""
         entry = Entry(f"{self.random.getrandbits(128):032x}", spec)
         self.entries.append(entry)
         entry.id = insist(self.url, "POST", "/v1/jobs", spec, entry.key)["id"]
@@ -93,7 +93,7 @@ class Submitter(threading.Thread):
                     continue
                 entry = self.submit(self.random.choice(self.specs))
                 chance = self.random.random()
-                if chance < 0.1:  # an answer that was lost: the same request once more
+                if chance < 0.1:  # as after a lost answer: the same request again
                     again = insist(self.url, "POST", "/v1/jobs", entry.spec, entry.key)["id"]
                     assert again == entry.id, f"one key, two jobs: {entry.id}, {again}"
                 elif chance < 0.15:
@@ -116,14 +116,14 @@ class Submitter(threading.Thread):
 
 @dataclass
 class Stream:
-    """What one reader was told of one job: steps of frames, as they came."""
+    """The steps of frames that one reader received of one job, in order."""
 
     job: str
     steps: list[int] = field(default_factory=list)
 
 
 class Reader(threading.Thread):
-    """Streams jobs, one after the other, and goes on behind the last step it saw when a stream breaks."""
+    """Streams jobs, one after the other; when a stream breaks, it resumes after the last step."""
 
     def __init__(self, submitter: Submitter, seed: int):
         super().__init__(name="reader", daemon=True)
@@ -143,12 +143,12 @@ class Reader(threading.Thread):
                 time.sleep(PAUSE_S)
 
     def stop(self) -> None:
-        """The last one is cut off where it is."""
+        """Stop; the last stream may be incomplete."""
         self._stopping.set()
         self.join(60)
 
     def _follow(self, stream: Stream) -> bool:
-        """Whether the end was told."""
+        """Read events until the stream breaks; return whether the job's end was received."""
         parts = urlsplit(self.submitter.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=REQUEST_S)
         try:
@@ -156,7 +156,7 @@ class Reader(threading.Thread):
             connection.request("GET", f"/v1/jobs/{stream.job}/events", headers=last)
             answer = connection.getresponse()
             if answer.status != 200:
-                return answer.status == 204  # the job has ended with the last step that was seen
+                return answer.status == 204  # the job has ended with the last received step
             kind = step = ""
             while line := answer.readline().decode():
                 name, _, value = line.rstrip("\n").partition(": ")

@@ -1,4 +1,4 @@
-"""What may happen to the service. Each fault does its harm, waits it out, and leaves the service to itself."""
+"""The faults of a storm. Each does its harm, waits until that is over, and does not help the service to recover."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import sqlalchemy as sa
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.chaos.house import LEASE_S, House, await_gone, send
+from tests.chaos.deployment import LEASE_S, Deployment, await_gone, send
 from tests.support.service import until
 
-REACHED_S = 15.0  # a point is come by in this time, or the fault has not happened
+REACHED_S = 15.0  # if no process reaches the point in this time, the fault has not happened
 
-Harm = Callable[[House, random.Random], bool]  # whether it happened
+Harm = Callable[[Deployment, random.Random], bool]  # returns whether it happened
 
 
 @dataclass(frozen=True)
 class Fault:
-    """kills: whether a worker dies of it, so that its jobs have to be taken up again."""
+    """One fault. kills: whether a worker dies, so that its jobs must be claimed again."""
 
     name: str
     harm: Harm
     needs: str = ""  # "sqlite", "postgresql", "file", "s3"; empty: nothing
     kills: bool = False
 
-    def fits(self, house: House) -> bool:
-        has = {"postgresql" if house.database else "sqlite", "s3" if house.store else "file"}
+    def fits(self, deployment: Deployment) -> bool:
+        has = {"postgresql" if deployment.database else "sqlite", "s3" if deployment.store else "file"}
         return not self.needs or self.needs in has
 
 
 def kill(role: str, everybody: bool = False) -> Harm:
-    """SIGKILL at whatever moment it is."""
+    """Send SIGKILL at a random moment."""
 
-    def harm(house: House, chance: random.Random) -> bool:
-        pids = house.pids(role)
+    def harm(deployment: Deployment, chance: random.Random) -> bool:
+        pids = deployment.pids(role)
         chosen = pids if everybody or role == "valkey" else [chance.choice(pids)] if pids else []
         for pid in chosen:
             send(pid, signal.SIGKILL)
@@ -51,14 +51,14 @@ def kill(role: str, everybody: bool = False) -> Harm:
 
 
 def kill_at(point: str) -> Harm:
-    return lambda house, chance: house.kill_at(point, REACHED_S)
+    return lambda deployment, chance: deployment.kill_at(point, REACHED_S)
 
 
 def stop(role: str, seconds: float) -> Harm:
-    """SIGSTOP, and SIGCONT after a while: for workers, beyond their lease, when others have their jobs."""
+    """Send SIGSTOP, and SIGCONT after a while: to workers after their lease, when other workers have their jobs."""
 
-    def harm(house: House, chance: random.Random) -> bool:
-        pids = house.pids(role)
+    def harm(deployment: Deployment, chance: random.Random) -> bool:
+        pids = deployment.pids(role)
         if not pids:
             return False
         pid = chance.choice(pids)
@@ -70,20 +70,20 @@ def stop(role: str, seconds: float) -> Harm:
     return harm
 
 
-def term(house: House, chance: random.Random) -> bool:
-    """A worker is asked to end under load; the fleet starts another."""
-    pids = house.pids("worker")
+def term(deployment: Deployment, chance: random.Random) -> bool:
+    """Send SIGTERM to a worker under load; the fleet starts another."""
+    pids = deployment.pids("worker")
     if pids:
         send(chance.choice(pids), signal.SIGTERM)
     return bool(pids)
 
 
 def term_and_kill(point: str) -> Harm:
-    """It dies while it hands its jobs back."""
+    """Send SIGTERM to a worker, and kill it while it hands its jobs back."""
 
-    def harm(house: House, chance: random.Random) -> bool:
-        with house.ordered(f"kill.{point}") as order:
-            if not term(house, chance):
+    def harm(deployment: Deployment, chance: random.Random) -> bool:
+        with deployment.ordered(f"kill.{point}") as order:
+            if not term(deployment, chance):
                 return False
             end = time.monotonic() + REACHED_S
             while order.exists() and time.monotonic() < end:
@@ -93,10 +93,10 @@ def term_and_kill(point: str) -> Harm:
     return harm
 
 
-def kill_the_reaper(house: House, chance: random.Random) -> bool:
-    """A worker dies, and the one that has just queued its jobs again dies before it sends their tickets."""
-    with house.ordered("kill.reap.after") as order:
-        if not kill("worker")(house, chance):
+def kill_the_reaper(deployment: Deployment, chance: random.Random) -> bool:
+    """Kill a worker, and then the process that queues its jobs again, before it sends their tickets."""
+    with deployment.ordered("kill.reap.after") as order:
+        if not kill("worker")(deployment, chance):
             return False
         end = time.monotonic() + REACHED_S
         while order.exists() and time.monotonic() < end:
@@ -108,9 +108,9 @@ def kill_the_reaper(house: House, chance: random.Random) -> bool:
 
 
 def with_redis(do: Callable[[Redis], object]) -> Harm:
-    def harm(house: House, chance: random.Random) -> bool:
-        password = (house.service.data / "valkey" / "password").read_text()
-        config = (house.service.data / "valkey" / "valkey.conf").read_text().split()
+    def harm(deployment: Deployment, chance: random.Random) -> bool:
+        password = (deployment.service.data / "valkey" / "password").read_text()
+        config = (deployment.service.data / "valkey" / "valkey.conf").read_text().split()
         with Redis(port=int(config[config.index("port") + 1]), password=password) as redis:
             try:
                 do(redis)
@@ -126,10 +126,10 @@ def cut_connections(redis: Redis) -> None:
         redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
 
 
-def kill_and_wipe(house: House, chance: random.Random) -> bool:
-    """Valkey comes back without its file."""
-    pids = house.pids("valkey")
-    for file in (house.service.data / "valkey").glob("appendonlydir"):
+def kill_and_wipe(deployment: Deployment, chance: random.Random) -> bool:
+    """Kill Valkey and remove its append-only file."""
+    pids = deployment.pids("valkey")
+    for file in (deployment.service.data / "valkey").glob("appendonlydir"):
         shutil.rmtree(file)
     for pid in pids:
         send(pid, signal.SIGKILL)
@@ -140,9 +140,9 @@ def kill_and_wipe(house: House, chance: random.Random) -> bool:
 # --- the job table
 
 
-def lock_table(house: House, chance: random.Random) -> bool:
-    """Somebody holds SQLite's one write lock for longer than a lease."""
-    with sqlite3.connect(house.service.data / "jobs.sqlite", timeout=30, isolation_level=None) as connection:
+def lock_table(deployment: Deployment, chance: random.Random) -> bool:
+    """Hold SQLite's write lock, for up to more than a lease."""
+    with sqlite3.connect(deployment.service.data / "jobs.sqlite", timeout=30, isolation_level=None) as connection:
         connection.execute("BEGIN IMMEDIATE")
         time.sleep(LEASE_S * chance.uniform(0.3, 1.5))
         connection.execute("ROLLBACK")
@@ -150,27 +150,27 @@ def lock_table(house: House, chance: random.Random) -> bool:
     return True
 
 
-def crash_database(house: House, chance: random.Random) -> bool:
-    """One backend dies badly: PostgreSQL ends all others and recovers from its log."""
-    _, *backends = house.postgresql_pids()
+def crash_database(deployment: Deployment, chance: random.Random) -> bool:
+    """Kill one backend: PostgreSQL ends all others and recovers from its log."""
+    _, *backends = deployment.postgresql_pids()
     if backends:
         send(chance.choice(backends), signal.SIGKILL)
     return bool(backends)
 
 
-def cut_sessions(house: House, chance: random.Random) -> bool:
-    engine = sa.create_engine(house.database, poolclass=sa.NullPool)
+def cut_sessions(deployment: Deployment, chance: random.Random) -> bool:
+    engine = sa.create_engine(deployment.database, poolclass=sa.NullPool)
     others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
     with engine.connect() as connection:
         connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) {others}"))
     return True
 
 
-def freeze(pids: Callable[[House], list[int]]) -> Harm:
-    """A server that does not answer for a while, and then goes on."""
+def freeze(pids: Callable[[Deployment], list[int]]) -> Harm:
+    """Stop a server for a while."""
 
-    def harm(house: House, chance: random.Random) -> bool:
-        found = pids(house)
+    def harm(deployment: Deployment, chance: random.Random) -> bool:
+        found = pids(deployment)
         for pid in found:
             send(pid, signal.SIGSTOP)
         time.sleep(LEASE_S * chance.uniform(0.3, 1.5))
@@ -185,8 +185,8 @@ def freeze(pids: Callable[[House], list[int]]) -> Harm:
 
 
 def store(mode: str, seconds: float, pause_s: float = 0.0) -> Harm:
-    def harm(house: House, chance: random.Random) -> bool:
-        with house.ordered("store", mode=mode, pause_s=pause_s):
+    def harm(deployment: Deployment, chance: random.Random) -> bool:
+        with deployment.ordered("store", mode=mode, pause_s=pause_s):
             time.sleep(seconds)
         return True
 
@@ -194,8 +194,8 @@ def store(mode: str, seconds: float, pause_s: float = 0.0) -> Harm:
 
 
 def clock(offset_s: float, *roles: str) -> Harm:
-    def harm(house: House, chance: random.Random) -> bool:
-        with house.ordered("clock", offset_s=offset_s, roles=roles):
+    def harm(deployment: Deployment, chance: random.Random) -> bool:
+        with deployment.ordered("clock", offset_s=offset_s, roles=roles):
             time.sleep(LEASE_S * 1.5)
         return True
 
@@ -205,9 +205,9 @@ def clock(offset_s: float, *roles: str) -> Harm:
 # --- everything
 
 
-def power_cut(house: House, chance: random.Random) -> bool:
-    house.kill_everything()
-    until(lambda: house.pids("worker"), what="it has started again")
+def power_cut(deployment: Deployment, chance: random.Random) -> bool:
+    deployment.kill_everything()
+    until(lambda: deployment.pids("worker"), what="it has started again")
     return True
 
 
@@ -242,8 +242,8 @@ FAULTS = [
     Fault("job table locked", lock_table, "sqlite"),
     Fault("PostgreSQL crashed", crash_database, "postgresql"),
     Fault("PostgreSQL's sessions ended", cut_sessions, "postgresql"),
-    Fault("PostgreSQL frozen for a while", freeze(House.postgresql_pids), "postgresql"),
-    Fault("S3 frozen for a while", freeze(House.s3_pids), "s3"),
+    Fault("PostgreSQL frozen for a while", freeze(Deployment.postgresql_pids), "postgresql"),
+    Fault("S3 frozen for a while", freeze(Deployment.s3_pids), "s3"),
     Fault("store slow", store("slow", 4.0, 1.0)),
     Fault("store failing", store("fail", 4.0)),
     Fault("disk full", store("full", 4.0)),

@@ -1,4 +1,4 @@
-"""The table of docs/reliability.md, from the reports of `make chaos`: `python -m tests.chaos.report FOLDER`."""
+"""Prints the table of docs/reliability.md from the reports of `make chaos`: `python -m tests.chaos.report FOLDER`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from tests.chaos.house import LEASE_S
+from tests.chaos.deployment import LEASE_S
 
 
 def main() -> None:

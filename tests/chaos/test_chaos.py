@@ -1,4 +1,7 @@
-"""A short storm in `make test`; `make chaos` plays a long one. CHAOS_FAULTS and CHAOS_SEED say how long, and which."""
+"""A short storm in `make test`; `make chaos` plays a long one.
+
+CHAOS_FAULTS is the number of faults, CHAOS_SEED the seed of the schedule.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.house import House
+from tests.chaos.deployment import Deployment
 from tests.chaos.storm import play, schedule
 
 FAULTS = int(os.environ.get("CHAOS_FAULTS", "3"))
@@ -23,9 +26,9 @@ REPORTS = os.environ.get("CHAOS_REPORTS")  # a folder
 )
 def test_nothing_is_lost_doubled_or_changed(database, store, request, tmp_path):
     url = request.getfixturevalue("postgresql_url") if database == "postgresql" else ""
-    house = House(tmp_path, url, request.getfixturevalue("s3").url() if store == "s3" else "")
-    with house.running():
-        report = play(house, schedule(house, SEED, FAULTS), SEED) | {"database": database, "store": store}
+    deployment = Deployment(tmp_path, url, request.getfixturevalue("s3").url() if store == "s3" else "")
+    with deployment.running():
+        report = play(deployment, schedule(deployment, SEED, FAULTS), SEED) | {"database": database, "store": store}
     if REPORTS:
         Path(REPORTS, f"{database}-{store}.json").write_text(json.dumps(report, indent=1) + "\n")
     assert report["violations"] == []

@@ -1,4 +1,4 @@
-"""The broker loses everything it knows while hundreds of jobs wait: the job table knows them all."""
+"""The broker loses all its data while hundreds of jobs wait; the job table knows them all."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import threading
 
 from leym.client import Client
 from tests.chaos.client import Submitter, insist
+from tests.chaos.deployment import Deployment, await_gone, send
 from tests.chaos.faults import with_redis
-from tests.chaos.house import House, await_gone, send
-from tests.chaos.verdict import digest, hold_against
+from tests.chaos.verdict import check_ledger, digest
 from tests.support.service import until
 
 LONG = bool(os.environ.get("CHAOS_REPORTS"))
@@ -21,18 +21,18 @@ SPEC = {"law": "tiny", "grid": [16, 16], "precision": "fp32", "observe": {"every
 SPEC |= {"record": [{"field": "psi", "every": 20}]}
 
 
-def test_everything_ends_when_the_broker_has_forgotten_it_all(tmp_path):
-    house = House(tmp_path, slots=SLOTS)
+def test_every_job_ends_after_the_broker_has_lost_all_data(tmp_path):
+    deployment = Deployment(tmp_path, slots=SLOTS)
     specs = [SPEC | {"steps": steps, "seed": steps} for steps in (60, 80, 5000)]
-    with house.running(), Client(house.url) as client:
-        submitter = Submitter(house.url, specs, tmp_path / "ledger.jsonl", seed=1, live=0)
+    with deployment.running(), Client(deployment.url) as client:
+        submitter = Submitter(deployment.url, specs, tmp_path / "ledger.jsonl", seed=1, live=0)
         quiet = [submitter.submit(spec) for spec in specs]
         for entry in quiet:
             client.job(entry.id).wait(240)
         truth = {json.dumps(entry.spec): digest(client, entry.id, entry.spec) for entry in quiet}
 
         def states():
-            return insist(house.url, "GET", "/v1/queue")["states"]
+            return insist(deployment.url, "GET", "/v1/queue")["states"]
 
         def submit(spec, n):
             threads = [threading.Thread(target=lambda: [submitter.submit(spec) for _ in range(n // 4)]) for _ in "1234"]
@@ -46,15 +46,16 @@ def test_everything_ends_when_the_broker_has_forgotten_it_all(tmp_path):
         submit(specs[0], QUEUED // 2)
         submit(specs[1], QUEUED // 2)
         now = states()
-        assert now["running"] >= SLOTS, "how many are left by now, the machine decides"
-        assert now["queued"] >= QUEUED // 2, "how many are left by now, the machine decides"
-        assert with_redis(lambda redis: redis.flushall())(house, submitter.random)
-        pids = house.pids("valkey")
-        shutil.rmtree(house.service.data / "valkey")
+        # a fast machine has ended some of them by now
+        assert now["running"] >= SLOTS
+        assert now["queued"] >= QUEUED // 2
+        assert with_redis(lambda redis: redis.flushall())(deployment, submitter.random)
+        pids = deployment.pids("valkey")
+        shutil.rmtree(deployment.service.data / "valkey")
         for pid in pids:
             send(pid, signal.SIGKILL)
         await_gone(pids)
         until(lambda: states()["queued"] + states()["running"] == 0, 900, "all have ended")
-        found = hold_against(client, submitter.entries, [], truth, set())
+        found = check_ledger(client, submitter.entries, [], truth, set())
     assert found["violations"] == []
     assert found["states"] == {"succeeded": len(specs) + QUEUED + 2 * SLOTS}

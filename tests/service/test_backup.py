@@ -1,4 +1,4 @@
-"""A backup of a service that runs: what is in it, and that the restored service ends every job with the same bits."""
+"""`leym backup` of a running service: its contents, and the restored service ends every job with the same bits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.patient import Patient, patient_of
 from tests.support.service import Service, add_laws, until
 from workers.maintenance import backup, doctor
 
-STEPS = 2000  # the work of longer than a backup takes
+STEPS = 2000  # a job that takes longer than a backup
 SPEC = {"law": "tiny", "grid": (8, 8), "record": {"psi": 50, "phase": 25}, "observe": 25, "precision": "fp32"}
 
 
@@ -45,7 +45,7 @@ def look(folder: Path, **options: bool) -> tuple[int, dict[str, int]]:
     return doctor.code_of(checks), {check.name: check.found for check in checks if check.found and not check.note}
 
 
-def test_a_backup_is_a_data_folder_with_all_that_cannot_be_made_again(here, tmp_path):
+def test_a_backup_is_a_data_folder_with_everything_that_cannot_be_recomputed(here, tmp_path):
     ended, queued = here.ended(), here.queued()
     (tmp_path / "data" / "link-key").write_text("secret")
     (tmp_path / "data" / "laws" / ".work-1").mkdir()
@@ -66,23 +66,23 @@ def test_a_backup_is_a_data_folder_with_all_that_cannot_be_made_again(here, tmp_
     table.close()
 
 
-def test_what_is_replaced_while_it_is_copied_is_counted_and_its_job_goes_back(here, tmp_path, monkeypatch):
+def test_objects_replaced_during_the_copy_are_counted_and_their_job_goes_back(here, tmp_path, monkeypatch):
     ended, running = here.ended(), here.running()
-    volatile = backup._volatile
+    replaceable = backup._replaceable
 
     def commits_first(table):
-        found = volatile(table)
+        found = replaceable(table)
         for _ in range(3):
             here.work(4, checkpoint=True)
         return found
 
-    monkeypatch.setattr(backup, "_volatile", commits_first)
+    monkeypatch.setattr(backup, "_replaceable", commits_first)
     before = here.table.get(running)
     copied = backup.back_up(here.settings, tmp_path / "copy")
-    assert copied.replaced >= 3, "two checkpoints and what was not full"
+    assert copied.replaced >= 3, "two checkpoints and the partly filled shards"
     copy = Patient(f"sqlite:///{tmp_path}/copy/jobs.sqlite", (tmp_path / "copy" / "store").as_uri(), tmp_path / "copy")
     assert copy.table.get(running) == before
-    copy.table.hand_back(running, before.epoch)  # or its lease runs out
+    copy.table.hand_back(running, before.epoch)  # otherwise its lease would have to expire
     code, found = look(tmp_path / "copy")
     assert code == doctor.UNSOUND
     assert set(found) == {"checkpoints", "frames"}
@@ -101,7 +101,7 @@ def test_what_is_replaced_while_it_is_copied_is_counted_and_its_job_goes_back(he
         ({"database_url": "sqlite:///nowhere/jobs.sqlite"}, "copy", "no such file"),
     ],
 )
-def test_what_cannot_be_backed_up_is_refused_and_nothing_is_written(here, tmp_path, settings, folder, why):
+def test_an_impossible_backup_is_refused_and_nothing_is_written(here, tmp_path, settings, folder, why):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     refused = here.settings.model_copy(update=settings)
@@ -156,7 +156,7 @@ def test_a_dump_of_postgresql_and_then_a_copy_of_the_bucket_are_a_backup_too(rem
 
 @pytest.fixture
 def start():
-    """Starts services, and ends them whatever happens."""
+    """Starts services, and stops them after the test."""
     with ExitStack() as stack:
 
         def starting(data: Path, **settings: str) -> Service:
@@ -179,7 +179,7 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["objects"] > 10, done.stderr
     done = leym(data, "doctor")
-    assert done.returncode == 0, done.stdout  # of the service that runs
+    assert done.returncode == 0, done.stdout  # of the running service
     table = JobTable(f"sqlite:///{copy}/jobs.sqlite")
     states = [row.state for row in table.find([job.id for job in jobs])]
     assert "running" in states
@@ -188,8 +188,11 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     table.close()
     for job in jobs:
         job.wait(240)
-    shutil.move(copy, tmp_path / "restored")  # a backup may lie anywhere
-    until(lambda: leym(tmp_path / "restored", "doctor", "--repair").returncode == 0, what="leases run out, repaired")
+    shutil.move(copy, tmp_path / "restored")  # a backup may be moved
+    until(
+        lambda: leym(tmp_path / "restored", "doctor", "--repair").returncode == 0,
+        what="leases have expired and jobs are repaired",
+    )
     restored = start(tmp_path / "restored").client
     for job in [ended, *jobs]:
         other = restored.job(job.id).wait(240)

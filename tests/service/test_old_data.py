@@ -30,7 +30,7 @@ from tests.support.service import SETTINGS, Service, until
 
 OLD = DATA / "version_0_1"
 EVERY = 100  # of the recordings of the unfinished jobs
-RUNG = 2  # slots per batch of `tiny` by the folder's rungs.json; by itself it would be 4
+RUNG = 2  # batch size of `tiny` in the folder's rungs.json, the old name of batch-sizes.json; by itself it would be 4
 FAST = {"LEYM_LEASE_S": "2", "LEYM_GC_S": "1", "LEYM_STATE_TTL_S": "0"}  # uploads have the age of the archive
 
 
@@ -169,7 +169,7 @@ def test_new_work_begins_from_what_is_there(old: OldFolder) -> None:
 def test_results_of_then_are_read_by_the_client_of_now(old: OldFolder) -> None:
     with old.client("default") as client:
         job = client.job(old.job("everything"))
-        assert [segment["rung"] for segment in job.segments] == [RUNG]
+        assert [segment["batch_size"] for segment in job.segments] == [RUNG]
         frames = job.frames
         assert frames["coherence"].shape == (11, 8, 8)
         assert frames["coherence"].attrs["units"] == "1"
@@ -187,7 +187,7 @@ def test_results_of_then_are_read_by_the_client_of_now(old: OldFolder) -> None:
 def test_what_was_measured_still_counts(old: OldFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file has the name that it had, in the folder or in the variable."""
     with old.client("default") as client:
-        assert {segment["rung"] for segment in client.job(old.job("queued")).segments} == {RUNG}
+        assert {segment["batch_size"] for segment in client.job(old.job("queued")).segments} == {RUNG}
     monkeypatch.setenv("LEYM_RUNGS", str(old.data / "rungs.json"))
     assert str(old.data / "rungs.json") in read_settings().environment().values()
 

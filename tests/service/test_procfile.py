@@ -1,4 +1,4 @@
-"""The Procfile with honcho, without an environment and with one, up and down again."""
+"""Starts the Procfile with honcho, without and with settings in the environment, and ends it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ pytest.importorskip("honcho", reason="honcho is not installed: the extra `dev` h
 
 
 class Formation:
-    """`honcho start` of the Procfile."""
+    """A process `honcho start` of the Procfile."""
 
     def __init__(self, data: Path, **settings: str):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")}
         binaries = os.environ["PATH"]
-        if not (ROOT / ".venv").exists():  # where the Procfile looks first
+        if not (ROOT / ".venv").exists():  # where the Procfile searches first
             binaries = f"{Path(sys.executable).parent}:{binaries}"
         port, flower = free_port(), free_port()
         own = {"PATH": binaries, "LEYM_DATA": str(data), "LEYM_HOSTS": "", "LEYM_AUTOSCALE": ""}
@@ -49,7 +49,7 @@ class Formation:
             return False
 
     def end(self) -> None:
-        """Returns when all processes have ended: honcho reads what they print for as long as they live."""
+        """End all processes; honcho ends last, since it reads their output."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.process.wait(240)
@@ -58,7 +58,7 @@ class Formation:
 
 @pytest.mark.parametrize(("broker", "killed"), [("of its own", False), ("of the environment", True)])
 def test_it_comes_up_runs_a_job_and_its_worker_drains_before_it_ends(broker, killed, tmp_path):
-    """killed: as honcho does five seconds after SIGTERM, to the process that watches the workers."""
+    """With `killed`, the watcher of the workers gets SIGKILL, as honcho sends it five seconds after SIGTERM."""
     add_laws(tmp_path)
     url = f"redis://:a%20word@127.0.0.1:{free_port()}/0" if broker == "of the environment" else ""
     formation = Formation(tmp_path, LEYM_REDIS_URL=url)
@@ -71,18 +71,18 @@ def test_it_comes_up_runs_a_job_and_its_worker_drains_before_it_ends(broker, kil
             [worker] = formation.client.workers()
             watcher = int(re.search(r"worker\.1 +started \(pid=(\d+)\)", formation.log.read_text())[1])
             os.kill(worker["pid"], signal.SIGTERM)
-            os.killpg(watcher, signal.SIGKILL)  # the worker is sent another SIGTERM by that
+            os.killpg(watcher, signal.SIGKILL)  # which sends the worker another SIGTERM
     finally:
         formation.end()
     table = JobTable(tmp_path / "jobs.sqlite")
-    until(lambda: not table.workers(3600), what="it says goodbye when it has drained")
+    until(lambda: not table.workers(3600), what="the worker has drained and removed its row")
     job = table.get(long.id)
     assert job.state == "queued"
     assert job.step > 50
     table.close()
 
 
-def test_a_broker_that_runs_already_is_left_alone_and_a_wrong_one_is_refused(tmp_path):
+def test_no_broker_is_started_where_one_is_configured_elsewhere_and_a_wrong_address_is_refused(tmp_path):
     def serve(url: str) -> subprocess.Popen[str]:
         env = os.environ | {"LEYM_DATA": str(tmp_path), "LEYM_REDIS_URL": url}
         return subprocess.Popen(

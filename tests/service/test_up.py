@@ -1,6 +1,6 @@
 """One `leym up` under hard conditions: a folder with every character in its name, and a proxy in the environment.
 
-Then what it prints, what is said when nobody takes jobs, and what remote control does to a worker.
+Its output, its reports when no worker takes jobs, and the remote control of its worker.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def flower(up):
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int, str]:
-    """Past the proxies: it is the service that is tested, not urllib."""
+    """Send a request without a proxy: the service is tested, not urllib."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(urllib.request.Request(url, body, method=method), timeout=240) as answer:
@@ -91,15 +91,15 @@ def test_the_command_line_reaches_a_service_on_loopback_past_a_proxy(up):
     assert "succeeded" in done.stdout, done.stderr
 
 
-def test_it_prints_what_matters_and_nothing_of_others(up):
-    """API and Flower with their addresses, the folder, and that the service is open; `ready` on standard output."""
+def test_it_prints_its_addresses_and_no_output_of_its_children(up):
+    """It prints the addresses of API and Flower, the folder, a warning about tokens, and `ready` on standard output."""
     lines = up.log.read_text().partition("ending:")[0].splitlines()
-    said = "\n".join(lines)
-    assert f"the API is at {up.url}" in said
-    assert "Flower is at http://127.0.0.1:" in said
-    assert "it's a" in said, said
-    assert "there are no tokens" in said, said
-    assert len(lines) <= 6, said
+    output = "\n".join(lines)
+    assert f"the API is at {up.url}" in output
+    assert "Flower is at http://127.0.0.1:" in output
+    assert "it's a" in output, output
+    assert "there are no tokens" in output, output
+    assert len(lines) <= 6, output
     assert up.said == f"ready {up.url}\n"
 
 
@@ -118,18 +118,18 @@ def test_a_control_that_does_nothing_says_so_in_one_line(control, up):
 @pytest.mark.parametrize("path", ["pool/grow/WORKER?n=1", "pool/shrink/WORKER", "pool/autoscale/WORKER?min=1&max=2"])
 def test_flower_passes_the_reason_on(path, up, flower):
     [worker] = json.loads(ask(f"{flower}/api/workers")[1])
-    status, said = ask(f"{flower}/api/worker/{path.replace('WORKER', worker)}", "POST", b"")
+    status, answer = ask(f"{flower}/api/worker/{path.replace('WORKER', worker)}", "POST", b"")
     assert status == 403
-    assert "does nothing here: a worker has LEYM_SLOTS slots" in said
-    assert "Traceback" not in said
+    assert "does nothing here: a worker has LEYM_SLOTS slots" in answer
+    assert "Traceback" not in answer
 
 
 @pytest.mark.parametrize("how", ["apply", "async-apply", "send-task"])
 def test_flower_starts_no_task(how, flower):
-    status, said = ask(f"{flower}/api/task/{how}/leym.simulate", "POST", b'{"args": ["x"]}')
+    status, answer = ask(f"{flower}/api/task/{how}/leym.simulate", "POST", b'{"args": ["x"]}')
     assert status == 403
-    assert said.startswith("a task without a row in the job table does nothing here: ")
-    assert said.count("\n") == 1
+    assert answer.startswith("a task without a row in the job table does nothing here: ")
+    assert answer.count("\n") == 1
 
 
 def test_the_names_of_tasks_in_flowers_metrics_are_few_whatever_is_submitted(up, flower):
@@ -140,11 +140,11 @@ def test_the_names_of_tasks_in_flowers_metrics_are_few_whatever_is_submitted(up,
     assert set(re.findall(r'task="([^"]*)"', ask(f"{flower}/metrics")[1])) == {"leym.simulate"}
 
 
-def test_a_worker_that_was_told_to_fetch_no_more_says_so_everywhere(up, flower, tmp_path):
+def test_a_worker_whose_fetching_was_stopped_is_reported_as_paused_everywhere(up, flower, tmp_path):
     [worker] = json.loads(ask(f"{flower}/api/workers")[1])
-    status, said = ask(f"{flower}/api/worker/queue/cancel-consumer/{worker}?queue=other", "POST", b"")
+    status, answer = ask(f"{flower}/api/worker/queue/cancel-consumer/{worker}?queue=other", "POST", b"")
     assert status == 403
-    assert "queue = 'other'" in said
+    assert "queue = 'other'" in answer
     assert ask(f"{flower}/api/worker/queue/cancel-consumer/{worker}?queue=leym", "POST", b"")[0] == 200
     until(lambda: up.client.workers()[0]["state"] == "paused", what="its heartbeat says so")
     job = up.client.submit("tiny", (8, 8), 20)
@@ -172,7 +172,7 @@ HEALTH = {
 
 @pytest.mark.parametrize("name", HEALTH)
 def test_health_checks_of_containers_go_past_a_proxy(name, up, flower):
-    """Docker puts the proxies of its configuration into every container."""
+    """Docker sets the proxies of its configuration in every container."""
     address, here = HEALTH[name]
     [_, python, *arguments] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][name][
         "healthcheck"

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,8 +33,8 @@ from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.support.frames import SPEC, Writing, frame
 from tests.support.refusals import tried
-from workers import run_builder
 from workers.maintenance.collector import Collected, Collector
+from workers.run_builder import stored_state
 
 T0 = 1_000_000_000.0
 DAY_S = 86400.0
@@ -274,8 +273,7 @@ class World:
     def _check_start(self, job: Job) -> None:
         initial = JobSpec.model_validate(job.spec).initial
         if initial.kind in ("state", "upload"):
-            sink = SimpleNamespace(store=self.store, table=self.table)
-            state = run_builder._stored_state(sink, initial)  # type: ignore[arg-type]
+            state = stored_state(self.table, self.store, initial)
             if initial.kind == "state":
                 assert np.array_equal(state, frame(initial.step)[0]["psi"])
 

@@ -20,7 +20,7 @@ LEASE_S = 1.0
 
 
 class Patient(World):
-    """A world of jobs whose clock stands at the doctor's time, and whose law is there."""
+    """A world of jobs whose clock stands at the doctor's time, and whose law exists."""
 
     def __init__(self, url: str, store_url: str, data):
         self.settings = Settings(data=data, database_url=url, store_url=store_url, redis_url="", lease_s=LEASE_S)
@@ -28,17 +28,19 @@ class Patient(World):
         self.now = time.time()
 
     def look(self, **options: bool) -> tuple[int, dict[str, Check]]:
-        """The exit code and the checks by name."""
+        """Examine it; return the exit code and the checks by name."""
         checks = doctor.examine(self.settings, **options)
         return doctor.code_of(checks), {check.name: check for check in checks}
 
     def found(self, **options: bool) -> dict[str, tuple[int, int]]:
-        """What a look finds and repairs, by the names of its checks."""
+        """Examine it; return the numbers of faults found and repaired, by check."""
         return {name: (c.found, c.repaired) for name, c in self.look(**options)[1].items() if c.found and not c.note}
 
     def running(self, *doings: int) -> str:
-        """A job that a worker holds: of each number (up to 7) so many steps with a checkpoint behind them, and two
-        without. As it stands here: checkpoints at the steps 5 and 12, frames up to 14."""
+        """A job that a worker runs: for each number (up to 7) so many steps and a checkpoint, then two steps.
+
+        By default: checkpoints at the steps 5 and 12, frames up to 14.
+        """
         self.submit()
         self.claim(len(self.jobs) - 1)
         self.holders = self.holders[-1:]
@@ -48,7 +50,7 @@ class Patient(World):
         return self.jobs[-1]
 
     def queued(self, *doings: int) -> str:
-        """The same, handed back."""
+        """The same job, handed back."""
         job_id = self.running(*doings)
         self.table.hand_back(job_id, self.table.get(job_id).epoch)
         self.table.mark_ticketed([job_id], self.now)
@@ -61,7 +63,7 @@ class Patient(World):
         return job_id
 
     def goes_on(self, job_id: str) -> None:
-        """The job ends, and everything that readers see of it then is right."""
+        """Run the job to its end and check everything that readers see of it."""
         self.claim(self.jobs.index(job_id))
         for _ in range(6):
             self.work(6)
@@ -90,7 +92,7 @@ def break_object(store: Store, key: str, how: str) -> None:
 def patient_of(url, store_url, law, tmp_path, monkeypatch):
     monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
     monkeypatch.setattr(job_world, "LAW", {"law": law.ref, "precision": "fp32", "d_state": 3})
-    monkeypatch.setattr(checkup, "AGAIN_S", 0.0)
+    monkeypatch.setattr(checkup, "RECHECK_S", 0.0)
     shutil.copytree(law.path, tmp_path / "laws" / "tiny")
     made = Patient(url, store_url, tmp_path)
     yield made

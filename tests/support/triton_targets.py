@@ -29,7 +29,7 @@ LAWS = {
     "DEEP_QCA": {"F": 1, "LAYERS": 3, "DRAWS": False},
 }
 TYPES = {"now": "*fp32", "after": "*fp32", "finite": "*i32", "gamma": "*fp32", "seed": "*i64", "clock": "*i64"}
-TYPES |= {"taken": "*i64", "stencil": "*fp32", "biases": "*fp32", "n": "i32", "H": "i32", "W": "i32", "rate": "fp32"}
+TYPES |= {"occupied": "*i64", "stencil": "*fp32", "biases": "*fp32", "n": "i32", "H": "i32", "W": "i32", "rate": "fp32"}
 POINTERS = {"bfloat16": "*bf16", "float32": "*fp32"}
 
 

@@ -50,12 +50,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "html"
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_warnings_and_its_links_lead_somewhere(site: Path) -> None:
     command = [sys.executable, DOCS / "check_links.py", site]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
+@pytest.mark.slow
 def test_a_dead_link_of_the_site_is_found(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text(
         '<a href="#here" id="here"><a href="#gone"><a href="gone.html"><img src="x.png">'
@@ -67,6 +69,7 @@ def test_a_dead_link_of_the_site_is_found(tmp_path: Path) -> None:
     assert run.stdout.splitlines() == ["index.html: #gone", "index.html: gone.html", "index.html: x.png"]
 
 
+@pytest.mark.slow
 def test_the_site_loads_nothing_from_other_sites(site: Path) -> None:
     loads = re.compile(
         r"<(?:script|img|iframe)[^>]*\ssrc=\"(https?:)?//|<link[^>]*rel=\"stylesheet\"[^>]*href=\"(https?:)?//"
@@ -74,6 +77,7 @@ def test_the_site_loads_nothing_from_other_sites(site: Path) -> None:
     assert [path.name for path in site.rglob("*.html") if loads.search(path.read_text())] == []
 
 
+@pytest.mark.slow
 def test_the_readme_is_short_and_its_links_lead_somewhere(site: Path) -> None:
     readme = (ROOT / "README.md").read_text()
     assert len(readme.splitlines()) < 120

@@ -161,6 +161,7 @@ def test_a_process_with_a_wrong_setting_ends_at_once_with_one_line(what, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["leym up", "leym tokens", "API", "worker"])
 def test_a_job_table_that_cannot_be_opened_is_one_line(what, tmp_path):
     url = f"postgres://leym:{HIDDEN}@127.0.0.1:1/x"
@@ -173,6 +174,7 @@ def test_a_job_table_that_cannot_be_opened_is_one_line(what, tmp_path):
     assert HIDDEN not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_law_to_warm_that_is_not_there_ends_the_worker_with_one_line(tmp_path):
     done = run("worker", tmp_path, LEYM_WARM="nosuch/fp32/8x8", LEYM_REDIS_URL="redis://:word@127.0.0.1:1/0")
     assert "LEYM_WARM = 'nosuch/fp32/8x8': law: there is no law 'nosuch'" in done.stderr

@@ -1,7 +1,8 @@
-"""`leym backup`: a copy of the service whose data is on this machine, in a folder that is a data folder itself.
+"""`leym backup`: copies the data of a service on this machine into a new data folder.
 
-The job table comes first: what it names is then in the store or, of a job that lives, was replaced by something newer
-(`docs/operations.md` says what becomes of such a job). What may be replaced is therefore copied before the rest.
+The job table is copied first. The objects that it names are then in the store, except those of live jobs that a later
+commit has replaced (docs/operations.md describes what happens to such a job). To lose few of them, objects that may be
+replaced are copied before the others.
 """
 
 from __future__ import annotations
@@ -30,13 +31,20 @@ from leym.jobs.database import address_of
 from leym.jobs.table import JobTable
 from leym.settings import Settings, settings
 
-KEPT = ("laws", "projects", "fidelity", "link-key")  # of the data folder, beside job table and store
-FOLDERS = ("jobs/", "states/")  # of the store
+DATA_ENTRIES = ("laws", "projects", "fidelity", "link-key")  # copied from the data folder, with job table and store
+STORE_PREFIXES = ("jobs/", "states/")  # copied from the store
+REFUSED = 2
 
 
 @dataclass
 class Copied:
-    """replaced: objects of the job table's copy that were gone when their turn came."""
+    """The size of a backup; its attributes are keys of `leym backup --json`.
+
+    Attributes:
+        objects: Objects copied from the store.
+        bytes: Their size.
+        replaced: Objects that the copied job table names and that were replaced before they were copied.
+    """
 
     objects: int = 0
     bytes: int = 0
@@ -44,32 +52,37 @@ class Copied:
 
 
 def back_up(settings: Settings, folder: Path) -> Copied:
-    """Copy into `folder`, which must be new or empty. Raises ValueError if it is not, or the job table is no SQLite
-    file; OSError or sqlite3.Error when something cannot be read or written."""
+    """Copy job table, store, laws and link key into a folder, which must be new or empty.
+
+    Raises:
+        ValueError: The folder is not empty, or the job table is not a SQLite file.
+        OSError: Something cannot be read or written.
+        sqlite3.Error: The job table cannot be read or written.
+    """
     url = address_of(settings.database)
     if url.get_backend_name() != "sqlite" or not url.database:
         raise ValueError(
-            f"job table {url.render_as_string()}: use pg_dump (docs/operations.md); this copies SQLite only"
+            f"job table {url.render_as_string()}: leym backup copies SQLite only; use pg_dump (docs/operations.md)"
         )
     if not Path(url.database).is_file():
         raise ValueError(f"job table {url.database}: there is no such file")
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"folder {folder} is not empty")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the table names tokens, the link key signs links
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # the table has tokens, the link key signs links
     table = folder / "jobs.sqlite"
     with closing(sqlite3.connect(url.database)) as source, closing(sqlite3.connect(table)) as copy:
         source.backup(copy)
     copied = Copied()
     if store := folder_of(settings.store):
-        _store(store, folder / "store", _volatile(table), copied)
-    for name in KEPT:
-        _keep(settings.data / name, folder / name)
+        _copy_store(store, folder / "store", _replaceable(table), copied)
+    for name in DATA_ENTRIES:
+        _copy_entry(settings.data / name, folder / name)
     os.sync()
     return copied
 
 
-def _volatile(table: Path) -> list[str]:
-    """What the copied rows of live jobs name and the next commit of each may replace."""
+def _replaceable(table: Path) -> list[str]:
+    """Return the objects that rows of live jobs name and that the jobs' next commits may replace."""
     copy = JobTable(table.absolute())
     try:
         keys: list[str] = []
@@ -86,21 +99,22 @@ def _volatile(table: Path) -> list[str]:
         copy.close()
 
 
-def _store(source: Path, target: Path, first: Iterable[str], copied: Copied) -> None:
+def _copy_store(source: Path, target: Path, first: Iterable[str], copied: Copied) -> None:
     store = FileStore(target)
     for key in first:
-        copied.replaced += not _copy(source, store, key, copied)
+        copied.replaced += not _copy_object(source, store, key, copied)
     if source.is_dir():
-        for key in chain.from_iterable(map(FileStore(source).list, FOLDERS)):
+        for key in chain.from_iterable(map(FileStore(source).list, STORE_PREFIXES)):
             if store.head(key) is None:
-                _copy(source, store, key, copied)
+                _copy_object(source, store, key, copied)
 
 
-def _copy(source: Path, store: FileStore, key: str, copied: Copied) -> bool:
+def _copy_object(source: Path, store: FileStore, key: str, copied: Copied) -> bool:
+    """Copy one object; return False if it is gone."""
     target = store.root / key
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        shutil.copy2(source / key, target)  # with its time: uploaded states are kept by their age
+        shutil.copy2(source / key, target)  # with its time, by which uploaded states expire
     except FileNotFoundError:
         return False
     copied.objects += 1
@@ -108,9 +122,11 @@ def _copy(source: Path, store: FileStore, key: str, copied: Copied) -> bool:
     return True
 
 
-def _keep(source: Path, target: Path) -> None:
+def _copy_entry(source: Path, target: Path) -> None:
+    """Copy a file or a folder of the data folder, if it exists."""
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"))  # .work-…, .gone-…: unfinished
+        # without the folders .work-… and .gone-… of changes that are being made
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns(".*"))
     else:
         with suppress(FileNotFoundError):
             shutil.copy2(source, target)
@@ -136,9 +152,9 @@ def run(
         return
     print(f"job table; {copied.objects} objects, {copied.bytes} bytes of the store")
     if folder_of(configured.store) is None:
-        print(f"store {configured.store}: copy it now, with the bucket's own tools")
+        print(f"store {configured.store} is not copied: copy it now, with the tools of the bucket")
     if copied.replaced:
-        print(f"{copied.replaced} objects of live jobs were replaced meanwhile: see `leym doctor --repair` of the copy")
+        print(f"{copied.replaced} objects of live jobs were replaced meanwhile: run `leym doctor --repair` on the copy")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The collector: lets results expire and removes what nobody needs from the store. Also `leym gc`.
+"""Collector: lets results expire and deletes objects from the store that are not needed any more. Also `leym gc`.
 
-It runs in every worker and supervisor, and several at once do no harm: the table says what is needed, and removing an
-object twice is removing it once. Together they go over the store about once per LEYM_GC_S.
+It runs in every worker and supervisor. Several at once do no harm: the job table alone decides which objects are
+needed, and deleting an object twice is the same as deleting it once. Together they scan the store about once per
+LEYM_GC_S.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from itertools import groupby
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.cli.output import FAILED, note
 from leym.contract.records import Job
@@ -28,28 +28,38 @@ from leym.frames.stores.base import Entry, Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
 from leym.settings import Settings, settings
+from workers.outages import STORE_OR_TABLE_UNAVAILABLE, TABLE_UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
-JOBS_AT_ONCE = 100  # whose rows are read together
-UNKNOWN_NAMED = 100
+JOBS_PER_QUERY = 100
+MAX_UNKNOWN = 100  # ids of unknown jobs that are named
 ALIVE_HEARTBEATS = 5
 
 
 @dataclass
 class Collected:
-    """What one pass removed, or would remove."""
+    """What one pass deleted, or would delete; its attributes are keys of `leym gc --json`.
 
-    expired: list[str] = field(default_factory=list)  # jobs
+    Attributes:
+        expired: Ids of the jobs whose results expired.
+        objects: Number of deleted objects.
+        bytes: Their size.
+        states_retired: Uploaded states that cannot be used any more, and are deleted an hour later.
+        unknown_jobs: Jobs that have objects but no row. They are kept: the job table may be the wrong one.
+        unknown: Ids of some of them.
+    """
+
+    expired: list[str] = field(default_factory=list)
     objects: int = 0
     bytes: int = 0
-    states_retired: int = 0  # uploads that have left, and are deleted an hour later
-    unknown_jobs: int = 0  # folders of jobs that the table does not have: left alone, the table may be the wrong one
-    unknown: list[str] = field(default_factory=list)  # some of them
+    states_retired: int = 0
+    unknown_jobs: int = 0
+    unknown: list[str] = field(default_factory=list)
 
 
 class Collector:
-    """A thread that calls `collect` now and then."""
+    """A thread that calls `collect` at random times, on average as often as the period LEYM_GC_S asks for."""
 
     def __init__(self, table: JobTable, store: Store, settings: Settings):
         self.table, self.store, self.settings = table, store, settings
@@ -57,59 +67,71 @@ class Collector:
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
 
     def start(self) -> None:
+        """Start the thread, unless LEYM_GC_S is 0."""
         if self.settings.gc_s:
             self._thread.start()
 
     def stop(self) -> None:
-        """Returns at once: a pass ends at its next object, and one that waits for the store harms nobody."""
+        """Stop the thread without waiting for it: a pass ends at its next job, and does no harm until then."""
         self._stopped.set()
 
     def collect(self, *, dry_run: bool = False, now: float | None = None) -> Collected:
-        """One pass. Raises OSError or sqlalchemy's errors when the store or the table does not answer."""
+        """Make one pass over job table and store.
+
+        Args:
+            dry_run: Whether nothing is changed.
+            now: The time by which results expire, seconds since 1970; default: the clock's.
+
+        Raises:
+            OSError: The store does not answer.
+            sqlalchemy.exc.OperationalError: The job table does not answer; InterfaceError likewise.
+        """
         now = time.time() if now is None else now
         found = Collected(self.table.expirable(now) if dry_run else self.table.expire(now))
         for job, objects in self._by_job(found):
             if job.id in found.expired:
-                job = replace(job, manifest={}, checkpoint=None)  # as it is, unless this is a dry run
+                job = replace(job, manifest={}, checkpoint=None)  # in a dry run the row still names its objects
             elif job.final and not job.stored_bytes and not dry_run:
-                self._count(job, objects)
+                self._count_stored_bytes(job, objects)
             unneeded = _garbage(job, objects)
-            self._remove(unneeded, found, dry_run)
+            self._delete(unneeded, found, dry_run)
             if len(unneeded) == len(objects) and job.gone(now) and not dry_run:
-                self.store.delete_prefix(job_prefix(job.id))  # empty folders
-        self._states(found, dry_run, now)
+                self.store.delete_prefix(job_prefix(job.id))  # for the empty folders
+        self._collect_states(found, dry_run, now)
         return found
 
     def _by_job(self, found: Collected) -> Iterator[tuple[Job, list[Entry]]]:
-        """Every job that has objects, with them."""
-        waiting: dict[str, list[Entry]] = {}
+        """Yield every job that has objects, with its objects."""
+        batch: dict[str, list[Entry]] = {}
         for job_id, objects in groupby(self.store.scan("jobs/"), lambda entry: entry.key.split("/")[1]):
             if self._stopped.is_set():
                 return
-            waiting.setdefault(job_id, []).extend(objects)
-            if len(waiting) >= JOBS_AT_ONCE:
-                yield from self._known(waiting, found)
-                waiting = {}
-        yield from self._known(waiting, found)
+            batch.setdefault(job_id, []).extend(objects)
+            if len(batch) >= JOBS_PER_QUERY:
+                yield from self._known(batch, found)
+                batch = {}
+        yield from self._known(batch, found)
 
     def _known(self, objects: dict[str, list[Entry]], found: Collected) -> Iterator[tuple[Job, list[Entry]]]:
+        """Yield the jobs that have a row, and count the others."""
         rows = self.table.find(list(objects))
         unknown = objects.keys() - {job.id for job in rows}
         found.unknown_jobs += len(unknown)
-        found.unknown += sorted(unknown)[: UNKNOWN_NAMED - len(found.unknown)]
+        found.unknown += sorted(unknown)[: MAX_UNKNOWN - len(found.unknown)]
         for job in rows:
             yield job, objects[job.id]
 
-    def _count(self, job: Job, objects: list[Entry]) -> None:
-        """Jobs that ended before their bytes were counted (`leym.jobs.schema`, version 0004)."""
+    def _count_stored_bytes(self, job: Job, objects: list[Entry]) -> None:
+        """Count the bytes of a job that ended before its row counted them (`leym.jobs.schema`, version 0004)."""
         try:
             stored = referenced_bytes(job, objects)
-        except ValueError:  # `_garbage` says so
+        except ValueError:  # its manifest cannot be read; `_garbage` logs that
             return
         if stored:
             self.table.set_stored_bytes(job.id, stored)
 
-    def _states(self, found: Collected, dry_run: bool, now: float) -> None:
+    def _collect_states(self, found: Collected, dry_run: bool, now: float) -> None:
+        """Retire uploaded states from which no live job starts, and delete those that were retired long enough ago."""
         if not self.settings.state_ttl_s or self._stopped.is_set():
             return
         needed = self.table.dependencies().states
@@ -118,9 +140,9 @@ class Collector:
         if not dry_run:
             for entry in retire:
                 retire_state(self.store, entry.key)
-        self._remove(delete, found, dry_run)
+        self._delete(delete, found, dry_run)
 
-    def _remove(self, entries: list[Entry], found: Collected, dry_run: bool) -> None:
+    def _delete(self, entries: list[Entry], found: Collected, dry_run: bool) -> None:
         found.objects += len(entries)
         found.bytes += sum(entry.size for entry in entries)
         if entries and not dry_run:
@@ -130,7 +152,7 @@ class Collector:
         while not self._stopped.wait(self._pause_s()):
             try:
                 found = self.collect()
-            except (OperationalError, InterfaceError) as error:
+            except TABLE_UNAVAILABLE as error:
                 log.warning("no garbage is collected: the job table does not answer: %s", error)
             except OSError as error:
                 log.warning("no garbage is collected: the store does not answer: %s", error)
@@ -139,19 +161,20 @@ class Collector:
                     log.info("collected: %s", found)
 
     def _pause_s(self) -> float:
-        """So long that all workers together pass about once per gc_s, at moments of their own."""
+        """Return the seconds until the next pass: random, and so that all workers together make one per `gc_s`."""
         try:
             workers = len(self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s))
-        except (OperationalError, InterfaceError):
+        except TABLE_UNAVAILABLE:
             workers = 0
-        return self.settings.gc_s * max(1, workers) * random.uniform(0.5, 1.5)
+        return self.settings.gc_s * max(1, workers) * random.uniform(0.5, 1.5)  # noqa: S311 -- spreads the load, guards nothing
 
 
 def _garbage(job: Job, objects: list[Entry]) -> list[Entry]:
+    """Return the objects of a job that are not needed; none if its manifest cannot be read."""
     try:
         return garbage(job, objects)
     except ValueError as error:
-        log.warning("job %s: all its objects stay: %s", job.id, error)
+        log.warning("job %s: all its objects are kept: %s", job.id, error)
         return []
 
 
@@ -168,7 +191,7 @@ def run(
     table = open_table(configured)
     try:
         found = Collector(table, open_store(configured.store), configured).collect(dry_run=dry_run)
-    except (OperationalError, InterfaceError, OSError) as error:
+    except STORE_OR_TABLE_UNAVAILABLE as error:
         note(f"leym gc: {error}")
         raise typer.Exit(FAILED) from error
     finally:
@@ -181,7 +204,7 @@ def run(
     if found.states_retired:
         print(f"{found.states_retired} uploaded states {would}retired")
     if found.unknown_jobs:
-        print(f"{found.unknown_jobs} jobs have objects and no row in this job table; left alone")
+        print(f"{found.unknown_jobs} jobs have objects and no row in this job table; their objects are kept")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""`leym doctor`: says whether the job table, the store, the laws and the broker agree, and puts right what can be.
+"""`leym doctor`: checks that job table, store, laws and broker agree, and with --repair repairs what it can.
 
-Exit codes: 0 sound, or all that was found is repaired; 1 something is left; 2 it could not look everywhere.
+Exit codes: 0 no faults, or all are repaired; 1 faults are left; 2 not everything could be checked.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from kombu.exceptions import OperationalError as BrokerAway
-from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from leym import tickets
@@ -28,18 +26,25 @@ from leym.jobs.table import JobTable
 from leym.settings import Settings, settings
 from workers.broker import url_of
 from workers.maintenance.checkup import Check, Checkup
+from workers.outages import BROKER_UNAVAILABLE
 
-AWAY = (OSError, RedisError, BrokerAway, DBAPIError)
-SOUND, UNSOUND, BLIND = 0, 1, 2
+UNREACHABLE = (*BROKER_UNAVAILABLE, DBAPIError)
+SOUND, UNSOUND, INCOMPLETE = 0, 1, 2  # exit codes
 
 
 def examine(settings: Settings, *, repair: bool = False, deep: bool = False) -> list[Check]:
-    """All checks, in an order in which a later one sees what an earlier one has repaired."""
+    """Make all checks, in an order in which a later check sees what an earlier one has repaired.
+
+    Args:
+        settings: Where job table, store and broker are.
+        repair: Whether to repair what can be repaired.
+        deep: Whether to read every object and compare its checksums.
+    """
     schema = _schema(settings, repair)
     if schema.error or schema.left:
         return [schema]
-    if there := _broker(settings):
-        settings = settings.model_copy(update={"redis_url": there})
+    if broker := _broker(settings):
+        settings = settings.model_copy(update={"redis_url": broker})
         tickets.configure(settings)
     table = JobTable(settings.database)
     try:
@@ -47,28 +52,29 @@ def examine(settings: Settings, *, repair: bool = False, deep: bool = False) -> 
         if folder is not None and not folder.is_dir():
             return [schema, Check("store", error=f"store {settings.store}: there is no such folder")]
         checkup = Checkup(table, open_store(settings.store), settings, repair=repair, deep=deep)
-        looks = [checkup.leases, checkup.laws, checkup.starts, checkup.objects, checkup.garbage]
-        found = [schema, *(check for look in looks for check in _look(look))]
-        return found + ([*_look(checkup.workers), *_look(checkup.tickets)] if there else [_no_broker()])
+        checks = [checkup.leases, checkup.laws, checkup.starts, checkup.objects, checkup.garbage]
+        found = [schema, *(result for check in checks for result in _run(check))]
+        return found + ([*_run(checkup.workers), *_run(checkup.tickets)] if broker else [_no_broker()])
     finally:
         table.close()
 
 
 def code_of(checks: list[Check]) -> int:
+    """Return the exit code for the results of all checks."""
     if any(check.error for check in checks):
-        return BLIND
+        return INCOMPLETE
     return UNSOUND if any(check.left and not check.note for check in checks) else SOUND
 
 
-def _look(look: Callable[[], list[Check]]) -> list[Check]:
+def _run(check: Callable[[], list[Check]]) -> list[Check]:
     try:
-        return look()
-    except AWAY as error:
-        return [Check(look.__name__, error=str(error).splitlines()[0])]
+        return check()
+    except UNREACHABLE as error:
+        return [Check(check.__name__, error=str(error).splitlines()[0])]
 
 
 def _schema(settings: Settings, repair: bool) -> Check:
-    """The version of the job table. Opening a JobTable would make one, or migrate it: that is a repair."""
+    """Check the version of the job table's schema without opening a JobTable, which would create or migrate it."""
     check = Check("schema", todo="--repair migrates it, as the next start of the service does")
     url = address_of(settings.database)
     file = url.database if url.get_backend_name() == "sqlite" else None
@@ -82,7 +88,7 @@ def _schema(settings: Settings, repair: bool) -> Check:
                 version = version_of(connection)
         finally:
             database.close()
-        check.looked = f"version {version}; this program's is {HEAD}"
+        check.looked = f"version {version}; this program needs {HEAD}"
         if version is None:
             check.error = f"job table {url.render_as_string()}: the database has none"
         elif version != HEAD:
@@ -92,13 +98,13 @@ def _schema(settings: Settings, repair: bool) -> Check:
                 check.repaired = 1
     except SchemaError as error:
         check.error = str(error)
-    except AWAY as error:
+    except UNREACHABLE as error:
         check.error = f"job table {url.render_as_string()}: {str(error).splitlines()[0]}"
     return check
 
 
 def _broker(settings: Settings) -> str:
-    """The URL of the broker; empty when none is named and the embedded one does not run: the service is stopped."""
+    """Return the broker's URL; empty if none is configured and the embedded one does not run."""
     if settings.redis_url:
         return settings.redis_url
     embedded = url_of(settings.data / "valkey")
@@ -106,12 +112,13 @@ def _broker(settings: Settings) -> str:
 
 
 def _no_broker() -> Check:
-    return Check("tickets", "not looked at: no broker runs, and `leym up` sends what is missing when it starts")
+    return Check("tickets", "not checked: no broker runs; `leym up` sends missing tickets when it starts")
 
 
 def show(checks: list[Check], examples: int) -> None:
+    """Print the results of all checks, with up to `examples` examples each."""
     for check in checks:
-        state = "could not look" if check.error else "ok" if not check.found else "note" if check.note else "found"
+        state = "unchecked" if check.error else "ok" if not check.found else "note" if check.note else "found"
         if state == "found" and not check.left:
             state = "repaired"
         print(f"{check.name:12} {state:9} {check.error or check.looked}")
@@ -138,21 +145,21 @@ def run(
 ) -> None:
     """Check whether the job table, the store, the laws and the broker agree, and repair what can be repaired.
 
-    Exit codes: 0 sound, or everything that was found is repaired; 1 something is left; 2 it could not look everywhere.
+    Exit codes: 0 no faults, or all are repaired; 1 faults are left; 2 not everything could be checked.
     """
     logging.getLogger("workers").setLevel(logging.ERROR)  # the report lists the repairs
     try:
         checks = examine(settings(), repair=repair, deep=deep)
     except ValueError as error:  # a URL of an unknown kind
         note(f"leym doctor: {error}")
-        raise typer.Exit(BLIND) from error
+        raise typer.Exit(INCOMPLETE) from error
     code = code_of(checks)
     if as_json:
         shown = [asdict(c) | {"left": c.left, "examples": c.examples[:examples]} for c in checks]
         print(json.dumps({"sound": code == SOUND, "repair": repair, "deep": deep, "checks": shown}))
     else:
         show(checks, examples)
-        print({SOUND: "sound", UNSOUND: "not sound: see what is left", BLIND: "could not look everywhere"}[code])
+        print({SOUND: "sound", UNSOUND: "not sound: faults are left", INCOMPLETE: "not everything was checked"}[code])
     raise typer.Exit(code)
 
 

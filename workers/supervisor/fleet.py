@@ -1,4 +1,4 @@
-"""The fleet: starts and drains worker processes as `autoscaler.decide` says. One process per device."""
+"""Fleet: starts and drains the worker processes of this machine, one per device, as `autoscaler.decide` chooses."""
 
 from __future__ import annotations
 
@@ -17,50 +17,73 @@ from leym.jobs.table import JobTable
 from leym.settings import Settings
 from workers import processes
 from workers.processes import Child
-from workers.supervisor.autoscaler import Decision, Limits, Look, Seen, decide
+from workers.supervisor.autoscaler import Decision, Limits, Observation, WorkerLoad, decide
 
 log = logging.getLogger(__name__)
 
 ALIVE_HEARTBEATS = 5
-LIVED_S = 60.0  # a worker that ends by itself earlier than this, and before it has computed anything, did not start
+FAILED_START_S = 60.0  # a worker that ends by itself within this time, before it has computed anything, did not start
 RESTART = Backoff(1.0, longest_s=60.0)  # of workers that crash one after the other
-DRAIN_S = 90.0  # a worker told to go gets this long to save its jobs
+DRAIN_S = 90.0  # a worker that is drained gets this long to save its jobs
 COMMAND = "-m celery --quiet --app=workers.celery_app worker --without-mingle --without-gossip"
 
 
 @dataclass
-class Member:
+class WorkerProcess:
+    """One worker process of the fleet.
+
+    Attributes:
+        child: The process.
+        index: Number of its device, also in its name.
+        started: When it was started, by the monotonic clock.
+        worked: Whether it has computed something.
+        draining_since: When it was told to drain, by the monotonic clock.
+    """
+
     child: Child
-    place: int  # which device; also the number in its name
+    index: int
     started: float
-    worked: bool = False  # it has computed something
+    worked: bool = False
     draining_since: float | None = None
 
 
 class Fleet:
-    """Worker processes of this machine. Not thread-safe: the supervisor calls `tick` about once a second."""
+    """The worker processes of this machine. Not thread-safe: the supervisor calls `tick` about once a second."""
 
     def __init__(
         self, table: JobTable, settings: Settings, limits: Limits, env: Mapping[str, str], *, log_level: str = "INFO"
     ):
+        """Start with no worker; `tick` starts them.
+
+        Args:
+            table: Where queue, backlog and heartbeats are read.
+            settings: Passed to the workers in their environment.
+            limits: Bounds of the number of workers.
+            env: The workers' environment.
+            log_level: The workers' log level.
+        """
         self.table, self.settings, self.limits = table, settings, limits
         self.env, self.log_level = {**env, **settings.environment()}, log_level
-        self.members: list[Member] = []
+        self.workers: list[WorkerProcess] = []
         self._gpus = gpus()
-        self._pressed = 0
+        self._overloaded_ticks = 0
         self._crashes = 0
         self._paused_until = 0.0
-        if self._gpus and limits.most > len(self._gpus):
-            log.warning("%d workers on %d GPUs: some share one", limits.most, len(self._gpus))
+        if self._gpus and limits.maximum > len(self._gpus):
+            log.warning("%d workers on %d GPUs: some share one", limits.maximum, len(self._gpus))
 
     def tick(self) -> Decision:
-        """Look, decide, act. Raises sqlalchemy errors when the job table does not answer."""
-        self._bury()
-        look = self._look()
-        decision = decide(look, self.limits)
-        self._pressed = decision.pressed
+        """Observe, decide and act.
+
+        Raises:
+            sqlalchemy.exc.OperationalError: The job table does not answer; InterfaceError likewise.
+        """
+        self._remove_ended()
+        seen = self._observe()
+        decision = decide(seen, self.limits)
+        self._overloaded_ticks = decision.overloaded_ticks
         if decision.start or decision.drain:
-            log.info("%s: start %d, drain %s; seen: %s", decision.why, decision.start, list(decision.drain), look)
+            log.info("%s: start %d, drain %s; seen: %s", decision.reason, decision.start, list(decision.drain), seen)
         for _ in range(decision.start):
             self._start()
         for name in decision.drain:
@@ -68,89 +91,89 @@ class Fleet:
         return decision
 
     def drain(self) -> None:
-        """Tell every worker to save its jobs and go; wait for that."""
-        for member in self.members:
-            member.child.ask_to_end()
-        for member in self.members:
-            code = member.child.end(DRAIN_S)
-            log.info("%s ended with code %d", member.child.name, code)
-        self.members = []
+        """Let every worker save its jobs and end; wait for all of them."""
+        for worker in self.workers:
+            worker.child.terminate()
+        for worker in self.workers:
+            code = worker.child.end(DRAIN_S)
+            log.info("%s ended with code %d", worker.child.name, code)
+        self.workers = []
 
-    def _look(self) -> Look:
-        heard = {w.pid: w for w in self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s)}
+    def _observe(self) -> Observation:
+        reports = {w.pid: w for w in self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s)}
         now = time.time()
-        live = [m for m in self.members if m.draining_since is None]
-        for member in live:
-            member.worked |= member.child.pid in heard and heard[member.child.pid].cell_steps > 0
-        ready = [_seen(m, heard[m.child.pid], now) for m in live if _is_ready(heard.get(m.child.pid))]
+        live = [w for w in self.workers if w.draining_since is None]
+        for worker in live:
+            worker.worked |= worker.child.pid in reports and reports[worker.child.pid].cell_steps > 0
+        ready = [_load(w, reports[w.child.pid], now) for w in live if _is_ready(reports.get(w.child.pid))]
         backlog = self.table.backlog()
-        return Look(
+        return Observation(
             queued=self.table.counts().get(JobState.QUEUED, 0),
             cell_steps=backlog["cell_steps"],
             ready=tuple(ready),
             starting=len(live) - len(ready),
-            pressed=self._pressed,
+            overloaded_ticks=self._overloaded_ticks,
             paused=time.monotonic() < self._paused_until,
         )
 
     def _start(self) -> None:
-        place = min(set(range(self.limits.most)) - {m.place for m in self.members}, default=None)
-        if place is None:  # one that drains still has the last device
+        index = min(set(range(self.limits.maximum)) - {w.index for w in self.workers}, default=None)
+        if index is None:  # a draining worker still uses the last device
             return
         env = dict(self.env)
         if self._gpus:
-            env["CUDA_VISIBLE_DEVICES"] = self._gpus[place % len(self._gpus)]
-        elif self.limits.most > 1:  # workers on one CPU share its cores, always in the same way: threads decide bits
-            env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.limits.most)))
-        command = [sys.executable, *COMMAND.split(), f"--hostname=worker{place}@%h", f"--loglevel={self.log_level}"]
-        child = processes.start(f"worker{place}", command, env)
-        self.members.append(Member(child, place, time.monotonic()))
+            env["CUDA_VISIBLE_DEVICES"] = self._gpus[index % len(self._gpus)]
+        elif self.limits.maximum > 1:  # share the CPU's cores equally, whatever runs: bits depend on the thread count
+            env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.limits.maximum)))
+        command = [sys.executable, *COMMAND.split(), f"--hostname=worker{index}@%h", f"--loglevel={self.log_level}"]
+        child = processes.start(f"worker{index}", command, env)
+        self.workers.append(WorkerProcess(child, index, time.monotonic()))
 
     def _drain(self, name: str) -> None:
-        for member in self.members:
-            if member.child.name == name:
-                member.draining_since = time.monotonic()
-                member.child.ask_to_end()
+        for worker in self.workers:
+            if worker.child.name == name:
+                worker.draining_since = time.monotonic()
+                worker.child.terminate()
 
-    def _bury(self) -> None:
-        """Forget processes that have ended; wait before the next start when they crash."""
+    def _remove_ended(self) -> None:
+        """Forget processes that have ended; after a crash, pause before the next start."""
         now = time.monotonic()
-        for member in list(self.members):
-            if member.draining_since is not None and now - member.draining_since > DRAIN_S:
-                member.child.end(0)
-            code = member.child.exit_code
+        for worker in list(self.workers):
+            if worker.draining_since is not None and now - worker.draining_since > DRAIN_S:
+                worker.child.end(0)
+            code = worker.child.exit_code
             if code is None:
                 continue
-            self.members.remove(member)
-            if member.draining_since is not None:
-                log.info("%s drained, code %d", member.child.name, code)
+            self.workers.remove(worker)
+            if worker.draining_since is not None:
+                log.info("%s drained, code %d", worker.child.name, code)
                 continue
-            lived = member.worked or now - member.started >= LIVED_S
-            self._crashes = 1 if lived else self._crashes + 1
+            had_started = worker.worked or now - worker.started >= FAILED_START_S
+            self._crashes = 1 if had_started else self._crashes + 1
             pause = RESTART.delay_s(self._crashes - 1)
             self._paused_until = now + pause
-            log.error("%s ended by itself with code %d; the next start waits %.0f s", member.child.name, code, pause)
+            log.error("%s ended by itself with code %d; the next start waits %.0f s", worker.child.name, code, pause)
 
 
-def _seen(member: Member, worker: Worker, now: float) -> Seen:
-    return Seen(
-        name=member.child.name,
-        busy=worker.busy,
-        waiting=worker.waiting,
-        slots=worker.slots,
-        cell_steps_per_s=worker.cell_steps_per_s,
-        idle_s=max(0.0, now - worker.idle_since) if worker.idle_since else 0.0,
+def _load(worker: WorkerProcess, report: Worker, now: float) -> WorkerLoad:
+    return WorkerLoad(
+        name=worker.child.name,
+        busy=report.busy,
+        waiting=report.waiting,
+        slots=report.slots,
+        cell_steps_per_s=report.cell_steps_per_s,
+        idle_s=max(0.0, now - report.idle_since) if report.idle_since else 0.0,
     )
 
 
-def _is_ready(worker: Worker | None) -> bool:
-    return worker is not None and worker.state == "ready"
+def _is_ready(report: Worker | None) -> bool:
+    return report is not None and report.state == "ready"
 
 
 def gpus() -> list[str]:
-    """Indices of the NVIDIA devices that this process may use; none on a CPU machine."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [index for index in chosen.split(",") if index.strip() not in ("", "-1")]
+    """Return the indices of the NVIDIA devices that this process may use; empty on a CPU machine."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [index for index in visible.split(",") if index.strip() not in ("", "-1")]
     found = (re.fullmatch(r"nvidia(\d+)", path.name) for path in Path("/dev").glob("nvidia*"))
     return sorted((match[1] for match in found if match), key=int)

@@ -1,4 +1,4 @@
-"""Worker processes of this machine, by backlog: the worker line of the Procfile. `leym up` has the same inside."""
+"""Starts and drains worker processes of this machine by backlog: the worker line of the Procfile."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import threading
 from typing import Annotated
 
 import typer
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym.events import Events
 from leym.frames.stores.open import open_store
 from leym.jobs.table import open_table
 from leym.settings import settings
 from workers.maintenance.collector import Collector
+from workers.outages import TABLE_UNAVAILABLE
 from workers.reaper import Reaper
 from workers.supervisor.autoscaler import Limits, autoscale_range
 from workers.supervisor.fleet import Fleet
@@ -37,7 +37,7 @@ def run(
     """Start and stop the worker processes of this machine by backlog, until SIGINT or SIGTERM."""
     configured = settings()
     try:
-        least, most = autoscale_range(configured.autoscale if autoscale is None else autoscale)
+        minimum, maximum = autoscale_range(configured.autoscale if autoscale is None else autoscale)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--autoscale'") from error
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -47,13 +47,13 @@ def run(
     table, events = open_table(configured), Events(configured.redis_url or None)
     reaper = Reaper(table, events, configured)
     collector = Collector(table, open_store(configured.store), configured)
-    fleet = Fleet(table, configured, Limits(least, most, configured.autoscale_idle_s), os.environ)
+    fleet = Fleet(table, configured, Limits(minimum, maximum, configured.autoscale_idle_s), os.environ)
     reaper.start()
     collector.start()
     while not stopping.is_set():
         try:
             fleet.tick()
-        except (OperationalError, InterfaceError) as error:
+        except TABLE_UNAVAILABLE as error:
             log.warning("the job table does not answer: %s", error)
         stopping.wait(TICK_S)
     collector.stop()

@@ -1,7 +1,6 @@
-"""`leym up`: the whole service on one machine. Broker, API, workers and Flower as processes of one supervisor.
+"""`leym up`: runs the whole service on one machine: broker, API, workers and Flower as children of one supervisor.
 
-SIGINT or SIGTERM: workers save their jobs and hand them back, then everything ends, in an order in which nobody loses
-what it still needs.
+At SIGINT or SIGTERM the workers save their jobs and hand them back; then the other processes end, the broker last.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from typing import Annotated
 
 import httpx2
 import typer
-from sqlalchemy.exc import InterfaceError, OperationalError
 
 from leym import tickets
 from leym.cli.output import FAILED, note
@@ -34,9 +32,10 @@ from leym.settings import Settings, settings
 from workers import processes
 from workers.broker import Broker, free_port, only_one
 from workers.maintenance.collector import Collector
+from workers.outages import TABLE_UNAVAILABLE
 from workers.processes import Child
 from workers.reaper import Reaper
-from workers.supervisor.autoscaler import Limits, autoscale_range
+from workers.supervisor.autoscaler import MAX_WORKERS, Limits, autoscale_range
 from workers.supervisor.fleet import Fleet
 
 log = logging.getLogger("leym.up")
@@ -44,11 +43,11 @@ log = logging.getLogger("leym.up")
 TICK_S = 0.5
 READY_S = 180.0
 API_GRACE_S, FLOWER_GRACE_S, BROKER_GRACE_S = 20.0, 5.0, 10.0
-_PLAIN = re.compile(r"[A-Za-z0-9_./+:@=,-]+")
-RESTART_S = 1.0  # a server that ended by itself is started again after this
+_NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./+:@=,-]+")
+RESTART_S = 1.0  # pause before a server that ended by itself is started again
 FLOWER_PORT = 5555
-FLOWER_KEEPS = "--max-tasks=10000"  # 6 kB each; by itself it keeps ten times as many
-MOST = 1024  # workers, and slots of a worker
+FLOWER_MAX_TASKS = "--max-tasks=10000"  # 6 kB each; the default is ten times as many
+MAX_SLOTS = 1024  # of a worker
 
 
 @dataclass(frozen=True)
@@ -75,15 +74,21 @@ class Options:
 
 
 class Supervisor:
-    """Starts, watches and ends the processes."""
+    """Starts, watches and ends the processes of the service."""
 
     def __init__(self, options: Options):
         self.options = options
         self.stopping = threading.Event()
         self._servers: dict[str, tuple[Child, Callable[[], Child]]] = {}
-        self._again_at: dict[str, float] = {}
+        self._restart_at: dict[str, float] = {}
 
     def run(self) -> None:
+        """Run the service until `stopping` is set.
+
+        Raises:
+            OSError: A process cannot be started, or the port is taken.
+            RuntimeError: The broker does not answer.
+        """
         data: Path = self.options.data.absolute()
         data.mkdir(parents=True, exist_ok=True)
         os.environ["LEYM_DATA"] = str(data)
@@ -93,12 +98,7 @@ class Supervisor:
         bypass_proxies_for_loopback(os.environ)
         configured = settings()
         with only_one(data):
-            self.env = os.environ | configured.environment() | {"PYTHONUNBUFFERED": "1"}
-            _set_compile_cache(self.env, data)
-            # torch's threads wait for each other by spinning, some ms by default, and stall where others want the cores
-            self.env.setdefault("GOMP_SPINCOUNT", "10000")
-            # or glibc keeps an arena per thread, each with holes of its own: memory grows for as long as jobs come
-            self.env.setdefault("MALLOC_ARENA_MAX", "2")
+            self.env = _environment(configured, data)
             table = open_table(configured)
             say(f"data folder {data}")
             if not configured.redis_url:
@@ -110,8 +110,8 @@ class Supervisor:
             events = Events(configured.redis_url)
             reaper = Reaper(table, events, configured)
             collector = Collector(table, open_store(configured.store), configured)
-            least, most = self.options.autoscale or (self.options.workers, self.options.workers)
-            limits = Limits(least, most, configured.autoscale_idle_s)
+            minimum, maximum = self.options.autoscale or (self.options.workers, self.options.workers)
+            limits = Limits(minimum, maximum, configured.autoscale_idle_s)
             level = "INFO" if self.options.verbose else "WARNING"
             fleet = Fleet(table, configured, limits, self.env, log_level=level)
             try:
@@ -134,23 +134,23 @@ class Supervisor:
                 table.close()
 
     def _watch(self, fleet: Fleet, table: JobTable, configured: Settings, url: str) -> None:
-        said, end = False, time.monotonic() + READY_S
+        ready, warn_at = False, time.monotonic() + READY_S
         while not self.stopping.is_set():
             self._restart_servers()
             try:
                 fleet.tick()
-                if not said and _api_is_ready(url) and _workers_are_ready(table, configured, fleet.limits.least):
+                if not ready and _api_is_ready(url) and _workers_are_ready(table, configured, fleet.limits.minimum):
                     print(f"ready {url}", flush=True)
-                    said = True
-            except (OperationalError, InterfaceError) as error:
+                    ready = True
+            except TABLE_UNAVAILABLE as error:
                 log.warning("the job table does not answer: %s", error)
-            if not said and time.monotonic() > end:
+            if not ready and time.monotonic() > warn_at:
                 log.warning("not ready after %.0f s; still trying", READY_S)
-                end = float("inf")
+                warn_at = float("inf")
             self.stopping.wait(TICK_S)
 
     def _start_api(self) -> str:
-        # bound here, so that the port is ours before it is announced and stays open while gunicorn restarts
+        # bound here, so that the port is taken before it is announced, and stays open while gunicorn restarts
         listener = socket.create_server(("127.0.0.1", self.options.port), backlog=1024)
         port, handle = listener.getsockname()[1], listener.fileno()
         command = [
@@ -167,9 +167,9 @@ class Supervisor:
         level = "info" if self.options.verbose else "error"
         command = [
             *(sys.executable, "-m", "leym.flower"),
-            *("--address=127.0.0.1", f"--port={port}", f"--logging={level}", FLOWER_KEEPS),
+            *("--address=127.0.0.1", f"--port={port}", f"--logging={level}", FLOWER_MAX_TASKS),
         ]
-        env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # on loopback, like the API
+        env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # it listens on loopback, like the API
         self._serve("flower", lambda: processes.start("flower", command, env))
         self.env["LEYM_FLOWER_URL"] = f"http://127.0.0.1:{port}"  # for the page
         say(f"Flower is at http://127.0.0.1:{port}")
@@ -181,46 +181,60 @@ class Supervisor:
         for name, (child, start) in list(self._servers.items()):
             if child.exit_code is None:
                 continue
-            due = self._again_at.setdefault(name, time.monotonic() + RESTART_S)
-            if time.monotonic() >= due:
+            restart_at = self._restart_at.setdefault(name, time.monotonic() + RESTART_S)
+            if time.monotonic() >= restart_at:
                 log.error("%s ended with code %s and is started again", name, child.exit_code)
-                del self._again_at[name]
+                del self._restart_at[name]
                 try:
                     self._serve(name, start)
-                except (OSError, RuntimeError) as error:  # the others can do without it for a while
+                except (OSError, RuntimeError) as error:  # the other processes continue meanwhile
                     log.error("%s does not start, trying again: %s", name, error)
 
 
 def say(text: str) -> None:
-    """What somebody who starts the service wants to know; standard output is kept for the line `ready`."""
+    """Print a message for the person who starts the service; standard output is reserved for the line `ready URL`."""
     print(f"leym up: {text}", file=sys.stderr, flush=True)
 
 
 def _expected(limits: Limits) -> str:
-    if limits.most == 0:
+    if limits.maximum == 0:
         return "workers run elsewhere"
-    if limits.least == 0:
+    if limits.minimum == 0:
         return "workers start when jobs wait"
-    return f"waiting for {limits.least} worker{'s' if limits.least > 1 else ''}"
+    return f"waiting for {limits.minimum} worker{'s' if limits.minimum > 1 else ''}"
+
+
+def _environment(configured: Settings, data: Path) -> dict[str, str]:
+    """Return the environment of the child processes."""
+    env = os.environ | configured.environment() | {"PYTHONUNBUFFERED": "1"}
+    _set_compile_cache(env, data)
+    # torch's threads spin for some ms by default while they wait, which stalls them when cores are contended
+    env.setdefault("GOMP_SPINCOUNT", "10000")
+    # by default glibc has many arenas, and the fragmentation of each lets memory grow as long as jobs come
+    env.setdefault("MALLOC_ARENA_MAX", "2")
+    return env
 
 
 def _set_compile_cache(env: dict[str, str], data: Path) -> None:
-    """Compiled laws outlive the service, in the data folder. torch writes its commands without quotes, so a folder
-    whose name needs some is none for it: then torch chooses one by itself."""
+    """Keep compiled laws in the data folder, where they outlive the service.
+
+    If the folder's name needs quotes in a shell, torch's default folder is used: torch writes its compiler commands
+    without quotes.
+    """
     folder = data / "cache" / "inductor"
-    if _PLAIN.fullmatch(str(folder)):
+    if _NEEDS_NO_QUOTES.fullmatch(str(folder)):
         env.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
 
 
 def _api_is_ready(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200  # past any proxy
+        return httpx2.get(f"{url}/readyz", timeout=5, trust_env=False).status_code == 200  # without a proxy
     except httpx2.TransportError:
         return False
 
 
-def _workers_are_ready(table: JobTable, configured: Settings, least: int) -> bool:
-    return sum(w.state == "ready" for w in table.workers(5 * configured.heartbeat_s)) >= least
+def _workers_are_ready(table: JobTable, configured: Settings, minimum: int) -> bool:
+    return sum(w.state == "ready" for w in table.workers(5 * configured.heartbeat_s)) >= minimum
 
 
 def _is_free(port: int) -> bool:
@@ -251,13 +265,15 @@ def up(
     port: Annotated[int, typer.Option(parser=whole(0, 65535), help="port of the API; 0: any that is free")] = 8000,
     workers: Annotated[
         int | None,
-        typer.Option(parser=whole(0, MOST), help="worker processes, one per device; 0: they run elsewhere; default: 1"),
+        typer.Option(
+            parser=whole(0, MAX_WORKERS), help="worker processes, one per device; 0: they run elsewhere; default: 1"
+        ),
     ] = None,
     autoscale: Annotated[
         str | None, typer.Option(metavar="MIN:MAX", help="start workers by backlog; MIN may be 0")
     ] = None,
     slots: Annotated[
-        int | None, typer.Option(parser=whole(1, MOST), help="universes that a worker runs at once")
+        int | None, typer.Option(parser=whole(1, MAX_SLOTS), help="universes that a worker runs at once")
     ] = None,
     no_flower: Annotated[bool, typer.Option("--no-flower", help="do not start Flower")] = False,
     verbose: Annotated[

@@ -1,11 +1,11 @@
-"""What a chaos run has inside the service's processes: Python imports it at their start, by PYTHONPATH.
+"""Runs inside the service's processes in a chaos run: Python imports it at their start, by PYTHONPATH.
 
-Orders are files in the folder $LEYM_CHAOS, and nothing is changed in a process that is given none:
+It obeys orders, which are files in the folder $LEYM_CHAOS; without that folder it changes nothing:
 
     kill.POINT     the first process that reaches the point takes the file and kills itself
-    store          {"mode": "slow" | "fail" | "full", "pause_s": ...}: what puts of the frame store do while it is there
-    clock          seconds by which time.time() is off in the processes that {"roles": [...]} names
-    poison         a seed: whoever would commit a job with it kills itself
+    store          {"mode": "slow" | "fail" | "full", "pause_s": ...}: how puts to the frame store behave
+    clock          {"offset_s": ..., "roles": [...]}: shifts time.time() in the processes of these roles
+    poison         {"seed": ...}: a process that would commit a job with this seed kills itself
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def reach(point: str) -> None:
 
 
 def around(owner: object, name: str, before: str = "", after: str = "", only=lambda result: True) -> None:
-    """Points before and after a method."""
+    """Add points before and after a method."""
     method = getattr(owner, name)
 
     @functools.wraps(method)
@@ -56,7 +56,7 @@ def around(owner: object, name: str, before: str = "", after: str = "", only=lam
 
 
 def inside_files() -> None:
-    """Points between the bytes of an object and its name."""
+    """Add points between the write of an object's bytes and its rename."""
     from leym.common import files
 
     for name, point in (("fsync", "data.unsynced"), ("replace", "data.unnamed")):
@@ -70,8 +70,8 @@ def inside_files() -> None:
         setattr(os, name, seen)
 
 
-def weather(cls: type) -> None:
-    """Puts of a store that is slow, fails, or is full; and the point after an object is there."""
+def disturb_puts(cls: type) -> None:
+    """Make puts slow or fail when ordered, and add a point after an object is stored."""
     put = cls.put
 
     @functools.wraps(put)
@@ -115,7 +115,7 @@ def poison(table: type) -> None:
     table.claim, table.commit = claimed, committed
 
 
-def settle() -> None:
+def install() -> None:
     wrong_clock()
     from leym import tickets
     from leym.events import Events
@@ -135,8 +135,8 @@ def settle() -> None:
         around(Events, "announce", "", "event.after")
         around(Request, "acknowledge", "ack.before", "ack.after")
         poison(JobTable)
-        weather(FileStore)
-        weather(S3Store)
+        disturb_puts(FileStore)
+        disturb_puts(S3Store)
     if ROLE == "api":
         around(JobTable, "submit", "submit.before", "submit.after")
         around(tickets, "send", "", "ticket.sent")
@@ -148,4 +148,4 @@ def settle() -> None:
 
 
 if ORDERS.is_dir() and ROLE != "other":
-    settle()
+    install()

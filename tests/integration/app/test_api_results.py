@@ -17,7 +17,7 @@ from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import LIMITS
 from leym.frames import pictures
 from leym.frames.layout import job_prefix
-from tests.support.api import Api, Pretender, done, number, opened, value
+from tests.support.api import SPEC, Api, Pretender, done, number, opened, value
 from tests.support.pictures import durations
 
 FIELDS = {
@@ -299,3 +299,15 @@ def test_a_job_that_asks_for_the_old_name_of_an_observable_gets_it_under_that_na
     assert nodes["observables/fidelity"]["attributes"]["formula"] == OBSERVABLES["overlap"]
     default = api.http.get(f"/v1/jobs/{api.submit(observe={'every': 2})}").json["spec"]["observe"]["names"]
     assert default == list(OBSERVABLES)
+
+
+def test_a_retry_matches_a_request_that_was_accepted_under_the_old_name(api: Api) -> None:
+    names = [*OBSERVABLES, "fidelity"]
+    names.remove("overlap")  # the default of version 0.1.0
+    key = {"Idempotency-Key": "across an upgrade"}
+    [old, new] = (
+        api.http.post("/v1/jobs", json=SPEC | {"observe": observe}, headers=key)
+        for observe in ({"every": 2, "names": names}, {"every": 2})
+    )
+    assert old.status_code == new.status_code == 202
+    assert old.json["id"] == new.json["id"]

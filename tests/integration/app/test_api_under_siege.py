@@ -30,6 +30,8 @@ from tests.support.service import until
 SPEC = {"law": "aurora", "grid": [8, 8], "steps": 10}
 UNSHARE = shutil.which("unshare")
 
+pytestmark = pytest.mark.slow
+
 
 class Api:
     """Gunicorn with the API's configuration, on a free loopback port."""

@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from app import create_app
 from leym.settings import Settings
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 ALWAYS = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 NO_LAW = r"^(Unreadable law|Unreadable checkpoint|Unreadable config|Unusable checkpoint): |the form has"

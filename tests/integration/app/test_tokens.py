@@ -69,6 +69,7 @@ def test_tokens_that_would_mean_nothing_are_refused(table, arguments, says):
     assert not table.has_tokens()
 
 
+@pytest.mark.slow
 def test_work_made_before_the_first_token_is_named_and_can_be_taken_over(tmp_path):
     data = tmp_path / "data"
     app = create_app(Settings(data=data))
@@ -113,6 +114,7 @@ def leym_tokens(data, *arguments):
     )
 
 
+@pytest.mark.slow
 def test_the_command_bounds_days_and_lists_what_older_versions_made(table, tmp_path):
     data = tmp_path / "data"
     for days in ("9999999", "0", "-1", "nan", "inf", "1e3", "1_0"):

@@ -1,4 +1,4 @@
-"""What a worker finds ready when it starts: compiled code of its kind, and the buckets that its first jobs want."""
+"""The start of a worker: it finds compiled code of its kind, and compiles the buckets of its first jobs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from leym.laws.registry import Registry
 from leym.settings import Settings
 from tests.support.job_tables import submit
 from tests.support.laws import random_law
-from workers.compile_cache import Shipping, kind
-from workers.readiness import IN_USE_MOST, buckets_in_use, make_ready
+from workers.compile_cache import CompileCache, machine_kind
+from workers.readiness import IN_USE_LIMIT, buckets_in_use, make_ready
 
 COMPILE = """
 import json, sys
@@ -40,7 +40,7 @@ print(json.dumps({"kernel": bucket.law.kernel, "degraded": engine.law_cache.degr
 
 
 def compile_in(cache: Path, law: Path, **environment: str) -> dict:
-    """What a process of its own says of a bucket that it has made ready with this cache."""
+    """Compile a bucket in another process with this cache, and return that process's report."""
     env = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(cache)} | environment
     command = [sys.executable, "-c", COMPILE, str(law)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
@@ -54,7 +54,7 @@ def test_what_one_machine_compiled_another_does_not_compile(tmp_path):
     if compiler is None:
         pytest.skip("no g++ here")
     (tmp_path / "bin").mkdir()
-    shim = tmp_path / "bin" / "g++"  # writes down what is compiled; questions are no compilation
+    shim = tmp_path / "bin" / "g++"  # logs compilations, but no queries
     shim.write_text(f"""#!/bin/sh\ncase "$*" in *.cpp*) echo "$*" >> {calls};; esac\nexec {compiler} "$@"\n""")
     shim.chmod(0o755)
     path = f"{shim.parent}{os.pathsep}{os.environ['PATH']}"
@@ -64,10 +64,10 @@ def test_what_one_machine_compiled_another_does_not_compile(tmp_path):
     found = compile_in(here, law.path, PATH=path)
     assert found["kernel"] == "inductor"
     assert found["fxgraph_cache_miss"] == 1
-    assert calls.read_text(), "what is compiled is seen"
+    assert calls.read_text(), "the shim sees compilations"
     calls.write_text("")
-    assert Shipping(store, here, "kind").push()
-    assert Shipping(store, there, "kind").fetch() > 3
+    assert CompileCache(store, here, "kind").upload()
+    assert CompileCache(store, there, "kind").download() > 3
     found = compile_in(there, law.path, PATH=path)
     assert found["kernel"] == "inductor"
     assert not found["degraded"]
@@ -92,29 +92,29 @@ def texts(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_those_of_a_kind_have_what_any_of_them_compiled_and_one_object_holds_it(store, tmp_path):
-    a, b, c = (Shipping(store, tmp_path / name, "kind") for name in "abc")
-    other = Shipping(store, tmp_path / "other", "another-kind")
+def test_workers_of_a_kind_share_their_compiled_files_in_one_object(store, tmp_path):
+    a, b, c = (CompileCache(store, tmp_path / name, "kind") for name in "abc")
+    other = CompileCache(store, tmp_path / "other", "another-kind")
     a_folder(a.folder, one="1")
     a_folder(b.folder, two="2", **{"half.tmp": "written now"})
-    assert a.push()
-    assert b.push()
-    assert not a.push(), "what a has is there already"
-    assert c.fetch() == 2
+    assert a.upload()
+    assert b.upload()
+    assert not a.upload(), "the files of a are stored already"
+    assert c.download() == 2
     assert texts(c.folder) == {"one": "1", "two": "2"}
-    assert not c.push()
-    assert other.fetch() == 0
+    assert not c.upload()
+    assert other.download() == 0
     a_folder(c.folder, three="3")
-    assert c.push()
+    assert c.upload()
     assert len(list(store.list("compiled/"))) == 1
-    assert a.fetch() == 2
+    assert a.download() == 2
     assert texts(a.folder) == {"one": "1", "two": "2", "three": "3"}
 
 
-def test_a_file_that_is_there_stays_as_it_is(store, tmp_path):
-    Shipping(store, a_folder(tmp_path / "a", one="theirs"), "kind").push()
-    mine = Shipping(store, a_folder(tmp_path / "b", one="mine"), "kind")
-    assert mine.fetch() == 0
+def test_an_existing_file_is_not_overwritten(store, tmp_path):
+    CompileCache(store, a_folder(tmp_path / "a", one="theirs"), "kind").upload()
+    mine = CompileCache(store, a_folder(tmp_path / "b", one="mine"), "kind")
+    assert mine.download() == 0
     assert texts(mine.folder) == {"one": "mine"}
 
 
@@ -128,20 +128,20 @@ def an_archive(name: str, data: bytes = b"x") -> bytes:
 
 
 @pytest.mark.parametrize("broken", ["changed", "cut", "escapes"])
-def test_what_is_damaged_or_escapes_is_left_alone(broken, store, tmp_path, caplog):
+def test_an_archive_that_is_damaged_or_escapes_its_folder_is_not_unpacked(broken, store, tmp_path, caplog):
     data = an_archive("../../escaped" if broken == "escapes" else "file")
     cut = data[: len(data) // 2]
     name = hashlib.sha256(cut if broken == "cut" else data).hexdigest()
     stored = {"changed": data[:-9] + bytes(9), "cut": cut, "escapes": data}[broken]
     store.put(f"compiled/kind/{name}.tar.gz", stored)
-    here = Shipping(store, tmp_path / "deep" / "er" / "cache", "kind")
-    assert here.fetch() == 0
+    here = CompileCache(store, tmp_path / "deep" / "er" / "cache", "kind")
+    assert here.download() == 0
     assert not [path for path in tmp_path.rglob("*") if path.name in ("escaped", "file")]
     assert "compiled/kind/" in caplog.text
 
 
-def test_a_kind_is_of_the_device_and_stays_the_same():
-    assert kind("cpu; 2 threads") == kind("cpu; 2 threads") != kind("cpu; 4 threads")
+def test_the_kind_of_a_machine_depends_on_its_device_and_is_stable():
+    assert machine_kind("cpu; 2 threads") == machine_kind("cpu; 2 threads") != machine_kind("cpu; 4 threads")
 
 
 @pytest.fixture
@@ -158,13 +158,13 @@ def laws(tmp_path):
     return Registry(tmp_path / "laws")
 
 
-def test_the_buckets_that_most_jobs_wait_for_are_made_ready_and_else_those_of_the_last_jobs(table, laws):
+def test_the_buckets_with_most_waiting_jobs_are_in_use_or_else_those_of_the_newest_jobs(table, laws):
     alpha, beta = (laws.resolve(name).ref for name in ("alpha", "beta"))
     assert buckets_in_use(table, laws) == []
     wanted = [(alpha, (16, 16), 1), (beta, (16, 16), 3), (beta, (32, 16), 2), ("gone@" + "0" * 64, (8, 8), 9)]
     jobs = [submit(table, law=law, grid=grid) for law, grid, n in wanted for _ in range(n)]
     found = [(bundle.ref, precision, grid) for bundle, precision, grid in buckets_in_use(table, laws)]
-    assert found == [(beta, "fp32", (16, 16)), (beta, "fp32", (32, 16))], f"of {IN_USE_MOST}, one cannot be had"
+    assert found == [(beta, "fp32", (16, 16)), (beta, "fp32", (32, 16))], f"of {IN_USE_LIMIT}, one cannot be had"
     for job in jobs:
         table.cancel(job)
     newest = [(bundle.ref, grid) for bundle, _, grid in buckets_in_use(table, laws)]
@@ -184,7 +184,7 @@ def test_a_worker_is_ready_though_a_bucket_in_use_takes_long_or_breaks(table, la
     engine.start()
     try:
         make_ready(engine, Settings(), table, laws, None)
-        assert "made ready while others are served" in caplog.text
+        assert "is still compiled while other jobs are served" in caplog.text
         assert "no such weights" in caplog.text
         with pytest.raises(Problem, match="LEYM_WARM"):
             make_ready(engine, Settings(warm="nosuch/fp32/8x8"), table, laws, None)

@@ -1,4 +1,4 @@
-"""`leym doctor` finds every fault that is put in, repairs what can be, and leaves alone what is well or held."""
+"""`leym doctor` finds every fault that a test makes, repairs what it can, and changes no sound or running job."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_a_sound_service_is_called_sound(patient, deep):
     assert list(checks) == names
     assert checks["results"].looked.startswith("1 ended jobs")
     assert checks["frames"].looked.startswith("3 live jobs")
-    assert "not looked at" in checks["tickets"].looked
+    assert "not checked" in checks["tickets"].looked
     patient.check()
 
 
 @pytest.mark.parametrize("what", ["frames", "last state"])
-def test_results_that_are_lost_are_said_to_be_lost_and_stay_so(patient, what):
+def test_lost_results_are_reported_and_cannot_be_repaired(patient, what):
     job_id, whole = patient.ended(), patient.ended()
     before = patient.table.get(job_id)
     key = patient.keys(job_id, "phase")[0] if what == "frames" else before.checkpoint["key"]
@@ -69,7 +69,7 @@ def test_results_that_are_lost_are_said_to_be_lost_and_stay_so(patient, what):
     assert whole not in str(lost.examples)
 
 
-def test_jobs_of_every_page_are_looked_at(here, monkeypatch):
+def test_jobs_of_every_page_are_checked(here, monkeypatch):
     monkeypatch.setattr(checkup, "PAGE", 2)
     ids = [here.ended() for _ in range(5)]
     for job_id in ids:
@@ -85,17 +85,17 @@ def test_results_with_a_wrong_bit_are_found_when_they_are_read(here):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, deep):
+def test_objects_that_a_commit_replaces_meanwhile_are_not_damaged(patient, deep):
     job_id = patient.running()
     scan, get = patient.store.scan, patient.store.get
     partial = patient.keys(job_id, "psi")[-1]
 
     def commit_first(then):
         def doing(key):
-            if "commits" in left and key != "jobs/":  # that one comes before the rows are read
+            if "commits" in left and key != "jobs/":  # this scan comes before the rows are read
                 left.remove("commits")
                 for _ in range(4):
-                    patient.work(4, checkpoint=True)  # its checkpoints and partly filled shards are other ones now
+                    patient.work(4, checkpoint=True)  # replaces its checkpoints and partly filled shards
             return then(key)
 
         return doing
@@ -110,7 +110,7 @@ def test_what_a_commit_replaces_while_the_doctor_looks_is_no_damage(patient, dee
     assert (checkpoints.found, frames.found, results.found) == (0, 0, 0)
 
 
-def test_a_law_that_is_not_there_with_its_digest_is_named(here, law, tmp_path):
+def test_a_law_without_the_digest_of_a_live_job_is_reported(here, law, tmp_path):
     job_id = here.queued()
     home = tmp_path / "laws" / "tiny"
     shutil.rmtree(home)
@@ -128,7 +128,7 @@ def test_a_law_that_is_not_there_with_its_digest_is_named(here, law, tmp_path):
     assert here.found() == {}, "only live jobs need their law"
 
 
-def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is_gone(here):
+def test_an_uploaded_state_of_a_live_job_is_reported_only_when_it_is_deleted(here):
     here.put_state(1)
     here.fork_upload(0)
     [state] = here.states
@@ -136,7 +136,7 @@ def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is
     retired = f"states/retired/{state}/1"
     here.store.put(retired, here.store.get(f"states/{state}.npy"))
     here.store.delete([f"states/{state}.npy"])
-    assert here.found() == {}, "it is retired and can be had again"
+    assert here.found() == {}, "a retired state can be read again"
     here.store.delete([retired])
     code, checks = here.look(repair=True)
     assert code == doctor.UNSOUND
@@ -146,7 +146,7 @@ def test_an_uploaded_state_that_a_live_job_starts_from_is_missed_only_when_it_is
     assert here.found() == {}
 
 
-def test_garbage_and_strangers_are_told_and_are_no_fault(here):
+def test_garbage_and_strangers_are_reported_and_are_not_faults(here):
     job_id = here.ended()
     here.store.put(f"{job_prefix(job_id)}psi/000000.0.1", b"left behind")
     here.store.put(f"{job_prefix('z' * 26)}psi/000000.1", b"of another table")
@@ -161,7 +161,7 @@ def test_garbage_and_strangers_are_told_and_are_no_fault(here):
     assert here.store.head(f"{job_prefix('z' * 26)}psi/000000.1")
 
 
-def test_a_row_that_this_program_cannot_read_is_named(here):
+def test_a_row_that_this_program_cannot_read_is_reported(here):
     job_id, manifest = here.ended(), {"version": 9}
     with here.table.db.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(manifest=json.dumps(manifest)))
@@ -172,7 +172,7 @@ def test_a_row_that_this_program_cannot_read_is_named(here):
     assert set(here.store.list("jobs/")) == before
 
 
-def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_left(tmp_path, url):
+def test_an_older_job_table_is_reported_and_migrated_and_a_newer_or_missing_one_is_not_changed(tmp_path, url):
     configured = Settings(data=tmp_path, database_url=url, store_url=(tmp_path / "store").as_uri())
     (tmp_path / "store").mkdir()
 
@@ -181,8 +181,8 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         return doctor.code_of(checks), checks
 
     code, [schema] = look(repair=True)
-    assert code == doctor.BLIND, "and it makes none"
-    assert schema.error, "and it makes none"
+    assert code == doctor.INCOMPLETE, "and the examination creates no table"
+    assert schema.error, "and the examination creates no table"
     if url.startswith("sqlite"):
         (tmp_path / "new folder").mkdir()
     engine = create_engine(url)
@@ -205,13 +205,13 @@ def test_an_older_job_table_is_told_and_migrated_and_a_newer_or_missing_one_is_l
         code, [schema] = look(repair=repair)
         assert code != doctor.SOUND
         assert "9999" in schema.looked + schema.error
-    assert code == doctor.BLIND
+    assert code == doctor.INCOMPLETE
     engine.dispose()
 
 
 @pytest.fixture
 def broker(here, tmp_path):
-    """The embedded one of the patient's data folder."""
+    """The embedded broker of the patient's data folder."""
     made = Broker(tmp_path / "valkey")
     child = made.start(os.environ)
     yield made
@@ -228,7 +228,7 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
     assert checks["tickets"].found == 3
     assert "3 queued jobs, 0 tickets" in checks["tickets"].looked
     with Redis.from_url(broker.url) as redis:
-        assert tickets.waiting(broker.url, "leym") == 0, "a look sends nothing"
+        assert tickets.waiting(broker.url, "leym") == 0, "an examination sends nothing"
         assert here.found(repair=True) == {"tickets": (3, 3)}
         assert tickets.waiting(broker.url, "leym") == 3
         assert here.found() == {}
@@ -238,28 +238,28 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
         assert here.found(repair=True) == {"tickets": (2, 2)}
         here.table.mark_ticketed(ids)
         redis.flushall()
-    assert here.found() == {}, "sent a moment ago: they may be on their way"
+    assert here.found() == {}, "tickets sent a moment ago may be on their way"
 
 
-def test_a_ticket_that_is_only_on_its_way_is_not_missed(here, broker, monkeypatch):
+def test_a_ticket_that_a_worker_has_just_taken_is_not_missing(here, broker, monkeypatch):
     job_id = here.queued()
     here.table.mark_ticketed([job_id], time.time() - 100)
     monkeypatch.setattr("workers.maintenance.checkup.time.sleep", lambda s: here.table.claim(job_id, "w", 60, 9))
     assert here.found(repair=True) == {}
 
 
-def test_a_broker_that_is_away_is_said_and_the_rest_is_looked_at(here):
+def test_an_unreachable_broker_is_reported_and_everything_else_is_checked(here):
     here.settings = here.settings.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
     here.break_object(here.table.get(here.ended()).checkpoint["key"], "gone")
     code, checks = here.look()
-    assert code == doctor.BLIND
+    assert code == doctor.INCOMPLETE
     assert checks["tickets"].error
     assert checks["results"].found == 1
     tickets.configure(Settings())
 
 
-def test_the_command_says_what_it_saw_and_its_code_says_it_too(here, tmp_path, monkeypatch):
-    monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", SHARD_FRAMES)  # the command knows no other
+def test_the_command_reports_by_its_output_and_its_exit_code(here, tmp_path, monkeypatch):
+    monkeypatch.setattr("leym.frames.layout.SHARD_FRAMES", SHARD_FRAMES)  # the command uses the real one
 
     def leym_doctor(*options: str) -> tuple[int, str]:
         env = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")} | {"LEYM_DATA": str(tmp_path)}
@@ -271,13 +271,13 @@ def test_the_command_says_what_it_saw_and_its_code_says_it_too(here, tmp_path, m
     ids = [here.queued(), here.queued()]
     for job_id in ids:
         here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
-    code, said = leym_doctor("--examples", "1")
+    code, output = leym_doctor("--examples", "1")
     assert code == 1
-    assert "found 2, repaired 0, left 2" in said
-    assert "not sound" in said
-    assert sum(job_id in said for job_id in ids) == 1
-    code, said = leym_doctor("--json", "--repair")
-    document = json.loads(said)
+    assert "found 2, repaired 0, left 2" in output
+    assert "not sound" in output
+    assert sum(job_id in output for job_id in ids) == 1
+    code, output = leym_doctor("--json", "--repair")
+    document = json.loads(output)
     assert code == 0
     assert document["sound"]
     assert document["repair"]
@@ -286,7 +286,7 @@ def test_the_command_says_what_it_saw_and_its_code_says_it_too(here, tmp_path, m
     assert (checkpoints["found"], checkpoints["repaired"], checkpoints["left"]) == (2, 2, 0)
     assert all(any(job_id in example for example in checkpoints["examples"]) for job_id in ids)
     (tmp_path / "jobs.sqlite").rename(tmp_path / "elsewhere")
-    code, said = leym_doctor()
+    code, output = leym_doctor()
     assert code == 2
-    assert "no such file" in said
+    assert "no such file" in output
     assert not (tmp_path / "jobs.sqlite").exists()

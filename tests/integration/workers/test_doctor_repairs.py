@@ -1,4 +1,4 @@
-"""`leym doctor` sends live jobs back to what is whole, and leaves alone what a worker holds."""
+"""`leym doctor` sends live jobs back to before their damage, and changes no running job."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_live_job_goes_back_to_the_checkpoint_before_a_bad_one(patient, how):
     assert code == doctor.UNSOUND
     assert checks["checkpoints"].left == 1
     assert f"--repair sends it back to step {previous['step']}" in checks["checkpoints"].examples[0]
-    assert patient.table.get(job_id) == before, "a look changes nothing"
+    assert patient.table.get(job_id) == before, "an examination changes nothing"
     code, checks = patient.look(deep=True, repair=True)
     assert code == doctor.SOUND
     assert (checks["checkpoints"].found, checks["checkpoints"].repaired) == (1, 1)
@@ -43,7 +43,7 @@ def test_a_live_job_goes_back_to_the_checkpoint_before_a_bad_one(patient, how):
     patient.goes_on(job_id)
 
 
-def test_a_bad_older_checkpoint_is_named_no_more_and_without_any_a_job_begins_again(here):
+def test_a_bad_older_checkpoint_is_not_named_any_more_and_a_job_without_any_starts_again(here):
     first, second = here.queued(), here.queued()
     newest, previous = references(here.table.get(first).checkpoint)
     here.break_object(previous["key"], "gone")
@@ -56,7 +56,7 @@ def test_a_bad_older_checkpoint_is_named_no_more_and_without_any_a_job_begins_ag
     here.goes_on(second)
 
 
-def test_a_job_that_a_worker_holds_is_left_to_it(patient):
+def test_a_running_job_is_not_changed(patient):
     job_id = patient.running()
     before = patient.table.get(job_id)
     patient.break_object(before.checkpoint["key"], "gone")
@@ -66,7 +66,7 @@ def test_a_job_that_a_worker_holds_is_left_to_it(patient):
     assert patient.table.get(job_id) == before
     for name in ("checkpoints", "frames"):
         assert checks[name].left == 1
-        assert "a worker holds it" in checks[name].examples[0]
+        assert "a worker runs it" in checks[name].examples[0]
 
 
 @pytest.mark.parametrize("how", ["gone", "empty", "cut", "flipped"])
@@ -82,11 +82,11 @@ def test_a_live_job_goes_back_to_before_its_lost_frames(here, where, how):
     assert here.found(deep=True) == {"frames": (1, 0)}
     assert here.found(deep=True, repair=True) == {"frames": (1, 1)}
     assert here.table.get(job_id).checkpoint == (None if where == "first shard" else previous)
-    assert here.found(deep=True) == {}, "what is written again is no damage"
+    assert here.found(deep=True) == {}, "frames that are written again are not damaged"
     here.goes_on(job_id)
 
 
-def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_go_on_from_it(here):
+def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_resume_from_it(here):
     job_id = here.queued()
     newest, previous = references(here.table.get(job_id).checkpoint)
     assert newest["step"] == 12  # the first of a shard
@@ -96,7 +96,7 @@ def test_a_shard_that_begins_at_the_checkpoint_is_needed_to_go_on_from_it(here):
     here.goes_on(job_id)
 
 
-def test_lost_frames_behind_the_checkpoint_are_written_again_anyway(here):
+def test_lost_frames_after_the_checkpoint_are_written_again_anyway(here):
     job_id = here.queued(7, 3)  # a checkpoint at step 11; frames 12 and 13 are a shard that is not full
     before = here.table.get(job_id)
     here.break_object(here.keys(job_id, "psi")[-1], "gone")
@@ -105,7 +105,7 @@ def test_lost_frames_behind_the_checkpoint_are_written_again_anyway(here):
     here.goes_on(job_id)
 
 
-def test_jobs_that_somebody_claims_while_they_are_looked_at_are_left_to_him(here, monkeypatch):
+def test_a_job_that_is_claimed_while_it_is_checked_is_not_changed(here, monkeypatch):
     job_id = here.queued()
     here.break_object(here.table.get(job_id).checkpoint["key"], "gone")
     fall_back = JobTable.fall_back
@@ -131,19 +131,21 @@ def test_leases_that_ran_out_long_ago_are_reaped(patient):
         assert patient.found() == expected
     assert patient.table.get(job_id).state == "running"
     patient.break_object(patient.table.get(job_id).checkpoint["key"], "gone")
-    assert patient.found(repair=True) == {"leases": (1, 1), "checkpoints": (1, 1)}, "first the one, then the other"
+    assert patient.found(repair=True) == {"leases": (1, 1), "checkpoints": (1, 1)}, (
+        "the lease first, then the checkpoint"
+    )
     assert patient.table.get(job_id).state == "queued"
 
 
 @pytest.mark.parametrize("how", ["no folder", "empty folder"])
-def test_a_store_that_is_not_there_is_no_reason_to_begin_anything_again(here, tmp_path, how):
+def test_a_missing_store_starts_no_job_again(here, tmp_path, how):
     job_id = here.queued()
     before = here.table.get(job_id)
     shutil.rmtree(tmp_path / "store")
     if how == "empty folder":
         (tmp_path / "store").mkdir()
     code, checks = here.look(repair=True)
-    assert code == doctor.BLIND
+    assert code == doctor.INCOMPLETE
     assert here.table.get(job_id) == before
     assert (tmp_path / "store").exists() == (how == "empty folder")
     assert any("store" in check.error for check in checks.values())
@@ -156,7 +158,7 @@ SPOIL = st.tuples(st.integers(0, 999), st.sampled_from(["gone", "empty", "cut", 
 
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(DOING, min_size=8, max_size=40), st.lists(SPOIL, min_size=1, max_size=6))
-def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_frames(doings, spoilt):
+def test_whatever_is_damaged_of_jobs_that_do_not_run_they_end_with_the_right_frames(doings, spoilt):
     with world("memory://") as made:
         made.now = time.time()
         made.submit()
@@ -168,7 +170,7 @@ def test_whatever_is_spoilt_of_jobs_that_nobody_holds_they_end_with_the_right_fr
             if made.store.head(named[n % len(named)]):
                 break_object(made.store, named[n % len(named)], how)
         steps = {job.id: job.step for job in made.table.find(made.jobs)}
-        assume(next(made.store.scan("jobs/"), None))  # or the store would count as away
+        assume(next(made.store.scan("jobs/"), None))  # otherwise the store counts as missing
         for repair in (True, False):
             check = Checkup(made.table, made.store, Settings(redis_url=""), repair=repair, deep=True)
             assert all(found.left == 0 and (repair or not found.found) for found in check.objects())

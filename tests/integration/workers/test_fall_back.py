@@ -1,4 +1,4 @@
-"""A job whose newest checkpoint is lost goes on from the one before it, and its frames have the bits of a whole run."""
+"""A job whose newest checkpoint is lost resumes from the one before, with the frames of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from leym.laws.registry import Registry
 from leym.settings import Settings
 from tests.support.laws import random_law
 from tests.support.service import until
-from workers.host import HandBack, Host
+from workers.claimed_job import HandedBack
+from workers.job_runner import JobRunner
 
 STEPS = 600
 
@@ -33,10 +34,10 @@ class Site:
         self.table, self.store = JobTable(url), open_store(store_url)
         self.laws = Registry(random_law(folder / "laws" / "tiny", "UNET").path.parent)
 
-    def host(self, checkpoint_s: float = 0.05) -> Host:
+    def runner(self, checkpoint_s: float = 0.05) -> JobRunner:
         engine = Engine(4, compile=False, checkpoint_s=checkpoint_s)
         parts = {"table": self.table, "store": self.store, "events": Events(None), "laws": self.laws, "engine": engine}
-        made = Host(Settings(commit_s=0.05, lease_s=60), "w", lambda job: None, **parts)
+        made = JobRunner(Settings(commit_s=0.05, lease_s=60), "w", lambda job: None, **parts)
         engine.start()
         return made
 
@@ -49,24 +50,24 @@ class Site:
         ].id
 
     def run(self, job_id: str) -> None:
-        host = self.host(checkpoint_s=60.0)
-        assert host.carry(job_id, job_id)["state"] == "succeeded"
-        host.drain()
+        runner = self.runner(checkpoint_s=60.0)
+        assert runner.run(job_id, job_id)["state"] == "succeeded"
+        runner.drain()
 
     def run_a_part(self, job_id: str) -> None:
-        """Up to somewhere behind its second checkpoint; then the worker ends and hands it back."""
-        host, left = self.host(), []
+        """Run past the second checkpoint; then the worker ends and hands the job back."""
+        runner, left = self.runner(), []
 
-        def carry() -> None:
-            with pytest.raises(HandBack):
-                host.carry(job_id, job_id)
+        def run() -> None:
+            with pytest.raises(HandedBack):
+                runner.run(job_id, job_id)
             left.append(job_id)
 
-        carrying = threading.Thread(target=carry)
-        carrying.start()
+        thread = threading.Thread(target=run)
+        thread.start()
         until(lambda: len(references(self.table.get(job_id).checkpoint)) == 2, what="two checkpoints")
-        host.drain()
-        carrying.join()
+        runner.drain()
+        thread.join()
         job = self.table.get(job_id)
         assert left
         assert job.state == "queued"
@@ -88,7 +89,7 @@ def site(place, tmp_path):
 
 
 @pytest.mark.parametrize("lost", ["newest gone", "newest spoilt", "both gone"])
-def test_what_is_lost_of_the_checkpoints_changes_no_bit(site, lost, caplog):
+def test_lost_checkpoints_change_no_bit(site, lost, caplog):
     whole, job_id = site.submit(), site.submit()
     site.run(whole)
     site.run_a_part(job_id)
@@ -114,22 +115,22 @@ def test_what_is_lost_of_the_checkpoints_changes_no_bit(site, lost, caplog):
     assert checkpoints == [ended.checkpoint["key"]]
 
 
-def test_the_row_says_at_once_where_a_job_went_back_to(site):
-    """Were the newest one readable again later, the frames up to it would not be there yet."""
+def test_the_row_names_at_once_the_checkpoint_that_a_job_went_back_to(site):
+    """Otherwise, if the newest checkpoint became readable again, the frames up to it would be missing."""
     job_id = site.submit()
     site.run_a_part(job_id)
     newest, previous = references(site.table.get(job_id).checkpoint)
     kept = site.store.get(newest["key"])
     site.store.delete([newest["key"]])
     claim = site.table.claim(job_id, "w", 60, 9)
-    site.host()._prepare(claim.job, job_id)
+    site.runner()._build(claim.job, job_id)
     assert site.table.get(job_id).checkpoint == previous
     site.table.hand_back(job_id, claim.epoch)
     site.store.put(newest["key"], kept)
     site.run(job_id)
 
 
-def test_only_who_holds_a_job_or_found_it_unheld_may_send_it_back(url):
+def test_only_the_claimer_of_a_job_or_the_finder_of_an_unclaimed_one_may_send_it_back(url):
     table = JobTable(url)
     job, _ = table.submit(
         JobSpec(law="tiny", grid=(8, 8), steps=9), law="tiny@" + "0" * 64, precision="fp32", d_state=2

@@ -33,52 +33,52 @@ def test_the_reaper_sends_missing_tickets_and_takes_jobs_from_silent_workers(set
 
 
 def test_a_deadline_acts_when_it_passes_though_no_worker_lives(settings, table):
-    """Waiting or held by somebody who is silent: nobody has to claim a job for its deadline to act."""
-    told = Events(settings.redis_url)
-    waiting, held = (submit(table, deadline_s=60) for _ in range(2))
+    """A waiting job, and one of a silent worker, fail although nobody claims them."""
+    events = Events(settings.redis_url)
+    waiting, claimed = (submit(table, deadline_s=60) for _ in range(2))
     free = submit(table)
-    claim = table.claim(held.id, "silent", 1000, 3)
-    cursor = told.cursor(waiting.id)
+    claim = table.claim(claimed.id, "silent", 1000, 3)
+    cursor = events.cursor(waiting.id)
     assert table.fail_overdue(now=waiting.created_at + 59) == []
     with table.db.write() as connection:  # a minute later, as the table sees it
         connection.exec_driver_sql("UPDATE leym_jobs SET deadline_at = deadline_at - 61")
-    Reaper(table, told, settings).look()
-    for job in (waiting, held):
+    Reaper(table, events, settings).run_once()
+    for job in (waiting, claimed):
         found = table.get(job.id)
         assert (found.state, found.error["errors"][0]["pointer"]) == ("failed", "/deadline_s")
         assert found.error["detail"] == "deadline_s = 60 passed before the job ended"
-    assert told.wait(waiting.id, cursor, 5) != cursor
+    assert events.wait(waiting.id, cursor, 5) != cursor
     with pytest.raises(Fenced):
-        table.commit(held.id, claim.epoch, step=1, manifest={})
+        table.commit(claimed.id, claim.epoch, step=1, manifest={})
     assert table.get(free.id).state == "queued"
     assert table.totals()["failed"] == 2
-    told.close()
+    events.close()
 
 
-def test_one_reaper_leads_and_another_takes_over_with_all_it_has_watched(settings, table):
+def test_one_reaper_is_the_leader_and_another_takes_over_with_the_leases_it_has_watched(settings, table):
     settings = settings.model_copy(update={"lease_s": 0.2, "heartbeat_s": 100.0})
     supervisor, first, second = (Reaper(table, Events(None), settings, name) for name in (None, "b", "a"))
-    assert [reaper.leads() for reaper in (supervisor, first, second)] == [True, False, False]
+    assert [reaper.is_leader() for reaper in (supervisor, first, second)] == [True, False, False]
     for name, started_at in (("a", 20.0), ("b", 10.0)):
         table.heartbeat(Worker(name, "host", 7, "cpu", "ready", started_at=started_at))
     table.heartbeat(Worker("c", "host", 8, "cpu", "starting", started_at=1.0))
-    assert [reaper.leads() for reaper in (supervisor, first, second)] == [False, True, False]
+    assert [reaper.is_leader() for reaper in (supervisor, first, second)] == [False, True, False]
     job = submit(table)
     table.mark_ticketed([job.id])
     table.claim(job.id, "gone", 9e9, 3)  # a clock far ahead
-    second.look()
+    second.run_once()
     time.sleep(0.25)
-    second.look()
+    second.run_once()
     assert table.get(job.id).state == "running"
     table.remove_worker("b")
-    second.look()
+    second.run_once()
     assert table.get(job.id).state == "queued"
     assert tickets.waiting(settings.redis_url, "leym") == 1
 
 
 def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr("workers.reaper.SETTLED_S", -1.0)
+    monkeypatch.setattr("workers.reaper.RESEND_AFTER_S", -1.0)
     reaper = Reaper(table, Events(None), settings)
     jobs = [submit(table) for _ in range(5)]
     for job in jobs:

@@ -12,7 +12,7 @@ from redis import Redis
 from leym import tickets
 from leym.settings import Settings
 from tests.support.tickets import submit
-from workers.fetch_limit import LOOK_AHEAD, Credit
+from workers.fetch_limit import LOOK_AHEAD, FetchLimit
 
 
 def test_a_ticket_says_what_the_job_is_without_giving_its_task_a_name_of_its_own(settings):
@@ -26,7 +26,7 @@ def test_a_ticket_says_what_the_job_is_without_giving_its_task_a_name_of_its_own
     assert headers["argsrepr"] == f"{job.id}: tiny fp32 32x32, 9 steps"
 
 
-def test_the_embedded_broker_keeps_what_it_has_and_lets_nobody_in(valkey):
+def test_the_embedded_broker_keeps_its_data_and_requires_its_password(valkey):
     with Redis.from_url(valkey.url, decode_responses=True) as redis:
         found = redis.config_get("*")
     assert found["appendonly"] == "yes"
@@ -38,22 +38,22 @@ def test_the_embedded_broker_keeps_what_it_has_and_lets_nobody_in(valkey):
     assert (valkey.folder / "valkey.conf").stat().st_mode & 0o077 == 0
 
 
-def test_a_full_worker_has_credit_for_what_is_more_urgent_and_for_nothing_else(settings, table):
-    credit = Credit(settings)
-    full = [4] * (credit.least - 1) + [9]
+def test_a_full_worker_fetches_a_ticket_that_is_more_urgent_and_no_other(settings, table):
+    limit = FetchLimit(settings)
+    full = [4] * (limit.minimum - 1) + [9]
     tickets.send(submit(table, priority=4))
-    for held in ([], full[1:], full):
-        credit.look(held)
-        assert credit.now == credit.least
+    for priorities in ([], full[1:], full):
+        limit.update(priorities)
+        assert limit.current == limit.minimum
     tickets.send(submit(table, priority=7))  # 4 to 6 share a sub-queue of the transport
-    credit.look(full)
-    assert credit.now == credit.least + 1
-    credit.look([*full, 7])  # it was fetched, or so it seems: one more may come
-    assert credit.now == credit.least + 2
-    credit.look([9] * settings.slots + [4] * LOOK_AHEAD)
-    assert credit.now == credit.least, "every slot is as urgent"
-    credit.look([4] * 100)
-    assert credit.now == credit.most
+    limit.update(full)
+    assert limit.current == limit.minimum + 1
+    limit.update([*full, 7])  # that ticket was fetched: one more may follow
+    assert limit.current == limit.minimum + 2
+    limit.update([9] * settings.slots + [4] * LOOK_AHEAD)
+    assert limit.current == limit.minimum, "every slot is as urgent"
+    limit.update([4] * 100)
+    assert limit.current == limit.maximum
 
 
 def test_a_queued_job_costs_under_2_kB_and_urgent_ones_come_first(settings, table):

@@ -108,6 +108,7 @@ def test_help_of_groups_loads_no_server_part(arguments: str) -> None:
     assert not set(done.stdout.splitlines()[-1].split()) & {"torch", "sqlalchemy", "celery", "workers"}
 
 
+@pytest.mark.slow
 def test_help_lists_the_commands_of_this_machine_and_each_has_a_help_of_its_own() -> None:
     listed = leym("--help").stdout
     names = ("up", "tokens", "gc", "doctor", "backup", "bench", "demo")

@@ -72,7 +72,7 @@ def test_the_first_of_two_writers_that_do_not_replace_wins(tmp_path: Path) -> No
     path = tmp_path / "key"
     with atomic_file(path, mode=0o600, replace=False) as first:
         first.write(b"first")
-        with pytest.raises(FileExistsError), atomic_file(path, replace=False) as late:
+        with pytest.raises(FileExistsError), atomic_file(path, replace=False) as late:  # noqa: PT012 -- raised at the end of the block
             path.write_bytes(b"")  # another process comes in between
             late.write(b"late")
         path.unlink()

@@ -40,6 +40,7 @@ def test_every_number_among_the_settings_is_bounded(name: str, value: str, monke
         Settings()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "option"),
     [

@@ -64,6 +64,7 @@ def test_unknown_formats_and_precisions_are_refused():
             Manifest(**kind, policy=policy)
 
 
+@pytest.mark.slow
 def test_the_command_shows_layers_and_memory(law, tmp_path):
     command = [sys.executable, "-m", "leym.cli", "laws", "inspect", "some", "--grid", "16", "16"]
     run = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from leym.contract.spec import Recording
 from leym.engine.run import Checkpoint
@@ -44,6 +45,7 @@ def test_who_has_waited_long_enough_goes_before_anybody_new(law):
     assert min((old, fresh), key=lambda entry: entry.order(now - AGE_S)) is fresh or fresh.level(now) == 9
 
 
+@pytest.mark.slow
 @BOTH_KINDS
 def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobody_a_bit(engines, law, monkeypatch):
     expected = {seed: alone(engines, law, slots=2, steps=1000, seed=seed, record=SLOW) for seed in (1, 2)}

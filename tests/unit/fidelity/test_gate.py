@@ -70,6 +70,7 @@ def verdict(engine, law):
     return judge(law, "nf4", TINY, engine=engine)
 
 
+@pytest.mark.slow
 def test_the_law_passes_against_itself(ensembles):
     b, b_frames, other, other_frames, scales = ensembles
     decision = compare(PLAN, scales, b, other, b)
@@ -80,6 +81,7 @@ def test_the_law_passes_against_itself(ensembles):
     assert not_below(*long_range(b_frames, other_frames), PLAN)[0] == "pass"
 
 
+@pytest.mark.slow
 def test_zeroed_weights_fail(engine, law, ensembles, tmp_path):
     b, _, other, _, scales = ensembles
     hurt = zeroed(law, 0.1, tmp_path / "zeroed")
@@ -92,6 +94,7 @@ def test_zeroed_weights_fail(engine, law, ensembles, tmp_path):
     assert decision.outcomes["activity"] == "fail", decision.reasons
 
 
+@pytest.mark.slow
 def test_another_gamma_fails(engine, law, ensembles):
     b, _, other, _, scales = ensembles
     q, _ = run_and_measure(engine, Subject(law, "fp32", gamma=0.3), PLAN.seeds, PLAN)
@@ -102,6 +105,7 @@ def test_another_gamma_fails(engine, law, ensembles):
         assert decision.outcomes[name] == "pass"
 
 
+@pytest.mark.slow
 def test_a_universe_that_keeps_its_textures_and_nearly_stops_fails(ensembles):
     """The worked case of the method: every static metric is within 5 %, activity is cut by 86 %."""
     b, _, other, frames, scales = ensembles
@@ -117,6 +121,7 @@ def test_a_universe_that_keeps_its_textures_and_nearly_stops_fails(ensembles):
     assert decision.intervals["activity"].effect == pytest.approx(-0.86, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_new_flag_fails_and_a_dead_baseline_tells_nothing(ensembles):
     b, _, other, _, scales = ensembles
     flagged = dataclasses.replace(other, flags={"nan": 1})
@@ -129,6 +134,7 @@ def test_a_new_flag_fails_and_a_dead_baseline_tells_nothing(ensembles):
     assert "not alive" in decision.reasons[-1]
 
 
+@pytest.mark.slow
 def test_too_few_members_are_undecided_and_controls_hold_a_pass_back(ensembles):
     b, _, other, _, scales = ensembles
     few = np.arange(3)
@@ -178,6 +184,7 @@ def test_the_exponent_of_a_fixed_point_is_that_of_its_jacobian(engine, tmp_path)
     assert np.allclose(lyapunov(engine, Subject(still, "fp32"), found, plan), expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_paired_runs_agree_with_themselves_and_fall_to_the_floor_of_another_law(engine, law, ensembles, tmp_path):
     _, frames, _, _, _ = ensembles
     ends, seeds = frames.ends[:4], frames.seeds[:4]
@@ -214,6 +221,7 @@ def test_laws_with_a_memory_or_chance_can_be_judged(engine, tmp_path):
         assert found.paired["fidelity"][0] > 0.9
 
 
+@pytest.mark.slow
 def test_a_verdict_says_what_was_done(verdict, law):
     assert verdict.law["digest"] == law.digest
     assert verdict.precision == "nf4"
@@ -229,6 +237,7 @@ def test_a_verdict_says_what_was_done(verdict, law):
     assert verdict.metric("activity").control != verdict.metric("activity").effect
 
 
+@pytest.mark.slow
 def test_a_verdict_survives_its_file(verdict, law, tmp_path):
     copy = write_law(tmp_path / "copy", load_file(law.path / WEIGHTS), **law.manifest.model_dump(exclude={"name"}))
     assert copy.digest == law.digest
@@ -246,6 +255,7 @@ def test_a_verdict_survives_its_file(verdict, law, tmp_path):
     assert read_verdict(copy, "nf4", data=data) is not None
 
 
+@pytest.mark.slow
 def test_auto_is_the_cheapest_precision_that_passed(verdict, law, tmp_path):
     copy = write_law(tmp_path / "copy", load_file(law.path / WEIGHTS), **law.manifest.model_dump(exclude={"name"}))
     assert cheapest_passing(copy, data=tmp_path) == "fp32"
@@ -259,6 +269,7 @@ def test_auto_is_the_cheapest_precision_that_passed(verdict, law, tmp_path):
     assert cheapest_passing(other, data=tmp_path) == "fp32"
 
 
+@pytest.mark.slow
 def test_the_report_is_one_file_with_everything_in_it(verdict):
     page = report(from_json(verdict.to_json()))
     assert page.count("<svg") > 2 * len(verdict.metrics)
@@ -279,6 +290,7 @@ def test_plans_refuse_what_cannot_be_measured():
     assert not set(plan.candidate_seeds(same=True)) & (set(plan.seeds) | set(plan.reference_seeds))
 
 
+@pytest.mark.slow
 def test_a_pilot_decides_how_many_members_there_are(engine, law):
     plan = PLAN.with_(members=4, pairs=4, pilot=16, steps=300, rounds=6, deciding=("entropy", "activity"), most=200)
     subject = Subject(law, "fp32")
@@ -293,6 +305,7 @@ def test_a_pilot_decides_how_many_members_there_are(engine, law):
     assert not set(plan.pilot_seeds) & (set(plan.seeds) | set(plan.reference_seeds))
 
 
+@pytest.mark.slow
 def test_two_bit_weights_fail(engine, law, ensembles, tmp_path):
     b, _, other, _, scales = ensembles
     coarse = in_two_bits(law, tmp_path / "coarse")

@@ -90,6 +90,7 @@ def found(engine, law) -> SearchResult:
     return search_precision(law, "nf4", PLAN, engine=engine)
 
 
+@pytest.mark.slow
 def test_the_weak_weight_is_the_most_sensitive_one(found):
     weak, *strong = found.sensitivities
     assert weak.weight.key == SECOND
@@ -102,6 +103,7 @@ def test_the_weak_weight_is_the_most_sensitive_one(found):
         assert other.weight.error < 1e-5
 
 
+@pytest.mark.slow
 def test_the_smallest_rung_that_passes_raises_it_alone(found, law):
     assert found.passed is not None
     assert not found.why_not
@@ -121,6 +123,7 @@ def test_the_smallest_rung_that_passes_raises_it_alone(found, law):
     assert found.judgements == 1
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     kept = keep(found, tmp_path)
     assert kept.name == law.name
@@ -156,6 +159,7 @@ def test_what_is_kept_is_a_version_that_auto_takes(found, law, tmp_path):
     assert {b.name for b in newest} == {law.name, "another"}
 
 
+@pytest.mark.slow
 def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path):
     assert found.passed is not None
     verdict = dataclasses.replace(found.passed[0], law={"name": law.name, "digest": law.digest})
@@ -167,6 +171,7 @@ def test_a_law_that_passes_as_it_is_gets_the_verdict_itself(found, law, tmp_path
     assert cheapest_passing(kept, data=tmp_path / "data") == "nf4"
 
 
+@pytest.mark.slow
 def test_the_frontier_is_shown_as_text_json_and_page(found):
     shown = search_report.text(found)
     assert shown.count(SECOND) == 1 + len({t.raised[SECOND] for t in found.candidates if t.raised})
@@ -236,7 +241,7 @@ def test_tuning_refuses(data, arguments, words, capsys, monkeypatch):
 def test_tuning_is_a_command_of_its_own(data, monkeypatch):
     asked = []
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("leym.cli.local.tune_precision.rescue", lambda *given, **_: asked.append(given))
+    monkeypatch.setattr("leym.cli.local.tune_precision.search_precision", lambda *given, **_: asked.append(given))
     command = ["laws", "tune-precision", "some", "--members", "64"]
     done = CliRunner().invoke(app, [*command, "--help"])
     assert done.exit_code == 0

@@ -105,6 +105,7 @@ def test_tost_passes_exactly_when_its_interval_is_inside():
         assert (outcomes({"x": i}, 0.05)["x"] == "pass") == (i.p < 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effect", "least", "most"), [(0.05, 0.0, 0.065), (-0.05, 0.0, 0.065), (0.0, 0.76, 0.86)])
 def test_size_at_the_margin_and_power_at_none(effect, least, most):
     """An effect of exactly 5 % passes in at most 5 % of cases; 69 members of spread 0.1 pass in 80 % without one."""
@@ -126,6 +127,7 @@ def test_members_needed_is_the_table_of_the_method():
         members_needed(0.1, effect=0.05)
 
 
+@pytest.mark.slow
 def test_many_noisy_metrics_do_not_fail_a_law_by_chance():
     random = np.random.default_rng(6)
     failed = 0

@@ -96,7 +96,9 @@ def test_a_verdict_that_names_the_metric_coherence_is_read_and_shown(law, tmp_pa
 
     path = law.path / "fidelity" / "nf4.json"
     path.parent.mkdir()
-    path.write_text(OLD.replace("DIGEST", law.digest))
+    stored = OLD.replace("DIGEST", law.digest)
+    path.write_text(stored)
+    assert read_verdict(law, "nf4", as_stored=True).metric("pair_coherence").name == "coherence"
     found = read_verdict(law, "nf4")
     assert found.verdict == "fail"
     assert [row.name for row in found.metrics] == ["pair_coherence"]
@@ -110,9 +112,9 @@ def test_a_verdict_that_names_the_metric_coherence_is_read_and_shown(law, tmp_pa
 
     http = create_app(Settings(data=tmp_path)).test_client()
     [item] = http.get("/v1/laws/some/fidelity").json["items"]
-    assert item["metrics"]["pair_coherence"]["low"] == 0.18
-    whole = http.get("/v1/laws/some/fidelity/nf4").json
-    assert whole["metrics"][0]["name"] == "pair_coherence"
+    assert item["metrics"]["coherence"]["low"] == 0.18, "the JSON keeps the names of the file"
+    assert http.get("/v1/laws/some/fidelity/nf4").json == json.loads(from_json(stored, as_stored=True).to_json())
+    assert http.get("/v1/laws/some/fidelity/nf4").json["metrics"][0]["name"] == "coherence"
     page = http.get("/v1/laws/some/fidelity/nf4?format=html").text
     assert "pair_coherence" in page
     assert ">coherence<" not in page

@@ -42,6 +42,8 @@ def test_draws_are_uniform():
     assert 30 < chi_square < 115  # 63 degrees of freedom: both ends are beyond one in ten thousand
 
 
+@pytest.mark.compile
+@pytest.mark.slow
 def test_the_compiled_draws_are_the_same_bits():
     seed, clock = torch.tensor([3, 4]), torch.tensor([10, 2**33])
     assert torch.equal(torch.compile(uniform, fullgraph=True)(seed, clock, (16, 16)), uniform(seed, clock, (16, 16)))

@@ -104,6 +104,7 @@ def test_quantize_makes_an_unverified_version(data):
     assert quantize(law, "nf4", ["net.0.=int8", "head=fp32", "vector=bf16"], data)["kept"] == kept.ref
 
 
+@pytest.mark.slow
 def test_the_command_says_that_the_version_is_unverified(data):
     command = [sys.executable, "-m", "leym.cli", "laws", "quantize", "some", "--set", "net.0.=int8", "--name", "mine"]
     run = subprocess.run([*command, "--data", str(data)], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The pool that hands Celery's messages to the host: copies of a ticket, acknowledgements, termination."""
+"""The pool that passes Celery's tickets to the JobRunner: copies of a ticket, acknowledgements, termination."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 import pytest
 
 from workers.celery_pool import SlotPool, Ticket
-from workers.host import Cancelled, HandBack
+from workers.claimed_job import HandedBack, Revoked
 
 
-class StubHost:
+class StubRunner:
     def __init__(self):
         self.cancelled = []
 
@@ -22,7 +22,7 @@ class StubHost:
 def pool(monkeypatch):
     monkeypatch.setattr(SlotPool, "on_start", lambda self: None)
     made = SlotPool(4)
-    made.tickets, made.lock, made.host = {}, threading.Lock(), StubHost()
+    made.tickets, made.lock, made.job_runner = {}, threading.Lock(), StubRunner()
     yield made
     made.executor.shutdown()
 
@@ -41,7 +41,7 @@ def test_a_ticket_delivered_again_while_its_job_runs_shares_the_outcome_and_runs
 
     def body():
         runs.append(1)
-        pool.announce("job")
+        pool.accept("job")
         go.wait()
         return "fine"
 
@@ -56,19 +56,19 @@ def test_a_ticket_delivered_again_while_its_job_runs_shares_the_outcome_and_runs
 
 def test_a_job_handed_back_is_not_acknowledged_and_a_revoked_one_ends_without_a_result(pool):
     def hand_back():
-        raise HandBack
+        raise HandedBack
 
-    def cancelled():
-        raise Cancelled
+    def revoked():
+        raise Revoked
 
     log: list[str] = []
     apply(pool, hand_back, log).wait(240)
     assert log == []
     assert pool.tickets == {}
-    apply(pool, cancelled, log).wait(240)
+    apply(pool, revoked, log).wait(240)
     assert log == ["accepted"]
 
 
-def test_terminate_reaches_the_host(pool):
+def test_terminate_reaches_the_job_runner(pool):
     Ticket(pool, "job").terminate(signal=15)
-    assert pool.host.cancelled == ["job"]
+    assert pool.job_runner.cancelled == ["job"]

@@ -6,7 +6,7 @@ import threading
 import time
 
 from tests.support.service import until
-from workers.quarantine import LOOK_S, Quarantine
+from workers.quarantine import POLL_S, Quarantine
 
 
 def test_a_last_attempt_is_made_alone():
@@ -34,13 +34,13 @@ def test_a_last_attempt_is_made_alone():
     until(lambda: quarantine._waiting == 1)
     start("c")
     quarantine.release("a")
-    time.sleep(2 * LOOK_S)
-    assert begun == [], "b is not proven, and c stands behind the suspect"
+    time.sleep(2 * POLL_S)
+    assert begun == [], "b has made no progress, and c waits behind the suspect"
     quarantine.release("b")
     has_begun("suspect")
     start("second", True)
     until(lambda: quarantine._waiting == 1)
-    time.sleep(2 * LOOK_S)
+    time.sleep(2 * POLL_S)
     assert begun == []
     quarantine.release("suspect")
     has_begun("second")

@@ -1,4 +1,4 @@
-"""The sink of a claimed job when saving fails, for a while or for good."""
+"""The sink of a claimed job when saving fails, for a while or for good, and when a deadline passes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
 from tests.support.tickets import submit
-from workers.claimed_job import Place
-from workers.host import HandBack
+from workers.claimed_job import WorkerContext
 from workers.sink import JobSink
 
 
@@ -30,27 +29,26 @@ class StubRun:
 
 
 def sink_of(job, table, store):
-    place = Place(
+    context = WorkerContext(
         table=table,
         store=store,
         events=Events(None),
         commit_s=0,
-        admitted=lambda: None,
-        proven=lambda: None,
-        handed_back=HandBack,
+        on_admitted=lambda: None,
+        on_progress=lambda: None,
         draining=lambda: False,
     )
-    sink = JobSink(job, place, StubEngine())
+    sink = JobSink(job, context, StubEngine())
     sink.run, sink.writer = StubRun(), FrameWriter(store, job.id, job.epoch, arrays_of(job))
     return sink
 
 
-def test_a_defect_in_saving_ends_the_jobs_stay_and_leaves_it_to_its_lease(tmp_path, caplog):
+def test_an_unexpected_error_in_saving_interrupts_the_job_until_its_lease_expires(tmp_path, caplog):
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     sink = sink_of(job, table, store)
     sink.frames(0, {"phase": np.zeros((3, 3), np.float32)}, {})
-    assert sink.outcome.result(0)["state"] == "left"
+    assert sink.outcome.result(0)["state"] == "interrupted"
     assert sink.engine.cancelled == ["run"]
     sink.frames(1, {}, {})
     assert table.get(job.id).state == "running"
@@ -77,4 +75,29 @@ def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
     sink.finished(2, {"psi": np.zeros((64, 64, 4), np.complex64)})
     assert sink.outcome.result(0)["state"] == "succeeded"
     assert np.array_equal(FrameReader(store, table.get(job.id)).read("phase")[1], frames)
+    table.close()
+
+
+def test_a_deadline_keeps_frames_that_are_committed_while_it_acts(tmp_path, monkeypatch):
+    table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
+    job_id = submit(table, record=[{"field": "phase", "every": 1}], deadline_s=60).id
+    with table.db.write() as connection:  # a minute later, as the table sees it
+        connection.exec_driver_sql("UPDATE leym_jobs SET created_at = created_at - 61, deadline_at = deadline_at - 61")
+    sink = sink_of(table.claim(job_id, "w", 20, 3).job, table, store)
+    frames = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
+    sink.frames(0, {"phase": frames[0]}, {})
+
+    def after_another_commit(end):
+        def ended(*args, **kwargs):
+            sink.frames(1, {"phase": frames[1]}, {})
+            return end(*args, **kwargs)
+
+        return ended
+
+    monkeypatch.setattr(table, "finish", after_another_commit(table.finish))
+    monkeypatch.setattr(table, "fail_overdue", after_another_commit(table.fail_overdue))
+    sink.fail_if_overdue()
+    assert sink.outcome.result(0)["state"] == "failed"
+    assert table.get(job_id).state == "failed"
+    assert np.array_equal(FrameReader(store, table.get(job_id)).read("phase")[1], frames)
     table.close()

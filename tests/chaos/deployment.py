@@ -1,4 +1,4 @@
-"""The service of a chaos run: real processes, which a fault can find, and orders to those who wait inside them."""
+"""The service of a chaos run: its processes, which faults can find by role, and orders to code inside them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROLES = {"worker": b"workers.celery_app", "api": b"app.wsgi", "valkey": b"valkey
 
 
 def laws(folder: Path) -> list[Bundle]:
-    """One of each kind of state: cells alone, cells and a memory, cells and a noise of their own."""
+    """Make one law per kind of state: cells only, cells with a memory, and cells with noise."""
     options = {"padding": "periodic", "update_rate": 0.5}
     return [
         random_law(folder / "tiny", "UNET"),
@@ -32,11 +32,11 @@ def laws(folder: Path) -> list[Bundle]:
     ]
 
 
-class House:
+class Deployment:
     """`leym up` with two workers, on one of the two databases and one of the two stores."""
 
     def __init__(self, folder: Path, database: str = "", store: str = "", slots: int = 4):
-        """database, store: URLs; empty for SQLite and files. slots: of each worker."""
+        """Prepare it. database, store: URLs; empty for SQLite and files. slots: of each worker."""
         self.folder, self.database, self.store = folder, database, store
         self.orders = folder / "orders"
         self.orders.mkdir(parents=True)
@@ -48,8 +48,8 @@ class House:
         self.service = Service(folder / "data", "--no-flower", "--workers", "2", **settings)
 
     @contextmanager
-    def running(self) -> Iterator[House]:
-        """Ends all its processes, whatever happened; a service that did not end well is an error."""
+    def running(self) -> Iterator[Deployment]:
+        """Start it; at the end stop all its processes and check that the service ended well."""
         try:
             self.start()
             yield self
@@ -60,7 +60,7 @@ class House:
     def start(self) -> None:
         self.service.start()
         alive = {path.name.split(".")[0] for path in (self.orders / "alive").iterdir()}
-        assert {"worker", "api"} <= alive, f"nobody waits inside: {alive}"
+        assert {"worker", "api"} <= alive, f"sitecustomize does not run in worker and API: {alive}"
 
     @property
     def url(self) -> str:
@@ -70,7 +70,7 @@ class House:
         return [pid for pid in _below(self.service.process.pid) if ROLES[role] in _command(pid)]
 
     def kill_everything(self) -> None:
-        """As when the power goes, but that the disk keeps what it was given; then it is started again."""
+        """Kill all processes and start them again: a power cut, except that the disk keeps all writes."""
         process = self.service.process
         for pid in [process.pid, *_below(process.pid)]:
             send(pid, signal.SIGKILL)
@@ -80,7 +80,7 @@ class House:
 
     @contextmanager
     def ordered(self, name: str, **what: Any) -> Iterator[Path]:
-        """An order that stands as long as the block lasts, or until somebody takes it."""
+        """Give an order for the length of the block, or until a process takes it."""
         file = self.orders / name
         fresh = file.with_name(f"new.{name}")
         fresh.write_text(json.dumps(what))
@@ -91,7 +91,7 @@ class House:
             file.unlink(missing_ok=True)
 
     def kill_at(self, point: str, within_s: float) -> bool:
-        """Whether somebody came by the point, and died there."""
+        """Kill the first process that reaches a point; return whether one did in time."""
         taken = self.orders / f"taken.{point}"
         taken.unlink(missing_ok=True)
         with self.ordered(f"kill.{point}"):
@@ -101,7 +101,7 @@ class House:
         return taken.exists()
 
     def postgresql_pids(self) -> list[int]:
-        """The server, and those of its processes that serve a client."""
+        """Return the ids of the server and of its processes that serve clients."""
         found = re.search(r"host=([^&]+)", self.database)
         assert found, "no PostgreSQL here"
         server = int(Path(found[1], "data", "postmaster.pid").read_text().split()[0])
@@ -115,7 +115,7 @@ def send(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        pass  # it was quicker
+        pass  # it has ended already
 
 
 def gone(pid: int) -> bool:
@@ -134,7 +134,7 @@ def _command(pid: int) -> bytes:
 
 
 def _below(pid: int) -> list[int]:
-    """Its descendants."""
+    """Return the ids of a process's descendants."""
     parents: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
