@@ -1,4 +1,4 @@
-"""Notifications over a Redis stream: "something of this job was committed". The truth is in the job table.
+"""Wake-ups over a Redis stream: "something of this job was committed". The truth is in the job table.
 
 One thread per process reads the stream, however many event streams and long polls wait in the process.
 """
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 STREAM = "leym:events"
 KEPT = 10_000  # entries of the stream; readers only need the newest
-REMEMBERED = 10_000  # jobs whose last notification this process remembers
+REMEMBERED = 10_000  # jobs whose last wake-up this process remembers
 BLOCK_MS = 5_000
 OUTAGE_S = 1.0  # delay after a failure; also how often waiters poll the job table during an outage
 
@@ -36,8 +36,8 @@ class Events:
     def __init__(self, redis_url: str | None):
         self._url = redis_url
         self._redis: Any = _connect(redis_url) if redis_url else None
-        self._count = 0  # notifications so far
-        self._last: OrderedDict[str, int] = OrderedDict()  # job -> number of its last notification
+        self._count = 0  # wake-ups so far
+        self._last: OrderedDict[str, int] = OrderedDict()  # job -> number of its last wake-up
         self._changed = threading.Condition()
         self._listener: threading.Thread | None = None
         self._started = threading.Event()
@@ -46,14 +46,14 @@ class Events:
         self._closed = threading.Event()
 
     def announce(self, job_id: str, step: int, state: str) -> None:
-        """Notify everybody who waits for this job. Does nothing during a Redis outage."""
+        """Wake everybody who waits for this job. Does nothing during a Redis outage."""
         if self._redis is None or time.monotonic() < self._outage_until:
             return
         try:
             self._redis.xadd(STREAM, {"job": job_id, "step": step, "state": state}, maxlen=KEPT, approximate=True)
         except RedisError as error:
             self._outage_until = time.monotonic() + OUTAGE_S
-            log.warning("Redis does not accept notifications (%s); waiting clients poll the job table", error)
+            log.warning("Redis does not accept wake-ups (%s); waiting clients poll the job table", error)
 
     def cursor(self, job_id: str | None) -> str:
         """Return a cursor behind everything that was announced so far."""
@@ -116,14 +116,14 @@ class Events:
                 self._started.set()
                 for _, entries in redis.xread({STREAM: at}, block=BLOCK_MS) or ():
                     at = entries[-1][0]
-                    self._notify([fields["job"] for _, fields in entries])
+                    self._wake([fields["job"] for _, fields in entries])
             except (RedisError, OSError) as error:
                 self._listening = False
                 self._started.set()
-                log.warning("no notifications from Redis (%s); trying again", error)
+                log.warning("no wake-ups from Redis (%s); trying again", error)
                 time.sleep(OUTAGE_S)
 
-    def _notify(self, jobs: list[str]) -> None:
+    def _wake(self, jobs: list[str]) -> None:
         with self._changed:
             for job in jobs:
                 self._count += 1

@@ -163,7 +163,7 @@ def test_a_broker_that_is_away_is_said_without_its_password(tmp_path, caplog):
         Events(settings.redis_url).announce("a", 1, "running")
     finally:
         tickets.configure(Settings())
-    assert "Redis does not accept notifications" in caplog.text
+    assert "Redis does not accept wake-ups" in caplog.text
     assert HIDDEN not in caplog.text
 
 
