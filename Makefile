@@ -7,7 +7,9 @@ CLIENTS := tests/clients
 # Much of the suite waits for processes that it has started, so three of its files run at a time, on two cores too.
 # They start in the order of tests/conftest.py, which puts the long ones first.
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
-QUICK_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# Without the plugin of schemathesis, which takes seconds to load and which no quick test needs.
+QUICK_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder -p no:schemathesis
+QUICK_TESTS := tests/unit tests/integration/app tests/integration/client
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick coverage lint docs linkcheck audit up bench chaos clean
@@ -32,10 +34,10 @@ demo: $(STAMP) ## twelve universes through the whole service on this machine; pi
 test: lint ## what CI runs: linters, types, import rules, tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-quick: $(STAMP) ## ruff and the tests of single modules; under 90 s on two cores
+test-quick: $(STAMP) ## ruff and the tests that start no service or server; under 90 s on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest $(QUICK_ARGS) -m "not slow" $(QUICK_TESTS)
+	$(BIN)/python -m pytest $(QUICK_ARGS) -m "not (slow or postgresql or s3)" $(QUICK_TESTS)
 
 coverage: setup ## all tests again, measured: branch coverage of leym/, which must be 90 % at least
 	$(BIN)/coverage erase
