@@ -9,7 +9,7 @@ CLIENTS := tests/clients
 PYTEST_ARGS ?= -n 3 --dist loadfile --no-loadscope-reorder
 # Without the plugin of schemathesis, which takes seconds to load and which no quick test needs.
 QUICK_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder -p no:schemathesis
-QUICK_TESTS := tests/unit tests/integration/app tests/integration/client
+QUICK_TESTS := tests/unit tests/integration/client
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-quick coverage lint docs linkcheck audit up bench chaos clean
