@@ -24,7 +24,7 @@ class EngineCounters:
         stepping_s: seconds of these in which the device stepped them.
         flops, bytes: of the universes' steps (`leym.engine.roofline`).
         ceiling_s: seconds that these FLOP would take at the ceiling of their operand dtype.
-        started, idle_since: monotonic seconds; `idle_since` is None while there is work.
+        idle_since: monotonic seconds; None while there is work.
     """
 
     ceilings: Ceilings | None = None
@@ -37,7 +37,6 @@ class EngineCounters:
     flops: float = 0.0
     bytes: float = 0.0
     ceiling_s: float = 0.0
-    started: float = field(default_factory=monotonic)
     idle_since: float | None = field(default_factory=monotonic)
     _round_ended: float = field(default_factory=monotonic)
 

@@ -130,7 +130,7 @@ def test_its_unfinished_jobs_end_as_if_nobody_had_interrupted_them(old: OldFolde
 
 
 def _alike(segment: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two segments of runs were computed in a way that gives the same bits."""
+    """Return True if two segments of runs were computed in a way that gives the same bits."""
     return not list(missing(segment, {key: value for key, value in other.items() if key != "from_step"}))
 
 

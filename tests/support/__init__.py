@@ -1,1 +1,1 @@
-"""What tests share that is no test."""
+"""Helpers, fixtures and data that tests share."""

@@ -67,7 +67,7 @@ class Watched:
             self._store.delete([key])
 
     def scan(self, prefix: str) -> Iterator[Entry]:
-        found = list(self._store.scan(prefix))  # already old when it is told
+        found = list(self._store.scan(prefix))  # already old when it is returned
         for entry in found:
             self.before()
             yield entry._replace(modified=self._times.get(entry.key, entry.modified))

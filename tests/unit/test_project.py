@@ -1,4 +1,4 @@
-"""The project as a whole: who imports whom, and that its files of configuration and its documents say what is there."""
+"""The project as a whole: who imports whom, and whether its configuration and documents are true."""
 
 from __future__ import annotations
 

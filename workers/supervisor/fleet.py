@@ -37,7 +37,7 @@ class WorkerProcess:
         index: Number of its device, also in its name.
         started: When it was started, by the monotonic clock.
         worked: Whether it has computed something.
-        draining_since: When it was told to drain, by the monotonic clock.
+        draining_since: Time of the order to drain, by the monotonic clock.
     """
 
     child: Child

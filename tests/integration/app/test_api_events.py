@@ -61,7 +61,7 @@ class Follower(threading.Thread):
             self.events.append(event)
 
     def until(self, step: int) -> None:
-        """Wait until it was told of this step; the time is only against hanging."""
+        """Wait for the event of this step; the time is only against hanging."""
         end = time.monotonic() + 240
         while not any(event.id == str(step) for event in list(self.events)):
             assert self.is_alive()
@@ -193,7 +193,7 @@ def test_a_resume_from_a_checkpoint_repeats_and_skips_nothing(api: Api) -> None:
 
 
 def test_a_step_is_told_when_all_of_it_can_be_read(api: Api) -> None:
-    """One array may be ahead of another in a commit; when the job ends so, what there is is told."""
+    """One array may be ahead of another in a commit; if the job ends so, every committed frame is announced."""
     job = api.submit(record=[{"field": "phase", "every": 3}, {"field": "coherence", "every": 2}], observe=None)
     worker = Pretender(api, job)
     worker.run(12)
