@@ -66,7 +66,7 @@ class Seating:
 
     def park(self, slots: list[tuple[Batch, Slot]]) -> None:
         """Take the slots of these runs, except those that have ended meanwhile."""
-        self.parked += [self.vacate(batch, slot) for batch, slot in slots if slot in batch.active]
+        self.parked += [self.vacate(batch, slot) for batch, slot in slots if batch.slots[slot.index] is slot]
 
     def unpark(self) -> None:
         """Let parked runs whose sinks have caught up wait for a slot."""
