@@ -18,12 +18,13 @@ class _Counter:
         self.lock = threading.Lock()
         self.last = 0
 
-    def next(self) -> int:
+    def next(self, following: int = 0) -> int:
         with self.lock:
             fresh = int(time.time() * 1000) << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
             same_or_earlier = fresh >> _RANDOM_BITS <= self.last >> _RANDOM_BITS
-            self.last = self.last + 1 if same_or_earlier else fresh
-            return self.last
+            first = self.last + 1 if same_or_earlier else fresh
+            self.last = first + following
+            return first
 
 
 _counter = _Counter()
@@ -31,7 +32,31 @@ _counter = _Counter()
 os.register_at_fork(after_in_child=_counter.__init__)  # type: ignore[misc]
 
 
-def new_id() -> str:
-    """Create an id. Ids of one process increase strictly; those of several processes increase by the millisecond."""
-    number = _counter.next()
+def new_id(following: int = 0) -> str:
+    """Create an id. Ids of one process increase strictly; those of several processes increase by the millisecond.
+
+    Args:
+        following: number of ids after this one that are reserved too: `id_after(id, 1)`, `id_after(id, 2)`, …
+    """
+    return _text(_counter.next(following))
+
+
+def id_after(id: str, n: int) -> str:
+    """Return the n-th id after `id`."""
+    return _text(_number(id) + n)
+
+
+def distance(first: str, last: str) -> int:
+    """Return the n for which `id_after(first, n)` is `last`."""
+    return _number(last) - _number(first)
+
+
+def _text(number: int) -> str:
     return "".join(ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _number(id: str) -> int:
+    number = 0
+    for character in id:
+        number = number << 5 | ALPHABET.index(character)
+    return number

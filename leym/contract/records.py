@@ -78,6 +78,21 @@ class Job:
     deleted_at: float | None
     project: str
     stored_bytes: int  # size of the frames and checkpoints that this row names, without objects that await removal
+    members: int = 1  # universes of this row; `step` and `steps` add them up
+    indices: str | None = None  # of a block: the members of its sweep, in the order of their places (`pack_ranges`)
+    member_states: str | None = None  # of a block: `MemberStates`
+    block: str | None = None  # of a member: the row of its block, which names its results
+    place: int = 0  # of a member: its place in the block
+
+    @property
+    def is_block(self) -> bool:
+        """True for the row of a block, which is leased, stored and committed as one, and is not a job for users."""
+        return self.indices is not None and self.block is None
+
+    @property
+    def results(self) -> str:
+        """Id of the row that names the results; it is part of the keys of their objects."""
+        return self.block or self.id
 
     @property
     def final(self) -> bool:
