@@ -61,7 +61,7 @@ class Frames(Countdown):
         super().__init__()
         self.digest = hashlib.sha256()
 
-    def frames(self, step: int, fields: dict[str, Any], observables: Any) -> None:
+    def frames(self, step: int, places: Any, fields: dict[str, Any], observables: Any) -> None:
         for array in fields.values():
             self.digest.update(array.tobytes())
 
@@ -280,7 +280,7 @@ class Check:
         sinks = [Frames() for _ in range(n)]
         for i, sink in enumerate(sinks):
             start = ComplexNoise()
-            engine.submit(Run(str(i), self.laws[name], "nf4", (side, side), steps, 0.01, i, start, sink, record))
+            engine.submit(Run.one(str(i), self.laws[name], "nf4", (side, side), steps, 0.01, i, start, sink, record))
         for sink in sinks:
             sink.over.wait()
         return sinks
@@ -296,7 +296,7 @@ class Check:
 
 
 def a_run(law: Bundle, precision: str, side: int, seed: int) -> Run:
-    return Run(str(seed), law, precision, (side, side), 10**9, 0.01, seed, ComplexNoise(), Countdown())
+    return Run.one(str(seed), law, precision, (side, side), 10**9, 0.01, seed, ComplexNoise(), Countdown())
 
 
 def digest(tensor: torch.Tensor) -> str:

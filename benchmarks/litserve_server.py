@@ -27,7 +27,7 @@ from litserve.loops.continuous_batching_loop import (  # type: ignore[import-not
 from litserve.utils import LitAPIStatus  # type: ignore[import-not-found, unused-ignore]
 
 from leym.contract.spec import ComplexNoise
-from leym.engine.batch import Batch, Slot
+from leym.engine.batch import Batch, Group
 from leym.engine.batch_size import BatchSizeTable
 from leym.engine.benchmark import Countdown
 from leym.engine.bucket import Bucket
@@ -60,30 +60,30 @@ class Lanes:
         return sum(batch.free for batch in self.batches)
 
     @property
-    def busy(self) -> list[tuple[Batch, Slot]]:
-        return [(batch, slot) for batch in self.batches for slot in batch.active]
+    def busy(self) -> list[tuple[Batch, Group]]:
+        return [(batch, group) for batch in self.batches for group in batch.groups]
 
     def admit(self, id: str, seed: int, steps: int) -> None:
-        run = Run(id, self.law, self.precision, self.grid, steps, 0.01, seed, ComplexNoise(), Countdown())
+        run = Run.one(id, self.law, self.precision, self.grid, steps, 0.01, seed, ComplexNoise(), Countdown())
         next(batch for batch in self.batches if batch.free).admit(run)
 
     def advance(self, steps: int) -> list[tuple[str, str]]:
         """(id, digest) of those that are done, who leave."""
         began = perf_counter()
         for batch in self.batches:
-            if batch.active:
+            if batch.groups:
                 batch.advance(steps)
         self.step_s = (perf_counter() - began) / steps
         done = []
-        for batch, slot in self.busy:
-            if slot.step >= slot.run.steps:
-                psi = np.ascontiguousarray(batch.checkpoint(slot, self.stream)().arrays["psi"])
-                done.append((slot.run.id, sha256(psi.tobytes()).hexdigest()))
-                batch.leave(slot)
+        for batch, group in self.busy:
+            if group.step >= group.run.steps:
+                psi = np.ascontiguousarray(batch.checkpoint(group, self.stream)().arrays["psi"][0])
+                done.append((group.run.id, sha256(psi.tobytes()).hexdigest()))
+                batch.leave(group)
         return done
 
     def until_first(self) -> int:
-        return min(slot.run.steps - slot.step for _, slot in self.busy)
+        return min(group.run.steps - group.step for _, group in self.busy)
 
 
 class Api(ls.LitAPI):  # type: ignore[misc, valid-type]

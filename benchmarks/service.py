@@ -97,7 +97,7 @@ class Bench:
 
     def _run(self, steps: int, record: tuple[Recording, ...] = ()) -> Run:
         i = next(self._number)
-        return Run(str(i), self.law, self.precision, GRID, steps, 0.01, i, ComplexNoise(), Countdown(), record)
+        return Run.one(str(i), self.law, self.precision, GRID, steps, 0.01, i, ComplexNoise(), Countdown(), record)
 
     def one_job(self, lengths: list[int]) -> dict[str, float]:
         engine = self.engine(1)

@@ -9,38 +9,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from leym.engine.device_stream import DeviceStream
-from leym.engine.run import BucketKey, Checkpoint, Run
+from leym.engine.run import BucketKey, GroupState, Places, Run
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.resident_law import ResidentLaw
 from leym.physics.step import to_complex, to_real
 
+Rows = slice | Tensor  # rows of a batch, as an index of its tensors
 
-@dataclass
-class Slot:
-    """A seat in a batch and the run that sits in it.
+
+@dataclass(eq=False)
+class Group:
+    """Members of one run that sit in one batch and are always at the same step.
 
     Attributes:
-        index: row of the batch's tensors.
-        step: step of the universe once the device has done everything queued so far.
-        joined_at: step of the universe when it took the slot.
-        checkpointed: time of its last checkpoint, monotonic seconds.
-        level: urgency when it took the slot (`leym.engine.scheduler`).
-        reported: time of its last progress report, monotonic seconds.
-        closed: no further result of this slot is delivered.
+        batch: the batch, or the last one.
+        places: which members they are, int64 [n].
+        rows: their rows of the batch's tensors, int64 [n].
+        step: their step once the device has done everything queued so far.
+        joined_at: their step when they took their slots.
+        checkpointed: time of the last checkpoint, monotonic seconds.
+        level: urgency when they took their slots (`leym.engine.scheduler`).
+        saved: the last state that was delivered, or with which they took their slots.
+        reported: time of the last progress report, monotonic seconds.
+        closed: no further result is delivered.
     """
 
-    index: int
     run: Run
+    batch: Batch
+    places: Places
+    rows: NDArray[np.int64]
     step: int
     joined_at: int
     checkpointed: float
     level: int = 0
+    saved: GroupState | None = None
     reported: float = 0.0
     closed: bool = False
 
@@ -51,9 +61,10 @@ class Batch:
     Attributes:
         tensors: the rows that a step updates in place.
         previous: float32 [size, 2d, H, W], the states before the last step.
-        origin: float32 [size, 2d, H, W], the states at step 0.
+        origin: float32 [size, 2d, H, W], the states at step 0, of runs that compare with them.
         runner: runs steps of `tensors`.
-        slots: the seats; None where one is empty.
+        groups: the groups in the slots.
+        busy: number of occupied slots.
         step_s: seconds per step, a running mean; 0 before the first burst.
         charged_s: device time used, divided by the batch's share of the device (stride scheduling).
     """
@@ -69,48 +80,74 @@ class Batch:
         self.tensors = BatchTensors.empty(size, channels, key.grid, law.memory_shape(key.grid), device)
         self.previous, self.origin = torch.zeros_like(self.state), torch.zeros_like(self.state)
         self.runner = law.runner(self.tensors)
-        self.slots: list[Slot | None] = [None] * size
+        self.groups: list[Group] = []
+        self.busy = 0
+        self._taken = np.zeros(size, bool)
         self.step_s = 0.0
         self.charged_s = 0.0
 
     @property
-    def state(self) -> torch.Tensor:
+    def state(self) -> Tensor:
         """float32 [size, 2d, H, W]."""
         return self.tensors.state
 
     @property
-    def active(self) -> list[Slot]:
-        """The slots with a run, in the order of their rows."""
-        return [slot for slot in self.slots if slot is not None]
-
-    @property
     def free(self) -> int:
         """Number of empty slots."""
-        return self.slots.count(None)
+        return self.size - self.busy
+
+    @property
+    def bytes_per_member(self) -> int:
+        """Size of the state of one universe in bytes."""
+        return self.state[0].nbytes + self.tensors.memory[0].nbytes
+
+    def index(self, rows: NDArray[np.int64]) -> Rows:
+        """Return rows as an index of the batch's tensors: a slice where they follow each other."""
+        first, n = int(rows[0]), len(rows)
+        if int(rows[-1]) - first + 1 == n:
+            return slice(first, first + n)
+        return torch.from_numpy(rows).to(self.state.device)
 
     @torch.no_grad()
-    def admit(self, run: Run, level: int = 0) -> Slot:
-        """Seat a run in a free slot, at its checkpoint or at its start."""
-        index = self.slots.index(None)
-        step = run.start.step if run.start else 0
-        psi = run.start.arrays["psi"] if run.start else run.origin
-        tensors = self.tensors
-        tensors.state[index] = self._on_device(psi)
-        self.origin[index] = self._on_device(run.origin)
-        tensors.memory[index] = 0
-        if run.start and tensors.memory.numel():
-            tensors.memory[index] = torch.from_numpy(np.array(run.start.arrays["memory"]))
-        tensors.seed[index], tensors.clock[index] = run.seed, step
-        tensors.gamma[index] = run.gamma
-        tensors.good[index], tensors.occupied[index] = 0, 1
-        slot = self.slots[index] = Slot(index, run, step, step, checkpointed=monotonic(), level=level)
-        return slot
+    def admit(self, run: Run, most: int | None = None, level: int = 0) -> Group:
+        """Seat members of a run in free slots, at their state or at their start; `most` limits their number."""
+        begun = run.take(self.free if most is None else min(most, self.free))
+        n, places, device, tensors = len(begun.places), begun.places, self.state.device, self.tensors
+        taken = np.flatnonzero(~self._taken)[:n]
+        rows = self.index(taken)
+        origin = self._on_device(run.draw(places)) if not begun.arrays or run.needs_origin else None
+        tensors.state[rows] = self._on_device(begun.arrays["psi"]) if begun.arrays else origin  # type: ignore[assignment]
+        if origin is not None:
+            self.origin[rows] = origin
+        if tensors.memory.numel():
+            tensors.memory[rows] = torch.from_numpy(np.array(begun.arrays["memory"])).to(device) if begun.arrays else 0
+        tensors.seed[rows] = torch.from_numpy(run.members.seeds[places]).to(device)
+        tensors.gamma[rows] = torch.from_numpy(run.members.gammas[places]).to(device).view(-1, 1, 1, 1)
+        tensors.clock[rows], tensors.good[rows], tensors.occupied[rows] = begun.step, 0, 1
+        self._taken[taken] = True
+        self.busy += n
+        run.in_slots += n
+        saved = begun if begun.arrays else None
+        group = Group(run, self, places, taken, begun.step, begun.step, monotonic(), level, saved)
+        self.groups.append(group)
+        return group
 
-    def leave(self, slot: Slot) -> None:
-        """Empty a slot."""
-        self.slots[slot.index] = None
+    @torch.no_grad()
+    def leave(self, group: Group, chosen: NDArray[np.bool_] | None = None) -> None:
+        """Empty the slots of a group, or of the members `chosen`, bool [n]."""
+        leaving = group.rows if chosen is None else group.rows[chosen]
+        if not len(leaving):
+            return
+        rows = self.index(leaving)
         for tensor in (self.tensors.state, self.tensors.memory, self.tensors.occupied):
-            tensor[slot.index] = 0
+            tensor[rows] = 0
+        self._taken[leaving] = False
+        self.busy -= len(leaving)
+        group.run.in_slots -= len(leaving)
+        if len(leaving) == len(group.rows):
+            self.groups.remove(group)
+        else:
+            group.rows, group.places = group.rows[~chosen], group.places[~chosen]  # type: ignore[operator]
 
     @torch.no_grad()
     def warm(self) -> None:
@@ -123,21 +160,25 @@ class Batch:
         self.runner.capture()
 
     @torch.no_grad()
-    def move(self, slot: Slot, other: Batch) -> None:
-        """Carry a universe, mid-run, to a free slot of another batch of the same bucket."""
-        index = other.slots.index(None)
+    def move(self, group: Group, other: Batch) -> None:
+        """Carry a group, mid-run, to free slots of another batch of the same bucket, which must have enough."""
+        taken = np.flatnonzero(~other._taken)[: len(group.rows)]
+        here, there = self.index(group.rows), other.index(taken)
         for source, target in zip((*self.tensors, self.origin), (*other.tensors, other.origin), strict=True):
-            target[index] = source[slot.index]
-        self.leave(slot)
-        slot.index = index
-        other.slots[index] = slot
+            target[there] = source[here]
+        self.leave(group)
+        group.batch, group.rows = other, taken
+        other._taken[taken] = True
+        other.busy += len(taken)
+        group.run.in_slots += len(taken)
+        other.groups.append(group)
 
     def burst_length(self, burst_s: float) -> int:
-        """Return the steps to the nearest event of any slot, but no more than fit into `burst_s` seconds.
+        """Return the steps to the nearest event of any group, but no more than fit into `burst_s` seconds.
 
         The bound lets a waiting run in soon. Before the first burst, whose duration is unknown, it is one step.
         """
-        until_event = min(slot.run.next_event(slot.step) - slot.step for slot in self.active)
+        until_event = min(group.run.next_event(group.step) - group.step for group in self.groups)
         return min(until_event, max(1, int(burst_s / self.step_s))) if self.step_s else 1
 
     @torch.no_grad()
@@ -146,27 +187,27 @@ class Batch:
 
         Where a recording compares the last step with the one before, that state is kept in `previous`.
         """
-        keep = any(slot.run.needs_previous(slot.step + steps) for slot in self.active)
+        keep = any(group.run.needs_previous(group.step + steps) for group in self.groups)
         if keep:
             self.runner.run(steps - 1)
             self.previous.copy_(self.state)
         self.runner.run(1 if keep else steps)
-        for slot in self.active:
-            slot.step += steps
+        for group in self.groups:
+            group.step += steps
 
     def measured(self, steps: int, seconds: float) -> None:
         """Update `step_s` with the device time of a burst."""
         self.step_s = seconds / steps if not self.step_s else 0.8 * self.step_s + 0.2 * seconds / steps
 
     @torch.no_grad()
-    def checkpoint(self, slot: Slot, stream: DeviceStream) -> Callable[[], Checkpoint]:
-        """Start copying the state of a slot to the host; the returned function blocks until it is there."""
-        i, step = slot.index, slot.step
-        tensors = [to_complex(self.state[i : i + 1])[0]]
+    def checkpoint(self, group: Group, stream: DeviceStream) -> Callable[[], GroupState]:
+        """Start copying the states of a group to the host; the returned function blocks until they are there."""
+        rows, step, places = self.index(group.rows), group.step, group.places
+        tensors = [to_complex(self.state[rows])]
         if self.tensors.memory.numel():
-            tensors.append(self.tensors.memory[i].clone())
+            tensors.append(self.tensors.memory[rows].clone())
         arrays = stream.fetch(tensors)
-        return lambda: Checkpoint(step, dict(zip(("psi", "memory"), arrays(), strict=False)))
+        return lambda: GroupState(step, places, dict(zip(("psi", "memory"), arrays(), strict=False)))
 
-    def _on_device(self, psi: NDArray[np.complex64]) -> torch.Tensor:
-        return to_real(torch.from_numpy(np.array(psi, np.complex64))[None])[0].to(self.law.device.torch)
+    def _on_device(self, psi: NDArray[Any]) -> Tensor:
+        return to_real(torch.from_numpy(np.array(psi, np.complex64))).to(self.state.device)

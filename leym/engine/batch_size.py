@@ -21,6 +21,9 @@ from leym.laws.bundle import Manifest
 
 # Cells that one call of the step should have, so that the device is busy and little is wasted on empty slots.
 CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}
+# A batch of tiny universes is no larger than this, since a compiled step computes empty slots too: one universe alone
+# would wait for them.
+MEMBERS_PER_CALL = {"cpu": 128, "cuda": 4096}
 TOLERANCE = 0.05
 
 
@@ -39,10 +42,10 @@ class BatchSizeTable:
         self._device, self._file = device, file
         self._measured = _read(file).get(device.kind, {}) if file else {}
 
-    def batch_size(self, law: Manifest, precision: str, grid: tuple[int, int], slots: int) -> int:
-        """Return the slots per batch: a power of two, at most `slots`."""
+    def batch_size(self, law: Manifest, precision: str, grid: tuple[int, int], most: int) -> int:
+        """Return the slots per batch: a power of two, at most `most`."""
         measured = self._measured.get(self._name(law, precision, grid))
-        return min(measured, _power_of_two(slots)) if measured else filling_size(grid, slots, self._device.torch.type)
+        return min(measured, _power_of_two(most)) if measured else filling_size(grid, most, self._device.torch.type)
 
     def keep(self, law: Manifest, precision: str, grid: tuple[int, int], batch_size: int) -> None:
         """Add a choice to the file.
@@ -63,10 +66,14 @@ class BatchSizeTable:
         return f"{shape} {operands} {grid[0]}x{grid[1]}"
 
 
-def filling_size(grid: tuple[int, int], slots: int, device_type: str) -> int:
-    """Return the power of two whose batch fills a call with CELLS_PER_CALL cells, at most `slots`."""
+def filling_size(grid: tuple[int, int], most: int, device_type: str) -> int:
+    """Return the power of two whose batch fills a call with CELLS_PER_CALL cells.
+
+    It is at most `most` and MEMBERS_PER_CALL.
+    """
     cells = CELLS_PER_CALL.get(device_type, CELLS_PER_CALL["cpu"])
-    return min(_power_of_two(slots), _power_of_two(max(1, cells // (grid[0] * grid[1]))))
+    most = min(most, MEMBERS_PER_CALL.get(device_type, MEMBERS_PER_CALL["cpu"]))
+    return min(_power_of_two(most), _power_of_two(max(1, cells // (grid[0] * grid[1]))))
 
 
 def choose(speeds: Mapping[int, float]) -> int:

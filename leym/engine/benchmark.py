@@ -24,7 +24,7 @@ from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
 from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, calls_per_s
-from leym.engine.run import BucketKey, Run
+from leym.engine.run import BucketKey, Places, Run
 from leym.laws.bundle import Bundle
 
 BITS_AFTER = 20  # steps
@@ -47,7 +47,7 @@ class Countdown:
         """Note that the run has ended."""
         self.over.set()
 
-    def failed(self, step: int, problem: Problem) -> None:
+    def failed(self, step: int, places: Places, problem: Problem) -> None:
         """Note that the run has ended with a problem."""
         self.problem = problem
         self.over.set()
@@ -76,7 +76,7 @@ def cell_steps_per_s(
             sinks = [Countdown() for _ in range(runs or engine.slots)]
             began, before = perf_counter(), engine.info()["cell_steps"]
             for i, sink in enumerate(sinks):
-                engine.submit(Run(f"{steps}-{i}", law, precision, grid, steps, 0.01, i, ComplexNoise(), sink))
+                engine.submit(Run.one(f"{steps}-{i}", law, precision, grid, steps, 0.01, i, ComplexNoise(), sink))
             for sink in sinks:
                 sink.over.wait()
                 if sink.problem:
@@ -109,7 +109,7 @@ def step_alone(engine: Engine, law: Bundle, precision: str, grid: tuple[int, int
 def _fill(batch: Batch, law: Bundle) -> None:
     """Admit a run that never ends to every slot."""
     for i in range(batch.size):
-        run = Run(str(i), law, batch.key.precision, batch.grid, 10**9, 0.01, i, ComplexNoise(), Countdown())
+        run = Run.one(str(i), law, batch.key.precision, batch.grid, 10**9, 0.01, i, ComplexNoise(), Countdown())
         batch.admit(run)
 
 

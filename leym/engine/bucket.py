@@ -9,7 +9,7 @@ import torch
 
 from leym.engine.batch import Batch
 from leym.engine.roofline import cost_of
-from leym.engine.run import BucketKey
+from leym.engine.run import BucketKey, Run
 from leym.engine.step.resident_law import ResidentLaw
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Bucket:
     @property
     def busy(self) -> int:
         """Number of occupied slots."""
-        return sum(len(batch.active) for batch in self.batches)
+        return sum(batch.busy for batch in self.batches)
 
     def warm(self) -> None:
         """Make the first batch and compile the step for its shape.
@@ -51,16 +51,20 @@ class Bucket:
         batch.advance(1)
         self.batches.append(batch)
 
-    def batch_with_room(self) -> Batch | None:
-        """Return the fullest batch with a free slot, so that few batches run; a new one when all are full.
+    def batch_with_room(self, run: Run) -> Batch | None:
+        """Return a batch with free slots for members of a run.
+
+        A single member goes to the fullest batch, so that few batches run; many go to the emptiest one.
 
         Returns:
-            None when there is no memory for a new one.
+            A new batch when all are full and the run has no slot yet; more batches would not make its members faster.
+            None where a new one is not wanted or there is no memory for it.
         """
         open_batches = [batch for batch in self.batches if batch.free]
         if open_batches:
-            return min(open_batches, key=lambda batch: batch.free)
-        if self.full:
+            choose = min if run.left == 1 else max
+            return choose(open_batches, key=lambda batch: batch.free)
+        if self.full or run.in_slots:
             return None
         try:
             batch = Batch(self.law, self.key, self.batch_size)
@@ -73,14 +77,20 @@ class Bucket:
         return batch
 
     def compact(self) -> None:
-        """Empty the least full batch into the others when its runs fit there: fewer calls for the same universes."""
-        working = sorted((b for b in self.batches if b.active), key=lambda b: len(b.active))
+        """Empty the least full batch into the others when its groups fit there: fewer calls for the same universes."""
+        working = sorted((batch for batch in self.batches if batch.groups), key=lambda batch: batch.busy)
         if len(working) < 2:
             return
         least, others = working[0], working[1:]
-        if len(least.active) <= sum(b.free for b in others):
-            for slot in least.active:
-                least.move(slot, next(b for b in others if b.free))
+        free, targets = [batch.free for batch in others], []
+        for group in sorted(least.groups, key=lambda group: -len(group.rows)):
+            target = next((i for i, n in enumerate(free) if n >= len(group.rows)), None)
+            if target is None:
+                return
+            free[target] -= len(group.rows)
+            targets.append((group, others[target]))
+        for group, other in targets:
+            least.move(group, other)
 
     def info(self) -> dict[str, Any]:
         """Return a snapshot for heartbeats."""

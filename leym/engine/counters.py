@@ -49,7 +49,7 @@ class EngineCounters:
 
     def count(self, burst: InFlightBurst, seconds: float) -> None:
         """Add a burst that took the device so many seconds."""
-        batch, steps, members = burst.batch, burst.steps, len(burst.members)
+        batch, steps, members = burst.batch, burst.steps, burst.busy
         self.stepping_s += seconds
         cell_steps = steps * members * batch.grid[0] * batch.grid[1]
         self.cell_steps += cell_steps

@@ -9,10 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Condition
 
+import numpy as np
+from numpy.typing import NDArray
+
 from leym.contract.problems import Problem
 from leym.engine.pipeline import InFlightBurst
 from leym.engine.recorder import Recorded
-from leym.engine.run import Arrays, Checkpoint, Run
+from leym.engine.run import GroupState, Places, Run
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,9 @@ class ResultDispatcher:
     Args:
         threads: size of the pool.
         on_error: called with the run's id if a sink raises. Sinks handle their own errors, so that is a defect.
+
+    Attributes:
+        behind: ids of the runs for whose sinks more than LIMIT bytes wait.
     """
 
     def __init__(self, threads: int, on_error: Callable[[str, BaseException], None]):
@@ -33,39 +39,60 @@ class ResultDispatcher:
         self._on_error = on_error
         self._queues: dict[str, deque[tuple[int, Callable[[], None]]]] = {}
         self._waiting: dict[str, int] = {}  # bytes per run
+        self.behind: set[str] = set()
         self._changed = Condition()
 
     # --- results, as the engine has them
 
     def burst(self, burst: InFlightBurst) -> None:
-        """Deliver everything that the open slots of a finished burst recorded, saved and reported."""
-        for member in burst.members:
-            if member.slot.closed:
+        """Deliver what the members that are left in the open groups of a finished burst recorded and saved."""
+        for result in burst.results:
+            group = result.group
+            if group.closed:
                 continue
-            run = member.slot.run
-            if member.recorded:
-                self.frames(run, member.step, member.recorded)
-            if member.checkpoint:
-                run.saved = member.checkpoint()
-                self.checkpoint(run, run.saved)
-            if member.report:
-                self.post(run.id, partial(run.sink.progress, member.step))
-            if member.final:
-                self.post(run.id, partial(_deliver_state, run.sink.finished, member.final))
+            run, left = group.run, None
+            if len(group.places) < len(result.places):  # some have failed or were dropped since the launch
+                left = np.isin(result.places, group.places)
+            places = result.places if left is None else result.places[left]
+            if result.recorded:
+                self.frames(run, result.step, result.places, result.recorded, left)
+            if result.checkpoint:
+                group.saved = _of(result.checkpoint(), left)
+                self.checkpoint(run, group.saved)
+            if result.report:
+                self.post(run.id, partial(run.sink.progress, result.step, places))
+            if result.final:
+                size = len(places) * burst.batch.bytes_per_member
+                self.post(run.id, partial(_deliver_state, run.sink.finished, result.final, left), size)
 
-    def frames(self, run: Run, step: int, recorded: Recorded) -> None:
-        """Deliver what a run recorded at a step."""
-        run.recorded = step
-        self.post(run.id, partial(_deliver_frames, run, step, recorded), recorded.nbytes)
+    def frames(
+        self, run: Run, step: int, places: Places, recorded: Recorded, left: NDArray[np.bool_] | None = None
+    ) -> None:
+        """Deliver what members of a run recorded at a step, unless it was delivered before a retry.
 
-    def checkpoint(self, run: Run, checkpoint: Checkpoint) -> None:
-        """Deliver a state from which the run can go on."""
-        self.post(run.id, partial(run.sink.checkpoint, checkpoint.step, checkpoint.arrays))
+        Args:
+            run: the run.
+            step: the step.
+            places: the members that recorded.
+            recorded: what they recorded.
+            left: those of them that are delivered, bool [n]; None: all.
+        """
+        new = run.recorded[places] < step
+        if not new.all():
+            left = new if left is None else left & new
+        places = places if left is None else places[left]
+        if len(places):
+            run.recorded[places] = step
+            self.post(run.id, partial(_deliver_frames, run, step, places, recorded, left), recorded.nbytes)
 
-    def failed(self, run: Run, step: int, detail: str) -> None:
-        """Tell the sink that the run cannot go on after `step`."""
+    def checkpoint(self, run: Run, state: GroupState) -> None:
+        """Deliver a state from which members of a run can go on."""
+        self.post(run.id, partial(run.sink.checkpoint, state))
+
+    def failed(self, run: Run, step: int, places: Places, detail: str) -> None:
+        """Tell the sink that members cannot go on after `step`."""
         problem = Problem(500, "The run failed", f"job {run.id}: {detail}")
-        self.post(run.id, partial(run.sink.failed, step, problem))
+        self.post(run.id, partial(run.sink.failed, step, places, problem))
 
     # --- the queue of each run
 
@@ -73,15 +100,12 @@ class ResultDispatcher:
         """Call `deliver` after everything posted before for this run."""
         with self._changed:
             self._waiting[run_id] = self._waiting.get(run_id, 0) + nbytes
+            self._compare(run_id)
             if run_id in self._queues:
                 self._queues[run_id].append((nbytes, deliver))
             else:
                 self._queues[run_id] = deque([(nbytes, deliver)])
                 self._pool.submit(self._deliver_all, run_id)
-
-    def is_behind(self, run_id: str) -> bool:
-        """Return whether more than LIMIT bytes wait for the run's sink."""
-        return self._waiting.get(run_id, 0) > LIMIT
 
     def drop(self, run_id: str) -> None:
         """Forget what waits for a run's sink; a call in progress is not interrupted."""
@@ -101,6 +125,7 @@ class ResultDispatcher:
                 queue = self._queues[run_id]
                 if not queue:
                     del self._queues[run_id], self._waiting[run_id]
+                    self.behind.discard(run_id)
                     self._changed.notify_all()
                     return
                 nbytes, deliver = queue.popleft()
@@ -112,12 +137,28 @@ class ResultDispatcher:
                 self._on_error(run_id, error)
             with self._changed:
                 self._waiting[run_id] -= nbytes
+                self._compare(run_id)
+
+    def _compare(self, run_id: str) -> None:
+        if self._waiting[run_id] > LIMIT:
+            self.behind.add(run_id)
+        else:
+            self.behind.discard(run_id)
 
 
-def _deliver_frames(run: Run, step: int, recorded: Recorded) -> None:
-    run.sink.frames(step, *recorded.fetch())
+def _deliver_frames(run: Run, step: int, places: Places, recorded: Recorded, left: NDArray[np.bool_] | None) -> None:
+    fields, observables = recorded.fetch()
+    if left is not None:
+        fields = {name: array[left] for name, array in fields.items()}
+        observables = {name: array[left] for name, array in observables.items()}
+    run.sink.frames(step, places, fields, observables)
 
 
-def _deliver_state(deliver: Callable[[int, Arrays], None], fetch: Callable[[], Checkpoint]) -> None:
-    state = fetch()
-    deliver(state.step, state.arrays)
+def _deliver_state(
+    deliver: Callable[[GroupState], None], fetch: Callable[[], GroupState], left: NDArray[np.bool_] | None
+) -> None:
+    deliver(_of(fetch(), left))
+
+
+def _of(state: GroupState, left: NDArray[np.bool_] | None) -> GroupState:
+    return state if left is None else state.of(left)

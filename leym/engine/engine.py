@@ -15,10 +15,11 @@ from threading import Condition, Event, Thread
 from time import monotonic
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from leym.engine import compute_threads
-from leym.engine.batch import Batch
+from leym.engine.batch import Batch, Group
 from leym.engine.batch_size import BatchSizeTable
 from leym.engine.bucket import Bucket
 from leym.engine.counters import EngineCounters
@@ -27,9 +28,9 @@ from leym.engine.device import pick_device
 from leym.engine.device_calls import DeviceCalls
 from leym.engine.device_stream import DeviceStream
 from leym.engine.loading import BucketLoader, LawCache
-from leym.engine.pipeline import BurstPipeline, InFlightBurst
+from leym.engine.pipeline import BurstPipeline, InFlightBurst, Result
 from leym.engine.roofline import Ceilings
-from leym.engine.run import BucketKey, Run
+from leym.engine.run import BucketKey, Places, Run
 from leym.engine.scheduler import makes_room, next_batch
 from leym.engine.seating import Seating
 from leym.laws.bundle import Bundle
@@ -43,7 +44,8 @@ class Engine:
     """Runs universes on one device.
 
     Args:
-        slots: how many universes step at once.
+        slots: how many runs step at once.
+        largest_batch: most universes of one batch; None: `slots`.
         device: "cpu", "cuda", "cuda:1"; None picks CUDA where there is one.
         compile: False steps every law eagerly.
         checkpoint_s: seconds between two checkpoints of a run.
@@ -57,6 +59,7 @@ class Engine:
         self,
         slots: int = 8,
         *,
+        largest_batch: int | None = None,
         device: str | None = None,
         compile: bool = True,
         checkpoint_s: float = 10.0,
@@ -73,14 +76,16 @@ class Engine:
         self.draining = False
         self._on_fatal = on_fatal
         self._cancelled: set[str] = set()
+        self._dropped: list[tuple[str, Places]] = []
         self._changed = Condition()
         self._stopping = False
         self._results = ResultDispatcher(4, lambda run_id, _: self.cancel(run_id))
         self._seating = Seating(self.stream, self._results)
         self.buckets = self._seating.buckets
-        self._pipeline = BurstPipeline(self.stream, ahead=self.device.is_cuda if ahead is None else ahead)
+        on_cuda = self.device.is_cuda
+        self._pipeline = BurstPipeline(self.stream, ahead=on_cuda if ahead is None else ahead, whole_batch=on_cuda)
         table = BatchSizeTable(self.device, batch_sizes)
-        self._loader = BucketLoader(self.law_cache, table, slots, self._wake, self._free_idle)
+        self._loader = BucketLoader(self.law_cache, table, largest_batch or slots, self._wake, self._free_idle)
         self._calls = DeviceCalls()
         self._owns_pool = Event()
         self._thread = Thread(target=self._main, name="engine", daemon=True)
@@ -99,7 +104,6 @@ class Engine:
 
     def submit(self, run: Run) -> None:
         """Queue a run."""
-        run.origin  # noqa: B018 -- drawn here, so that the engine thread need not
         with self._changed:
             self._seating.waiting.add(run)
             self._changed.notify_all()
@@ -111,6 +115,12 @@ class Engine:
         """
         with self._changed:
             self._cancelled.add(run_id)
+            self._changed.notify_all()
+
+    def drop(self, run_id: str, places: Places) -> None:
+        """Evict members of a run, waiting or running, before the next burst; nothing more of them is delivered."""
+        with self._changed:
+            self._dropped.append((run_id, places))
             self._changed.notify_all()
 
     def drain(self) -> None:
@@ -173,8 +183,9 @@ class Engine:
             return self.counters.info() | {
                 "device": self.device.kind,
                 "slots": self.slots,
-                "busy": sum(bucket["busy"] for bucket in buckets),
-                "waiting": len(self._seating.waiting) + len(self._seating.parked),
+                "busy": self._seating.seated,
+                "members": sum(bucket["busy"] for bucket in buckets),
+                "waiting": sum(not run.in_slots for run in self._seating.waiting) + len(self._seating.parked),
                 "buckets": buckets,
                 "draining": self.draining,
                 "degraded": self.law_cache.degraded,
@@ -236,23 +247,31 @@ class Engine:
             self._out_of_memory(bucket, batch, error)
             return
         with self._changed:
-            for member in burst.members:
-                if member.final:
-                    batch.leave(member.slot)
+            for result in burst.results:
+                if result.final:
+                    batch.leave(result.group)
             bucket.compact()
 
     def _settle(self, burst: InFlightBurst) -> None:
-        """Wait for a burst, fail the runs that diverged, deliver the results of the others, and charge its batch."""
-        for slot, last_good in burst.diverged():
-            slot.closed = True
-            with self._changed:
-                self._seating.remove({slot.run.id})
-            self._results.failed(slot.run, last_good, f"the state is not finite from step {last_good + 1} on")
+        """Wait for a burst, fail the members that diverged, deliver the results of the others, and charge its batch."""
+        for result, last_good in burst.diverged():
+            self._fail_diverged(result, last_good)
         self._results.burst(burst)
         seconds = self.stream.seconds(burst.began, burst.ended)
         burst.batch.measured(burst.steps, seconds)
         burst.batch.charged_s += (seconds - burst.expected_s) / burst.share
         self.counters.count(burst, seconds)
+
+    def _fail_diverged(self, result: Result, last_good: Places) -> None:
+        group = result.group
+        with self._changed:
+            bad = np.isin(group.places, result.places[last_good < result.step])
+            failed = group.places[bad]
+            self._seating.drop(group, bad)
+        last_good = last_good[np.isin(result.places, failed)]
+        for step in np.unique(last_good).tolist():
+            detail = f"the state is not finite from step {step + 1} on"
+            self._results.failed(group.run, step, failed[last_good == step], detail)
 
     def _flush(self) -> None:
         """Settle every burst in flight."""
@@ -262,8 +281,9 @@ class Engine:
     # --- runs join
 
     def _admit(self) -> None:
-        """Seat waiting runs, the most urgent first, in buckets that are ready; start making the others."""
-        free, now = self.slots - self.buckets.busy, monotonic()
+        """Seat members of waiting runs, the most urgent first, in buckets that are ready; start making the others."""
+        free, full, now = self.slots - self._seating.seated, False, monotonic()
+        new: dict[Batch, list[Group]] = {}
         for entry in self._seating.waiting.ordered(now):
             run = entry.run
             future = self._loader.bucket(run.bucket, run.law)
@@ -272,38 +292,44 @@ class Engine:
             if error := future.exception():
                 self._seating.waiting.remove(entry)
                 self._loader.forget(run.bucket)
-                self._results.failed(run, 0, f"the law could not be made ready: {error}")
+                self._results.failed(run, 0, run.unfinished(), f"the law could not be made ready: {error}")
                 continue
-            if free == 0:
-                if not makes_room(self.buckets.batches(), run):
-                    return
+            if free == 0 and not run.in_slots:
+                full = full or not makes_room(self.buckets.batches(), run)
+                if full:
+                    continue
                 self._swap_out_for(run)
-                free = self.slots - self.buckets.busy
+                free = self.slots - self._seating.seated
             bucket = self.buckets.use(future.result())
-            if not free or not (batch := bucket.batch_with_room()):
+            if not (free or run.in_slots) or not (batch := bucket.batch_with_room(run)):
                 continue
-            self._seating.waiting.remove(entry)
-            is_new = run.start is None
-            slot = self._seating.seat(run, bucket, batch, entry.level(now))
-            if is_new and (recorded := self._pipeline.record_start(batch, slot)):
-                self._results.frames(run, slot.step, recorded)
+            free -= not run.in_slots
+            group = self._seating.seat(run, bucket, batch, entry.level(now))
+            if not run.left:
+                self._seating.waiting.remove(entry)
+            if group.step == 0:
+                new.setdefault(batch, []).append(group)
             self._remove_idle(len(self.buckets) - RESIDENT)
-            free -= 1
+        for batch, groups in new.items():
+            for group, recorded in self._pipeline.record_start(batch, groups):
+                self._results.frames(group.run, 0, group.places, recorded)
 
     def _swap_out_for(self, run: Run) -> None:
-        """Take the slot of a less urgent run, which waits again."""
+        """Take the slots of a less urgent run, which waits again."""
         self._flush()  # so that nothing of that run is in flight
         if found := makes_room(self.buckets.batches(), run):
-            self._seating.waiting.add(self._seating.vacate(*found))
+            self._seating.vacate_run(found)
+            self._seating.waiting.drop({found.id})
+            self._seating.waiting.add(found)
             self.counters.swapped_out += 1
 
     # --- runs leave
 
     def _park_slow(self) -> None:
         """Take the slots of runs whose sinks are behind, and let those that have caught up wait for one again."""
-        if behind := self._seating.behind():
+        if self._results.behind:
             self._flush()
-            self._seating.park(behind)
+            self._seating.park(set(self._results.behind))
         self._seating.unpark()
 
     def _evict_cancelled(self) -> None:
@@ -313,6 +339,9 @@ class Engine:
             for run_id in self._cancelled:
                 self._results.drop(run_id)
             self._cancelled.clear()
+        for run_id, places in self._dropped:
+            self._seating.drop_members(run_id, places)
+        self._dropped.clear()
 
     # --- memory
 
@@ -326,11 +355,12 @@ class Engine:
             if bucket.batch_size > 1 and not freed:
                 self._loader.reduce(bucket.key, bucket.batch_size)
             for run in runs:
+                self._seating.waiting.drop({run.id})
                 if bucket.batch_size > 1 or freed:
                     self._seating.waiting.add(run)
                 else:
                     reason = f"{self.device.name} has no memory for one universe: {error}"
-                    self._results.failed(run, max(0, run.recorded), reason)
+                    self._results.failed(run, 0, run.unfinished(), reason)
 
     def _free_idle(self) -> bool:
         """Remove every idle bucket; return whether there was any."""

@@ -63,7 +63,7 @@ class BucketLoader:
     Args:
         law_cache: loads the laws.
         batch_sizes: chooses the batch size of a bucket.
-        slots: slots of the engine.
+        largest_batch: most slots of a batch.
         on_ready: called from the loading thread when a bucket is ready or has failed.
         make_room: called when the device is full; returns whether it freed memory.
     """
@@ -72,11 +72,11 @@ class BucketLoader:
         self,
         law_cache: LawCache,
         batch_sizes: BatchSizeTable,
-        slots: int,
+        largest_batch: int,
         on_ready: Callable[[], None],
         make_room: Callable[[], bool] = lambda: False,
     ):
-        self._law_cache, self._batch_sizes, self._slots = law_cache, batch_sizes, slots
+        self._law_cache, self._batch_sizes, self._largest_batch = law_cache, batch_sizes, largest_batch
         self._on_ready, self._make_room = on_ready, make_room
         self._futures: dict[BucketKey, Future[Bucket]] = {}
         self._reduced: dict[BucketKey, int] = {}  # batch sizes for which there was memory
@@ -123,7 +123,7 @@ class BucketLoader:
 
     def _load(self, key: BucketKey, law: Bundle) -> Bucket:
         while True:
-            chosen = self._batch_sizes.batch_size(law.manifest, key.precision, key.grid, self._slots)
+            chosen = self._batch_sizes.batch_size(law.manifest, key.precision, key.grid, self._largest_batch)
             batch_size = self._reduced.get(key) or chosen
             try:
                 bucket = Bucket(key, self._law_cache.resident(law, key.precision), batch_size)

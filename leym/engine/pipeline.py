@@ -8,25 +8,28 @@ burst is finished when it has been launched.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
-from leym.engine.batch import Batch, Slot
+import numpy as np
+from numpy.typing import NDArray
+
+from leym.engine.batch import Batch, Group
 from leym.engine.device_stream import DeviceStream, HostArrays, Timestamp
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
-from leym.engine.run import Checkpoint
+from leym.engine.run import GroupState, Places
 from leym.engine.scheduler import share_of
 
 REPORT_S = 0.5  # seconds between two progress reports of a run
 
-Fetch = Callable[[], Checkpoint]  # blocks until the copy from the device has arrived
+Fetch = Callable[[], GroupState]  # blocks until the copy from the device has arrived
 
 
 @dataclass
-class Member:
-    """A slot of a burst. row, step: its row in the batch's tensors and its step after the burst, as of the launch.
+class Result:
+    """A group's part in a burst. places, rows, step: the group's after the burst, as of the launch.
 
     Attributes:
         recorded: what it recorded at `step`; None for nothing.
@@ -35,8 +38,9 @@ class Member:
         report: whether a progress report was due.
     """
 
-    slot: Slot
-    row: int
+    group: Group
+    places: Places
+    rows: NDArray[np.int64]
     step: int
     recorded: Recorded | None = None
     checkpoint: Fetch | None = None
@@ -52,28 +56,37 @@ class InFlightBurst:
         batch: the batch that steps.
         cost: FLOP and bytes of one cell-step.
         steps: steps of every slot.
+        busy: number of occupied slots.
         share: the batch's share of the device at the launch (`leym.engine.scheduler.share_of`).
         expected_s: device time that was charged to the batch at the launch.
         began, ended: timestamps around the steps.
         good: the copy of `BatchTensors.good` after the steps.
-        members: the slots that were occupied.
+        results: what the groups of the batch have to deliver.
     """
 
     batch: Batch
     cost: Cost
     steps: int
+    busy: int
     share: float
     expected_s: float
     began: Timestamp
     ended: Timestamp
     good: HostArrays
-    members: list[Member] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
 
-    def diverged(self) -> list[tuple[Slot, int]]:
-        """Return the open slots whose state is no longer finite, each with its last good step; waits for the device."""
-        good = self.good()[0]
-        last = [(m.slot, m.slot.joined_at + int(good[m.row]), m.step) for m in self.members if not m.slot.closed]
-        return [(slot, last_good) for slot, last_good, step in last if last_good < step]
+    def diverged(self) -> list[tuple[Result, NDArray[np.int64]]]:
+        """Return the results of open groups with members whose state is no longer finite; waits for the device.
+
+        Returns:
+            Each with the last good step of every member, int64 [n].
+        """
+        good, found = self.good()[0], []
+        for result in self.results:
+            last_good = result.group.joined_at + good[result.rows]
+            if not result.group.closed and (last_good < result.step).any():
+                found.append((result, last_good))
+        return found
 
 
 class BurstPipeline:
@@ -82,10 +95,11 @@ class BurstPipeline:
     Args:
         stream: the device's stream.
         ahead: keep one burst in flight behind those that `finished` returns.
+        whole_batch: record all rows of a batch at once (`leym.engine.recorder`).
     """
 
-    def __init__(self, stream: DeviceStream, *, ahead: bool):
-        self.ahead = ahead
+    def __init__(self, stream: DeviceStream, *, ahead: bool, whole_batch: bool):
+        self.ahead, self._whole_batch = ahead, whole_batch
         self._stream = stream
         self._bursts: deque[InFlightBurst] = deque()
 
@@ -103,26 +117,26 @@ class BurstPipeline:
         batch.advance(steps)
         ended = self._stream.timestamp()
         good = self._stream.fetch([batch.tensors.good.clone()])
-        burst = InFlightBurst(batch, cost, steps, share, steps * batch.step_s, began, ended, good)
+        burst = InFlightBurst(batch, cost, steps, batch.busy, share, steps * batch.step_s, began, ended, good)
         batch.charged_s += burst.expected_s / share
-        recorded = {slot.index: one for slot, one in record(batch, batch.active, self._stream, together=self.ahead)}
-        for slot in batch.active:
-            member = Member(slot, slot.index, slot.step, recorded.get(slot.index))
-            burst.members.append(member)
-            if slot.step >= slot.run.steps:
-                member.final = batch.checkpoint(slot, self._stream)
-            elif now - slot.checkpointed > checkpoint_s:
-                slot.checkpointed = now
-                member.checkpoint = batch.checkpoint(slot, self._stream)
-            elif now - slot.reported > REPORT_S:
-                slot.reported = now
-                member.report = True
+        recorded = {id(group): one for group, one in self._record(batch, batch.groups)}
+        for group in batch.groups:
+            result = Result(group, group.places, group.rows, group.step, recorded.get(id(group)))
+            burst.results.append(result)
+            if group.step >= group.run.steps:
+                result.final = batch.checkpoint(group, self._stream)
+            elif now - group.checkpointed > checkpoint_s:
+                group.checkpointed = now
+                result.checkpoint = batch.checkpoint(group, self._stream)
+            elif now - group.reported > REPORT_S:
+                group.reported = now
+                result.report = True
         self._bursts.append(burst)
         return burst
 
-    def record_start(self, batch: Batch, slot: Slot) -> Recorded | None:
-        """Record a run that has not made a step; None if nothing is due at step 0."""
-        return next((one for _, one in record(batch, [slot], self._stream, together=False)), None)
+    def record_start(self, batch: Batch, groups: Sequence[Group]) -> list[tuple[Group, Recorded]]:
+        """Record groups that have not made a step."""
+        return self._record(batch, groups)
 
     def finished(self) -> Iterator[InFlightBurst]:
         """Take out the bursts whose results are delivered now: all of them, or with `ahead` all but the newest."""
@@ -137,5 +151,8 @@ class BurstPipeline:
     def close(self, run_ids: set[str]) -> None:
         """Deliver nothing more of these runs."""
         for burst in self._bursts:
-            for member in burst.members:
-                member.slot.closed |= member.slot.run.id in run_ids
+            for result in burst.results:
+                result.group.closed |= result.group.run.id in run_ids
+
+    def _record(self, batch: Batch, groups: Sequence[Group]) -> list[tuple[Group, Recorded]]:
+        return record(batch, groups, self._stream, whole_batch=self._whole_batch)

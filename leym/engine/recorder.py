@@ -1,76 +1,101 @@
-"""Computes what runs record at a step, on the device, and starts its copy to the host.
+"""Computes what groups record at a step, on the device and all groups in one go, and starts its copy to the host.
 
-A CPU computes the universes with something due one by one. A GPU computes all rows of the batch at once, due or not,
-since its time goes into launches. Either way the bits of a universe do not depend on which others are due.
+The bits of a universe do not depend on which others are recorded with it. On a CPU only the rows with something due are
+computed (`leym.physics.observables` makes their bits independent of their number). A GPU computes all rows of the
+batch, since its time goes into launches, and its reductions depend on their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leym.engine.device_stream import DeviceStream
+from leym.contract.spec import Recording
+from leym.engine.device_stream import DeviceStream, HostArrays
 from leym.physics.observables import StateView
 
 if TYPE_CHECKING:
-    from leym.engine.batch import Batch, Slot
+    from leym.engine.batch import Batch, Group
+
+Fields = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Fields and observables that a run recorded at one step.
+    """Fields and observables that a group of n members recorded at one step.
 
     Attributes:
-        fetch: blocks until the copies have arrived, then returns the fields in their stored dtype and the observables.
+        fetch: blocks until the copies have arrived, then returns the fields [n, H, W(, d)] in their stored dtype, and
+            the observables float64 [n].
         nbytes: size of the fields.
     """
 
-    fetch: Callable[[], tuple[dict[str, NDArray[Any]], dict[str, float]]]
+    fetch: Callable[[], tuple[Fields, Fields]]
     nbytes: int
 
 
 @torch.no_grad()
-def record(batch: Batch, slots: list[Slot], stream: DeviceStream, *, together: bool) -> list[tuple[Slot, Recorded]]:
-    """Record the slots that have something due at their present step and have not delivered it before.
+def record(
+    batch: Batch, groups: Sequence[Group], stream: DeviceStream, *, whole_batch: bool
+) -> list[tuple[Group, Recorded]]:
+    """Record the groups that have something due at their present step and have not delivered it before.
 
     Args:
-        batch: the batch of the slots.
-        slots: the slots to look at.
+        batch: the batch of the groups.
+        groups: the groups to look at: either all at step 0, or none.
         stream: the device's stream.
-        together: compute all rows of the batch at once. Slots at step 0 have no step before, so they are always
-            computed by themselves.
+        whole_batch: compute all rows of the batch.
     """
-    due = [slot for slot in slots if any(slot.run.due(slot.step)) and slot.step > slot.run.recorded]
-    if together and all(slot.step for slot in due):
-        return _record(batch, due, slice(None), stream) if due else []
-    return [one for slot in due for one in _record(batch, [slot], slice(slot.index, slot.index + 1), stream)]
-
-
-def _record(batch: Batch, slots: list[Slot], rows: slice, stream: DeviceStream) -> list[tuple[Slot, Recorded]]:
-    """Record slots that all have something due and all lie within `rows`."""
-    started = all(slot.step for slot in slots)
+    due = [group for group in groups if any(group.run.due(group.step)) and _is_new(group)]
+    if not due:
+        return []
+    rows = batch.index(np.concatenate([group.rows for group in due]))
+    if whole_batch:
+        rows, chosen = slice(None), rows
+    else:
+        chosen = slice(None)
+    started = due[0].step > 0
     state = StateView(batch.state[rows], batch.previous[rows] if started else None, batch.origin[rows])
-    due = [slot.run.due(slot.step) for slot in slots]
-    fields = sorted({(r.field, r.stored_dtype) for recordings, _ in due for r in recordings})
-    observables = sorted({name for _, names in due for name in names})
+    wanted = [group.run.due(group.step) for group in due]
+    fields = sorted({(r.field, r.stored_dtype) for recordings, _ in wanted for r in recordings})
+    observables = sorted({name for _, names in wanted for name in names})
     tensors = [state.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
     if observables:
         tensors.append(torch.stack([state.observable(name) for name in observables], dim=1))
-    if len(slots) < tensors[0].shape[0]:
-        chosen = torch.tensor([slot.index for slot in slots], device=tensors[0].device)
-        tensors = [tensor.index_select(0, chosen) for tensor in tensors]
-    arrays = stream.fetch(tensors)
+    arrays = stream.fetch([tensor[chosen] for tensor in tensors])
+    found, first = [], 0
+    per_row = {field: tensor[0].nbytes for field, tensor in zip(fields, tensors, strict=False)}
+    for group, (recordings, names) in zip(due, wanted, strict=True):
+        own = slice(first, first + len(group.rows))
+        first = own.stop
+        nbytes = len(group.rows) * sum(per_row[r.field, r.stored_dtype] for r in recordings)
+        fetch = partial(_fetch, arrays, own, recordings, names, fields, observables)
+        found.append((group, Recorded(fetch, nbytes)))
+    return found
 
-    def fetch(i: int) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
-        found, (recordings, names) = arrays(), due[i]
-        own = {r.field: found[fields.index((r.field, r.stored_dtype))][i] for r in recordings}
-        return own, {name: float(found[-1][i, observables.index(name)]) for name in names}
 
-    sizes = {kind: tensor[0].nbytes for kind, tensor in zip(fields, tensors, strict=False)}
-    nbytes = [sum(sizes[r.field, r.stored_dtype] for r in recordings) for recordings, _ in due]
-    return [(slot, Recorded(partial(fetch, i), nbytes[i])) for i, slot in enumerate(slots)]
+def _is_new(group: Group) -> bool:
+    """Return whether the group's present step is new, and not stepped again after a retry."""
+    return bool(group.run.recorded[group.places].min() < group.step)
+
+
+def _fetch(
+    arrays: HostArrays,
+    own: slice,
+    recordings: Sequence[Recording],
+    names: Sequence[str],
+    fields: Sequence[tuple[str, str]],
+    observables: Sequence[str],
+) -> tuple[Fields, Fields]:
+    found = arrays()
+    numbers = found[-1][own].astype(np.float64) if names else found[-1]
+    return (
+        {r.field: found[fields.index((r.field, r.stored_dtype))][own] for r in recordings},
+        {name: numbers[:, observables.index(name)] for name in names},
+    )

@@ -1,8 +1,13 @@
-"""Defines a Run, which the engine is given, and a Sink, which receives its results."""
+"""Defines a Run, which the engine is given, and a Sink, which receives its results.
+
+A run has N members: universes of one law, grid and length that differ in seed, gamma and start state. The engine seats
+them in groups whose members step together. A single universe is a run of one member (`Run.one`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,11 +20,13 @@ from leym.laws.bundle import Bundle
 from leym.physics import initial
 
 Arrays = Mapping[str, NDArray[Any]]
+Places = NDArray[np.int64]  # positions of members in their run, increasing
+Start = ComplexNoise | RandomState | Zeros | NDArray[np.complex64]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """State from which a run continues at a step, bit for bit.
+    """State from which one universe continues at a step, bit for bit.
 
     Attributes:
         step: the step.
@@ -28,6 +35,29 @@ class Checkpoint:
 
     step: int
     arrays: Arrays
+
+
+@dataclass(frozen=True)
+class GroupState:
+    """State from which n members that step together continue, bit for bit.
+
+    Attributes:
+        step: the step of all of them.
+        places: which members they are.
+        arrays: "psi" complex64 [n, H, W, d]; "memory" float32 [n, M, H/4, W/4] of a law that has one.
+    """
+
+    step: int
+    places: Places
+    arrays: Arrays
+
+    def of(self, chosen: NDArray[Any]) -> GroupState:
+        """Return the state of some of the members.
+
+        Args:
+            chosen: bool [n], or int64 positions in `places`.
+        """
+        return GroupState(self.step, self.places[chosen], {name: a[chosen] for name, a in self.arrays.items()})
 
 
 def initial_state(
@@ -47,42 +77,71 @@ def initial_state(
 class Sink(Protocol):
     """Receives the results of one run, in order, from the dispatcher's threads; it may block, the engine goes on.
 
-    It handles its own errors; to stop the run it calls `Engine.cancel`.
+    Every call is about one group of n members, `places` int64 [n]. The sink handles its own errors; to stop the run it
+    calls `Engine.cancel`. Nothing follows when every member has finished, was stopped or has failed.
     """
 
     def admitted(self) -> None:
-        """Note that the run has a slot."""
+        """Note that members have slots; called again when the run is computed in another way (`Run.computed_by`)."""
 
-    def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
-        """Take everything recorded at one step: fields [H, W] or [H, W, d] in their stored dtype, and observables."""
+    def frames(self, step: int, places: Places, fields: Arrays, observables: Arrays) -> None:
+        """Take everything recorded at one step.
 
-    def progress(self, step: int) -> None:
-        """Note that the run has reached a step; called a few times a second at most."""
+        Args:
+            step: the step of the members.
+            places: the members.
+            fields: [n, H, W] or [n, H, W, d] in their stored dtype, by name.
+            observables: float64 [n], by name.
+        """
 
-    def checkpoint(self, step: int, arrays: Arrays) -> None:
-        """Take the state at a step; all frames up to it have been delivered."""
+    def progress(self, step: int, places: Places) -> None:
+        """Note that members have reached a step; called a few times a second at most."""
 
-    def finished(self, step: int, arrays: Arrays) -> None:
-        """Take the last state; nothing follows."""
+    def checkpoint(self, state: GroupState) -> None:
+        """Take the state of members; all their frames up to its step have been delivered."""
 
-    def failed(self, step: int, problem: Problem) -> None:
-        """Note that the run cannot continue after `step`, whose frames have been delivered; nothing follows."""
+    def finished(self, state: GroupState) -> None:
+        """Take the last state of members that have made all their steps."""
+
+    def failed(self, step: int, places: Places, problem: Problem) -> None:
+        """Note that members cannot continue after `step`, whose frames have been delivered."""
 
     def released(self) -> None:
-        """Note that the engine drains: a checkpoint has been delivered if the run had a slot; nothing follows."""
+        """Note that the engine drains: checkpoints of all members with slots have been delivered; nothing follows."""
+
+
+@dataclass
+class Members:
+    """The N universes of a run.
+
+    Attributes:
+        seeds: int64 [N].
+        gammas: damping per step, float32 [N].
+        starts: the start state of each: a kind to draw, or complex64 [H, W, d].
+    """
+
+    seeds: NDArray[np.int64]
+    gammas: NDArray[np.float32]
+    starts: Sequence[Start]
+
+    def __len__(self) -> int:
+        return len(self.seeds)
 
 
 @dataclass
 class Run:
-    """One universe to evolve from `start`, or from its beginning, to `steps`.
+    """Universes to evolve from their starts, or from earlier states, to `steps`.
 
     Attributes:
-        initial: the start state: a kind to draw, or complex64 [H, W, d].
-        start: where to continue; None begins at step 0.
+        members: the universes.
+        resumed: groups of members that continue from a state.
+        ended: members that need no slot any more.
+        pending: members that have not begun, int64 [n]; at first those that are neither resumed nor ended.
         priority: 0 to 9, 9 is the most urgent.
         computed_by: set by the engine when the run gets a slot: equal values give equal bits.
-        recorded: set by the engine: last step whose frames were delivered; prevents duplicates after a retry.
-        saved: set by the engine: last checkpoint that was delivered.
+        recorded: set by the engine: last step of each member whose frames were delivered, int64 [N]; -1 before the
+            first. Prevents duplicates after a retry.
+        in_slots: set by the engine: number of members that have slots.
     """
 
     id: str
@@ -90,18 +149,63 @@ class Run:
     precision: str
     grid: tuple[int, int]
     steps: int
-    gamma: float
-    seed: int
-    initial: ComplexNoise | RandomState | Zeros | NDArray[np.complex64]
+    members: Members
     sink: Sink
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
-    start: Checkpoint | None = None
     priority: int = 4
+    resumed: deque[GroupState] = field(default_factory=deque, repr=False)
+    ended: Places = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+    pending: Places = field(init=False, repr=False)
     computed_by: dict[str, Any] = field(default_factory=dict, repr=False)
-    recorded: int = -1
-    saved: Checkpoint | None = field(default=None, repr=False)
-    _origin: NDArray[np.complex64] | None = field(default=None, repr=False)
+    recorded: NDArray[np.int64] = field(init=False, repr=False)
+    in_slots: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.recorded = np.full(len(self.members), -1, np.int64)
+        begun = np.concatenate([self.ended, *(state.places for state in self.resumed)])
+        self.pending = np.setdiff1d(np.arange(len(self.members)), begun)
+
+    @classmethod
+    def one(
+        cls,
+        id: str,
+        law: Bundle,
+        precision: str,
+        grid: tuple[int, int],
+        steps: int,
+        gamma: float,
+        seed: int,
+        initial: Start,
+        sink: Sink,
+        record: tuple[Recording, ...] = (),
+        observe: Observe | None = None,
+        start: Checkpoint | None = None,
+        priority: int = 4,
+    ) -> Run:
+        """Return a run of one universe.
+
+        Args:
+            id: names the run.
+            law: the law.
+            precision: precision of its weights.
+            grid: (H, W) in cells.
+            steps: last step.
+            gamma: damping per step.
+            seed: decides the start state and a stochastic law's draws.
+            initial: the start state: a kind to draw, or complex64 [H, W, d].
+            sink: receives the results.
+            record: fields to record.
+            observe: observables to compute.
+            start: where to continue; None begins at step 0.
+            priority: 0 to 9, 9 is the most urgent.
+        """
+        members = Members(np.array([seed], np.int64), np.array([gamma], np.float32), [initial])
+        resumed: deque[GroupState] = deque()
+        if start:
+            arrays = {name: np.asarray(array)[None] for name, array in start.arrays.items()}
+            resumed.append(GroupState(start.step, np.zeros(1, np.int64), arrays))
+        return cls(id, law, precision, grid, steps, members, sink, record, observe, priority, resumed)
 
     @property
     def bucket(self) -> BucketKey:
@@ -109,14 +213,61 @@ class Run:
         return BucketKey(self.law.digest, self.precision, self.grid)
 
     @property
-    def origin(self) -> NDArray[np.complex64]:
-        """The state at step 0, complex64 [H, W, d]."""
-        if self._origin is None:
-            if isinstance(self.initial, np.ndarray):
-                self._origin = np.ascontiguousarray(self.initial, np.complex64)
-            else:
-                self._origin = initial_state(self.initial, self.grid, self.law.manifest.d_state, self.seed)
-        return self._origin
+    def left(self) -> int:
+        """Number of members that wait for a slot."""
+        return len(self.pending) + sum(len(state.places) for state in self.resumed)
+
+    @property
+    def steps_left(self) -> int:
+        """Steps that the members without a slot still need, all together."""
+        begun = sum((self.steps - state.step) * len(state.places) for state in self.resumed)
+        return self.steps * len(self.pending) + begun
+
+    def draw(self, places: Places) -> NDArray[np.complex64]:
+        """Return the states of members at step 0: complex64 [n, H, W, d]."""
+        seeds, starts = self.members.seeds[places].tolist(), [self.members.starts[place] for place in places.tolist()]
+        shape = (*self.grid, self.law.manifest.d_state)
+        noise = [i for i, start in enumerate(starts) if isinstance(start, ComplexNoise)]
+        strengths = [start.strength for start in starts if isinstance(start, ComplexNoise)]
+        drawn = initial.complex_noises(shape, [seeds[i] for i in noise], strengths)
+        if len(noise) == len(starts):
+            return drawn
+        found = np.empty((len(starts), *shape), np.complex64)
+        found[noise] = drawn
+        for i, (start, seed) in enumerate(zip(starts, seeds, strict=True)):
+            if isinstance(start, np.ndarray):
+                found[i] = start
+            elif not isinstance(start, ComplexNoise):
+                found[i] = initial_state(start, self.grid, shape[-1], seed)
+        return found
+
+    def take(self, most: int) -> GroupState:
+        """Take members that wait for a slot: those of one resumed group, or up to `most` that have not begun."""
+        if self.resumed:
+            state = self.resumed.popleft()
+            if len(state.places) > most:
+                self.resumed.appendleft(state.of(np.arange(most, len(state.places))))
+                state = state.of(np.arange(most))
+            return state
+        places, self.pending = self.pending[:most], self.pending[most:]
+        return GroupState(0, places, {})
+
+    def put_back(self, state: GroupState) -> None:
+        """Let members wait for a slot again, to continue from a state."""
+        if state.arrays:
+            self.resumed.append(state)
+        else:
+            self.pending = np.union1d(state.places, self.pending)
+
+    def unfinished(self) -> Places:
+        """Return the members that wait for a slot: int64 [n], increasing."""
+        return np.sort(np.concatenate([self.pending, *(state.places for state in self.resumed)]))
+
+    def drop(self, places: Places) -> None:
+        """Forget members that wait for a slot."""
+        self.pending = np.setdiff1d(self.pending, places)
+        kept = (state.of(~np.isin(state.places, places)) for state in self.resumed)
+        self.resumed = deque(state for state in kept if len(state.places))
 
     def next_event(self, step: int) -> int:
         """Return the first step after `step` at which something is recorded, or the last step of the run."""
@@ -132,6 +283,11 @@ class Run:
         """Return whether anything due at a step compares it with the step before."""
         recordings, names = self.due(step)
         return any(r.field == "activity" for r in recordings) or any(name.startswith("activity") for name in names)
+
+    @property
+    def needs_origin(self) -> bool:
+        """True if an observable compares states with those at step 0."""
+        return self.observe is not None and any(name in ("overlap", "fidelity") for name in self.observe.names)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Decides who goes first: which waiting run gets a slot, which run makes room for it, and which batch steps next.
 
-    level(run)     = priority + floor(waited / AGE_S)         nobody waits for ever
+    level(run)     = priority + floor(waited / AGE_S)         nobody waits for ever; the priority once it has slots
     seat next      = the highest level, then the least work left (steps x cells), then the first to come
     make room      for a run whose priority is above the level at which another was seated: the lowest level leaves,
                    of these the one with the most work left
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from time import monotonic
 
-from leym.engine.batch import Batch, Slot
+from leym.engine.batch import Batch, Group
 from leym.engine.run import Run
 
 AGE_S = 30.0
@@ -32,8 +32,8 @@ class WaitingRun:
     number: int
 
     def level(self, now: float) -> int:
-        """Return the priority, raised by the time waited."""
-        return self.run.priority + int((now - self.since) / AGE_S)
+        """Return the priority, raised by the time waited for the first slot."""
+        return self.run.priority + (0 if self.run.in_slots else int((now - self.since) / AGE_S))
 
     def order(self, now: float) -> tuple[int, int, int]:
         """Return the key by which the queue is sorted."""
@@ -71,27 +71,37 @@ class WaitQueue:
         return (entry.run for entry in self._entries)
 
 
-def work_left(run: Run, step: int | None = None) -> int:
-    """Return the cell-steps that a run still needs, from `step` on or from where it starts."""
-    if step is None:
-        step = run.start.step if run.start else 0
-    return (run.steps - step) * run.grid[0] * run.grid[1]
+def work_left(run: Run) -> int:
+    """Return the cell-steps that the members of a run without a slot still need."""
+    return run.steps_left * run.grid[0] * run.grid[1]
 
 
-def makes_room(batches: Iterable[Batch], run: Run) -> tuple[Batch, Slot] | None:
-    """Return the batch and slot that are vacated for a run, or None if no seated run is less urgent."""
-    seated = [(batch, slot) for batch in batches for slot in batch.active]
-    batch, slot = min(seated, key=lambda found: (found[1].level, -work_left(found[1].run, found[1].step)))
-    return (batch, slot) if slot.level < run.priority else None
+def makes_room(batches: Iterable[Batch], run: Run) -> Run | None:
+    """Return the seated run that gives its slots to `run`, or None if no seated run is less urgent."""
+    groups: dict[int, list[Group]] = {}
+    for batch in batches:
+        for group in batch.groups:
+            groups.setdefault(id(group.run), []).append(group)
+
+    def order(seated: list[Group]) -> tuple[int, int]:
+        one = seated[0].run
+        seated_steps = sum((one.steps - group.step) * len(group.places) for group in seated)
+        return _level(seated), -work_left(one) - seated_steps * one.grid[0] * one.grid[1]
+
+    least = min(groups.values(), key=order)
+    return least[0].run if _level(least) < run.priority else None
+
+
+def _level(seated: list[Group]) -> int:
+    return max(group.level for group in seated)
 
 
 def share_of(batch: Batch) -> float:
     """Return the stride-scheduling weight of a batch: 1.0 for a full one at priority 4."""
-    active = batch.active
-    urgency: float = sum(2 ** ((slot.run.priority - 4) / DOUBLING) for slot in active) / len(active)
-    return urgency * max(FILL_MIN, len(active) / batch.size)
+    urgency: float = sum(len(g.places) * 2 ** ((g.run.priority - 4) / DOUBLING) for g in batch.groups) / batch.busy
+    return urgency * max(FILL_MIN, batch.busy / batch.size)
 
 
 def next_batch(batches: Iterable[Batch]) -> Batch | None:
     """Return the batch with work that has had the least of its share, or None if all are empty."""
-    return min((batch for batch in batches if batch.active), key=lambda batch: batch.charged_s, default=None)
+    return min((batch for batch in batches if batch.groups), key=lambda batch: batch.charged_s, default=None)

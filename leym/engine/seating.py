@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from leym.engine.batch import Batch, Slot
+import numpy as np
+from numpy.typing import NDArray
+
+from leym.engine.batch import Batch, Group
 from leym.engine.bucket import Bucket, ResidentBuckets
 from leym.engine.delivery import ResultDispatcher
 from leym.engine.device_stream import DeviceStream
-from leym.engine.run import Run
+from leym.engine.run import GroupState, Places, Run
 from leym.engine.scheduler import WaitQueue
 
 
@@ -17,7 +20,7 @@ class Seating:
 
     Attributes:
         buckets: the buckets on the device, whose batches have the slots.
-        waiting: runs that wait for a slot.
+        waiting: runs with members that wait for a slot; some of their members may have one.
         parked: runs without a slot until their sinks have caught up.
     """
 
@@ -27,11 +30,16 @@ class Seating:
         self.parked: list[Run] = []
         self._stream, self._results = stream, results
 
-    def seat(self, run: Run, bucket: Bucket, batch: Batch, level: int) -> Slot:
-        """Give a run a free slot of a batch."""
-        if not batch.active:  # a batch that comes back to work starts level with the others
-            batch.charged_s = min((b.charged_s for b in self.buckets.batches() if b.active), default=0.0)
-        run.computed_by = {
+    @property
+    def seated(self) -> int:
+        """Number of runs that have slots."""
+        return len({id(group.run) for batch in self.buckets.batches() for group in batch.groups})
+
+    def seat(self, run: Run, bucket: Bucket, batch: Batch, level: int) -> Group:
+        """Give members of a run the free slots of a batch, as many as it has and as the run needs."""
+        if not batch.groups:  # a batch that comes back to work starts level with the others
+            batch.charged_s = min((b.charged_s for b in self.buckets.batches() if b.groups), default=0.0)
+        computed_by = {
             "batch_size": bucket.batch_size,
             "precision": run.precision,
             "operands": str(bucket.law.operands).removeprefix("torch."),
@@ -39,65 +47,96 @@ class Seating:
             "kernel": bucket.law.kernel,
             "device": bucket.law.device.kind,
         }
-        slot = batch.admit(run, level)
-        self._results.post(run.id, run.sink.admitted)
-        return slot
+        announced, run.computed_by = run.computed_by == computed_by, computed_by
+        group = batch.admit(run, level=level)
+        if not announced:
+            self._results.post(run.id, run.sink.admitted)
+        return group
 
-    def vacate(self, batch: Batch, slot: Slot) -> Run:
-        """Empty a slot and return its run, which goes on later, bit for bit, from its present state."""
-        slot.run.start = batch.checkpoint(slot, self._stream)()
-        batch.leave(slot)
-        return slot.run
+    def vacate(self, group: Group) -> None:
+        """Empty the slots of a group; its members go on later, bit for bit, from their present state."""
+        state = group.batch.checkpoint(group, self._stream)()
+        group.batch.leave(group)
+        group.run.put_back(state)
+
+    def vacate_run(self, run: Run) -> None:
+        """Empty all slots of a run."""
+        for group in list(self.groups_of({run.id})):
+            self.vacate(group)
+
+    def drop(self, group: Group, chosen: NDArray[np.bool_]) -> None:
+        """Forget members of a group, bool [n], whether or not it still has slots."""
+        if group in group.batch.groups:
+            group.batch.leave(group, chosen)
+        if chosen.all():
+            group.closed = True
+        elif len(group.places) == len(chosen):  # it had left its slots
+            group.places, group.rows = group.places[~chosen], group.rows[~chosen]
+
+    def drop_members(self, run_id: str, places: Places) -> None:
+        """Forget members of a run, with slots or without; nothing more of them is delivered."""
+        for group in list(self.groups_of({run_id})):
+            self.drop(group, np.isin(group.places, places))
+        for run in [*self.waiting, *self.parked]:
+            if run.id == run_id:
+                run.drop(places)
+        self.waiting.drop({run.id for run in self.waiting if not run.left})
 
     def remove(self, run_ids: set[str]) -> None:
         """Take runs out of slots and queues; nothing more of them is delivered."""
-        for batch in self.buckets.batches():
-            for slot in batch.active:
-                if slot.run.id in run_ids:
-                    slot.closed = True
-                    batch.leave(slot)
+        for group in list(self.groups_of(run_ids)):
+            group.closed = True
+            group.batch.leave(group)
         self.waiting.drop(run_ids)
         self.parked = [run for run in self.parked if run.id not in run_ids]
 
-    def behind(self) -> list[tuple[Batch, Slot]]:
-        """Return the slots whose runs have sinks that are behind."""
-        batches = self.buckets.batches()
-        return [(batch, slot) for batch in batches for slot in batch.active if self._results.is_behind(slot.run.id)]
-
-    def park(self, slots: list[tuple[Batch, Slot]]) -> None:
-        """Take the slots of these runs, except those that have ended meanwhile."""
-        self.parked += [self.vacate(batch, slot) for batch, slot in slots if batch.slots[slot.index] is slot]
+    def park(self, run_ids: set[str]) -> None:
+        """Take the slots of these runs, and let none of their members wait for one."""
+        runs = {id(group.run): group.run for group in self.groups_of(run_ids)}
+        runs |= {id(run): run for run in self.waiting if run.id in run_ids}
+        for run in runs.values():
+            self.vacate_run(run)
+            self.parked.append(run)
+        self.waiting.drop(run_ids)
 
     def unpark(self) -> None:
         """Let parked runs whose sinks have caught up wait for a slot."""
-        for run in [run for run in self.parked if not self._results.is_behind(run.id)]:
+        for run in [run for run in self.parked if run.id not in self._results.behind]:
             self.parked.remove(run)
             self.waiting.add(run)
 
     def release_all(self) -> None:
         """Checkpoint and release every run."""
-        for run in self._remove_all():
-            if run.computed_by and run.start:  # it had a slot here
-                self._results.checkpoint(run, run.start)
+        runs = {id(run): run for run in (*self.waiting, *self.parked)}
+        for batch in self.buckets.batches():
+            for group in list(batch.groups):
+                runs[id(group.run)] = group.run
+                self.vacate(group)
+        self.waiting, self.parked = WaitQueue(), []
+        for run in runs.values():
+            if run.computed_by:  # it had a slot here
+                for state in run.resumed:
+                    self._results.checkpoint(run, state)
             self._results.post(run.id, run.sink.released)
 
     def evacuate(self, bucket: Bucket, lost: Batch) -> list[Run]:
-        """Empty a bucket and return its runs; those of the lost batch go on from their last checkpoint."""
-        runs = []
+        """Empty a bucket and return its runs; groups of the lost batch go on from their last checkpoint."""
+        runs: dict[int, Run] = {}
         for batch in bucket.batches:
-            for slot in batch.active:
-                if batch is lost:
-                    slot.run.start = slot.run.saved or slot.run.start
-                    batch.leave(slot)
-                    runs.append(slot.run)
-                else:
-                    runs.append(self.vacate(batch, slot))
+            for group in list(batch.groups):
+                runs[id(group.run)] = group.run
+                if batch is not lost:
+                    self.vacate(group)
+                    continue
+                batch.leave(group)
+                state = GroupState(0, group.places, {})
+                if group.saved:
+                    state = group.saved.of(np.isin(group.saved.places, group.places))
+                group.run.put_back(state)
         del self.buckets[bucket.key]
-        return runs
+        return list(runs.values())
 
-    def _remove_all(self) -> Iterator[Run]:
+    def groups_of(self, run_ids: set[str]) -> Iterator[Group]:
+        """Iterate over the groups of these runs."""
         for batch in self.buckets.batches():
-            for slot in batch.active:
-                yield self.vacate(batch, slot)
-        yield from [*self.waiting, *self.parked]
-        self.waiting, self.parked = WaitQueue(), []
+            yield from (group for group in batch.groups if group.run.id in run_ids)

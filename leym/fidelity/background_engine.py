@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from leym.contract.problems import Problem
 from leym.engine.engine import Engine
-from leym.engine.run import Arrays, Run
+from leym.engine.run import Arrays, GroupState, Places, Run
 from leym.laws.bundle import Bundle
 
 LOWEST = -1  # a priority below that of every job
@@ -88,36 +88,36 @@ class BackgroundEngine:
 
 
 class ForwardingSink:
-    """Forwards everything to the run's own sink, and frees the run's room when it ends."""
+    """Forwards everything to the own sink of a run of one universe, and frees the run's room when it ends."""
 
     def __init__(self, owner: BackgroundEngine, run: Run):
         self.owner, self.run, self.sink = owner, run, run.sink
-        self.begin = run.start.step if run.start else 0
+        self.begin = run.resumed[0].step if run.resumed else 0
 
     def admitted(self) -> None:
         """Forward that the run has a slot."""
         self.sink.admitted()
 
-    def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
+    def frames(self, step: int, places: Places, fields: Arrays, observables: Arrays) -> None:
         """Forward the frames and observables of a step."""
-        self.sink.frames(step, fields, observables)
+        self.sink.frames(step, places, fields, observables)
 
-    def progress(self, step: int) -> None:
+    def progress(self, step: int, places: Places) -> None:
         """Forward the present step."""
-        self.sink.progress(step)
+        self.sink.progress(step, places)
 
-    def checkpoint(self, step: int, arrays: Arrays) -> None:
+    def checkpoint(self, state: GroupState) -> None:
         """Forward a checkpoint."""
-        self.sink.checkpoint(step, arrays)
+        self.sink.checkpoint(state)
 
-    def finished(self, step: int, arrays: Arrays) -> None:
+    def finished(self, state: GroupState) -> None:
         """Forward the last state, and count the steps of the run."""
-        self.sink.finished(step, arrays)
-        self.owner.ended(self.run, step - self.begin)
+        self.sink.finished(state)
+        self.owner.ended(self.run, state.step - self.begin)
 
-    def failed(self, step: int, problem: Problem) -> None:
+    def failed(self, step: int, places: Places, problem: Problem) -> None:
         """Forward a failure."""
-        self.sink.failed(step, problem)
+        self.sink.failed(step, places, problem)
         self.owner.ended(self.run, 0)
 
     def released(self) -> None:

@@ -5,7 +5,7 @@ The frames stay in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,7 +20,7 @@ from torch import Tensor
 from leym.contract.problems import Problem
 from leym.contract.spec import ComplexNoise, Observe, Recording
 from leym.engine.engine import Engine
-from leym.engine.run import Arrays, Checkpoint, Run
+from leym.engine.run import Arrays, Checkpoint, GroupState, Places, Run
 from leym.laws.bundle import Bundle
 from leym.settings import settings
 
@@ -79,9 +79,10 @@ class Trajectories:
 
 @dataclass
 class RecordingSink:
-    """A sink that keeps the frames after step `after` in memory."""
+    """A sink of one universe that keeps the frames after step `after` in memory."""
 
     after: int
+    seed: int
     psi: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
     activity: dict[int, float] = field(default_factory=dict)
     end: Checkpoint | None = None
@@ -92,26 +93,26 @@ class RecordingSink:
         """Note that the run has a slot."""
         self.last_news = monotonic()
 
-    def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
+    def frames(self, step: int, places: Places, fields: Arrays, observables: Arrays) -> None:
         """Keep the state and the activity of a step."""
         self.last_news = monotonic()
         if step > self.after:
-            self.psi[step], self.activity[step] = fields["psi"], observables["activity"]
+            self.psi[step], self.activity[step] = fields["psi"][0], float(observables["activity"][0])
 
-    def progress(self, step: int) -> None:
+    def progress(self, step: int, places: Places) -> None:
         """Note that the run advances."""
         self.last_news = monotonic()
 
-    def checkpoint(self, step: int, arrays: Arrays) -> None:
+    def checkpoint(self, state: GroupState) -> None:
         """Note that the run advances; the checkpoint is not kept."""
         self.last_news = monotonic()
 
-    def finished(self, step: int, arrays: Arrays) -> None:
+    def finished(self, state: GroupState) -> None:
         """Keep the last state."""
-        self.end = Checkpoint(step, arrays)
+        self.end = Checkpoint(state.step, {name: array[0] for name, array in state.arrays.items()})
         self.over.set()
 
-    def failed(self, step: int, problem: Problem) -> None:
+    def failed(self, step: int, places: Places, problem: Problem) -> None:
         """End without a last state: the run did not stay finite."""
         self.over.set()
 
@@ -167,10 +168,10 @@ def evolve(
     for i, seed in enumerate(seeds):
         start = starts[i] if starts else None
         begin = start.step if start else 0
-        sink = RecordingSink(after=begin + spin_up)
+        sink = RecordingSink(after=begin + spin_up, seed=seed)
         name = f"fidelity-{next(_run_numbers)}"
         law, precision, gamma, initial = subject.law, subject.precision, subject.gamma, ComplexNoise()
-        run = Run(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
+        run = Run.one(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
         runs.append((run, sink))
     for run, _ in runs:
         engine.submit(run)
@@ -189,8 +190,8 @@ def evolve(
         torch.stack(psi) if psi else torch.zeros(shape, dtype=torch.complex64),
         torch.stack(activity) if activity else torch.zeros(0, 0),
         [sink.end for _, sink in finished if sink.end is not None],
-        [run.seed for run, _ in finished],
-        [run.seed for run, sink in runs if sink.end is None],
+        [sink.seed for _, sink in finished],
+        [sink.seed for _, sink in runs if sink.end is None],
         frames,
         engine.attributes(runs[0][0]),
     )

@@ -5,8 +5,13 @@ The seed alone decides them, whatever the device and the slot.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from leym.physics.elementwise import per_number
 
 
 def draws(seed: int, stream: int) -> np.random.Generator:
@@ -26,8 +31,20 @@ def complex_noise(shape: tuple[int, ...], seed: int, strength: float) -> NDArray
         complex64 [H, W, d], computed in float64 and rounded once, so that the last bits do not depend on the host's
         vector unit.
     """
-    theta = strength * draws(seed, stream=0).standard_normal(shape)
-    return (np.cos(theta) + 1j * np.sin(theta)).astype(np.complex64)
+    found: NDArray[np.complex64] = complex_noises(shape, [seed], [strength])[0]
+    return found
+
+
+def complex_noises(shape: tuple[int, ...], seeds: Sequence[int], strengths: Sequence[float]) -> NDArray[np.complex64]:
+    """Draw the `complex_noise` of n universes at once: complex64 [n, H, W, d]. Each depends on its own seed only."""
+    theta = np.empty((len(seeds), *shape))
+    for row, seed, strength in zip(theta, seeds, strengths, strict=True):
+        draws(seed, stream=0).standard_normal(out=row)
+        row *= strength
+    phases, psi = torch.from_numpy(theta), torch.empty((*theta.shape, 2))
+    psi[..., 0], psi[..., 1] = per_number(torch.cos, phases), per_number(torch.sin, phases)
+    found: NDArray[np.complex64] = torch.view_as_complex(psi).numpy()
+    return found
 
 
 def haar_random(shape: tuple[int, ...], seed: int) -> NDArray[np.complex64]:

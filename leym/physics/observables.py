@@ -10,10 +10,13 @@ quantities are dimensionless unless a unit is given.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import log
 
 import torch
 from torch import Tensor
+
+from leym.physics.elementwise import per_number
 
 TINY = 1e-12
 
@@ -30,7 +33,9 @@ class StateView:
     """
 
     def __init__(self, x: Tensor, previous: Tensor | None, origin: Tensor):
-        self.x, self.previous, self.origin = x, previous, origin
+        # planes of cells: an operation reads them several times, and channels last would make its inner loops short
+        self.x, self.origin = x.contiguous(), origin
+        self.previous = None if previous is None else previous.contiguous()
         self._fields: dict[str, Tensor] = {}
 
     def field(self, name: str) -> Tensor:
@@ -46,10 +51,10 @@ class StateView:
         the field of that name, or with the suffix `_sd` its spatial standard deviation.
         """
         if name in ("overlap", "fidelity"):  # its old name, which jobs may still ask for
-            return alignment(self.origin, self.x).square().mean((-2, -1))
+            return _per_universe(torch.mean, alignment(self.origin.contiguous(), self.x).square())
         if name.endswith("_sd"):
-            return self.field(name.removesuffix("_sd")).std((-2, -1), correction=0)
-        return self.field(name).mean((-2, -1))
+            return _per_universe(partial(torch.std, correction=0), self.field(name.removesuffix("_sd")))
+        return _per_universe(torch.mean, self.field(name))
 
 
 def power(x: Tensor) -> Tensor:
@@ -61,8 +66,18 @@ def power(x: Tensor) -> Tensor:
 def alignment(a: Tensor, b: Tensor) -> Tensor:
     """Return |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., 2d, H, W] each -> [..., H, W]."""
     (ar, ai), (br, bi) = a.chunk(2, -3), b.chunk(2, -3)
-    inner = torch.hypot((ar * br + ai * bi).sum(-3), (ar * bi - ai * br).sum(-3))
+    inner = ((ar * br + ai * bi).sum(-3).square() + (ar * bi - ai * br).sum(-3).square()).sqrt()
     return (inner / (a.square().sum(-3) * b.square().sum(-3)).sqrt().clamp_min(TINY)).clamp(max=1.0)
+
+
+def _per_universe(function: Callable[..., Tensor], field: Tensor) -> Tensor:
+    """Reduce a field [..., H, W] to a number per universe, with bits that do not depend on their number.
+
+    On a CPU, torch splits a reduction to a single number among its threads, but not reductions to several numbers.
+    """
+    if field.device.type == "cpu" and field.numel() == field.shape[-2] * field.shape[-1]:
+        return function(torch.stack([field, field]), (-2, -1))[0]
+    return function(field, (-2, -1))
 
 
 def psi(state: StateView) -> Tensor:
@@ -77,8 +92,8 @@ def phase(state: StateView) -> Tensor:
     atan2(mean_c sin arg ψ_c, mean_c cos arg ψ_c); every channel counts the same, whatever its power.
     """
     re, im = state.x.chunk(2, -3)
-    size = torch.hypot(re, im).clamp_min(TINY)
-    return torch.atan2((im / size).mean(-3), (re / size).mean(-3))
+    per_size = (re.square() + im.square()).sqrt().clamp_min(TINY).reciprocal()
+    return per_number(torch.atan2, (im * per_size).mean(-3), (re * per_size).mean(-3))
 
 
 def channel_power(state: StateView) -> Tensor:
@@ -94,7 +109,7 @@ def channel_entropy(state: StateView) -> Tensor:
     """
     p = state.field("channel_power")
     d = p.shape[-1]
-    return -torch.special.xlogy(p, p).sum(-1) / log(d) if d > 1 else torch.zeros_like(p[..., 0])
+    return -per_number(torch.special.xlogy, p, p).sum(-1) / log(d) if d > 1 else torch.zeros_like(p[..., 0])
 
 
 def coherence(state: StateView) -> Tensor:

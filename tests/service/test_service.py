@@ -64,7 +64,7 @@ def test_a_service_gives_the_bits_of_the_engine_alone_and_among_batch_mates(serv
         gamma = spec.get("gamma", 0.01)
         record = (Recording(field="psi", every=5),)
         engine.submit(
-            Run(job.id, law, "nf4", (16, 16), spec["steps"], gamma, spec["seed"], ComplexNoise(), sink, record)
+            Run.one(job.id, law, "nf4", (16, 16), spec["steps"], gamma, spec["seed"], ComplexNoise(), sink, record)
         )
         alone = sink.wait().psi()
         assert np.array_equal(frames(job.wait(240)), alone)

@@ -14,7 +14,7 @@ PSI = (Recording(field="psi", every=7),)
 
 def a_run(law, *, id="job", steps=40, seed=0, gamma=0.01, record=PSI, precision="nf4", grid=(16, 16), **more) -> Run:
     initial = more.pop("initial", ComplexNoise())
-    return Run(id, law, precision, grid, steps, gamma, seed, initial, RecordingSink(), record=record, **more)
+    return Run.one(id, law, precision, grid, steps, gamma, seed, initial, RecordingSink(), record=record, **more)
 
 
 def alone(engines, law, slots: int = 4, **options) -> np.ndarray:

@@ -80,7 +80,7 @@ def test_the_device_thread_does_not_compile_again_what_was_warmed_on_one_thread(
         engine.warm(law, "fp32", (16, 16))
         compiled = counters["stats"]["unique_graphs"]
         sink = Countdown()
-        engine.submit(Run("one", law, "fp32", (16, 16), 8, 0.01, 1, ComplexNoise(), sink))
+        engine.submit(Run.one("one", law, "fp32", (16, 16), 8, 0.01, 1, ComplexNoise(), sink))
         assert sink.over.wait(120)
         assert sink.problem is None
         assert counters["stats"]["unique_graphs"] == compiled > 0

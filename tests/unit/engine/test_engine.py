@@ -192,10 +192,10 @@ def test_a_slow_sink_gives_up_its_slot_and_loses_nothing(engines, law, monkeypat
     quick = a_run(law, id="quick", steps=30, record=())
     take, held = slow.sink.frames, __import__("threading").Event()
 
-    def frames(step, fields, observables):
+    def frames(step, places, fields, observables):
         if step == 3:
             assert held.wait(60)
-        take(step, fields, observables)
+        take(step, places, fields, observables)
 
     slow.sink.frames = frames
     engine.submit(slow)

@@ -55,7 +55,7 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
     def short_of_memory(self, k):
         if where == "record":
             advance(self, k)
-        if self.size > 2 and self.active:
+        if self.size > 2 and self.groups:
             calls.append(k)
             if len(calls) > 9:
                 for tensor in (
@@ -120,7 +120,7 @@ def test_idle_buckets_go_before_a_batch_becomes_smaller(engines, law, monkeypatc
 def test_a_universe_that_fits_nowhere_fails_and_others_go_on(engines, law, monkeypatch):
     advance = Batch.advance
     monkeypatch.setattr(
-        Batch, "advance", lambda self, k: out_of_memory() if self.grid == (32, 32) and self.active else advance(self, k)
+        Batch, "advance", lambda self, k: out_of_memory() if self.grid == (32, 32) and self.groups else advance(self, k)
     )
     engine = engines(slots=4)
     large, small = a_run(law, id="large", grid=(32, 32)), a_run(law, id="small")

@@ -1,0 +1,25 @@
+"""Elementwise functions whose bits do not depend on the position of a number in its array."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+LANES = 64  # a multiple of the numbers that a loop of torch takes at a time on any CPU
+
+
+def per_number(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
+    """Apply a transcendental function to each number, with bits that do not depend on the number's position.
+
+    On a CPU, torch splits an array among its threads, and computes what is left over after whole vectors of each part
+    with other instructions, which round differently. So the arrays are filled up to whole vectors of every part.
+    """
+    shape, numbers = arguments[0].shape, arguments[0].numel()
+    whole = LANES * torch.get_num_threads()
+    if arguments[0].device.type != "cpu" or numbers % whole == 0:
+        return function(*(argument.contiguous() for argument in arguments))
+    filled = [pad(argument.flatten(), (0, -numbers % whole), value=1.0) for argument in arguments]
+    return function(*filled)[:numbers].view(shape)
