@@ -1,16 +1,22 @@
-"""Builds the engine's Run from a row of the job table: law, start state, and the checkpoint to resume from."""
+"""Builds the engine's Run from a row of the job table: law, start states, and the checkpoints to resume from."""
 
 from __future__ import annotations
 
 import logging
+from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
-from leym.contract.spec import FromJob, Upload, stored_spec
-from leym.engine.run import Checkpoint, Run
+from leym.contract.ranges import unpack_ranges
+from leym.contract.records import Job
+from leym.contract.spec import FromJob, JobSpec, Upload, stored_spec
+from leym.engine.run import Arrays, GroupState, Members, Run, Start
 from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
+from leym.frames.last import last_state
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
@@ -18,7 +24,9 @@ from leym.frames.stores.base import Store
 from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
 from leym.laws.registry import Registry
+from workers.checkpoints import CheckpointRefs
 from workers.sink import JobSink
+from workers.stopping import StopRules
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +39,60 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         OSError: The store does not answer.
         Fenced: Another worker has claimed the job meanwhile.
     """
-    job, store = sink.job, sink.store
+    job, states = sink.job, sink.states
     spec = stored_spec(job.spec)
-    start = _newest_checkpoint(sink)
-    sink.writer = FrameWriter(store, job.id, job.epoch, arrays_of(job), job.manifest)
-    sink.writer.rewind(start.step if start else -1)
-    initial = spec.initial
+    members = _members(sink, spec)
+    if job.is_block and job.sweep and (rules := sink.table.sweep_plan(job.sweep).spec.stop):
+        sink.stop_rules = StopRules(rules, job.members)
+    resumed = _resumed_groups(sink)
+    ended = np.flatnonzero(states.state != MemberState.LIVE)
+    sink.writer = FrameWriter(
+        sink.store, job.id, job.epoch, arrays_of(job), job.manifest, members=job.members, shown=states.step
+    )
+    if len(ended):
+        sink.writer.end(ended)
+    for state in resumed:
+        sink.writer.rewind(state.places, state.step)
+    begun = np.concatenate([ended, *(state.places for state in resumed)])
+    if len(fresh := np.setdiff1d(np.arange(job.members), begun)):
+        sink.writer.rewind(fresh, -1)
     sink.run = Run(
         id=f"{job.id}.{job.epoch}",  # a later claim of the same job is another run
         law=laws.resolve(job.law),
         precision=job.precision,
         grid=spec.grid,
         steps=spec.steps,
-        gamma=spec.gamma,
-        seed=spec.seed,
-        initial=stored_state(sink.table, store, initial) if isinstance(initial, FromJob | Upload) else initial,
+        members=members,
         sink=sink,
         record=spec.record,
         observe=spec.observe,
-        start=start,
-        priority=spec.priority,
+        priority=job.priority,
+        watch=sink.stop_rules.watched if sink.stop_rules else (),
+        resumed=deque(resumed),
+        ended=ended,
     )
+
+
+def _members(sink: JobSink, spec: JobSpec) -> Members:
+    """Return seed, gamma and start state of every member."""
+    job = sink.job
+    if not job.is_block or job.sweep is None:
+        seeds, gammas, initial = [spec.seed], [spec.gamma], [spec.initial]
+    else:
+        plan, indices = sink.table.sweep_plan(job.sweep), unpack_ranges(job.indices or "")
+        seeds, gammas, initial = (plan.column(key, indices) for key in ("seed", "gamma", "initial"))
+    loaded: dict[str, NDArray[np.complex64]] = {}
+
+    def start_of(initial: Start | FromJob | Upload) -> Start:
+        if not isinstance(initial, FromJob | Upload):
+            return initial
+        key = initial.model_dump_json()
+        if key not in loaded:
+            loaded[key] = stored_state(sink.table, sink.store, initial)
+        return loaded[key]
+
+    starts = [start_of(one) for one in initial]
+    return Members(np.array(seeds, np.int64), np.array(gammas, np.float32), starts)
 
 
 def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> NDArray[np.complex64]:
@@ -67,8 +108,8 @@ def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> ND
     if isinstance(initial, Upload):
         return get_state(store, initial.id)
     source = table.get(initial.job)
-    if source.final and source.checkpoint and int(source.checkpoint["step"]) == initial.step:
-        return np.asarray(get_checkpoint(store, source.checkpoint)["psi"])
+    if has_last_state(source) and source.step == initial.step:
+        return last_state(store, source)
     reader = FrameReader(store, source, lambda: table.get(source.id))
     steps, frames = reader.read("psi", initial.step, initial.step + 1)
     if len(steps) != 1:
@@ -78,27 +119,52 @@ def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> ND
     return state
 
 
-def _newest_checkpoint(sink: JobSink) -> Checkpoint | None:
-    """Load the newest readable checkpoint; None to start at step 0, which gives the same frames again.
+def has_last_state(job: Job) -> bool:
+    """Return whether a job or member has ended at a state that the store keeps."""
+    raise NotImplementedError
 
-    If newer ones are unreadable, the row is changed to name the readable ones only: should the others become readable
-    again, the frames up to their steps would be missing.
+
+def _resumed_groups(sink: JobSink) -> list[GroupState]:
+    """Load the newest readable checkpoint of each group with live members; the others start at step 0 again.
+
+    They compute the same frames. If newer checkpoints are unreadable, the row is changed to name the readable ones
+    only: should the others become readable again, the frames up to their steps would be missing.
 
     Raises:
         Fenced: Another worker has claimed the job meanwhile.
         OSError: The store does not answer.
     """
-    job = sink.job
-    named = left = references(job.checkpoint)
-    while left:
-        try:
-            found = Checkpoint(int(left[0]["step"]), get_checkpoint(sink.store, left[0]))
-        except CorruptCheckpoint as error:
-            left = left[1:]
-            log.error("job %s goes back to step %d: %s", job.id, left[0]["step"] if left else 0, error)
-        else:
-            break
-    if len(left) < len(named):
-        sink.kept = chain_references(left)
-        sink.table.fall_back(job.id, job.epoch, sink.kept)
-    return found if left else None
+    job, found = sink.job, list[GroupState]()
+    readable, changed = CheckpointRefs(None, is_block=job.is_block), False
+    for places, ref in sink.kept.groups():
+        live = places[sink.states.state[places] == MemberState.LIVE]
+        named = left = references(ref)
+        while left and len(live):
+            try:
+                step, arrays = int(left[0]["step"]), get_checkpoint(sink.store, left[0])
+            except CorruptCheckpoint as error:
+                left = left[1:]
+                log.error("job %s goes back to step %d: %s", job.id, left[0]["step"] if left else 0, error)
+            else:
+                found.append(_group(sink, step, arrays, unpack_ranges(str(ref.get("members", "0"))), live))
+                break
+        changed |= len(left) < len(named)
+        if (kept := chain_references(left)) is not None:
+            readable = readable.with_group(places, kept)
+    if changed:
+        sink.kept = readable
+        sink.table.fall_back(job.id, job.epoch, readable.as_dict())
+    return found
+
+
+def _group(
+    sink: JobSink, step: int, arrays: Arrays, saved: NDArray[np.int64], live: Sequence[int] | NDArray[np.int64]
+) -> GroupState:
+    """Return the state of the live members of a checkpoint, and restore what their stop rules have counted."""
+    if not sink.job.is_block:
+        return GroupState(step, saved, {name: array[None] for name, array in arrays.items()})
+    chosen = np.isin(saved, live)
+    own = {name: array[chosen] for name, array in arrays.items()}
+    if sink.stop_rules:
+        sink.stop_rules.restore(saved[chosen], own)
+    return GroupState(step, saved[chosen], {name: a for name, a in own.items() if not name.startswith("stop_")})

@@ -1,20 +1,25 @@
-"""JobSink: saves the results of a claimed job. First the data, then the fenced commit, then the event."""
+"""JobSink: saves the results of a claimed job or block. First the data, then the fenced commit, then the event."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec
 
+import numpy as np
+
+from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
-from leym.engine.run import Arrays, Run
-from leym.frames.checkpoint import put_checkpoint, references, stale_checkpoints
+from leym.engine.run import Arrays, GroupState, Places, Run
+from leym.frames.checkpoint import put_checkpoint
 from leym.frames.writer import FrameWriter
+from workers.checkpoints import CheckpointRefs
 from workers.claimed_job import ClaimedJob, WorkerContext
 from workers.outages import STORE_OR_TABLE_UNAVAILABLE
+from workers.stopping import StopRules
 
 log = logging.getLogger(__name__)
 
@@ -38,24 +43,27 @@ def guarded(method: Callable[Concatenate[JobSink, P], None]) -> Callable[Concate
 
 
 class JobSink(ClaimedJob):
-    """A claimed job whose run is in the engine, and the sink of that run (`leym.engine.run.Sink`).
+    """A claimed job or block whose run is in the engine, and the sink of that run (`leym.engine.run.Sink`).
 
-    `workers.run_builder.build_run` sets `run` and `writer`.
+    A job of its own is a block of one member. `workers.run_builder.build_run` sets `run` and `writer`.
 
     Attributes:
         run: The run that the engine steps.
-        writer: Appends frames and observables to the store.
-        kept: Reference of the checkpoints that the row names; the next checkpoint names the newest of them as its
-            predecessor. None before the first.
+        writer: Appends frames, observables and last states to the store.
+        states: State and committed step of every member.
+        kept: The checkpoints that the row names.
+        stop: Rules that end members early.
     """
 
     run: Run
     writer: FrameWriter
 
-    def __init__(self, job: Job, context: WorkerContext, engine: Engine):
+    def __init__(self, job: Job, context: WorkerContext, engine: Engine, stop: StopRules | None = None):
         super().__init__(job, context)
-        self.store, self.engine = context.store, engine
-        self.kept = job.checkpoint
+        self.store, self.engine, self.stop_rules = context.store, engine, stop
+        self.states = MemberStates.parse(job.member_states, job.members)
+        self.kept = CheckpointRefs(job.checkpoint, is_block=job.is_block)
+        self._stale: set[str] = set()
         self._last_observables: dict[str, float] | None = None
 
     def start(self) -> None:
@@ -76,49 +84,85 @@ class JobSink(ClaimedJob):
     @guarded
     def admitted(self) -> None:
         """Record by what the run is computed, and report that the job has a slot."""
-        first = self.run.start.step if self.run.start else 0
+        begun = [state.step for state in self.run.resumed] if self.job.is_block else []
+        first = max(int(self.states.step.max()), 0) if not self.job.is_block else min(begun, default=0)
         self.writer.start_segment(first, self.engine.attributes(self.run))
         self.context.on_admitted()
 
     @guarded
-    def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
-        """Append the frames and observables of one step, and commit if it is time."""
-        self.writer.append(step, fields, observables)
-        if observables:
-            self._last_observables = dict(observables)
-        self.progress(step)
+    def frames(self, step: int, places: Places, fields: Arrays, observables: Arrays) -> None:
+        """Append the frames and observables of one step, end members that a rule stops, and commit if it is time."""
+        live = self.states.state[places] == MemberState.LIVE
+        if not live.all():  # results that were under way when members were stopped or cancelled
+            places = places[live]
+            fields = {name: values[live] for name, values in fields.items()}
+            observables = {name: values[live] for name, values in observables.items()}
+            if not len(places):
+                return
+        self.writer.append(step, places, fields, observables)
+        if observables and not self.job.is_block:
+            self._last_observables = {name: float(values[0]) for name, values in observables.items()}
+        self._advance(places, step)
+        if self.stop_rules:
+            for rule, stopped in self.stop_rules.apply(step, places, observables):
+                self.states.end(stopped, MemberState.SUCCEEDED, stopped=rule + 1)
+                self._leave(stopped)
+                self.engine.drop(self.run.id, stopped)
+        self._commit_or_finish()
 
     @guarded
-    def progress(self, step: int) -> None:
+    def progress(self, step: int, places: Places) -> None:
         """Commit if the last commit was `commit_s` seconds ago."""
-        if not self.wants_commit():
+        self._advance(places, step)
+        self._commit_or_finish()
+
+    @guarded
+    def checkpoint(self, state: GroupState) -> None:
+        """Store the state of members at a step, commit it, and delete the checkpoints that it replaces."""
+        places, previous = state.places, self.kept.previous(state.places)
+        group = state.places if self.job.is_block else None
+        saved = self.retry(
+            lambda: put_checkpoint(
+                self.store, self.job.id, self.job.epoch, state.step, self._arrays(state), previous, group
+            )
+        )
+        if saved is None:
             return
-        try:
-            self._commit(step)
-        except Fenced as fenced:
-            self.give_up(str(fenced))
-        except STORE_OR_TABLE_UNAVAILABLE as error:
-            self.note_save_error(error)  # unsaved results stay in memory, and the next call tries again
+        self._advance(places, state.step)
+        before, self.kept = self.kept, self.kept.with_group(places, saved)
+        self._stale |= before.keys() - self.kept.keys()
+        self.retry(self._commit)
 
     @guarded
-    def checkpoint(self, step: int, arrays: Arrays) -> None:
-        """Store the state at a step, commit it, and delete the checkpoints that it replaces."""
-        saved = self.retry(lambda: put_checkpoint(self.store, self.job.id, self.job.epoch, step, arrays, self.kept))
-        if saved and self.retry(lambda: self._commit(step, saved)):
-            self.kept = saved
-            self._delete(lambda: stale_checkpoints(self.store, self.job.id, saved))
+    def finished(self, state: GroupState) -> None:
+        """Store the last states of members, and end the row when no member is left."""
+        live = self.states.state[state.places] == MemberState.LIVE
+        if not live.all():
+            state = state.of(live)
+        if not len(state.places):
+            return
+        self._advance(state.places, state.step)
+        if self.job.is_block:
+            self.writer.append_last(state.places, state.arrays["psi"], state.arrays.get("memory"))
+        else:
+            saved = self.retry(
+                lambda: put_checkpoint(self.store, self.job.id, self.job.epoch, state.step, self._arrays(state))
+            )
+            if saved is None:
+                return
+            self._stale |= self.kept.keys() - {saved["key"]}
+            self.kept = self.kept.with_group(state.places, saved)
+        self.states.end(state.places, MemberState.SUCCEEDED)
+        self._leave(state.places)
+        self._commit_or_finish()
 
     @guarded
-    def finished(self, step: int, arrays: Arrays) -> None:
-        """Store the last state and make the row `succeeded`."""
-        saved = self.retry(lambda: put_checkpoint(self.store, self.job.id, self.job.epoch, step, arrays))
-        if saved and self._finish(JobState.SUCCEEDED, step, checkpoint=saved):
-            self._delete(lambda: stale_checkpoints(self.store, self.job.id, saved))
-
-    @guarded
-    def failed(self, step: int, problem: Problem) -> None:
-        """Make the row `failed`; frames up to `step` stay."""
-        self._finish(JobState.FAILED, step, error=problem.as_dict())
+    def failed(self, step: int, places: Places, problem: Problem) -> None:
+        """Make members `failed`; frames up to `step` stay."""
+        self._advance(places, step)
+        self.states.end(places, MemberState.FAILED, problem=problem.as_dict())
+        self._leave(places)
+        self._commit_or_finish()
 
     def released(self) -> None:
         """Hand the job back, because the engine is draining."""
@@ -126,62 +170,94 @@ class JobSink(ClaimedJob):
 
     # --- inside
 
-    def _commit(self, step: int, checkpoint: dict[str, Any] | None = None) -> bool:
-        manifest = self.writer.flush()
-        self.table.commit(
-            self.job.id,
-            self.job.epoch,
-            step=step,
-            manifest=manifest,
-            checkpoint=checkpoint,
-            observables_last=self._last_observables,
-            stored_bytes=self._stored_bytes(checkpoint),
-        )
+    def _advance(self, places: Places, step: int) -> None:
+        self.states.step[places] = np.maximum(self.states.step[places], step)
+
+    def _leave(self, places: Places) -> None:
+        """Forget the checkpoints of members that have ended."""
+        if self.job.is_block:
+            before, self.kept = self.kept, self.kept.without(places)
+            self._stale |= before.keys() - self.kept.keys()
+            self.writer.end(places)
+
+    def _arrays(self, state: GroupState) -> Arrays:
+        """Return the arrays of a checkpoint: those of a job of its own have no axis of members."""
+        if not self.job.is_block:
+            return {name: array[0] for name, array in state.arrays.items()}
+        return {**state.arrays, **(self.stop_rules.state(state.places) if self.stop_rules else {})}
+
+    def _commit_or_finish(self) -> None:
+        """End the row if no member is left; otherwise commit if the last commit was `commit_s` seconds ago."""
+        if not len(self.states.live):
+            self._finish()
+        elif self.wants_commit():
+            try:
+                self._commit()
+            except Fenced as fenced:
+                self.give_up(str(fenced))
+            except STORE_OR_TABLE_UNAVAILABLE as error:
+                self.note_save_error(error)  # unsaved results stay in memory, and the next call tries again
+
+    @property
+    def _step(self) -> int:
+        return self.states.steps_done
+
+    def _commit(self) -> bool:
+        cancelled = self.table.commit(self.job.id, self.job.epoch, **self._values())
         self.note_commit()
-        if step > self.job.step:
+        if self._step > self.job.step:
             self.context.on_progress()
-        self.events.announce(self.job.id, step, JobState.RUNNING)
-        self._delete(self.writer.superseded)
+        self._announce(JobState.RUNNING)
+        self._delete_replaced()
+        self._drop_cancelled(cancelled)
         return True
 
-    def _finish(
-        self,
-        state: JobState,
-        step: int,
-        *,
-        error: dict[str, Any] | None = None,
-        checkpoint: dict[str, Any] | None = None,
-    ) -> bool:
+    def _finish(self) -> None:
+        failed = self.states.count(MemberState.FAILED)
+        problem = self.states.problems[0] if failed and failed == len(self.states) else None
+        state = JobState.FAILED if problem else JobState.SUCCEEDED
+
         def finish() -> bool:
-            manifest = self.writer.flush()
-            self.table.finish(
-                self.job.id,
-                self.job.epoch,
-                state,
-                step=step,
-                manifest=manifest,
-                error=error,
-                observables_last=self._last_observables,
-                checkpoint=checkpoint,
-                stored_bytes=self._stored_bytes(checkpoint),
-            )
+            self.table.finish(self.job.id, self.job.epoch, state, error=problem, **self._values())
             return True
 
-        if not self.retry(finish):
-            return False
-        self.events.announce(self.job.id, step, state)
-        self._delete(self.writer.superseded)
-        self.end_with({"state": str(state), "step": step} | ({"error": error["detail"]} if error else {}))
-        return True
+        if self.retry(finish):
+            self._announce(state)
+            self._delete_replaced()
+            self.end_with({"state": str(state), "step": self._step} | ({"error": problem["detail"]} if problem else {}))
 
-    def _stored_bytes(self, checkpoint: dict[str, Any] | None) -> int:
-        """Return the bytes of all objects that the row names, with this checkpoint or the one that it has."""
-        return self.writer.stored_bytes + sum(int(ref["bytes"]) for ref in references(checkpoint or self.kept))
+    def _values(self) -> dict[str, Any]:
+        """Write what is not stored yet, and return the values to commit."""
+        manifest = self.writer.flush()
+        return {
+            "step": self._step,
+            "manifest": manifest,
+            "checkpoint": self.kept.as_dict(),
+            "observables_last": self._last_observables,
+            "stored_bytes": self.writer.stored_bytes + self.kept.size(),
+        } | ({"members": self.states} if self.job.is_block else {})
 
-    def _delete(self, keys: Callable[[], list[str]]) -> None:
+    def _drop_cancelled(self, cancelled: frozenset[int]) -> None:
+        """Free the slots of members that a user has cancelled."""
+        places = np.array(sorted(cancelled), np.int64)
+        places = places[self.states.state[places] == MemberState.LIVE]
+        if len(places):
+            self.states.end(places, MemberState.CANCELLED)
+            self._leave(places)
+            self.engine.drop(self.run.id, places)
+            self._commit_or_finish()
+
+    def _announce(self, state: JobState) -> None:
+        self.events.announce(self.job.id, self._step, state)
+        if self.job.is_block and self.job.sweep:
+            self.events.announce(self.job.sweep, self._step, state)
+
+    def _delete_replaced(self) -> None:
         """Delete objects that no row names any more; after a failure they are left to the collector."""
         try:
-            if found := keys():
-                self.store.delete(found)
+            keys = [*self.writer.superseded(), *self._stale]
+            self._stale = set()
+            if keys:
+                self.store.delete(keys)
         except OSError as error:
             log.warning("job %s: replaced objects stay in the store: %s", self.job.id, error)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from leym.contract.spec import Recording
 from leym.engine.device_stream import DeviceStream, HostArrays
-from leym.physics.observables import StateView
+from leym.engine.run import STATE_HASH
+from leym.physics.observables import StateView, state_hash
 
 if TYPE_CHECKING:
     from leym.engine.batch import Batch, Group
@@ -64,10 +65,12 @@ def record(
     state = StateView(batch.state[rows], batch.previous[rows] if started else None, batch.origin[rows])
     wanted = [group.run.due(group.step) for group in due]
     fields = sorted({(r.field, r.stored_dtype) for recordings, _ in wanted for r in recordings})
-    observables = sorted({name for _, names in wanted for name in names})
+    observables = sorted({name for _, names in wanted for name in names} - {STATE_HASH})
     tensors = [state.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
     if observables:
         tensors.append(torch.stack([state.observable(name) for name in observables], dim=1))
+    if any(STATE_HASH in names for _, names in wanted):
+        tensors.append(state_hash(batch.state[rows]))
     arrays = stream.fetch([tensor[chosen] for tensor in tensors])
     found, first = [], 0
     per_row = {field: tensor[0].nbytes for field, tensor in zip(fields, tensors, strict=False)}
@@ -94,8 +97,11 @@ def _fetch(
     observables: Sequence[str],
 ) -> tuple[Fields, Fields]:
     found = arrays()
-    numbers = found[-1][own].astype(np.float64) if names else found[-1]
-    return (
-        {r.field: found[fields.index((r.field, r.stored_dtype))][own] for r in recordings},
-        {name: numbers[:, observables.index(name)] for name in names},
-    )
+    own_fields = {r.field: found[fields.index((r.field, r.stored_dtype))][own] for r in recordings}
+    numbers = {}
+    if observed := [name for name in names if name != STATE_HASH]:
+        table = found[len(fields)][own].astype(np.float64)
+        numbers = {name: table[:, observables.index(name)] for name in observed}
+    if STATE_HASH in names:
+        numbers[STATE_HASH] = found[-1][own]
+    return own_fields, numbers

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.catalog import current_observable
 from leym.contract.problems import Problem
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
 from leym.laws.bundle import Bundle
@@ -21,6 +22,7 @@ from leym.physics import initial
 
 Arrays = Mapping[str, NDArray[Any]]
 Places = NDArray[np.int64]  # positions of members in their run, increasing
+STATE_HASH = "state_hash"  # int64 per universe: equal states have equal hashes
 Start = ComplexNoise | RandomState | Zeros | NDArray[np.complex64]
 
 
@@ -138,6 +140,7 @@ class Run:
         ended: members that need no slot any more.
         pending: members that have not begun, int64 [n]; at first those that are neither resumed nor ended.
         priority: 0 to 9, 9 is the most urgent.
+        watch: observables, or STATE_HASH, that the sink gets at every recording whether or not they are recorded.
         computed_by: set by the engine when the run gets a slot: equal values give equal bits.
         recorded: set by the engine: last step of each member whose frames were delivered, int64 [N]; -1 before the
             first. Prevents duplicates after a retry.
@@ -154,6 +157,7 @@ class Run:
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
     priority: int = 4
+    watch: tuple[str, ...] = ()
     resumed: deque[GroupState] = field(default_factory=deque, repr=False)
     ended: Places = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     pending: Places = field(init=False, repr=False)
@@ -205,7 +209,7 @@ class Run:
         if start:
             arrays = {name: np.asarray(array)[None] for name, array in start.arrays.items()}
             resumed.append(GroupState(start.step, np.zeros(1, np.int64), arrays))
-        return cls(id, law, precision, grid, steps, members, sink, record, observe, priority, resumed)
+        return cls(id, law, precision, grid, steps, members, sink, record, observe, priority, resumed=resumed)
 
     @property
     def bucket(self) -> BucketKey:
@@ -277,7 +281,10 @@ class Run:
     def due(self, step: int) -> tuple[list[Recording], tuple[str, ...]]:
         """Return the recordings and the names of the observables that are due at a step."""
         names = self.observe.names if self.observe and step % self.observe.every == 0 else ()
-        return [r for r in self.record if step % r.every == 0], names
+        recordings = [r for r in self.record if step % r.every == 0]
+        if recordings or names:
+            names += tuple(name for name in self.watch if name not in names)
+        return recordings, names
 
     def needs_previous(self, step: int) -> bool:
         """Return whether anything due at a step compares it with the step before."""
@@ -287,7 +294,8 @@ class Run:
     @property
     def needs_origin(self) -> bool:
         """True if an observable compares states with those at step 0."""
-        return self.observe is not None and any(name in ("overlap", "fidelity") for name in self.observe.names)
+        names = (*(self.observe.names if self.observe else ()), *self.watch)
+        return any(current_observable(name) == "overlap" for name in names)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def put_checkpoint(
     step: int,
     arrays: Mapping[str, NDArray[Any]],
     previous: Mapping[str, Any] | None = None,
+    places: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]:
     """Write a checkpoint; it is durable when the function returns.
 
@@ -49,6 +50,7 @@ def put_checkpoint(
         step: step of the state.
         arrays: the state, by name.
         previous: reference that was committed last.
+        places: members of a block that the state is of; None for a job of its own.
 
     Returns:
         The reference to commit; it contains that of the previous checkpoint.
@@ -59,7 +61,8 @@ def put_checkpoint(
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     data = file.getvalue()
-    key = f"{_folder(job_id)}{step:09d}.{epoch}"
+    group = "" if places is None else f"-{places[0]}-{len(places)}"  # members only leave: the two tell groups apart
+    key = f"{_folder(job_id)}{step:09d}{group}.{epoch}"
     store.put(key, data)
     new = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     older = chain_references([ref for ref in references(previous) if ref["key"] != key][: KEPT - 1])
@@ -67,9 +70,11 @@ def put_checkpoint(
 
 
 def references(ref: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Split the reference of a row into one per checkpoint, newest first."""
+    """Split the reference of a row into one per checkpoint, newest first; of a block, group by group."""
     if not ref:
         return []
+    if "groups" in ref:
+        return [one for group in ref["groups"] for one in references(group)]
     return [{name: ref[name] for name in ref if name != "previous"}, *references(ref.get("previous"))]
 
 

@@ -70,6 +70,16 @@ def alignment(a: Tensor, b: Tensor) -> Tensor:
     return (inner / (a.square().sum(-3) * b.square().sum(-3)).sqrt().clamp_min(TINY)).clamp(max=1.0)
 
 
+def state_hash(x: Tensor) -> Tensor:
+    """Return a hash of the bits of each state: float32 [..., 2d, H, W] -> int64 [...].
+
+    The sum over all numbers of their bits times odd constants, modulo 2^64: the same in any order and on any device.
+    """
+    bits = x.contiguous().view(torch.int32).flatten(-3).long()
+    odd = 2 * torch.arange(bits.shape[-1], device=x.device) + 1
+    return (bits * (odd * -7046029254386353131)).sum(-1)
+
+
 def _per_universe(function: Callable[..., Tensor], field: Tensor) -> Tensor:
     """Reduce a field [..., H, W] to a number per universe, with bits that do not depend on their number.
 
