@@ -13,7 +13,8 @@ from app.services import Services
 from app.validation import ValidJob, validate_fidelity_job, validate_job, validate_sweep
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.records import Job, NewJob, Sweep
-from leym.contract.spec import JobSpec, SweepSpec
+from leym.contract.spec import JobSpec
+from leym.contract.sweeps import SweepSpec
 from leym.jobs.submit import fidelity_request, job_request, sweep_request
 
 

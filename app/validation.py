@@ -16,7 +16,9 @@ from app.services import Services
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
 from leym.contract.problems import Problem
 from leym.contract.records import FINAL, Job
-from leym.contract.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inherit, with_point
+from leym.contract.spec import LIMITS, FromJob, JobSpec, Upload, inherit
+from leym.contract.sweep_plan import SweepPlan
+from leym.contract.sweeps import SweepSpec, with_point
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.laws.bundle import Bundle
@@ -63,7 +65,8 @@ def validate_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str,
     """
     validator = _JobValidator(services)
     members = []
-    for point in sweep.points():
+    plan = SweepPlan(sweep)
+    for point in map(plan.point, range(plan.size)):
         member = with_point(sweep.base, point)
         try:
             members.append((point, validator.validate(JobSpec.model_validate(member))))
