@@ -169,7 +169,6 @@ Axis = Annotated[
     | Annotated[Choice, Tag("choice")],
     Discriminator(_form),
 ]
-Spaced = SeedRange | Linspace | Logspace  # forms whose values can be counted
 Drawn = Uniform | LogUniform | Choice  # forms for sampled sweeps only
 
 

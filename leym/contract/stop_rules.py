@@ -68,18 +68,33 @@ class StopRule(Model):
 Stop = Annotated[tuple[StopRule, ...], Field(max_length=LIMITS.stop_rules)]
 
 
+class StopRuleError(ValueError):
+    """A stop rule looks at something that the members do not record.
+
+    Attributes:
+        pointer: JSON pointer of the rule in the sweep.
+    """
+
+    def __init__(self, detail: str, rule: int):
+        super().__init__(detail)
+        self.pointer = f"/stop/{rule}/when"
+
+
 def check_stop_rules(rules: tuple[StopRule, ...], spec: JobSpec) -> None:
     """Check that a member with this spec records what the rules look at.
 
     Raises:
-        ValueError: names the rule and what it needs.
+        StopRuleError: names the rule and what it needs.
     """
     observed = {current_observable(name) for name in spec.observe.names} if spec.observe else set()
     for i, rule in enumerate(rules):
         if rule.threshold and current_observable(rule.threshold.observable) not in observed:
             named = ", ".join(sorted(observed)) or "nothing"
-            raise ValueError(
-                f"stop.{i}.when.observable = {rule.threshold.observable!r} is not observed; observe.names has {named}"
+            raise StopRuleError(
+                f"stop.{i}.when.observable = {rule.threshold.observable!r} is not observed; observe.names has {named}",
+                i,
             )
         if not rule.threshold and not spec.observe and not spec.record:
-            raise ValueError(f"stop.{i}.when = {rule.when!r} is checked at recordings, and the jobs record nothing")
+            raise StopRuleError(
+                f"stop.{i}.when = {rule.when!r} is checked at recordings, and the jobs record nothing", i
+            )
