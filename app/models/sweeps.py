@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from app.models.base import EXAMPLE_COUNTS, EXAMPLE_ID, EXAMPLE_OBSERVABLES, EXAMPLE_POINT, Body, PageQuery, State
-from leym.contract.spec import EXAMPLE_SWEEP, LIMITS
+from leym.contract.spec import LIMITS
+from leym.contract.sweeps import EXAMPLE_SWEEP
 
 
 class SweepBody(Body):
@@ -53,4 +54,4 @@ class TableQuery(PageQuery):
     """Query of a sweep's table."""
 
     format: Literal["json", "csv"] = "json"
-    limit: int = Field(LIMITS.sweep_jobs, ge=1, le=LIMITS.sweep_jobs)
+    limit: int = Field(LIMITS.table_rows, ge=1, le=LIMITS.table_rows)

@@ -23,7 +23,7 @@ from app.openapi import (
 from app.services import current_services
 from app.views import job_body, json_response, sweep_body, sweep_row
 from leym.common.tables import columns_of, delimited, flat_row
-from leym.contract.spec import SweepSpec
+from leym.contract.sweeps import SweepSpec
 
 api = router("sweeps", "Many jobs that differ in a few keys")
 use_pydantic_schema(SweepSpec)

@@ -111,7 +111,12 @@ def test_a_project_sees_nothing_of_another(app, table):
     assert client.get(f"/v1/jobs/{job['id']}", headers=ours).json["state"] == "queued"
 
     assert [j["id"] for j in client.get("/v1/jobs", headers=theirs).json["items"]] == [other.json["id"]]
-    assert len(client.get("/v1/jobs", headers=ours).json["items"]) == 3
+    assert len(client.get("/v1/jobs", headers=ours).json["items"]) == 1
+    members = client.get(f"/v1/jobs?sweep={sweep}", headers=ours).json["items"]
+    assert len(members) == 2
+    assert client.get(f"/v1/jobs/{members[0]['id']}", headers=ours).status_code == 200
+    assert client.get(f"/v1/jobs/{members[0]['id']}", headers=theirs).status_code == 404
+    assert client.get(f"/v1/jobs?sweep={sweep}", headers=theirs).json["items"] == []
     assert client.get(f"/v1/jobs?sweep={sweep}", headers=theirs).json["items"] == []
     assert client.get("/v1/sweeps", headers=theirs).json["items"] == []
     assert client.get("/v1/queue", headers=theirs).json["states"]["queued"] == 1
