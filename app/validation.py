@@ -17,11 +17,12 @@ from app.services import Services
 from app.sweep_checks import coupled_axes, members_to_check
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
 from leym.contract.problems import Problem
-from leym.contract.records import FINAL, Job
+from leym.contract.records import Job
 from leym.contract.spec import INHERITED, LIMITS, FromJob, JobSpec, Upload, inherit
 from leym.contract.stop_rules import StopRuleError, check_stop_rules
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweeps import SweepSpec, with_point
+from leym.frames.last import last_state_step
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.laws.bundle import Bundle
@@ -197,7 +198,7 @@ class _JobValidator:
 
     def _has_state(self, job: Job, step: int) -> bool:
         """Return whether the complete state at a step is stored, as a frame of `psi` or as the last checkpoint."""
-        if job.state in FINAL and job.checkpoint and int(job.checkpoint["step"]) == step:
+        if last_state_step(job) == step:
             return True
         if _psi_every(job) is None:
             return False
@@ -219,8 +220,8 @@ def _describe_states(job: Job) -> str:
     """Return a sentence that says at which steps the complete state of a job is stored."""
     every = _psi_every(job)
     stored = [f"every {every} steps up to {job.step}"] if every else []
-    if job.state in FINAL and job.checkpoint:
-        stored.append(f"at its last step {job.checkpoint['step']}")
+    if (last := last_state_step(job)) is not None:
+        stored.append(f"at its last step {last}")
     return (
         f"job {job.id} has psi {' and '.join(stored)}" if stored else f"job {job.id} ({job.state}) has no psi recorded"
     )

@@ -129,7 +129,10 @@ class Settings(BaseSettings):
     )
     commit_s: float = Field(1.0, gt=0, le=3600, description="longest time between two commits of recorded frames")
     compile: bool = Field(True, description="1: compile laws; 0: run them eagerly")
-    slots: int = Field(8, ge=1, le=1024, description="batch slots per bucket of a worker")
+    slots: int = Field(8, ge=1, le=1024, description="jobs and blocks of sweeps that a worker runs at once")
+    largest_batch: int = Field(
+        4096, ge=1, le=4096, description="universes of one batch at most; the grid usually sets a smaller number"
+    )
     max_attempts: int = Field(3, ge=1, le=1000, description="claims without progress after which a job fails")
     autoscale_idle_s: float = Field(
         300.0, gt=0, le=30 * 86400, description="idle time after which a worker may be drained"

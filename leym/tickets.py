@@ -150,7 +150,10 @@ def queue_priority(priority: int) -> int:
 def summary(job: Job) -> str:
     """Describe a job for Flower: law, precision, grid and steps."""
     height, width = job.grid
-    return f"{job.law.split('@')[0]} {job.precision} {height}x{width}, {job.steps} steps"
+    of = f"{job.law.split('@')[0]} {job.precision} {height}x{width}"
+    if job.is_block:
+        return f"{of}, {job.members} members of sweep {job.sweep}, {job.spec['steps']} steps each"
+    return f"{of}, {job.steps} steps"
 
 
 def _check_broker() -> None:

@@ -100,6 +100,7 @@ class JobRunner:
         """Make a runner with the table, store, broker and engine that the settings name."""
         engine = Engine(
             settings.slots,
+            largest_batch=settings.largest_batch,
             compile=settings.compile,
             checkpoint_s=settings.checkpoint_s,
             batch_sizes=settings.batch_sizes_file,

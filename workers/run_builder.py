@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
 from leym.contract.ranges import unpack_ranges
-from leym.contract.records import Job
 from leym.contract.spec import FromJob, JobSpec, Upload, stored_spec
 from leym.engine.run import Arrays, GroupState, Members, Run, Start
 from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
-from leym.frames.last import last_state
+from leym.frames.last import last_state, last_state_step
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
@@ -108,7 +107,7 @@ def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> ND
     if isinstance(initial, Upload):
         return get_state(store, initial.id)
     source = table.get(initial.job)
-    if has_last_state(source) and source.step == initial.step:
+    if last_state_step(source) == initial.step:
         return last_state(store, source)
     reader = FrameReader(store, source, lambda: table.get(source.id))
     steps, frames = reader.read("psi", initial.step, initial.step + 1)
@@ -117,11 +116,6 @@ def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> ND
         raise Problem(422, "No such state", detail, errors=[{"pointer": "/initial/step", "detail": detail}])
     state: NDArray[np.complex64] = frames[0]
     return state
-
-
-def has_last_state(job: Job) -> bool:
-    """Return whether a job or member has ended at a state that the store keeps."""
-    raise NotImplementedError
 
 
 def _resumed_groups(sink: JobSink) -> list[GroupState]:

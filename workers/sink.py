@@ -14,7 +14,7 @@ from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
 from leym.engine.run import Arrays, GroupState, Places, Run
-from leym.frames.checkpoint import put_checkpoint
+from leym.frames.checkpoint import put_checkpoint, stale_checkpoints
 from leym.frames.writer import FrameWriter
 from workers.checkpoints import CheckpointRefs
 from workers.claimed_job import ClaimedJob, WorkerContext
@@ -63,7 +63,8 @@ class JobSink(ClaimedJob):
         self.store, self.engine, self.stop_rules = context.store, engine, stop
         self.states = MemberStates.parse(job.member_states, job.members)
         self.kept = CheckpointRefs(job.checkpoint, is_block=job.is_block)
-        self._stale: set[str] = set()
+        self._stale: set[str] = set()  # keys of checkpoints that the row does not name any more
+        self._has_predecessors = job.epoch > 1
         self._last_observables: dict[str, float] | None = None
 
     def start(self) -> None:
@@ -255,6 +256,10 @@ class JobSink(ClaimedJob):
     def _delete_replaced(self) -> None:
         """Delete objects that no row names any more; after a failure they are left to the collector."""
         try:
+            if self._has_predecessors:  # which may have written checkpoints that they did not commit
+                found = stale_checkpoints(self.store, self.job.id, self.job.epoch, self.kept.as_dict())
+                self._stale |= set(found)
+                self._has_predecessors = False
             keys = [*self.writer.superseded(), *self._stale]
             self._stale = set()
             if keys:

@@ -104,12 +104,12 @@ def get_checkpoint(store: Store, ref: Mapping[str, Any]) -> dict[str, NDArray[An
         return {name: arrays[name] for name in arrays.files}
 
 
-def stale_checkpoints(store: Store, job_id: str, ref: Mapping[str, Any]) -> list[str]:
+def stale_checkpoints(store: Store, job_id: str, epoch: int, ref: Mapping[str, Any] | None) -> list[str]:
     """List the keys of checkpoints that the committed `ref` no longer names, and that the caller may delete.
 
-    Checkpoints of a later epoch are excluded: another worker may have claimed the job since.
+    Checkpoints of an epoch later than the caller's are excluded: another worker may have claimed the job since.
     """
-    named, epoch = {one["key"] for one in references(ref)}, epoch_of(ref["key"])
+    named = {one["key"] for one in references(ref)}
     return [key for key in store.list(_folder(job_id)) if key not in named and epoch_of(key) <= epoch]
 
 

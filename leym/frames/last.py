@@ -16,6 +16,16 @@ from leym.frames.shards import DamagedError
 from leym.frames.stores.base import Missing, Store
 
 
+def last_state_step(job: Job) -> int | None:
+    """Return the step of the last state that the store keeps of a job or member; None if it keeps none.
+
+    A member that was stopped early or has failed has none: only the frames up to there.
+    """
+    if job.block is None:
+        return int(job.checkpoint["step"]) if job.final and job.checkpoint and "step" in job.checkpoint else None
+    return job.step if job.state == "succeeded" and job.step == job.steps else None
+
+
 def last_state(store: Store, job: Job) -> NDArray[np.complex64]:
     """Read the state at the last step of a job or member that has succeeded: psi, complex64 [H, W, d].
 

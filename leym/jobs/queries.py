@@ -150,8 +150,12 @@ def check_cursor(cursor: str) -> str:
 
 
 def checkpoint_bytes(checkpoint: dict[str, Any] | None) -> int:
-    """Add up the sizes of a checkpoint and of the previous ones that it names."""
-    return int(checkpoint["bytes"]) + checkpoint_bytes(checkpoint.get("previous")) if checkpoint else 0
+    """Add up the sizes of the checkpoints that a row names, with the previous ones."""
+    if not checkpoint:
+        return 0
+    if "groups" in checkpoint:
+        return sum(checkpoint_bytes(group) for group in checkpoint["groups"])
+    return int(checkpoint["bytes"]) + checkpoint_bytes(checkpoint.get("previous"))
 
 
 def page_of(found: list[T], limit: int) -> tuple[list[T], str | None]:

@@ -213,7 +213,7 @@ class World:
         self.store.delete(held.writer.superseded())
         if saved:
             held.kept = saved
-            self.store.delete(stale_checkpoints(self.store, held.job.id, saved))
+            self.store.delete(stale_checkpoints(self.store, held.job.id, held.job.epoch, saved))
         if not finished:
             self.holders.append(held)
 

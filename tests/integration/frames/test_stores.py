@@ -100,7 +100,7 @@ def test_frames_and_checkpoints_live_in_every_store(store_url):
     psi = np.arange(24, dtype=np.complex64).reshape(4, 6, 1)
     old = put_checkpoint(store, job.row.id, 1, 10, {"psi": psi})
     new = put_checkpoint(store, job.row.id, 1, 20, {"psi": psi})
-    assert stale_checkpoints(store, job.row.id, new) == [old["key"]]
+    assert stale_checkpoints(store, job.row.id, 1, new) == [old["key"]]
     assert get_checkpoint(store, new)["psi"].tobytes() == psi.tobytes()
 
 

@@ -31,7 +31,7 @@ def test_a_checkpoint_comes_back_bit_for_bit_or_not_at_all(tmp_path):
         assert found.tobytes() == odd[name].tobytes()
     with pytest.raises(ValueError, match="Object arrays"):
         put_checkpoint(store, "job", 2, 21, {"psi": np.array([{}], object)})
-    assert stale_checkpoints(store, "job", ref) == [old["key"]], f"{later} belongs to a later claim"
+    assert stale_checkpoints(store, "job", 2, ref) == [old["key"]], f"{later} belongs to a later claim"
     store.put(ref["key"], store.get(ref["key"])[:-1] + b"?")
     with pytest.raises(CorruptCheckpoint):
         get_checkpoint(store, ref)
@@ -49,7 +49,7 @@ def test_a_checkpoint_names_the_one_before_it_and_none_behind_that(tmp_path):
     assert [ref["step"] for ref in references(third)] == [30, 20]
     assert chain_references(references(third)) == third
     assert chain_references(references(third)[1:])["step"] == 20
-    assert stale_checkpoints(store, "job", third) == [first["key"]]
+    assert stale_checkpoints(store, "job", 2, third) == [first["key"]]
     for ref in references(third):
         assert get_checkpoint(store, ref)["psi"].size == 1
     assert references(None) == []
