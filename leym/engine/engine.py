@@ -8,7 +8,9 @@ so the engine waits for neither storage nor network.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Condition, Event, Thread
@@ -87,6 +89,8 @@ class Engine:
         table = BatchSizeTable(self.device, batch_sizes)
         self._loader = BucketLoader(self.law_cache, table, largest_batch or slots, self._wake, self._free_idle)
         self._calls = DeviceCalls()
+        threads = max(1, (os.cpu_count() or 1) // 2)
+        self._drawing = ThreadPoolExecutor(threads, "start-states", initializer=compute_threads.compute_alone)
         self._owns_pool = Event()
         self._thread = Thread(target=self._main, name="engine", daemon=True)
 
@@ -140,6 +144,7 @@ class Engine:
             self._owns_pool.clear()
             compute_threads.disown_pool()
         self._results.close()
+        self._drawing.shutdown(cancel_futures=True)
 
     def warm(self, law: Bundle, precision: str, grid: tuple[int, int], wait_s: float | None = None) -> None:
         """Load and compile a bucket before its first run; blocks until it is ready.
@@ -305,7 +310,9 @@ class Engine:
                 continue
             free -= not run.in_slots
             group = self._seating.seat(run, bucket, batch, entry.level(now))
-            if not run.left:
+            if run.left:
+                run.draw_ahead(bucket.batch_size, self._drawing)
+            else:
                 self._seating.waiting.remove(entry)
             if group.step == 0:
                 new.setdefault(batch, []).append(group)

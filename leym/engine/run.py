@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from leym.physics import initial
 
 Arrays = Mapping[str, NDArray[Any]]
 Places = NDArray[np.int64]  # positions of members in their run, increasing
+DRAWN_TOGETHER = 16  # members whose start states one thread draws
 STATE_HASH = "state_hash"  # int64 per universe: equal states have equal hashes
 Start = ComplexNoise | RandomState | Zeros | NDArray[np.complex64]
 
@@ -164,6 +166,7 @@ class Run:
     computed_by: dict[str, Any] = field(default_factory=dict, repr=False)
     recorded: NDArray[np.int64] = field(init=False, repr=False)
     in_slots: int = field(default=0, init=False)
+    _ahead: deque[_Drawn] = field(default_factory=deque, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.recorded = np.full(len(self.members), -1, np.int64)
@@ -227,8 +230,31 @@ class Run:
         begun = sum((self.steps - state.step) * len(state.places) for state in self.resumed)
         return self.steps * len(self.pending) + begun
 
+    def draw_ahead(self, n: int, executor: Executor) -> None:
+        """Let threads draw the states of the next `n` members that have not begun, so that `draw` need not."""
+        drawn = sum(len(ahead.places) for ahead in self._ahead)
+        for first in range(drawn, min(n, len(self.pending)), DRAWN_TOGETHER):
+            places = self.pending[first : first + DRAWN_TOGETHER]
+            self._ahead.append(_Drawn(places, executor.submit(self._draw, places)))
+
     def draw(self, places: Places) -> NDArray[np.complex64]:
         """Return the states of members at step 0: complex64 [n, H, W, d]."""
+        parts, left = [], places
+        while len(left) and self._ahead:
+            ahead = self._ahead.popleft()
+            n = min(len(left), len(ahead.places))
+            if not np.array_equal(ahead.places[:n], left[:n]):  # members were dropped, or wait again
+                self._ahead.clear()
+                break
+            parts.append(ahead.states.result()[ahead.first : ahead.first + n])
+            left = left[n:]
+            if n < len(ahead.places):
+                self._ahead.appendleft(_Drawn(ahead.places[n:], ahead.states, ahead.first + n))
+        if len(left):
+            parts.append(self._draw(left))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _draw(self, places: Places) -> NDArray[np.complex64]:
         seeds, starts = self.members.seeds[places].tolist(), [self.members.starts[place] for place in places.tolist()]
         shape = (*self.grid, self.law.manifest.d_state)
         noise = [i for i, start in enumerate(starts) if isinstance(start, ComplexNoise)]
@@ -296,6 +322,15 @@ class Run:
         """True if an observable compares states with those at step 0."""
         names = (*(self.observe.names if self.observe else ()), *self.watch)
         return any(current_observable(name) == "overlap" for name in names)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Start states of members that a thread draws: row `first` of the states is that of the first of the places."""
+
+    places: Places
+    states: Future[NDArray[np.complex64]]
+    first: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 
 import numpy as np
 import pytest
@@ -11,71 +10,9 @@ import torch
 
 from leym.contract.records import Fenced
 from leym.contract.spec import JobSpec
-from leym.engine.engine import Engine
-from leym.events import Events
 from leym.frames.checkpoint import references
-from leym.frames.reader import FrameReader
-from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
-from leym.laws.registry import Registry
-from leym.settings import Settings
-from tests.support.laws import random_law
-from tests.support.service import until
-from workers.claimed_job import HandedBack
-from workers.job_runner import JobRunner
-
-STEPS = 600
-
-
-class Site:
-    """A job table, a store and a law; workers without Celery come and go."""
-
-    def __init__(self, url: str, store_url: str, folder):
-        self.table, self.store = JobTable(url), open_store(store_url)
-        self.laws = Registry(random_law(folder / "laws" / "tiny", "UNET").path.parent)
-
-    def runner(self, checkpoint_s: float = 0.05) -> JobRunner:
-        engine = Engine(4, compile=False, checkpoint_s=checkpoint_s)
-        parts = {"table": self.table, "store": self.store, "events": Events(None), "laws": self.laws, "engine": engine}
-        made = JobRunner(Settings(commit_s=0.05, lease_s=60), "w", lambda job: None, **parts)
-        engine.start()
-        return made
-
-    def submit(self) -> str:
-        record = [{"field": "psi", "every": 20}, {"field": "phase", "every": 10}]
-        spec = JobSpec(law="tiny", grid=(8, 8), steps=STEPS, seed=3, record=record, observe={"every": 20})
-        law = self.laws.resolve("tiny").ref
-        return self.table.submit(spec, law=law, precision="fp32", d_state=self.laws.resolve("tiny").manifest.d_state)[
-            0
-        ].id
-
-    def run(self, job_id: str) -> None:
-        runner = self.runner(checkpoint_s=60.0)
-        assert runner.run(job_id, job_id)["state"] == "succeeded"
-        runner.drain()
-
-    def run_a_part(self, job_id: str) -> None:
-        """Run past the second checkpoint; then the worker ends and hands the job back."""
-        runner, left = self.runner(), []
-
-        def run() -> None:
-            with pytest.raises(HandedBack):
-                runner.run(job_id, job_id)
-            left.append(job_id)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        until(lambda: len(references(self.table.get(job_id).checkpoint)) == 2, what="two checkpoints")
-        runner.drain()
-        thread.join()
-        job = self.table.get(job_id)
-        assert left
-        assert job.state == "queued"
-        assert 0 < job.step < STEPS
-
-    def results(self, job_id: str) -> dict[str, np.ndarray]:
-        reader = FrameReader(self.store, self.table.get(job_id))
-        return {field: reader.read(field)[1] for field in ("psi", "phase")} | reader.observables()[1]
+from tests.support.site import STEPS, Site
 
 
 @pytest.fixture

@@ -18,12 +18,15 @@ from workers.fetch_limit import LOOK_AHEAD, FetchLimit
 def test_a_ticket_says_what_the_job_is_without_giving_its_task_a_name_of_its_own(settings):
     """Flower counts by the names of tasks, for as long as it lives."""
     job = SimpleNamespace(id="0" * 26, law="tiny@00", precision="fp32", grid=(32, 32), steps=9, priority=4)
+    job.is_block = False
     tickets.send(job)
     with Redis.from_url(settings.redis_url) as redis:
         [queue] = [key for key in redis.keys("leym*") if redis.type(key) == b"list"]
         headers = json.loads(redis.lindex(queue, 0))["headers"]
     assert (headers["task"], headers["shadow"]) == (tickets.TASK, None)
     assert headers["argsrepr"] == f"{job.id}: tiny fp32 32x32, 9 steps"
+    job.is_block, job.members, job.sweep, job.spec = True, 40, "sweep", {"steps": 9}
+    assert tickets.summary(job) == "tiny fp32 32x32, 40 members of sweep sweep, 9 steps each"
 
 
 def test_the_embedded_broker_keeps_its_data_and_requires_its_password(valkey):

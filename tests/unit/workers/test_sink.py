@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from leym.common.backoff import Backoff
+from leym.engine.run import GroupState
 from leym.events import Events
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
@@ -14,6 +15,8 @@ from leym.jobs.table import JobTable
 from tests.support.tickets import submit
 from workers.claimed_job import WorkerContext
 from workers.sink import JobSink
+
+ONE = np.zeros(1, np.int64)  # the only member of a job
 
 
 class StubEngine:
@@ -47,10 +50,10 @@ def test_an_unexpected_error_in_saving_interrupts_the_job_until_its_lease_expire
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     sink = sink_of(job, table, store)
-    sink.frames(0, {"phase": np.zeros((3, 3), np.float32)}, {})
+    sink.frames(0, ONE, {"phase": np.zeros((3, 3), np.float32)[None]}, {})
     assert sink.outcome.result(0)["state"] == "interrupted"
     assert sink.engine.cancelled == ["run"]
-    sink.frames(1, {}, {})
+    sink.frames(1, ONE, {}, {})
     assert table.get(job.id).state == "running"
     assert "cannot be saved" in caplog.text
     table.close()
@@ -71,8 +74,8 @@ def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
     sink = sink_of(job, table, store)
     frames = np.random.default_rng(0).normal(size=(3, 64, 64)).astype(np.float32)
     for step, frame in enumerate(frames):
-        sink.frames(step, {"phase": frame}, {})
-    sink.finished(2, {"psi": np.zeros((64, 64, 4), np.complex64)})
+        sink.frames(step, ONE, {"phase": frame[None]}, {})
+    sink.finished(GroupState(2, ONE, {"psi": np.zeros((1, 64, 64, 4), np.complex64)}))
     assert sink.outcome.result(0)["state"] == "succeeded"
     assert np.array_equal(FrameReader(store, table.get(job.id)).read("phase")[1], frames)
     table.close()
@@ -85,11 +88,11 @@ def test_a_deadline_keeps_frames_that_are_committed_while_it_acts(tmp_path, monk
         connection.exec_driver_sql("UPDATE leym_jobs SET created_at = created_at - 61, deadline_at = deadline_at - 61")
     sink = sink_of(table.claim(job_id, "w", 20, 3).job, table, store)
     frames = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
-    sink.frames(0, {"phase": frames[0]}, {})
+    sink.frames(0, ONE, {"phase": frames[0][None]}, {})
 
     def after_another_commit(end):
         def ended(*args, **kwargs):
-            sink.frames(1, {"phase": frames[1]}, {})
+            sink.frames(1, ONE, {"phase": frames[1][None]}, {})
             return end(*args, **kwargs)
 
         return ended
