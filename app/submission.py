@@ -6,6 +6,7 @@ sent, so values that a job inherits or resolves do not matter.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from app.lookup import find_law
@@ -15,7 +16,7 @@ from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.records import Job, NewBlock, NewJob, Sweep, Worker
 from leym.contract.spec import JobSpec
 from leym.contract.sweeps import SweepSpec
-from leym.jobs.block_size import make_blocks
+from leym.jobs.block_size import make_blocks, speed_of
 from leym.jobs.submit import fidelity_request, job_request, sweep_request
 
 
@@ -63,6 +64,26 @@ def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str
     if is_new:
         services.ticket_sender.send(rows)
     return sweep
+
+
+def estimate_sweep(services: Services, sweep_spec: SweepSpec) -> dict[str, Any]:
+    """Check a sweep and return its size as `Estimate`, without submitting it.
+
+    Raises:
+        Problem: 422 if the spec is not valid.
+    """
+    valid = validate_sweep(services, sweep_spec)
+    workers = services.table.workers(services.alive_s)
+    cell_steps = sum(job.spec.steps * prod(job.spec.grid) * len(indices) for job, indices in valid.shapes)
+    speed = speed_of(workers) * len(workers)
+    return {
+        "size": valid.plan.size,
+        "shapes": len(valid.shapes),
+        "blocks": len(blocks_of(valid, workers, services.settings.quota_running)),
+        "cell_steps": cell_steps,
+        "bytes": valid.stored_bytes,
+        "seconds": cell_steps / speed if speed else None,
+    }
 
 
 def blocks_of(valid: ValidSweep, workers: list[Worker], most: int) -> list[NewBlock]:

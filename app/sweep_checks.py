@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from leym.contract.axes import Values
 from leym.contract.sweep_plan import SweepPlan
-
-_SOURCES = {"state", "upload"}  # kinds of start states that depend on what is stored
 
 
 def coupled_axes(plan: SweepPlan) -> list[str]:
@@ -20,9 +17,9 @@ def coupled_axes(plan: SweepPlan) -> list[str]:
     They are the axes of the shape. The axes of the start state are among them if it may come from a job or an upload,
     which must fit the grid and the law.
     """
-    shaping, starting = set(plan.shaping), plan.starting
-    if starting and _kinds(plan) & _SOURCES:
-        shaping.update(starting)
+    shaping = set(plan.shaping)
+    if plan.starts_from_stored:
+        shaping.update(plan.starting)
     return [key for key in plan.axes if key in shaping]
 
 
@@ -58,16 +55,3 @@ def _telling(values: Values) -> Iterator[int]:
         for i, value in enumerate(values):
             first.setdefault(json.dumps(value, sort_keys=True), i)
         yield from first.values()
-
-
-def _kinds(plan: SweepPlan) -> set[Any]:
-    """Return the kinds of start states that members may have."""
-    initial = plan.base.get("initial")
-    found = {initial.get("kind")} if isinstance(initial, dict) else set()
-    for key in plan.starting:
-        values = plan.axes[key]
-        if key == "initial":
-            found.update(str(value.get("kind")) for value in values if isinstance(value, dict))
-        elif key == "initial.kind":
-            found.update(map(str, values))
-    return {str(kind) for kind in found}

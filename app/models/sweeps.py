@@ -4,11 +4,40 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from app.models.base import EXAMPLE_COUNTS, EXAMPLE_ID, EXAMPLE_OBSERVABLES, EXAMPLE_POINT, Body, PageQuery, State
+from app.models.base import (
+    EXAMPLE_COUNTS,
+    EXAMPLE_ID,
+    EXAMPLE_OBSERVABLES,
+    EXAMPLE_POINT,
+    Body,
+    PageQuery,
+    Query,
+    State,
+)
+from leym.contract.model import Whole
 from leym.contract.spec import LIMITS
 from leym.contract.sweeps import EXAMPLE_SWEEP
+
+EXAMPLE_DISTRIBUTIONS = {
+    "activity": {
+        "members": 4,
+        "mean": 0.02,
+        "sd": 0.01,
+        "minimum": 0.0,
+        "maximum": 0.04,
+        "edges": [0.0, 0.02, 0.04],
+        "counts": [3, 1],
+    }
+}
+
+
+class Progress(Body):
+    """Work of a sweep in cell-steps: one cell, one step."""
+
+    cell_steps: int = Field(description="work of all jobs")
+    done: int = Field(description="the part of it whose results can be read")
 
 
 class SweepBody(Body):
@@ -16,13 +45,78 @@ class SweepBody(Body):
 
     id: str
     size: int = Field(description="number of jobs")
-    state: str = Field(description="`running` until all jobs have ended; then `failed`, `cancelled` or `succeeded`")
+    state: str = Field(
+        description="`running` or `paused` until all jobs have ended; then `failed`, `cancelled` or `succeeded`"
+    )
     counts: dict[str, int] = Field(description="number of jobs in each state", examples=[EXAMPLE_COUNTS])
+    blocks: int = Field(
+        description="groups of jobs that run together, at submission; 0 for a sweep that version 0.1.0 accepted"
+    )
+    progress: Progress
     spec: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP])
     created_at: str
+    paused_at: str | None
     links: dict[str, str] = Field(
         examples=[{"self": f"/v1/sweeps/{EXAMPLE_ID}", "jobs": f"/v1/sweeps/{EXAMPLE_ID}/jobs"}]
     )
+
+
+class Distribution(Body):
+    """Values of one observable at the last observed step of each member that has a finite one."""
+
+    members: int = Field(description="number of values")
+    mean: float
+    sd: float = Field(description="population standard deviation")
+    minimum: float
+    maximum: float
+    edges: list[float] = Field(description="bounds of the bins, equally spaced; one more than `counts`")
+    counts: list[int] = Field(description="number of values in each bin")
+
+
+class SweepSummary(Body):
+    """A sweep at a glance."""
+
+    id: str
+    size: int
+    state: str
+    counts: dict[str, int] = Field(description="number of jobs in each state", examples=[EXAMPLE_COUNTS])
+    progress: Progress
+    observables: dict[str, Distribution] = Field(
+        description="by the name of the observable", examples=[EXAMPLE_DISTRIBUTIONS]
+    )
+
+
+class SummaryQuery(Query):
+    """Query of a summary."""
+
+    bins: int = Field(20, ge=1, le=1000, description="bins of the histograms")
+
+
+class Estimate(Body):
+    """Size of a sweep that was checked, and not submitted."""
+
+    size: int = Field(description="number of jobs")
+    shapes: int = Field(description="groups of jobs that differ in seed, gamma and start state only")
+    blocks: int = Field(description="groups of jobs that would run together")
+    cell_steps: int = Field(description="work of all jobs: cells times steps")
+    bytes: int = Field(description="uncompressed size of all recorded fields")
+    seconds: float | None = Field(
+        description="time on the workers of now, if they had nothing else to do; null if none has reported its speed"
+    )
+
+
+class DryRunQuery(Query):
+    """Query of a submission."""
+
+    dry_run: bool = Field(False, description="check the sweep and answer with its size, without submitting it")
+
+
+class PriorityBody(Body):
+    """Change of a sweep."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 7}]})
+
+    priority: Whole = Field(ge=0, le=9, description="9 is the most urgent")
 
 
 class SweepPage(Body):

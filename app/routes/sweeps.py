@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from flask import Response, url_for
 
-from app import cancellation, submission
+from app import cancellation, submission, sweep_control, sweep_summary
 from app.conditional import NO_STORE, REVALIDATE
 from app.downloads import file_response
 from app.models.base import IdempotencyHeader, IdPath, PageQuery
 from app.models.jobs import JobPage
-from app.models.sweeps import SweepBody, SweepPage, SweepTable, TableQuery
+from app.models.sweeps import (
+    DryRunQuery,
+    Estimate,
+    PriorityBody,
+    SummaryQuery,
+    SweepBody,
+    SweepPage,
+    SweepSummary,
+    SweepTable,
+    TableQuery,
+)
 from app.openapi import (
     JSON,
     content,
@@ -23,6 +33,7 @@ from app.openapi import (
 from app.services import current_services
 from app.views import job_body, json_response, sweep_body, sweep_row
 from leym.common.tables import columns_of, delimited, flat_row
+from leym.contract.records import Sweep
 from leym.contract.sweeps import SweepSpec
 
 api = router("sweeps", "Many jobs that differ in a few keys")
@@ -32,15 +43,19 @@ SWEEP_LINKS = operation_links(
     "get_sweep", "cancel_sweep", "list_sweep_jobs", "get_sweep_table", id="$response.body#/id"
 )
 ACCEPTED = json_content(SweepBody, "All jobs were accepted", SWEEP_LINKS, Location="path of the sweep")
+ESTIMATE = json_content(Estimate, "The size of the sweep, which was not submitted")
 TABLE = content("One row per job", JSON, "text/csv", schema=SweepTable)
 
 
-@api.post("/v1/sweeps", responses=responses({202: ACCEPTED}, 413, 415, 507))
-def submit_sweep(header: IdempotencyHeader, body: SweepSpec) -> Response:
+@api.post("/v1/sweeps", responses=responses({200: ESTIMATE, 202: ACCEPTED}, 413, 415, 507))
+def submit_sweep(header: IdempotencyHeader, query: DryRunQuery, body: SweepSpec) -> Response:
     """Submit a sweep.
 
-    Either all of its jobs are accepted or none: a refusal names the first point that is not valid.
+    Either all of its jobs are accepted or none: a refusal names a member that is not valid, and the axis to blame. With
+    `dry_run`, the answer says how much work the sweep is, and nothing is submitted.
     """
+    if query.dry_run:
+        return json_response(submission.estimate_sweep(current_services(), body))
     sweep = submission.submit_sweep(current_services(), body, header.idempotency_key)
     return json_response(sweep_body(sweep, sweep.counts), 202, Location=url_for("sweeps.get_sweep", id=sweep.id))
 
@@ -66,11 +81,62 @@ def cancel_sweep(path: IdPath) -> Response:
     return json_response(sweep_body(sweep, sweep.counts))
 
 
+@api.post("/v1/sweeps/<id>/pause", responses=responses({200: SweepBody}, 404, 415))
+def pause_sweep(path: IdPath) -> Response:
+    """Pause a sweep.
+
+    No job of it starts until it is resumed, and running ones are stopped. They continue from their last checkpoints.
+    """
+    return _after(sweep_control.pause(current_services(), path.id))
+
+
+@api.post("/v1/sweeps/<id>/resume", responses=responses({200: SweepBody}, 404, 415))
+def resume_sweep(path: IdPath) -> Response:
+    """Resume a paused sweep."""
+    return _after(sweep_control.resume(current_services(), path.id))
+
+
+@api.post("/v1/sweeps/<id>/retry", responses=responses({200: SweepBody}, 404, 409, 415, 507))
+def retry_sweep(path: IdPath) -> Response:
+    """Run the failed jobs of a sweep again, from the beginning."""
+    return _after(sweep_control.retry(current_services(), path.id))
+
+
+@api.patch("/v1/sweeps/<id>", responses=responses({200: SweepBody}, 404, 415))
+def change_sweep(path: IdPath, body: PriorityBody) -> Response:
+    """Change the priority of the jobs that have not ended. A running one has it from its next start on."""
+    return _after(sweep_control.set_priority(current_services(), path.id, body.priority))
+
+
+@api.delete("/v1/sweeps/<id>", responses=responses({204: "The results are removed"}, 404, 409))
+def delete_sweep(path: IdPath) -> Response:
+    """Remove the results of a sweep.
+
+    All of its jobs must have ended, and no live job may start from one. Repeating the request does no harm.
+    """
+    sweep_control.delete(current_services(), path.id)
+    return Response(status=204)
+
+
+def _after(sweep: Sweep) -> Response:
+    return json_response(sweep_body(sweep, sweep.counts))
+
+
 @api.get("/v1/sweeps/<id>/jobs", responses=responses({200: JobPage}, 404))
 def list_sweep_jobs(path: IdPath, query: PageQuery) -> Response:
     """List the jobs of a sweep, in the order of its points."""
     found, following = current_services().table.sweep_members(path.id, query.limit, query.cursor)
     return json_response({"items": [job_body(job) for job in found if job.deleted_at is None], "next": following})
+
+
+@api.get("/v1/sweeps/<id>/summary", responses=responses({200: SweepSummary}, 404))
+def get_sweep_summary(path: IdPath, query: SummaryQuery) -> Response:
+    """Get counts, progress and a histogram of each observable over the members, at their last observed steps."""
+    services = current_services()
+    sweep = services.table.get_sweep(path.id)
+    body = sweep_body(sweep, sweep.counts)
+    kept = {key: body[key] for key in ("id", "size", "state", "counts", "progress")}
+    return json_response(kept | {"observables": sweep_summary.distributions(services, sweep, query.bins)})
 
 
 @api.get("/v1/sweeps/<id>/table", responses=responses({200: TABLE} | partial_responses("text/csv"), 404, 412, 416))

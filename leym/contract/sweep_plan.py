@@ -119,6 +119,18 @@ class SweepPlan:
         """Axes of the start state."""
         return [key for key in self.axes if key.split(".")[0] == "initial"]
 
+    @property
+    def starts_from_stored(self) -> bool:
+        """True if a member may start from the state of a job or from an uploaded one."""
+        initial = self.base.get("initial")
+        found = [initial.get("kind")] if isinstance(initial, dict) else []
+        for key in self.starting:
+            if key == "initial":
+                found += [value.get("kind") for value in self.axes[key] if isinstance(value, dict)]
+            elif key == "initial.kind":
+                found += list(self.axes[key])
+        return "state" in found or "upload" in found
+
     def shapes(self) -> Iterator[Shape]:
         """Iterate over the shapes of the sweep, in the order of their numbers."""
         for number, indices in enumerate(self.groups(self.shaping)):

@@ -74,7 +74,7 @@ def _of_blocks(connection: Connection, plans: PlanCache) -> Iterator[tuple[str, 
     rows = select(jobs.c.id, jobs.c.sweep, jobs.c.indices).join(sweeps, sweeps.c.id == jobs.c.sweep).where(*live)
     for row in connection.execute(rows.order_by(jobs.c.id)).all():
         plan = load_plan(connection, plans, row.sweep)
-        if plan.starting:  # otherwise, the row's own spec has the start state of all members
+        if plan.starting and plan.starts_from_stored:  # else the row has it
             yield row.id, *start_states(plan, unpack_ranges(row.indices))
 
 

@@ -74,7 +74,7 @@ class SubmitSweep(Submit):
     ) -> list[Job]:
         made = list(self._new_blocks(sweep_id, plan, blocks, now))
         self.quotas.check(connection, self._new_project, made, now)
-        check_dependencies(connection, self.plans, _sources(plan, blocks), now)
+        check_dependencies(connection, self.plans, _sources(plan), now)
         insert_rows(connection, (_block_row(job, block) for job, block in zip(made, blocks, strict=True)))
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in made for tag in job.tags.items()]
         if tagged:
@@ -103,12 +103,12 @@ class SubmitSweep(Submit):
             )
 
 
-def _sources(plan: SweepPlan, blocks: Sequence[NewBlock]) -> set[str]:
+def _sources(plan: SweepPlan) -> set[str]:
     """Return the ids of the jobs that members start from."""
-    if plan.starting:
-        some = [indices[:1] for indices in plan.groups(plan.starting)]
-        return start_states(plan, np.concatenate(some))[0]
-    return start_states(plan, blocks[0].indices[:1])[0]
+    if not plan.starts_from_stored:
+        return set()
+    some = [indices[:1] for indices in plan.groups(plan.starting)]
+    return start_states(plan, np.concatenate(some))[0]
 
 
 def _block_row(job: Job, block: NewBlock) -> dict[str, Any]:

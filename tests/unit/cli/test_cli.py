@@ -62,9 +62,9 @@ def test_axes() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["0..10000", "5..4", "0..1" + "0" * 25])
+@pytest.mark.parametrize("text", ["0..1000000", "5..4", "0..1" + "0" * 25])
 def test_an_axis_has_as_many_values_as_a_sweep_may_have(text: str) -> None:
-    with pytest.raises(ValueError, match=f"seed={re.escape(text)}: .* values; 1 to 10000 are allowed"):
+    with pytest.raises(ValueError, match=f"seed={re.escape(text)}: .* values; 1 to 1000000 are allowed"):
         specs.axes([f"seed={text}"])
     assert specs.axes(["seed=9007199254740993..9007199254750992"]) == {"seed": range(2**53 + 1, 2**53 + 10001)}
 

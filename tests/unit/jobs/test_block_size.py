@@ -1,4 +1,4 @@
-"""The number of members that share a block."""
+"""The size of a block follows from the work and the bytes of its members."""
 
 from __future__ import annotations
 
