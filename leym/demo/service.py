@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from leym.client import Client
-from leym.common.children import end_with_parent
+from leym.common.children import end_tree, end_with_parent
 
 READY_S = 180.0  # loading torch and compiling the first law on two cores
 STOP_S = 30.0
@@ -42,7 +42,10 @@ def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequen
     Raises:
         ServiceStartError: the service ended or was not ready in time.
     """
-    with tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder:
+    with (
+        _sigterm_is_an_exit(),
+        tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder,
+    ):
         log = Path(folder) / "up.log"
         for law in laws:
             shutil.copytree(law, Path(folder) / "data" / "laws" / law.name)
@@ -61,10 +64,10 @@ def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequen
                 preexec_fn=end_with_parent,
             )
         try:
-            with _sigterm_is_an_exit(), Client(_wait_ready(process, log)) as client:
+            with Client(_wait_ready(process, log)) as client:
                 yield client
         finally:
-            _stop(process)
+            end_tree(process, STOP_S)
 
 
 @contextmanager
@@ -89,16 +92,6 @@ def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:
             return found[1]
         time.sleep(0.2)
     raise ServiceStartError(f"the service was not ready after {READY_S:.0f} s:\n{_tail(log)}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _tail(log: Path) -> str:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from benchmarks import service
 from benchmarks.common import Machine, cost_per_cell_step, make_law
 from benchmarks.jax_arm import in_its_own_process, weights_of
 from benchmarks.litserve_arm import litserve_arm, summary
 from benchmarks.load_processes import processes_below
 from benchmarks.rivals import poisson
-from benchmarks.service import Bench, rate_while_jobs_wait, shares
+from benchmarks.service import Bench, grown, shares, spell_s
 from leym.engine.roofline import Cost
 from leym.laws.loading import load_weights
+from tests.support.processes import is_alive
 from tests.support.service import until
 
 
@@ -53,12 +58,39 @@ def record(started: float, finished: float, steps: int = 100) -> dict[str, objec
     return {"started_at": moment[0], "finished_at": moment[1], "steps": steps, "spec": {"grid": [2, 5]}}
 
 
-def test_the_speed_of_a_service_is_the_work_done_while_jobs_wait():
-    """By hand: of three jobs, the last begins after 2 s; then 100 steps are done, and half of another's."""
-    jobs = [record(0.0, 1.0), record(0.0, 4.0), record(2.0, 3.0)]
-    assert rate_while_jobs_wait(jobs) == pytest.approx((100 + 50) * 10 / 2.0)
-    with pytest.raises(ValueError, match="none had to wait"):
-        rate_while_jobs_wait(jobs[:2])
+def test_a_spell_is_from_the_first_start_to_the_last_end():
+    jobs = [record(0.5, 1.0), record(0.0, 4.0), record(2.0, 3.0)]
+    assert spell_s(jobs) == pytest.approx(4.0)
+    assert spell_s([record(1.0, 1.0)]) == 0, "a fast machine: the caller takes more jobs"
+
+
+@given(
+    lengths=st.lists(st.integers(1, 1000), min_size=1, max_size=20),
+    factor=st.floats(1, 1e6),
+)
+def test_grown_work_is_at_least_so_many_times_the_work_in_no_more_jobs_than_the_limit(lengths, factor):
+    more = grown(lengths, factor)
+    assert factor <= sum(more) / sum(lengths) <= 2 * 1.2 * factor + 1
+    assert len(more) <= max(service.MOST_JOBS, len(lengths))
+    assert len(more) % len(lengths) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_jobs_that_end_between_two_heartbeats_are_measured_and_no_process_stays(fails, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEYM_COMPILE", "0")
+    monkeypatch.setattr(service, "GRID", (8, 8))
+    monkeypatch.setattr(service, "SPELL_S", 0.5)
+    if fails:
+        monkeypatch.setattr(service, "grown", lambda *_: 1 / 0)
+    monkeypatch.setattr(Bench, "_steps_per_s", lambda self: 1)
+    bench = Bench(make_law("nca", tmp_path), "fp32", slots=4, jobs=4, seconds=0.1)
+    bench.close()
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+        found = bench.service([1] * 4)
+        assert 0 < found["cell_steps_per_s"] < 1e12
+        assert 0 < found["occupancy"] <= 1
+    assert not [p.name for p in processes_below(os.getpid()) if p.name in ("supervisor", "api", "worker", "valkey")]
 
 
 @pytest.mark.parametrize(("steps_per_s", "mean"), [(6_000_000, 100_000), (1, 10)])
@@ -87,7 +119,7 @@ with running_service(arguments=["--workers", "0", "--no-flower"]) as client:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     command = [sys.executable, "-c", STARTS]
     started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -98,13 +130,6 @@ def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     started.send_signal(number)
     started.wait(240)
     until(lambda: not [pid for pid in left if is_alive(pid)], what="all have ended")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):
