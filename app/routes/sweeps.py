@@ -5,8 +5,6 @@ from __future__ import annotations
 from flask import Response, url_for
 
 from app import cancellation, submission
-from app.conditional import NO_STORE, REVALIDATE
-from app.downloads import file_response
 from app.models.base import IdempotencyHeader, IdPath, PageQuery
 from app.models.jobs import JobPage
 from app.models.sweeps import SweepBody, SweepPage, SweepTable, TableQuery
@@ -21,8 +19,9 @@ from app.openapi import (
     use_pydantic_schema,
 )
 from app.services import current_services
-from app.views import job_body, json_response, sweep_body, sweep_row
-from leym.common.tables import columns_of, delimited, flat_row
+from app.sweep_tables import table_response
+from app.views import job_body, json_response, sweep_body
+from leym.common.table_formats import FORMATS
 from leym.contract.spec import SweepSpec
 
 api = router("sweeps", "Many jobs that differ in a few keys")
@@ -32,7 +31,8 @@ SWEEP_LINKS = operation_links(
     "get_sweep", "cancel_sweep", "list_sweep_jobs", "get_sweep_table", id="$response.body#/id"
 )
 ACCEPTED = json_content(SweepBody, "All jobs were accepted", SWEEP_LINKS, Location="path of the sweep")
-TABLE = content("One row per job", JSON, "text/csv", schema=SweepTable)
+TABLE = content("One row per job", JSON, *FORMATS.values(), schema=SweepTable)
+TABLE_RESPONSES = responses({200: TABLE} | partial_responses(*FORMATS.values()), 404, 412, 416, 501)
 
 
 @api.post("/v1/sweeps", responses=responses({202: ACCEPTED}, 413, 415, 507))
@@ -73,15 +73,10 @@ def list_sweep_jobs(path: IdPath, query: PageQuery) -> Response:
     return json_response({"items": [job_body(job) for job in found if job.deleted_at is None], "next": following})
 
 
-@api.get("/v1/sweeps/<id>/table", responses=responses({200: TABLE} | partial_responses("text/csv"), 404, 412, 416))
+@api.get(
+    "/v1/sweeps/<id>/table",
+    responses=responses({200: TABLE} | partial_responses(*FORMATS.values()), 404, 412, 416, 501),
+)
 def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
-    """Get one row per job: its point, its state and its last observables."""
-    found, following = current_services().table.sweep_members(path.id, query.limit, query.cursor)
-    rows = [sweep_row(job) for job in found]
-    if query.format == "json":
-        return json_response({"items": rows, "next": following})
-    flat = [flat_row(row) for row in rows]
-    columns = columns_of(flat)
-    cells = ([row.get(column) for column in columns] for row in flat)
-    caching = REVALIDATE if all(job.final for job in found) else NO_STORE
-    return file_response(delimited([columns, *cells]), "csv", f"{path.id}.csv", caching)
+    """Get one row per job: its point, its state and its last observables; or statistics per point, with `aggregate`."""
+    return table_response(current_services(), path.id, query)
