@@ -174,12 +174,12 @@ class Bench:
         warm = f"{self.law.name}/{self.precision}/{GRID[0]}x{GRID[1]}"
         cells = GRID[0] * GRID[1]
         with running_service([self.law.path], warm) as client:
-            before = self._worker(client, 0)
+            before = worker_after(client, 0)
             while True:
                 jobs = [self._submit(client, steps, seed) for seed, steps in enumerate(lengths)]
                 ended = [job.wait(LIMIT_S).as_dict() for job in jobs]
                 # perhaps no heartbeat came while the jobs ran, but the next one has their sum
-                after = self._worker(client, before["cell_steps"] + sum(lengths) * cells)
+                after = worker_after(client, before["cell_steps"] + sum(lengths) * cells)
                 if spell_s(ended) >= SPELL_S:
                     break
                 lengths, before = grown(lengths, SPELL_S / max(spell_s(ended), SPELL_S / 8)), after
@@ -189,15 +189,16 @@ class Bench:
         record = {FIELD: min(EVERY, steps)}
         return client.submit(self.law.name, GRID, steps, record=record, seed=seed, precision=self.precision)
 
-    def _worker(self, client: Client, cell_steps: int) -> dict[str, Any]:
-        """Return the worker's own record once it has done `cell_steps` of work since its start."""
-        end = monotonic() + LIMIT_S
-        while monotonic() < end:
-            for worker in client.workers():
-                if worker["cell_steps"] >= cell_steps:
-                    return dict(worker)
-            sleep(0.1)
-        raise TimeoutError(f"no worker has reported {cell_steps} cell-steps after {LIMIT_S:.0f} s")
+
+def worker_after(client: Client, cell_steps: int) -> dict[str, Any]:
+    """Return the record of the worker that has done `cell_steps` of work since its start, once it has reported them."""
+    end = monotonic() + LIMIT_S
+    while monotonic() < end:
+        for worker in client.workers():
+            if worker["cell_steps"] >= cell_steps:
+                return dict(worker)
+        sleep(0.1)
+    raise TimeoutError(f"no worker has reported {cell_steps} cell-steps after {LIMIT_S:.0f} s")
 
 
 def _wait(over: Callable[[], bool], what: str) -> None:

@@ -28,13 +28,16 @@ class ServiceStartError(Exception):
 
 
 @contextmanager
-def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] = ()) -> Iterator[Client]:
+def running_service(
+    laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] = (), *, data: Path | None = None
+) -> Iterator[Client]:
     """Start a new service, and stop it and remove its data at the end.
 
     Args:
         laws: folders of bundles to add.
         warm: LEYM_WARM, so that the service is ready only when these laws can run at once.
         arguments: more arguments of `leym up`.
+        data: folder for the data of the service, which is kept; default: a temporary one.
 
     Yields:
         A client of the service.
@@ -46,13 +49,13 @@ def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequen
         _sigterm_is_an_exit(),
         tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder,
     ):
-        log = Path(folder) / "up.log"
+        log, data = Path(folder) / "up.log", data or Path(folder) / "data"
         for law in laws:
-            shutil.copytree(law, Path(folder) / "data" / "laws" / law.name)
+            shutil.copytree(law, data / "laws" / law.name)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LEYM_") or key in KEPT}
         environment["LEYM_WARM"] = warm
         command = [sys.executable, "-m", "leym.cli", "up", "--verbose", "--port", "0"]
-        command += ["--data", str(Path(folder) / "data"), *arguments]
+        command += ["--data", str(data), *arguments]
         with log.open("wb") as output:
             # a session of its own, so that Ctrl-C reaches this process only, which then stops the service in order
             process = subprocess.Popen(

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import service
+from benchmarks import service, sweeps
 from benchmarks.common import Machine, cost_per_cell_step, make_law
 from benchmarks.jax_arm import in_its_own_process, weights_of
 from benchmarks.litserve_arm import litserve_arm, summary
@@ -130,6 +130,28 @@ def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     started.send_signal(number)
     started.wait(240)
     until(lambda: not [pid for pid in left if is_alive(pid)], what="all have ended")
+
+
+def test_usage_counts_files_of_the_store_and_bytes_on_the_disk(tmp_path):
+    for name in ("store/a/1", "store/2", "jobs.sqlite", "jobs.sqlite-wal", "laws/x", "up.log"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 10_000)
+        os.sync()
+    files, size = sweeps.usage(tmp_path)
+    assert files == 2
+    assert 4 * 10_000 <= size <= 4 * 20_000
+
+
+@pytest.mark.slow
+def test_a_sweep_is_run_to_its_end_and_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEYM_COMPILE", "0")
+    with sweeps.service(4, "aurora/nf4/8x8") as (client, data):
+        found = sweeps.run(client, data, "aurora", 6, **sweeps.TINY)
+        with pytest.raises(RuntimeError, match="of 2 members not all have succeeded"):
+            sweeps.run(client, data, "aurora", 2, **(sweeps.TINY | {"ttl_s": None, "steps": 10**6, "deadline_s": 1}))
+    assert found.seconds > 0
+    assert found.objects > 0
+    assert found.stored_bytes > 6 * sweeps.TINY_FRAMES
 
 
 def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):
