@@ -20,27 +20,27 @@ class Axis(dict[str, Any]):
     """Values of an axis in a short form; the service expands it."""
 
 
-def linspace(first: float, last: float, count: int) -> Axis:
+def linspace(first: float, last: float, count: int) -> dict[str, Any]:
     """Return `count` equally spaced values, both ends included."""
     return Axis(linspace=[plain(first), plain(last), plain(count)])
 
 
-def logspace(first: float, last: float, count: int) -> Axis:
+def logspace(first: float, last: float, count: int) -> dict[str, Any]:
     """Return `count` geometrically spaced values between two positive ones, as numpy.geomspace, both ends included."""
     return Axis(logspace=[plain(first), plain(last), plain(count)])
 
 
-def uniform(low: float, high: float) -> Axis:
+def uniform(low: float, high: float) -> dict[str, Any]:
     """Return the interval [low, high) to draw from; for the modes `random_points` and `latin_hypercube`."""
     return Axis(uniform=[plain(low), plain(high)])
 
 
-def loguniform(low: float, high: float) -> Axis:
+def loguniform(low: float, high: float) -> dict[str, Any]:
     """Return the interval [low, high) to draw from, evenly on a logarithmic scale; for the same modes as `uniform`."""
     return Axis(loguniform=[plain(low), plain(high)])
 
 
-def choice(values: Iterable[Any]) -> Axis:
+def choice(values: Iterable[Any]) -> dict[str, Any]:
     """Return values to draw from, each as likely as the others; for the same modes as `uniform`."""
     return Axis(choice=plain(list(values)))
 

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import service, sweeps
+from benchmarks import capacity, service, sweeps
 from benchmarks.common import Machine, cost_per_cell_step, make_law
 from benchmarks.jax_arm import in_its_own_process, weights_of
 from benchmarks.litserve_arm import litserve_arm, summary
@@ -152,6 +152,25 @@ def test_a_sweep_is_run_to_its_end_and_measured(tmp_path, monkeypatch):
     assert found.seconds > 0
     assert found.objects > 0
     assert found.stored_bytes > 6 * sweeps.TINY_FRAMES
+
+
+def test_the_slowest_part_is_the_one_that_is_full_first():
+    """By hand: 8,192 members of 100 cell-steps in 2 blocks, on workers of 1,000 cell-steps/s."""
+    costs = capacity.Costs(
+        accept_s_per_member=0.001, table_s_per_block=2.0, table_bytes_per_block=0, broker_s_per_block=1.0,
+        store_s_per_object=5.0, objects_per_block=3,
+    )  # fmt: skip
+    workload = capacity.Workload("w", cell_steps=100, stored_bytes=1)
+    assert workload.block_members(speed=1000) == 100, "ten seconds of work"
+    assert workload.block_members(speed=1e9) == 4096
+    found = capacity.seconds_by_part(costs, workload, members=8192, workers=2, speed=1e9)
+    assert found == pytest.approx({"compute": 8192 * 100 / 2e9, "api": 8.192, "table": 4, "broker": 2, "store": 30})
+    heavy = capacity.Workload("w", cell_steps=100, stored_bytes=2**24)
+    assert capacity.seconds_by_part(costs, heavy, 8192, 2, 1e9)["store"] == 8192 * 5.0, "a shard per member"
+    rows = list(capacity.rows_of(costs, speed=1e9))
+    assert len(rows) == len(capacity.WORKLOADS) * 2 * 3
+    assert {row["full first"] for row in rows} <= {"compute", "api", "table", "broker", "store"}
+    assert all(row[row["full first"]] == "100.0%" for row in rows)
 
 
 def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):
