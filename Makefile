@@ -65,7 +65,7 @@ up: $(STAMP) ## API, broker, workers and Flower on this machine, until Ctrl-C
 	$(BIN)/leym up
 
 BENCH_ARGS ?= --quick
-bench: setup ## engine, laws by grids, service, LitServe and JAX beside it, cold starts; BENCH_ARGS= for the long form
+bench: setup ## engine, laws by grids, service, sweeps, LitServe and JAX beside it, cold starts; BENCH_ARGS= for the long form
 	$(BIN)/python -m pip install -qq --editable '.[bench]' --constraint constraints.txt || echo "without LitServe and JAX: their arms say so" >&2
 	$(BIN)/python -m benchmarks.everything $(BENCH_ARGS)
 

@@ -12,12 +12,16 @@ from flask import Response
 from numpy.typing import NDArray
 
 from app.conditional import NO_STORE, REVALIDATE, send_conditionally
+from leym.common.table_formats import FORMATS
 
 IN_MEMORY = 16 * 2**20  # a larger file is written to the disk before it is sent
 TYPES = {
     "npy": "application/octet-stream",
     "npz": "application/zip",
     "csv": "text/csv; charset=utf-8",
+    "jsonl": FORMATS["jsonl"],
+    "parquet": FORMATS["parquet"],
+    "arrow": FORMATS["arrow"],
     "json": "application/json",
     "png": "image/png",
     "gif": "image/gif",

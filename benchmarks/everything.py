@@ -22,6 +22,7 @@ ALL = {
     "engine": ("engine", ()),
     "grids": ("grids", ()),
     "serving unet_unitary": ("service", ("--law", "unet_unitary")),
+    "sweeps": ("sweeps", ()),
     "rivals nca": ("rivals", ("--law", "nca")),
     "cold start": ("cold_start", ()),
 }

@@ -11,8 +11,10 @@ Arms, all of the same law and grid, the compiled ones in the same precision:
     recorded    the same with a frame every EVERY steps, handed over and thrown away
     service     REST, Redis, Celery, job table and frame store around it, every frame stored
 
-`lengths`: equal, or exponentially distributed (many short jobs, few long ones). Continuous arms are measured while jobs
-wait, for a service has a queue; how a queue ends is another question. Occupancy: steps of jobs over steps of slots.
+`lengths`: equal, or exponentially distributed (many short jobs, few long ones). `continuous` is measured while jobs
+wait, for a service has a queue; how a queue ends is another question. `recorded` and `service` are measured from the
+first start to the last end of equal jobs, more and longer ones until that takes SPELL_S, so that a fast machine has
+something to measure too. Occupancy: steps of jobs over steps of slots.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import count
 from math import ceil
 from pathlib import Path
@@ -31,7 +34,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, exponential_lengths, make_law, rate, table
-from leym.client import Client
+from leym.client import Client, Job
 from leym.contract.spec import ComplexNoise, Recording
 from leym.demo.service import running_service
 from leym.engine.batch import Batch
@@ -44,6 +47,8 @@ GRID = (64, 64)
 EVERY = 10
 FIELD = "phase"
 LEAST_STEPS, TELLING_S = 10, 0.2
+SPELL_S = 3.0  # time that the jobs of `service` take together at least
+MOST_JOBS = 4096
 LIMIT_S = 600.0  # against hanging: what takes longer has failed
 
 
@@ -135,11 +140,15 @@ class Bench:
         done, offered = sum(lengths), sum(max(group) * self.slots for group in groups)
         return {"cell_steps_per_s": done * GRID[0] * GRID[1] / took, "occupancy": done / offered, "idle": 0.0}
 
-    def continuous(self, lengths: list[int], record: tuple[Recording, ...] = ()) -> dict[str, float]:
+    def recorded(self, lengths: list[int]) -> dict[str, float]:
+        engine, record = self.engine(self.slots), (Recording(field=FIELD, every=EVERY),)
+        return self._over(engine, lambda: self._finish(self.submit(engine, lengths, record)))
+
+    def continuous(self, lengths: list[int]) -> dict[str, float]:
         engine = self.engine(self.slots)
 
         def while_jobs_wait() -> list[Run]:
-            runs = self.submit(engine, lengths, record)
+            runs = self.submit(engine, lengths)
             _wait(lambda: not engine.info()["waiting"], "the queue to be empty")
             return runs
 
@@ -160,28 +169,36 @@ class Bench:
         return {"cell_steps_per_s": GRID[0] * GRID[1] * steps_per_s, "occupancy": 1.0, "idle": 0.0}
 
     def service(self, lengths: list[int]) -> dict[str, float]:
+        """Run jobs of these lengths; repeat with more or longer ones until they take SPELL_S together."""
         os.environ["LEYM_SLOTS"] = str(self.slots)
         warm = f"{self.law.name}/{self.precision}/{GRID[0]}x{GRID[1]}"
+        cells = GRID[0] * GRID[1]
         with running_service([self.law.path], warm) as client:
-            before = self._worker(client, 0)
-            jobs = []
-            for i, steps in enumerate(lengths):
-                every = min(EVERY, steps)
-                record = {FIELD: every}
-                jobs.append(client.submit(self.law.name, GRID, steps, record=record, seed=i, precision=self.precision))
-            ended = [job.wait(LIMIT_S).as_dict() for job in jobs]
-            after = self._worker(client, sum(lengths) * GRID[0] * GRID[1])
-        return {"cell_steps_per_s": rate_while_jobs_wait(ended)} | shares(before["info"], after["info"])
+            before = worker_after(client, 0)
+            while True:
+                jobs = [self._submit(client, steps, seed) for seed, steps in enumerate(lengths)]
+                ended = [job.wait(LIMIT_S).as_dict() for job in jobs]
+                # perhaps no heartbeat came while the jobs ran, but the next one has their sum
+                after = worker_after(client, before["cell_steps"] + sum(lengths) * cells)
+                if spell_s(ended) >= SPELL_S:
+                    break
+                lengths, before = grown(lengths, SPELL_S / max(spell_s(ended), SPELL_S / 8)), after
+        return {"cell_steps_per_s": sum(lengths) * cells / spell_s(ended)} | shares(before["info"], after["info"])
 
-    def _worker(self, client: Client, cell_steps: int) -> dict[str, Any]:
-        """Return the worker's own record once it has done `cell_steps` of work."""
-        end = monotonic() + LIMIT_S
-        while monotonic() < end:
-            for worker in client.workers():
-                if worker["cell_steps"] >= cell_steps:
-                    return dict(worker)
-            sleep(0.1)
-        raise TimeoutError(f"no worker has told of {cell_steps} cell-steps after {LIMIT_S:.0f} s")
+    def _submit(self, client: Client, steps: int, seed: int) -> Job:
+        record = {FIELD: min(EVERY, steps)}
+        return client.submit(self.law.name, GRID, steps, record=record, seed=seed, precision=self.precision)
+
+
+def worker_after(client: Client, cell_steps: int) -> dict[str, Any]:
+    """Return the record of the worker that has done `cell_steps` of work since its start, once it has reported them."""
+    end = monotonic() + LIMIT_S
+    while monotonic() < end:
+        for worker in client.workers():
+            if worker["cell_steps"] >= cell_steps:
+                return dict(worker)
+        sleep(0.1)
+    raise TimeoutError(f"no worker has reported {cell_steps} cell-steps after {LIMIT_S:.0f} s")
 
 
 def _wait(over: Callable[[], bool], what: str) -> None:
@@ -192,25 +209,16 @@ def _wait(over: Callable[[], bool], what: str) -> None:
         sleep(0.02)
 
 
-def rate_while_jobs_wait(jobs: list[dict[str, Any]]) -> float:
-    """Cell-steps per second from the start of the first job to the start of the last one, when the queue is empty.
+def spell_s(jobs: list[dict[str, Any]]) -> float:
+    """Return the seconds from the first start to the last end of jobs that have succeeded, as the API shows them."""
+    return max(_seconds(job["finished_at"]) for job in jobs) - min(_seconds(job["started_at"]) for job in jobs)
 
-    Args:
-        jobs: records of the API, of jobs that have succeeded.
 
-    Raises:
-        ValueError: nobody had to wait, so that there is nothing to measure.
-    """
-    began = [_seconds(job["started_at"]) for job in jobs]
-    first, last = min(began), max(began)
-    work = 0.0
-    for job, start in zip(jobs, began, strict=True):
-        took = _seconds(job["finished_at"]) - start
-        share = min(1.0, (last - start) / took) if took > 0 else 1.0  # of a job that ended later
-        work += share * job["steps"] * job["spec"]["grid"][0] * job["spec"]["grid"][1]
-    if last <= first:
-        raise ValueError(f"{len(jobs)} jobs all began at once: none had to wait, more of them are needed")
-    return work / (last - first)
+def grown(lengths: list[int], factor: float) -> list[int]:
+    """Return a little more than `factor` times the work: more jobs, and longer ones if MOST_JOBS are not enough."""
+    factor *= 1.2
+    more = min(ceil(factor), max(1, MOST_JOBS // len(lengths)))
+    return [ceil(steps * max(1.0, factor / more)) for steps in lengths] * more
 
 
 def shares(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]:
@@ -239,12 +247,12 @@ def main() -> None:
     options.add_argument("--slots", type=int, default=16)
     options.add_argument("--precision", default="nf4")
     chosen = options.parse_args()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, ExitStack() as ending:
         law = make_law(chosen.law, Path(folder))
         jobs, seconds, spells = (3 * chosen.slots, 1.0, 1) if chosen.quick else (12 * chosen.slots, 4.0, 2)
         bench = Bench(law, chosen.precision, chosen.slots, jobs, seconds)
+        ending.callback(bench.close)
         machine = bench.engine(chosen.slots).on_device_thread(Machine.measure)
-        record = (Recording(field=FIELD, every=EVERY),)
         rows: list[dict[str, Any]] = []
 
         def add(arm: str, lengths: str, figures: dict[str, float]) -> None:
@@ -260,7 +268,7 @@ def main() -> None:
                 add(arm.__name__, kind, best(lambda arm=arm, lengths=lengths: arm(lengths), spells))
         longer = 2 if chosen.quick else 4
         long = [steps * longer for steps in bench.lengths["equal"]][: 4 * chosen.slots]
-        add("recorded", "longer", best(lambda: bench.continuous(long, record), spells))
+        add("recorded", "longer", best(lambda: bench.recorded(long), spells))
         bench.close()
         add("service", "longer", best(lambda: bench.service(long), spells))
     found = {(row["arm"], row["lengths"]): row["cell_steps_per_s"] for row in rows}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from app.models.base import (
     EXAMPLE_COUNTS,
@@ -147,5 +147,25 @@ class SweepTable(Body):
 class TableQuery(PageQuery):
     """Query of a sweep's table."""
 
-    format: Literal["json", "csv"] = "json"
-    limit: int = Field(LIMITS.table_rows, ge=1, le=LIMITS.table_rows)
+    format: Literal["json", "csv", "jsonl", "parquet", "arrow"] = Field(
+        "json", description="`arrow` is the stream form of Arrow IPC; all but `json` have all rows and flat columns"
+    )
+    limit: int = Field(LIMITS.table_rows, ge=1, le=LIMITS.table_rows, description="rows of a page, for `json`")
+    filter: list[str] = Field(
+        [], max_length=32, description="conditions such as `gamma>=0.01` and `state=succeeded`; all must hold"
+    )
+    sort: str | None = Field(None, description="a column; missing values come last. `json` sorts each page")
+    descending: bool = False
+    aggregate: str | None = Field(
+        None,
+        description="statistics per point, separated by commas: mean, sd, min, max, median, count, quantiles as q05;"
+        " not for `json`",
+    )
+    over: str | None = Field(None, description="axes to aggregate over, separated by commas; default: `seed`")
+    value: str | None = Field(None, description="observables to aggregate, separated by commas; default: all")
+
+    @model_validator(mode="after")
+    def _flat(self) -> TableQuery:
+        if self.aggregate and self.format == "json":
+            raise ValueError("format = 'json': aggregate needs a format with flat columns: jsonl, csv, parquet, arrow")
+        return self

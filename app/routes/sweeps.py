@@ -5,8 +5,6 @@ from __future__ import annotations
 from flask import Response, url_for
 
 from app import cancellation, submission, sweep_control, sweep_summary
-from app.conditional import NO_STORE, REVALIDATE
-from app.downloads import file_response
 from app.models.base import IdempotencyHeader, IdPath, PageQuery
 from app.models.jobs import JobPage
 from app.models.sweeps import (
@@ -31,8 +29,9 @@ from app.openapi import (
     use_pydantic_schema,
 )
 from app.services import current_services
-from app.views import job_body, json_response, sweep_body, sweep_row
-from leym.common.tables import columns_of, delimited, flat_row
+from app.sweep_tables import table_response
+from app.views import job_body, json_response, sweep_body
+from leym.common.table_formats import FORMATS
 from leym.contract.records import Sweep
 from leym.contract.sweeps import SweepSpec
 
@@ -44,7 +43,7 @@ SWEEP_LINKS = operation_links(
 )
 ACCEPTED = json_content(SweepBody, "All jobs were accepted", SWEEP_LINKS, Location="path of the sweep")
 ESTIMATE = json_content(Estimate, "The size of the sweep, which was not submitted")
-TABLE = content("One row per job", JSON, "text/csv", schema=SweepTable)
+TABLE = content("One row per job", JSON, *FORMATS.values(), schema=SweepTable)
 
 
 @api.post("/v1/sweeps", responses=responses({200: ESTIMATE, 202: ACCEPTED}, 413, 415, 507))
@@ -139,15 +138,10 @@ def get_sweep_summary(path: IdPath, query: SummaryQuery) -> Response:
     return json_response(kept | {"observables": sweep_summary.distributions(services, sweep, query.bins)})
 
 
-@api.get("/v1/sweeps/<id>/table", responses=responses({200: TABLE} | partial_responses("text/csv"), 404, 412, 416))
+@api.get(
+    "/v1/sweeps/<id>/table",
+    responses=responses({200: TABLE} | partial_responses(*FORMATS.values()), 404, 412, 416, 501),
+)
 def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
-    """Get one row per job: its point, its state and its last observables."""
-    found, following = current_services().table.sweep_members(path.id, query.limit, query.cursor)
-    rows = [sweep_row(job) for job in found]
-    if query.format == "json":
-        return json_response({"items": rows, "next": following})
-    flat = [flat_row(row) for row in rows]
-    columns = columns_of(flat)
-    cells = ([row.get(column) for column in columns] for row in flat)
-    caching = REVALIDATE if all(job.final for job in found) else NO_STORE
-    return file_response(delimited([columns, *cells]), "csv", f"{path.id}.csv", caching)
+    """Get one row per job: its point, its state and its last observables; or statistics per point, with `aggregate`."""
+    return table_response(current_services(), path.id, query)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from leym.client import Client
+from leym.client.axes import FORMS
 from leym.common import strict_json
 from leym.contract.spec import LIMITS
 
@@ -84,11 +85,42 @@ def tags(items: list[str]) -> dict[str, str] | None:
 
 
 def axes(items: list[str]) -> dict[str, Any]:
-    """Parse the axes of a sweep: `gamma=0,0.01`, `seed=0..9` (both included), `precision=nf4,fp32`.
+    """Parse the axes of a sweep.
+
+    Args:
+        items: `gamma=0,0.01`, `seed=0..9` (both included), `precision=nf4,fp32`, or a form of `leym.client.axes` such
+            as `gamma=linspace(0,0.05,20)`.
+
+    Raises:
+        ValueError: an axis has none of these forms.
+    """
+    return {key: _values(key, values) for key, values in (_split(item) for item in items)}
+
+
+def sample(text: str) -> dict[str, Any]:
+    """Parse the mode of a sampled sweep: `latin_hypercube:1000` or `random:1000:7` (with a seed). Raises ValueError."""
+    found = re.fullmatch(r"(random|latin_hypercube):([0-9]{1,9})(?::([0-9]{1,19}))?", text)
+    if not found:
+        raise ValueError(f"--sample {text!r}: write random:COUNT or latin_hypercube:COUNT, and :SEED after it")
+    return {"sample": found[1], "count": int(found[2]), "seed": int(found[3] or 0)}
+
+
+def stop_rules(items: list[str]) -> list[dict[str, Any]]:
+    """Parse rules that end a member early: `frozen`, `cycle:3` (for 3 recordings) or `activity<0.01:5`.
 
     Raises ValueError.
     """
-    return {key: _values(key, values) for key, values in (_split(item) for item in items)}
+    return [_stop_rule(item) for item in items]
+
+
+def _stop_rule(item: str) -> dict[str, Any]:
+    found = re.fullmatch(r"(\w+)(?:([<>])([^:<>]+))?(?::([0-9]{1,9}))?", item)
+    if not found:
+        raise ValueError(f"--stop {item!r}: write frozen, collapsed, non_finite, cycle, NAME<NUMBER or NAME>NUMBER")
+    rule: dict[str, Any] = {"when": found[1]}
+    if found[2]:
+        rule = {"observable": found[1], {"<": "below", ">": "above"}[found[2]]: float(found[3])}
+    return rule | ({"for": int(found[4])} if found[4] else {})
 
 
 def _split(item: str) -> tuple[str, str]:
@@ -105,6 +137,11 @@ def _values(key: str, text: str) -> Any:
         if not first <= last < first + LIMITS.sweep_jobs:
             raise ValueError(f"--axis {key}={text}: {last - first + 1} values; 1 to {LIMITS.sweep_jobs} are allowed")
         return range(first, last + 1)
+    form = re.fullmatch(r"(\w+)\((.*)\)", text)
+    if form:
+        if form[1] not in FORMS:
+            raise ValueError(f"--axis {key}={text}: write {', '.join(FORMS)}, each with its values in brackets")
+        return {form[1]: [_value(item.strip()) for item in form[2].split(",")]}
     if text.startswith("["):
         return json.loads(text)
     return [_value(item) for item in text.split(",")]

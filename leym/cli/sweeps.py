@@ -1,8 +1,9 @@
-"""`leym sweep run`, `show`, `table` and `cancel`: one law over many points."""
+"""`leym sweep`: one law over many points; run, watch and steer sweeps, and get their tables and plots."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -26,10 +27,15 @@ from leym.cli.jobs import (
 )
 from leym.cli.output import FAILED, exits, write_json, write_table
 from leym.client import Client, Sweep
-from leym.common.tables import columns_of
+from leym.common.files import STDOUT
 
 app = typer.Typer(help="Run one job for many values of its keys.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID", help="sweep id")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="show the progress until all members have ended")]
+Filters = Annotated[
+    list[str] | None,
+    typer.Option("--filter", help="only members with NAME=VALUE, NAME!=VALUE or NAME<NUMBER, repeatable"),
+]
 
 
 @app.command()
@@ -38,11 +44,25 @@ def run(
     law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
     axis: Annotated[
         list[str] | None,
-        typer.Option("--axis", "-a", help="values of a key: KEY=VALUE,VALUE,… or KEY=FIRST..LAST, repeatable"),
+        typer.Option(
+            "--axis",
+            "-a",
+            help="values of a key: KEY=VALUE,VALUE,…, KEY=FIRST..LAST or 'KEY=linspace(A,B,N)', repeatable",
+        ),
     ] = None,
     zipped: Annotated[
         bool, typer.Option("--zip", help="take the axes side by side instead of every combination")
     ] = False,
+    sample: Annotated[
+        str | None, typer.Option(help="draw the points: latin_hypercube:COUNT or random:COUNT, and :SEED after it")
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="end a member early: frozen, collapsed, non_finite, cycle or NAME<NUMBER, and :RECORDINGS after it,"
+            " repeatable"
+        ),
+    ] = None,
     grid: Grid = None,
     steps: Steps = None,
     record: Record = None,
@@ -54,10 +74,11 @@ def run(
     priority: Priority = None,
     tag: Tags = None,
     spec: SpecFile = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="show the progress until all jobs have ended")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="submit nothing; print what the sweep would need")] = False,
+    watch: Watch = False,
     as_json: Json = False,
 ) -> None:
-    """Queue one job per point and print the id of the sweep."""
+    """Queue one member per point and print the id of the sweep."""
     client: Client = context.obj
     with exits(as_json):
         if not axis:
@@ -67,8 +88,15 @@ def run(
             initial=initial, precision=precision, priority=priority, tag=tag,
         )  # fmt: skip
         axes, source = specs.axes(axis), source_of(base)
+        if zipped and sample:
+            raise ValueError("--zip and --sample exclude each other: choose one")
+        mode: Any = specs.sample(sample) if sample else "zip" if zipped else "product"
+        wanted = {"law": None, "axes": axes, "mode": mode, "stop": specs.stop_rules(stop or [])} | base
+        if dry_run:
+            _print_facts(client.sweep(**wanted, dry_run=True), as_json)
+            return
         found = client.job(source) if source else None
-        sweep = client.sweep(axes=axes, mode="zip" if zipped else "product", **{"law": None} | base)
+        sweep = client.sweep(**wanted)
         if found:
             note_inheritance(found, base, next(sweep.jobs()), varied=axes)
         if not as_json:
@@ -81,38 +109,120 @@ def run(
         raise typer.Exit(FAILED)
 
 
+@app.command("show", hidden=True)  # its name in version 0.1.0
 @app.command()
-def show(
-    context: typer.Context,
-    id: Id,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="show the progress until all jobs have ended")] = False,
-    as_json: Json = False,
-) -> None:
-    """Count the jobs in each state."""
+def status(context: typer.Context, id: Id, watch: Watch = False, as_json: Json = False) -> None:
+    """Count the members in each state."""
     with exits(as_json):
         sweep: Sweep = context.obj.get_sweep(id)
         if watch:
             sweep.wait(progress=True)
-    write_json(sweep.as_dict()) if as_json else write_table(("state", "jobs"), sweep.counts.items())
+    _print_counts(sweep, as_json)
     if watch and sweep.state != "succeeded":
         raise typer.Exit(FAILED)
 
 
 @app.command()
-def table(context: typer.Context, id: Id, as_json: Json = False) -> None:
-    """Print one row per job with its point, its state and its last observables."""
+def table(
+    context: typer.Context,
+    id: Id,
+    filter: Filters = None,
+    sort: Annotated[str | None, typer.Option(help="column to sort by")] = None,
+    descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
+    aggregate: Annotated[
+        str | None,
+        typer.Option(help="one row per point: mean, sd, min, max, median, count or q05, separated by commas"),
+    ] = None,
+    over: Annotated[str | None, typer.Option(help="axes to aggregate over; default: seed")] = None,
+    value: Annotated[str | None, typer.Option(help="observables to aggregate; default: all")] = None,
+    format: Annotated[
+        str | None, typer.Option("--format", "-f", help="csv, jsonl, parquet or arrow; default: the ending of --out")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="file to write; - for stdout")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print or save one row per member with its point, its state and its last observables."""
+    query = {"filter": filter or (), "sort": sort, "descending": descending, "aggregate": aggregate or ()}
+    query |= {"over": over, "value": value or ()}
     with exits(as_json):
-        rows = context.obj.get_sweep(id).table()
+        sweep: Sweep = context.obj.get_sweep(id)
+        if out is None and format is None:
+            rows = sweep.table("rows", **query)
+        else:
+            _save(sweep, out or STDOUT, format, as_json, query)
+            return
     if as_json:
         write_json(rows)
-        return
-    columns = columns_of(rows)
-    write_table(columns, ([row.get(key) for key in columns] for row in rows), heading=True)
+    elif rows:
+        write_table(list(rows[0]), (list(row.values()) for row in rows), heading=True)
+
+
+@app.command()
+def plot(
+    context: typer.Context,
+    id: Id,
+    x: Annotated[str, typer.Option(help="axis to draw from left to right")],
+    y: Annotated[str, typer.Option(help="axis to draw upwards")],
+    value: Annotated[str, typer.Option(help="observable that gives the colour")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="picture to write: png, svg or pdf")],
+    statistic: Annotated[
+        str, typer.Option(help="how members at one point are aggregated: mean, sd, min, max, median, q05 …")
+    ] = "mean",
+    filter: Filters = None,
+    as_json: Json = False,
+) -> None:
+    """Draw an observable over two axes of the sweep, aggregated over the others."""
+    with exits(as_json):
+        import matplotlib
+
+        matplotlib.use("agg")  # pictures need no screen
+        axes = context.obj.get_sweep(id).phase_diagram(x, y, value, statistic=statistic, filter=filter or ())
+        axes.figure.savefig(out, dpi=150, bbox_inches="tight")
+    write_json({"file": str(out)}) if as_json else print(out)
+
+
+@app.command()
+def pause(context: typer.Context, id: Id, as_json: Json = False) -> None:
+    """Stop the members where they are, until `leym sweep resume`."""
+    _change(context, id, "pause", as_json)
+
+
+@app.command()
+def resume(context: typer.Context, id: Id, as_json: Json = False) -> None:
+    """Go on after `leym sweep pause`."""
+    _change(context, id, "resume", as_json)
+
+
+@app.command()
+def retry(context: typer.Context, id: Id, as_json: Json = False) -> None:
+    """Run the failed members again."""
+    _change(context, id, "retry", as_json)
 
 
 @app.command()
 def cancel(context: typer.Context, id: Id, as_json: Json = False) -> None:
-    """Cancel every job that has not ended."""
+    """Cancel every member that has not ended."""
+    _change(context, id, "cancel", as_json)
+
+
+def _change(context: typer.Context, id: str, action: str, as_json: bool) -> None:
     with exits(as_json):
-        sweep = context.obj.get_sweep(id).cancel()
+        sweep: Sweep = getattr(context.obj.get_sweep(id), action)()
+    _print_counts(sweep, as_json)
+
+
+def _save(sweep: Sweep, out: Path, format: str | None, as_json: bool, query: dict[str, Any]) -> None:
+    """Save the table to a file and print its name, or write it to stdout and print nothing else."""
+    if out == STDOUT and as_json:
+        raise ValueError("a table on stdout and --json exclude each other: choose one, or name a file with --out")
+    size = sweep.save_table(out, format, **query)
+    if out != STDOUT:
+        write_json({"file": str(out), "bytes": size}) if as_json else print(out)
+
+
+def _print_counts(sweep: Sweep, as_json: bool) -> None:
     write_json(sweep.as_dict()) if as_json else write_table(("state", "jobs"), sweep.counts.items())
+
+
+def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
+    write_json(facts) if as_json else write_table(("", ""), facts.items())

@@ -10,6 +10,7 @@
 with the service is a `LeymError`. Only the names in `__all__` are the public API; the modules below are not.
 """
 
+from leym.client.axes import choice, latin_hypercube, linspace, logspace, loguniform, random_points, uniform
 from leym.client.client import Client
 from leym.client.errors import JobCancelled, JobFailed, LeymError, ProblemError, ServiceUnreachable, UnexpectedAnswer
 from leym.client.job import Job
@@ -27,4 +28,11 @@ __all__ = [
     "ServiceUnreachable",
     "Sweep",
     "UnexpectedAnswer",
+    "choice",
+    "latin_hypercube",
+    "linspace",
+    "logspace",
+    "loguniform",
+    "random_points",
+    "uniform",
 ]

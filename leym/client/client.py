@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from leym.client import laws
+from leym.client.axes import StopLike, split_axes, sweep_body
 from leym.client.errors import ProblemError, UnexpectedAnswer
 from leym.client.http import Http, segment
 from leym.client.job import JOB_KEYS, Job, list_jobs
-from leym.client.requests import ObserveLike, RecordLike, job_body, plain, sweep_body
+from leym.client.requests import ObserveLike, RecordLike, job_body, plain, state_file
 from leym.client.sweep import SWEEP_KEYS, Sweep
 from leym.contract.spec import JobSpec
 from leym.settings import clean_token, read_settings
@@ -115,29 +115,41 @@ class Client:
 
     def sweep(
         self,
-        law: str | JobSpec | None,
-        axes: Mapping[str, Any],
-        mode: str = "product",
+        law: str | JobSpec | Sequence[str] | None = None,
+        axes: Mapping[str, Any] | None = None,
+        mode: str | Mapping[str, Any] = "product",
         *,
+        stop: Iterable[StopLike] = (),
+        dry_run: bool = False,
         idempotency_key: str | None = None,
         **spec: Any,
-    ) -> Sweep:
-        """Queue one job per point: `sweep("aurora", {"gamma": [0, 0.01], "seed": range(10)}, steps=500)`.
+    ) -> Any:
+        """Queue one member per point: `sweep("aurora", gamma=linspace(0, 0.05, 20), seed=range(500), steps=500)`.
 
         Args:
-            law: as in `submit`.
-            axes: the values of each key of a JobSpec that varies; a dot leads inside (`initial.strength`).
-            mode: "product" for every combination, or "zip" for axes of equal length side by side.
+            law: as in `submit`, or a list of laws, which is an axis.
+            axes: values by key of a JobSpec, for keys that are no names (`initial.strength`).
+            mode: "product" for every combination, "zip" for axes of equal length side by side, or `random_points(n)`
+                or `latin_hypercube(n)`.
+            stop: rules that end a member early: "frozen", "collapsed", "non_finite", "cycle", or
+                `{"observable": "activity", "below": 0.01, "for": 5}`.
+            dry_run: submit nothing, and return what the sweep would need: members, cell_steps, bytes.
             idempotency_key: calls with the same key submit once; default: a new key.
-            **spec: all other arguments of `submit`; those that are not given are inherited as there.
+            **spec: all other arguments of `submit`. One that is a sequence of values (list, range, NumPy array,
+                `linspace(…)`) is an axis. A grid (H, W), a schedule of gamma and lists of `record` are one value.
 
         Returns:
-            The queued sweep.
+            The queued Sweep; with `dry_run` a dict.
 
         Raises:
-            ValueError: no law is given, and the jobs do not start from the state of another one.
+            ValueError: there is no axis, or no law and the members do not start from the state of another job.
         """
-        body = sweep_body(self._body(law, **spec), axes, mode)
+        base, varied = split_axes(spec if law is None else {"law": law, **spec}, axes or {})
+        if "law" not in base and "law" in varied:
+            base["law"] = next(iter(varied["law"]))
+        body = sweep_body(self._body(base.pop("law", None), **base), varied, mode, stop)
+        if dry_run:
+            return self._http.json("POST", "/v1/sweeps", having=("members",), params={"dry_run": "true"}, json=body)
         return Sweep(self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
 
     def job(self, id: str) -> Job:
@@ -280,14 +292,9 @@ class Client:
         Raises:
             ValueError: `psi` does not have three dimensions.
         """
-        array = np.ascontiguousarray(psi, dtype=np.complex64)
-        if array.ndim != 3:
-            raise ValueError(f"a state is [H, W, d]; got an array of shape {psi.shape}")
-        file = io.BytesIO()
-        np.save(file, array, allow_pickle=False)
         headers = {"Content-Type": "application/octet-stream"}
         answer = self._http.json(
-            "POST", "/v1/states", having=("id",), content=file.getvalue(), headers=headers, repeatable=True
+            "POST", "/v1/states", having=("id",), content=state_file(psi), headers=headers, repeatable=True
         )
         return str(answer["id"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from rich.console import Console
@@ -29,6 +30,23 @@ class Shown(Protocol):
     @property
     def steps(self) -> int:
         """The steps in all."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Progress of anything that is counted.
+
+    Attributes:
+        id: name of the bar.
+        state: state, for example `running`.
+        step: amount that is done.
+        steps: amount in all.
+    """
+
+    id: str
+    state: str
+    step: int
+    steps: int
 
 
 class Bars:

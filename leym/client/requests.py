@@ -1,7 +1,8 @@
-"""Turns Python arguments into the JSON of a request, for jobs and sweeps. The service validates it."""
+"""Turns Python arguments into the body of a request, for jobs and start states. The service validates it."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -50,9 +51,14 @@ def job_body(
     return {key: plain(value) for key, value in (body | given).items()}
 
 
-def sweep_body(base: dict[str, Any], axes: Mapping[str, Any], mode: str) -> dict[str, Any]:
-    """Make the JSON of a SweepSpec. An axis is a sequence, an array, or a range, which is sent as a range."""
-    return {"base": base, "axes": {key: _axis(values) for key, values in axes.items()}, "mode": mode}
+def state_file(psi: np.ndarray) -> bytes:
+    """Make the npy file of a start state, complex [H, W, d], as complex64. Raises ValueError for other shapes."""
+    array = np.ascontiguousarray(psi, dtype=np.complex64)
+    if array.ndim != 3:
+        raise ValueError(f"a state is [H, W, d]; got an array of shape {psi.shape}")
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
 
 
 def plain(value: Any) -> Any:
@@ -92,11 +98,3 @@ def _observe(observe: ObserveLike | None, every: int) -> dict[str, Any] | None:
     if isinstance(observe, Mapping | Observe):
         return {"every": every, **plain(observe)}
     return {"every": every, "names": list(observe)}
-
-
-def _axis(values: Any) -> Any:
-    if isinstance(values, range) and values.step == 1:
-        return {"start": values.start, "count": len(values)}
-    if isinstance(values, Mapping):
-        return plain(values)
-    return plain(list(values))

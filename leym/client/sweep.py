@@ -1,23 +1,29 @@
-"""A sweep of the service: one base job, many points, one table."""
+"""A sweep of the service: one law, many members, one table and one labelled array."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from leym.client import plots, results, tables
 from leym.client.http import Http, segment
-from leym.client.job import FINAL, Job, list_jobs
-from leym.client.progress import Bars
+from leym.client.job import FINAL, JOB_KEYS, Job, list_jobs
+from leym.client.progress import Amount, Bars
 from leym.common.backoff import Backoff
-from leym.common.tables import flat_row
+from leym.contract.sweep_table import axis_name
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
 
 SWEEP_KEYS = ("id", "size", "counts")
 POLL = Backoff(0.2, longest_s=2.0, factor=1.5)  # delays between two requests
 
 
 class Sweep:
-    """Jobs that differ in a few keys, as returned by `Client.sweep` and `Client.get_sweep`.
+    """Members that differ in a few keys, as returned by `Client.sweep` and `Client.get_sweep`.
 
     Properties show the last answer of the service; `refresh()` and `wait()` request a new one.
     """
@@ -33,35 +39,49 @@ class Sweep:
 
     @property
     def size(self) -> int:
-        """The number of jobs."""
+        """The number of members."""
         return int(self._data["size"])
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of jobs in each state."""
+        """The number of members in each state."""
         return dict(self._data["counts"])
 
     @property
     def done(self) -> bool:
-        """True if every job has ended, in whatever way."""
-        return sum(self.counts.get(state, 0) for state in FINAL) >= self.size
+        """True if every member has ended, in whatever way."""
+        return self.step >= self.size
 
     @property
     def state(self) -> str:
-        """`running` until every job has ended, then the worst state of a job: `failed`, `cancelled` or `succeeded`."""
+        """`running` or `paused` until every member has ended, then the worst state of a member.
+
+        The worst is `failed`, then `cancelled`, then `succeeded`.
+        """
         if not self.done:
-            return "running"
+            return "paused" if self._data.get("paused") else "running"
         return next((state for state in ("failed", "cancelled") if self.counts.get(state)), "succeeded")
 
     @property
     def step(self) -> int:
-        """The number of jobs that have ended, because the progress of a sweep counts jobs."""
+        """The number of members that have ended."""
         return sum(self.counts.get(state, 0) for state in FINAL)
 
     @property
     def steps(self) -> int:
-        """The number of jobs, the end of `step`."""
+        """The number of members, the end of `step`."""
         return self.size
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """The work in all and the work that is done: `members`, `steps`, `cell_steps`, and each with `_done`."""
+        known = self._data.get("progress") or {}
+        return {"members": self.size, "members_done": self.step, **known}
+
+    @property
+    def axes(self) -> list[str]:
+        """The keys of the axes, in their order."""
+        return list(self._data["spec"]["axes"])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the last answer of the service, unchanged."""
@@ -73,42 +93,182 @@ class Sweep:
         return self
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Sweep:
-        """Wait until every job has ended, in whatever way, and return the sweep; `state` and `counts` show the outcome.
+        """Wait until every member has ended, in whatever way; `state` and `counts` show the outcome.
 
         Args:
             timeout: seconds to wait at most; default: no limit.
-            progress: show a bar on a terminal, and a line now and then elsewhere, both on stderr.
+            progress: show bars of members and of cell-steps on a terminal, and lines now and then elsewhere, both on
+                stderr.
+
+        Returns:
+            The sweep.
 
         Raises:
-            TimeoutError: jobs are left after `timeout` seconds; they go on.
+            TimeoutError: members are left after `timeout` seconds; they go on.
         """
         end = None if timeout is None else time.monotonic() + timeout
         polls = 0
         with Bars(enabled=progress) as bars:
-            bars.show(self, f"sweep {self.id}")
+            self._show(bars)
             while not self.done:
                 pause = POLL.delay_s(polls)
                 if end is not None and time.monotonic() + pause > end:
                     raise TimeoutError(f"sweep {self.id}: {self.step} of {self.size} jobs have ended after {timeout} s")
                 time.sleep(pause)
                 polls += 1
-                bars.show(self.refresh(), f"sweep {self.id}")
+                self.refresh()
+                self._show(bars)
         return self
 
+    def _show(self, bars: Bars) -> None:
+        bars.show(self, f"sweep {self.id}")
+        amounts = self.progress
+        if "cell_steps" in amounts:
+            bars.show(Amount("cell-steps", self.state, amounts["cell_steps_done"], amounts["cell_steps"]))
+
     def jobs(self) -> Iterator[Job]:
-        """Yield the jobs of the sweep, newest first; a page is requested when the iteration reaches it."""
+        """Yield the members as jobs, newest first; a page is requested when the iteration reaches it."""
         return list_jobs(self._http, {"sweep": self.id})
 
-    def table(self) -> list[dict[str, Any]]:
-        """Return one row per job with its state, its point and its last observables, in the columns of the CSV.
+    def member(self, index: int) -> Job:
+        """Return one member as a job.
 
-        `pandas.DataFrame(sweep.table())` has columns of numbers and text; values with a structure are JSON text.
+        Args:
+            index: position in the sweep, the last axis fastest; negative numbers count from the end.
+
+        Raises:
+            IndexError: there is no such member.
         """
-        return [flat_row(row) for row in self._http.json("GET", f"{self._path}/table", having=("items",))["items"]]
+        if not -self.size <= index < self.size:
+            raise IndexError(f"sweep {self.id} has {self.size} members: no member {index}")
+        return Job(self._http, self._http.json("GET", f"{self._path}/members/{index % self.size}", having=JOB_KEYS))
+
+    @property
+    def dataset(self) -> xarray.Dataset:
+        """The results of all members as one xarray.Dataset, read from the service when they are used.
+
+        Dimensions are the axes, `step`, `y` and `x`; a sweep with zipped or drawn axes has one dimension `member`. What
+        is not computed yet is NaN. Chunks are those of dask where it is installed.
+
+        Raises:
+            ValueError: the sweep is of version 0.1.0, or its members differ in shape: then `datasets` has them.
+            ModuleNotFoundError: xarray or zarr is not installed.
+        """
+        groups = self._groups()
+        if groups:
+            raise ValueError(f"the members of sweep {self.id} differ in shape: use .datasets[…] of {', '.join(groups)}")
+        return self._open(None)
+
+    @property
+    def datasets(self) -> dict[str, xarray.Dataset]:
+        """One Dataset as in `dataset` for each shape of members, by the name of its group in the store."""
+        return {group: self._open(group) for group in self._groups()} or {"": self._open(None)}
+
+    def _groups(self) -> list[str]:
+        if "store" not in self._data.get("links", {}):
+            raise ValueError(f"sweep {self.id} has no labelled array, as in version 0.1.0: read its jobs, in .jobs()")
+        root = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
+        return [str(group) for group in root["attributes"].get("groups", ())]
+
+    def _open(self, group: str | None) -> xarray.Dataset:
+        import xarray
+
+        store = results.open_store(self._http, f"{self._path}/store.zarr")
+        chunks: Any = {} if results.installed("dask") else None
+        opened: xarray.Dataset = xarray.open_zarr(store, group=group, consolidated=True, zarr_format=3, chunks=chunks)
+        return opened
+
+    def table(self, frame: tables.Frame | None = None, **query: Any) -> Any:
+        """Return one row per member: `index`, `id`, `state`, `step`, …, its axes and its last observables.
+
+        Args:
+            frame: "pandas" or "polars" for a DataFrame, "rows" for a list of dicts; default: the first of these that is
+                installed.
+            **query: filter (conditions such as `"gamma>=0.01"` or `"state=succeeded"`), sort (a column), descending,
+                aggregate (`"mean"`, `"sd"`, `"min"`, `"max"`, `"median"`, `"count"`, quantiles as `"q05"`; one row per
+                point of the other axes), over (axes to aggregate over; default: `seed`), value (observables to
+                aggregate; default: all).
+
+        Returns:
+            The table. Values of axes with a structure are JSON text.
+
+        Raises:
+            ProblemError: the query names a column that does not exist, or cannot be understood.
+            ValueError: `frame` is unknown.
+        """
+        return tables.read(self._http, f"{self._path}/table", frame, tables.query_params(**query))
+
+    def save_table(self, path: str | Path, format: str | None = None, **query: Any) -> int:
+        """Save the table to a file, and return the number of bytes.
+
+        Args:
+            path: the file; `-` is stdout.
+            format: csv, jsonl, parquet or arrow (the stream form of Arrow IPC); default: the ending of `path`.
+            **query: as for `table`.
+
+        Raises:
+            ValueError: the format is unknown.
+        """
+        return tables.save(self._http, f"{self._path}/table", Path(path), format, tables.query_params(**query))
+
+    def phase_diagram(
+        self, x: str, y: str, value: str, *, statistic: str = "mean", ax: Axes | None = None, filter: tables.Names = ()
+    ) -> Axes:
+        """Draw an observable over two axes of the sweep.
+
+        Args:
+            x: key of the horizontal axis.
+            y: key of the vertical axis.
+            value: observable that gives the colour.
+            statistic: how members at one point are aggregated, as in `table`.
+            ax: where to draw; default: a new figure.
+            filter: conditions on the members, as in `table`.
+
+        Returns:
+            The matplotlib Axes; `.figure.savefig("f.png")` saves the picture.
+
+        Raises:
+            ValueError: `x` or `y` is no axis of the sweep, or no member has a result.
+            ModuleNotFoundError: matplotlib is not installed.
+        """
+        for key in (x, y):
+            if key not in self.axes:
+                raise ValueError(f"{key!r} is no axis of sweep {self.id}; its axes are {', '.join(self.axes)}")
+        over = [axis_name(key) for key in self.axes if key not in (x, y)]
+        rows = self.table("rows", aggregate=statistic, over=over, value=value, filter=filter)
+        scattered = self._data["spec"].get("mode", "product") != "product"
+        return plots.phase_diagram(rows, axis_name(x), axis_name(y), f"{value}.{statistic}", ax, scattered)
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts, progress and a histogram per observable, without reading every member."""
+        return self._http.json("GET", f"{self._path}/summary", having=("counts",))
 
     def cancel(self) -> Sweep:
-        """Cancel every job that has not ended, and return the sweep."""
-        self._data = self._http.json("POST", f"{self._path}/cancel", having=SWEEP_KEYS, repeatable=True)
+        """Cancel every member that has not ended, and return the sweep."""
+        return self._change("POST", "/cancel")
+
+    def pause(self) -> Sweep:
+        """Stop the members where they are until `resume`, and return the sweep."""
+        return self._change("POST", "/pause")
+
+    def resume(self) -> Sweep:
+        """Go on after `pause`, and return the sweep."""
+        return self._change("POST", "/resume")
+
+    def retry(self) -> Sweep:
+        """Run the failed members again from their beginning, and return the sweep."""
+        return self._change("POST", "/retry")
+
+    def set_priority(self, priority: int) -> Sweep:
+        """Change the priority of the members that have not ended, and return the sweep.
+
+        Args:
+            priority: 0 to 9; 9 is the most urgent.
+        """
+        return self._change("PATCH", "", json={"priority": priority})
+
+    def _change(self, method: str, action: str, **options: Any) -> Sweep:
+        self._data = self._http.json(method, self._path + action, having=SWEEP_KEYS, repeatable=True, **options)
         return self
 
     def __repr__(self) -> str:

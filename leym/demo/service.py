@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from leym.client import Client
-from leym.common.children import end_with_parent
+from leym.common.children import end_tree, end_with_parent
 
 READY_S = 180.0  # loading torch and compiling the first law on two cores
 STOP_S = 30.0
@@ -28,13 +28,16 @@ class ServiceStartError(Exception):
 
 
 @contextmanager
-def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] = ()) -> Iterator[Client]:
+def running_service(
+    laws: Sequence[Path] = (), warm: str = "", arguments: Sequence[str] = (), *, data: Path | None = None
+) -> Iterator[Client]:
     """Start a new service, and stop it and remove its data at the end.
 
     Args:
         laws: folders of bundles to add.
         warm: LEYM_WARM, so that the service is ready only when these laws can run at once.
         arguments: more arguments of `leym up`.
+        data: folder for the data of the service, which is kept; default: a temporary one.
 
     Yields:
         A client of the service.
@@ -42,14 +45,17 @@ def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequen
     Raises:
         ServiceStartError: the service ended or was not ready in time.
     """
-    with tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder:
-        log = Path(folder) / "up.log"
+    with (
+        _sigterm_is_an_exit(),
+        tempfile.TemporaryDirectory(prefix="leym-demo-", ignore_cleanup_errors=True) as folder,
+    ):
+        log, data = Path(folder) / "up.log", data or Path(folder) / "data"
         for law in laws:
-            shutil.copytree(law, Path(folder) / "data" / "laws" / law.name)
+            shutil.copytree(law, data / "laws" / law.name)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LEYM_") or key in KEPT}
         environment["LEYM_WARM"] = warm
         command = [sys.executable, "-m", "leym.cli", "up", "--verbose", "--port", "0"]
-        command += ["--data", str(Path(folder) / "data"), *arguments]
+        command += ["--data", str(data), *arguments]
         with log.open("wb") as output:
             # a session of its own, so that Ctrl-C reaches this process only, which then stops the service in order
             process = subprocess.Popen(
@@ -61,10 +67,10 @@ def running_service(laws: Sequence[Path] = (), warm: str = "", arguments: Sequen
                 preexec_fn=end_with_parent,
             )
         try:
-            with _sigterm_is_an_exit(), Client(_wait_ready(process, log)) as client:
+            with Client(_wait_ready(process, log)) as client:
                 yield client
         finally:
-            _stop(process)
+            end_tree(process, STOP_S)
 
 
 @contextmanager
@@ -89,16 +95,6 @@ def _wait_ready(process: subprocess.Popen[bytes], log: Path) -> str:
             return found[1]
         time.sleep(0.2)
     raise ServiceStartError(f"the service was not ready after {READY_S:.0f} s:\n{_tail(log)}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _tail(log: Path) -> str:

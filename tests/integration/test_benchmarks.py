@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from benchmarks import capacity, service, sweeps
 from benchmarks.common import Machine, cost_per_cell_step, make_law
 from benchmarks.jax_arm import in_its_own_process, weights_of
 from benchmarks.litserve_arm import litserve_arm, summary
 from benchmarks.load_processes import processes_below
 from benchmarks.rivals import poisson
-from benchmarks.service import Bench, rate_while_jobs_wait, shares
+from benchmarks.service import Bench, grown, shares, spell_s
 from leym.engine.roofline import Cost
 from leym.laws.loading import load_weights
+from tests.support.processes import is_alive
 from tests.support.service import until
 
 
@@ -53,12 +58,39 @@ def record(started: float, finished: float, steps: int = 100) -> dict[str, objec
     return {"started_at": moment[0], "finished_at": moment[1], "steps": steps, "spec": {"grid": [2, 5]}}
 
 
-def test_the_speed_of_a_service_is_the_work_done_while_jobs_wait():
-    """By hand: of three jobs, the last begins after 2 s; then 100 steps are done, and half of another's."""
-    jobs = [record(0.0, 1.0), record(0.0, 4.0), record(2.0, 3.0)]
-    assert rate_while_jobs_wait(jobs) == pytest.approx((100 + 50) * 10 / 2.0)
-    with pytest.raises(ValueError, match="none had to wait"):
-        rate_while_jobs_wait(jobs[:2])
+def test_a_spell_is_from_the_first_start_to_the_last_end():
+    jobs = [record(0.5, 1.0), record(0.0, 4.0), record(2.0, 3.0)]
+    assert spell_s(jobs) == pytest.approx(4.0)
+    assert spell_s([record(1.0, 1.0)]) == 0, "a fast machine: the caller takes more jobs"
+
+
+@given(
+    lengths=st.lists(st.integers(1, 1000), min_size=1, max_size=20),
+    factor=st.floats(1, 1e6),
+)
+def test_grown_work_is_at_least_so_many_times_the_work_in_no_more_jobs_than_the_limit(lengths, factor):
+    more = grown(lengths, factor)
+    assert factor <= sum(more) / sum(lengths) <= 2 * 1.2 * factor + 1
+    assert len(more) <= max(service.MOST_JOBS, len(lengths))
+    assert len(more) % len(lengths) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_jobs_that_end_between_two_heartbeats_are_measured_and_no_process_stays(fails, tmp_path, monkeypatch):
+    monkeypatch.setenv("LEYM_COMPILE", "0")
+    monkeypatch.setattr(service, "GRID", (8, 8))
+    monkeypatch.setattr(service, "SPELL_S", 0.5)
+    if fails:
+        monkeypatch.setattr(service, "grown", lambda *_: 1 / 0)
+    monkeypatch.setattr(Bench, "_steps_per_s", lambda self: 1)
+    bench = Bench(make_law("nca", tmp_path), "fp32", slots=4, jobs=4, seconds=0.1)
+    bench.close()
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+        found = bench.service([1] * 4)
+        assert 0 < found["cell_steps_per_s"] < 1e12
+        assert 0 < found["occupancy"] <= 1
+    assert not [p.name for p in processes_below(os.getpid()) if p.name in ("supervisor", "api", "worker", "valkey")]
 
 
 @pytest.mark.parametrize(("steps_per_s", "mean"), [(6_000_000, 100_000), (1, 10)])
@@ -87,7 +119,7 @@ with running_service(arguments=["--workers", "0", "--no-flower"]) as client:
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     command = [sys.executable, "-c", STARTS]
     started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -100,11 +132,45 @@ def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     until(lambda: not [pid for pid in left if is_alive(pid)], what="all have ended")
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def test_usage_counts_files_of_the_store_and_bytes_on_the_disk(tmp_path):
+    for name in ("store/a/1", "store/2", "jobs.sqlite", "jobs.sqlite-wal", "laws/x", "up.log"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x" * 10_000)
+        os.sync()
+    files, size = sweeps.usage(tmp_path)
+    assert files == 2
+    assert 4 * 10_000 <= size <= 4 * 20_000
+
+
+@pytest.mark.slow
+def test_a_sweep_is_run_to_its_end_and_measured(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEYM_COMPILE", "0")
+    with sweeps.service(4, "aurora/nf4/8x8") as (client, data):
+        found = sweeps.run(client, data, "aurora", 6, **sweeps.TINY)
+        with pytest.raises(RuntimeError, match="of 2 members not all have succeeded"):
+            sweeps.run(client, data, "aurora", 2, **(sweeps.TINY | {"ttl_s": None, "steps": 10**6, "deadline_s": 1}))
+    assert found.seconds > 0
+    assert found.objects > 0
+    assert found.stored_bytes > 6 * sweeps.TINY_FRAMES
+
+
+def test_the_slowest_part_is_the_one_that_is_full_first():
+    """By hand: 8,192 members of 100 cell-steps in 2 blocks, on workers of 1,000 cell-steps/s."""
+    costs = capacity.Costs(
+        accept_s_per_member=0.001, table_s_per_block=2.0, table_bytes_per_block=0, broker_s_per_block=1.0,
+        store_s_per_object=5.0, objects_per_block=3,
+    )  # fmt: skip
+    workload = capacity.Workload("w", cell_steps=100, stored_bytes=1)
+    assert workload.block_members(speed=1000) == 100, "ten seconds of work"
+    assert workload.block_members(speed=1e9) == 4096
+    found = capacity.seconds_by_part(costs, workload, members=8192, workers=2, speed=1e9)
+    assert found == pytest.approx({"compute": 8192 * 100 / 2e9, "api": 8.192, "table": 4, "broker": 2, "store": 30})
+    heavy = capacity.Workload("w", cell_steps=100, stored_bytes=2**24)
+    assert capacity.seconds_by_part(costs, heavy, 8192, 2, 1e9)["store"] == 8192 * 5.0, "a shard per member"
+    rows = list(capacity.rows_of(costs, speed=1e9))
+    assert len(rows) == len(capacity.WORKLOADS) * 2 * 3
+    assert {row["full first"] for row in rows} <= {"compute", "api", "table", "broker", "store"}
+    assert all(row[row["full first"]] == "100.0%" for row in rows)
 
 
 def test_a_roofline_is_what_was_done_over_what_the_machine_can_do(tmp_path):

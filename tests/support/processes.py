@@ -1,4 +1,4 @@
-"""Processes as the kernel shows them: their memory and their children."""
+"""Processes as the kernel shows them: their memory, their children, and whether they run."""
 
 from __future__ import annotations
 
@@ -23,3 +23,10 @@ def children(pid: int) -> list[int]:
             child = int(stat.parent.name)
             found += [child, *children(child)]
     return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

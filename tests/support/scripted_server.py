@@ -30,7 +30,7 @@ class Scripted:
                 outer.requests.append((self.command, self.path, headers, body))
                 next(parts)(self)
 
-            do_GET = do_POST = do_DELETE = answer
+            do_GET = do_POST = do_PATCH = do_DELETE = answer
 
             def log_message(self, *args: Any) -> None:
                 pass

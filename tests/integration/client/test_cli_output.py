@@ -80,9 +80,9 @@ def test_a_table_in_a_pipe_reads_back_exactly_and_no_value_breaks_a_column(api: 
     sweep = sweep_of(api)
     text = run(api, "sweep", "table", sweep)
     heading, *rows = csv.reader(io.StringIO(text, newline=""), "excel-tab")
-    assert heading == ["id", "state", "step", "steps", AXIS]
-    assert [row[4] for row in rows] == VALUES
-    assert {len(row) for row in rows} == {5}
+    assert heading == ["index", "id", "state", "step", "steps", "stopped_at", "error", AXIS]
+    assert [row[7] for row in rows] == VALUES
+    assert {len(row) for row in rows} == {8}
 
 
 def test_a_table_on_a_terminal_shows_controls_as_escapes(api: Api) -> None:

@@ -16,6 +16,7 @@ import pytest
 from app.requests import parse_json_object
 from leym.cli import specs
 from leym.cli.variadic import repeat_options
+from leym.contract.limits import LIMITS
 from leym.contract.problems import Problem
 from tests.support.command import leym
 
@@ -62,11 +63,42 @@ def test_axes() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["0..1000000", "5..4", "0..1" + "0" * 25])
+@pytest.mark.parametrize("text", [f"0..{LIMITS.sweep_jobs}", "5..4", "0..1" + "0" * 25])
 def test_an_axis_has_as_many_values_as_a_sweep_may_have(text: str) -> None:
-    with pytest.raises(ValueError, match=f"seed={re.escape(text)}: .* values; 1 to 1000000 are allowed"):
+    with pytest.raises(ValueError, match=f"seed={re.escape(text)}: .* values; 1 to {LIMITS.sweep_jobs} are allowed"):
         specs.axes([f"seed={text}"])
     assert specs.axes(["seed=9007199254740993..9007199254750992"]) == {"seed": range(2**53 + 1, 2**53 + 10001)}
+
+
+def test_axes_in_short_forms() -> None:
+    assert specs.axes(
+        ["gamma=linspace(0, 0.05, 20)", "precision=choice(nf4,fp32)", "initial.strength=uniform(0,1)"]
+    ) == {
+        "gamma": {"linspace": [0, 0.05, 20]},
+        "precision": {"choice": ["nf4", "fp32"]},
+        "initial.strength": {"uniform": [0, 1]},
+    }
+    with pytest.raises(ValueError, match=r"gamma=linspce\(0,1,2\): write linspace, logspace"):
+        specs.axes(["gamma=linspce(0,1,2)"])
+
+
+def test_sampled_modes() -> None:
+    assert specs.sample("latin_hypercube:1000") == {"sample": "latin_hypercube", "count": 1000, "seed": 0}
+    assert specs.sample("random:5:7") == {"sample": "random", "count": 5, "seed": 7}
+    with pytest.raises(ValueError, match="write random:COUNT"):
+        specs.sample("sobol:5")
+
+
+def test_stop_rules() -> None:
+    assert specs.stop_rules(["frozen", "cycle:3", "activity<0.01", "coherence>1e-3:2"]) == [
+        {"when": "frozen"},
+        {"when": "cycle", "for": 3},
+        {"observable": "activity", "below": 0.01},
+        {"observable": "coherence", "above": 1e-3, "for": 2},
+    ]
+    for wrong in ("activity=1", "activity<x:1", "frozen:x"):
+        with pytest.raises(ValueError, match=r"--stop|convert"):
+            specs.stop_rules([wrong])
 
 
 @pytest.mark.parametrize("arguments", [["submit"], ["jobs", "--limit", "0"], ["nonsense"], ["sweep", "run", "aurora"]])

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from leym.client.requests import job_body, sweep_body
+from leym.client.axes import sweep_body
+from leym.client.requests import job_body
 from leym.contract.spec import JobSpec, Observe, Recording
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweeps import SweepSpec

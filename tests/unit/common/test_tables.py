@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leym.common.tables import columns_of, delimited, flat_row
-from leym.contract.catalog import OBSERVABLES, RENAMED_OBSERVABLES
-from leym.contract.spec import JobSpec
+from leym.common.tables import delimited
 
 TEXTS = st.text() | st.sampled_from(
     ["a\rb", "\r", "\n", "\r\n", "a\tb", 'a"b', '"', " a ", "NA", "007", "", "\0", ",", "é"]
@@ -51,24 +49,3 @@ def test_a_line_has_one_end_whatever_is_in_it() -> None:
     assert delimited([["a", "b"], [1, "x\ry"], [0.1, None], [{"z": [1]}, ""]]) == (
         'a,b\n1,"x\ry"\n0.1,\n"{""z"": [1]}",\n'
     )
-
-
-def test_a_row_of_a_sweep_has_one_column_per_name() -> None:
-    row = {
-        "id": "j",
-        "state": "queued",
-        "step": 0,
-        "steps": 20,
-        "point": {"steps": 20, "grid": [8, 8]},
-        "observables": {},
-    }
-    assert flat_row(row) == {"id": "j", "state": "queued", "step": 0, "steps": 20, "grid": "[8, 8]"}
-    later = flat_row(row | {"observables": {"activity": 0.5}})
-    assert columns_of([flat_row(row), later]) == ["id", "state", "step", "steps", "grid", "activity"]
-
-
-def test_only_the_axis_steps_is_named_like_another_column() -> None:
-    """`flat_row` rests on it: axes are keys of a JobSpec, and observables are those of the catalogue."""
-    own, axes = {"id", "state", "step", "steps"}, set(JobSpec.model_fields)
-    assert own & axes == {"steps"}
-    assert not {*OBSERVABLES, *RENAMED_OBSERVABLES} & (own | axes)

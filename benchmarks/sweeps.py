@@ -1,0 +1,207 @@
+"""Sweeps: thousands of small members through the whole service, and what a member costs.
+
+    python -m benchmarks.sweeps [--quick] [--json] [--members 20000] [--slots 16]
+
+tiny    members of `aurora`, 8×8, 10 steps, two frames of phase and two rows of observables
+    members_per_s                from the request to the last member's end
+    objects                      files in the store
+    bytes_per_member             growth of store and job table on the disk per member, less the bytes of its frames
+    host_burst_ratio_4096_to_16  host time of a burst at 4,096 slots over that at 16
+
+nca     members of NCA d=8 h=128, 64×64, 20 steps, two frames of phase
+    service_vs_engine   cell-steps/s of the whole service over those of the engine alone with the same frames
+    engine_vs_kernel    the engine alone over the step in a loop: the same full batch with nothing around it
+    idle_share          part of the worker's busy time in which nothing was stepped
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, perf_counter, sleep
+from typing import Any
+
+from benchmarks.common import Machine, make_law
+from benchmarks.service import shares, worker_after
+from leym.client import Client, Sweep
+from leym.contract.spec import ComplexNoise, Recording
+from leym.demo.service import running_service
+from leym.engine.benchmark import Countdown, step_alone
+from leym.engine.engine import Engine
+from leym.engine.run import Run
+from leym.laws.bundle import Bundle
+
+TINY = {"grid": (8, 8), "steps": 10, "record": {"phase": 10}, "observe": 10, "precision": "nf4"}
+TINY_FRAMES = 2 * 8 * 8 * 4  # bytes of a member's phases, float32
+NCA_GRID, NCA_STEPS, PRECISION = (64, 64), 20, "nf4"
+NCA_CELL_STEPS = NCA_GRID[0] * NCA_GRID[1] * NCA_STEPS  # of a member
+FEW, MANY = 16, 4096  # slots between which the host time of a burst is compared
+BURSTS = 50
+POLL_S = 0.05
+LIMIT_S = 1800.0  # against hanging
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What running a sweep to its end took.
+
+    Attributes:
+        seconds: from the request to the last member's end.
+        objects: files that it added to the store.
+        stored_bytes: growth of store and job table on the disk.
+    """
+
+    seconds: float
+    objects: int
+    stored_bytes: int
+
+
+def run(client: Client, data: Path, law: str, members: int, **spec: Any) -> Ended:
+    """Run a sweep over seeds to its end. Raises RuntimeError if a member did not succeed."""
+    files, size = usage(data)
+    began = perf_counter()
+    sweep = client.sweep(law, seed=range(members), **spec)
+    wait(sweep)
+    took = perf_counter() - began
+    if sweep.counts.get("succeeded") != members:
+        raise RuntimeError(f"of {members} members not all have succeeded: {sweep.counts}")
+    after_files, after_size = usage(data)
+    return Ended(took, after_files - files, after_size - size)
+
+
+def wait(sweep: Sweep) -> None:
+    """Wait in short polls: those of `Sweep.wait` become longer than what is measured."""
+    end = monotonic() + LIMIT_S
+    while not sweep.refresh().done:
+        if monotonic() > end:
+            raise TimeoutError(f"{sweep.step} of {sweep.size} members have ended after {LIMIT_S:.0f} s")
+        sleep(POLL_S)
+
+
+def usage(data: Path) -> tuple[int, int]:
+    """Return the number of files in the store, and the bytes on the disk of the store and the job table."""
+    store = [path for path in (data / "store").rglob("*") if path.is_file()]
+    rest = [path for path in data.glob("jobs.sqlite*") if path.is_file()]
+    return len(store), sum(512 * path.stat().st_blocks for path in (*store, *rest))
+
+
+@contextmanager
+def service(slots: int, warm: str, laws: tuple[Path, ...] = ()) -> Iterator[tuple[Client, Path]]:
+    """A service with its data folder."""
+    os.environ["LEYM_SLOTS"] = str(slots)
+    with TemporaryDirectory(prefix="leym-bench-") as folder:
+        data = Path(folder) / "data"
+        with running_service(laws, warm, data=data) as client:
+            yield client, data
+
+
+def tiny(members: int, slots: int) -> dict[str, float]:
+    with service(slots, f"aurora/{PRECISION}/8x8") as (client, data):
+        run(client, data, "aurora", slots, **TINY)  # whatever is done at a first time
+        found = run(client, data, "aurora", members, **TINY)
+    ratio = host_burst_s(MANY) / host_burst_s(FEW)
+    return {
+        "members": members,
+        "members_per_s": members / found.seconds,
+        "objects": found.objects,
+        "bytes_per_member": found.stored_bytes / members - TINY_FRAMES,
+        "host_burst_ratio_4096_to_16": ratio,
+    }
+
+
+def nca(seconds: float, slots: int) -> dict[str, float]:
+    with TemporaryDirectory() as folder:
+        law = make_law("nca", Path(folder))
+        alone, kernel = engine_alone(law, slots, seconds)
+        members = ceil(seconds * alone / NCA_CELL_STEPS / slots) * slots
+        warm = f"{law.name}/{PRECISION}/{NCA_GRID[0]}x{NCA_GRID[1]}"
+        with service(slots, warm, (law.path,)) as (client, data):
+            before = worker_after(client, 0)
+            spec = {"grid": NCA_GRID, "steps": NCA_STEPS, "record": {"phase": NCA_STEPS}, "precision": PRECISION}
+            found = run(client, data, law.name, members, **spec)
+            after = worker_after(client, before["cell_steps"] + members * NCA_CELL_STEPS)
+    speed = members * NCA_CELL_STEPS / found.seconds
+    return {
+        "members": members,
+        "cell_steps_per_s": speed,
+        "service_vs_engine": speed / alone,
+        "engine_vs_kernel": alone / kernel,
+        "idle_share": shares(before["info"], after["info"])["idle"],
+    }
+
+
+def engine_alone(law: Bundle, slots: int, seconds: float) -> tuple[float, float]:
+    """Measure an engine that records and throws the frames away, and the step in a loop: cell-steps/s of each."""
+    engine = Engine(slots)
+    engine.start()
+    try:
+        engine.warm(law, PRECISION, NCA_GRID)
+        kernel = step_alone(engine, law, PRECISION, NCA_GRID, seconds / 2)
+        members = ceil(seconds * kernel / NCA_CELL_STEPS / slots) * slots
+        record = (Recording(field="phase", every=NCA_STEPS),)
+        began = perf_counter()
+        _finish(engine, [_run(law, NCA_GRID, NCA_STEPS, seed, record) for seed in range(members)])
+        return members * NCA_CELL_STEPS / (perf_counter() - began), kernel
+    finally:
+        engine.stop()
+
+
+def host_burst_s(slots: int) -> float:
+    """Measure the host's seconds per burst with a recording, of full batches of a tiny law: busy, but not stepping."""
+    with TemporaryDirectory() as folder:
+        law, grid = make_law("mlp", Path(folder)), (8, 8)
+        engine = Engine(slots)
+        engine.start()
+        try:
+            engine.warm(law, PRECISION, grid)
+            before = engine.info()
+            record = (Recording(field="phase", every=1),)
+            _finish(engine, [_run(law, grid, BURSTS, seed, record) for seed in range(slots)])
+            after = engine.info()
+        finally:
+            engine.stop()
+    busy, stepping = (after[key] - before[key] for key in ("busy_s", "stepping_s"))
+    return float(busy - stepping) / BURSTS
+
+
+def _run(law: Bundle, grid: tuple[int, int], steps: int, seed: int, record: tuple[Recording, ...]) -> Run:
+    return Run(str(seed), law, PRECISION, grid, steps, 0.01, seed, ComplexNoise(), Countdown(), record)
+
+
+def _finish(engine: Engine, runs: list[Run]) -> None:
+    for one in runs:
+        engine.submit(one)
+    for one in runs:
+        if not one.sink.over.wait(LIMIT_S):
+            raise TimeoutError(f"a run of {one.steps} steps had not ended after {LIMIT_S:.0f} s")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="the ratios are rough")
+    options.add_argument("--json", action="store_true")
+    options.add_argument("--members", type=int, default=20_000, help="of the tiny law")
+    options.add_argument("--slots", type=int, default=16, help="of the worker in `nca`")
+    options.add_argument("--tiny-slots", type=int, default=1024, help="of the worker in `tiny`")
+    chosen = options.parse_args()
+    engine = Engine(chosen.slots)
+    engine.start()
+    machine = engine.on_device_thread(Machine.measure)  # in a pool of threads that ends with it
+    engine.stop()
+    found: dict[str, Any] = {
+        "tiny": tiny(chosen.members, chosen.tiny_slots),
+        "nca": nca(5.0 if chosen.quick else 20.0, chosen.slots),
+        "machine": machine.as_dict(),
+    }
+    print(json.dumps(found, indent=None if chosen.json else 1))
+
+
+if __name__ == "__main__":
+    main()
