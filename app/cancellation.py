@@ -11,8 +11,7 @@ from kombu.exceptions import OperationalError
 from app.lookup import find_job
 from app.services import Services
 from leym import tickets
-from leym.contract.records import Job, Sweep
-from leym.contract.spec import LIMITS
+from leym.contract.records import Job, JobState, Sweep
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +27,7 @@ def cancel_job(services: Services, job_id: str) -> Job:
     before = find_job(services, job_id)
     job = services.table.cancel(job_id)
     if not before.final:
-        _announce_all(services, [job])
+        announce_all(services, [job], job.state)
     return job
 
 
@@ -38,25 +37,26 @@ def cancel_sweep(services: Services, sweep_id: str) -> Sweep:
     Raises:
         Problem: 404 if there is no such sweep.
     """
-    jobs, _ = services.table.sweep_members(sweep_id, LIMITS.sweep_jobs, None)
-    live = sorted(job.id for job in jobs if not job.final)
+    live = services.table.live_rows(sweep_id)
     services.table.cancel_sweep(sweep_id)
-    _announce_all(services, [job for job in services.table.find(live) if job.final])
+    announce_all(services, live, JobState.CANCELLED)
     return services.table.get_sweep(sweep_id)
 
 
-def _announce_all(services: Services, jobs: Sequence[Job]) -> None:
-    _announce(services, jobs[:BEFORE_RESPONSE])
+def announce_all(services: Services, jobs: Sequence[Job], state: JobState) -> None:
+    """Wake the clients that wait for these jobs or their members, and inform the workers that hold them."""
+    _announce(services, jobs[:BEFORE_RESPONSE], state)
     if rest := jobs[BEFORE_RESPONSE:]:
-        threading.Thread(target=_announce, args=(services, rest), name="cancels", daemon=True).start()
+        threading.Thread(target=_announce, args=(services, rest, state), name="cancels", daemon=True).start()
 
 
-def _announce(services: Services, jobs: Sequence[Job]) -> None:
-    """Wake the clients that wait for these jobs, and inform the workers that run them."""
+def _announce(services: Services, jobs: Sequence[Job], state: JobState) -> None:
     for job in jobs:
-        services.events.announce(job.id, job.step, str(job.state))
-        if job.started_at is None or services.broker_outage.is_active:
-            continue  # a worker that gets the ticket of a job that never started finds nothing to claim
+        services.events.announce(job.results, job.step, str(state))
+        if job.started_at is None or job.block is not None or services.broker_outage.is_active:
+            # A worker that gets the ticket of a job that never started finds nothing to claim. The holder of a member
+            # hears of it at its next commit.
+            continue
         try:
             tickets.revoke(job.id)
         except (OperationalError, OSError) as error:

@@ -76,7 +76,7 @@ def _follow(
         elif now - last_sent >= HEARTBEAT_S:
             last_sent = now
             yield ": still here\n\n"
-        cursor = services.events.wait(job.id, cursor, min(POLL_S, last_sent + HEARTBEAT_S - now))
+        cursor = services.events.wait(job.results, cursor, min(POLL_S, last_sent + HEARTBEAT_S - now))
         job = hide_removed(services.table.get(job.id))
 
 

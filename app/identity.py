@@ -21,7 +21,10 @@ COOKIE = "leym_token"
 
 SCOPE_OF = {
     **dict.fromkeys(
-        ("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
+        (
+            *("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
+            *("sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
+        ),
         "submit",
     ),
     **dict.fromkeys(
@@ -29,12 +32,20 @@ SCOPE_OF = {
             *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
             *("results.list_fields", "results.get_frames", "results.get_observables", "store.get_store_object"),
             *("sweeps.list_sweeps", "sweeps.get_sweep", "sweeps.list_sweep_jobs", "sweeps.get_sweep_table"),
+            *("members.get_member", "members.list_member_fields", "members.get_member_frames"),
+            *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
             *("queue.list_workers", "queue.get_queue", "shared.share_job"),
         ),
         "read",
     ),
-    **dict.fromkeys(("jobs.cancel_job", "jobs.delete_job", "sweeps.cancel_sweep"), "cancel"),
+    **dict.fromkeys(
+        (
+            *("jobs.cancel_job", "jobs.delete_job", "sweeps.cancel_sweep", "sweeps.delete_sweep"),
+            *("sweeps.pause_sweep", "members.cancel_member"),
+        ),
+        "cancel",
+    ),
     **dict.fromkeys(("laws.put_law", "laws.delete_law"), "laws"),
     "operation.get_metrics": "admin",
 }

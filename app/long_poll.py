@@ -36,6 +36,6 @@ def wait_for_change(
         left = deadline - time.monotonic()
         if left <= 0:
             break
-        cursor = services.events.wait(job_id, cursor, min(left, POLL_S))
+        cursor = services.events.wait(job.results, cursor, min(left, POLL_S))
         job = find_job(services, job_id)
     return job

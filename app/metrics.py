@@ -92,6 +92,9 @@ class ProcessCollector:
             yield metric.family(totals)
 
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
 def register(app: Flask) -> None:
     """Count every request of `app`, and how long its response takes."""
 
@@ -103,7 +106,11 @@ def register(app: Flask) -> None:
     def count(response: Response) -> Response:
         # the rule, not the path: ids and invented paths must not become label values
         route = request.url_rule.rule if request.url_rule else "(none)"
-        method = request.method if request.method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS") else "(other)"
+        method = (
+            request.method
+            if request.method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+            else "(other)"
+        )
         REQUESTS.inc(method, route, str(response.status_code))
         began = getattr(g, "began", None)
         if began is not None and not request.args.get("wait") and not response.is_streamed:

@@ -10,7 +10,7 @@ from leym.settings import Settings
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 READ_METHODS = "GET, HEAD, OPTIONS"
-ALL_METHODS = f"{READ_METHODS}, POST, PUT, DELETE"
+ALL_METHODS = f"{READ_METHODS}, POST, PUT, PATCH, DELETE"
 REQUEST_HEADERS = (
     "Authorization, Cache-Control, Content-Type, Idempotency-Key, If-Match, If-None-Match, If-Range, Last-Event-ID,"
     " Range"

@@ -46,7 +46,7 @@ def register(app: Flask) -> None:
     @app.before_request
     def refuse_codings() -> Response | None:
         coding = request.headers.get("Content-Encoding", "").strip()
-        if request.method not in ("POST", "PUT") or coding.lower() in ("", "identity"):
+        if request.method not in ("POST", "PUT", "PATCH") or coding.lower() in ("", "identity"):
             return None
         detail = f"Content-Encoding = {coding[:80]!r}; send the body without Content-Encoding"
         response = problem_response(Problem(415, "Unsupported media type", detail))

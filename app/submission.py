@@ -6,14 +6,17 @@ sent, so values that a job inherits or resolves do not matter.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from app.lookup import find_law
 from app.services import Services
-from app.validation import ValidJob, validate_fidelity_job, validate_job, validate_sweep
+from app.validation import ValidJob, ValidSweep, validate_fidelity_job, validate_job, validate_sweep
 from leym.contract.fidelity_spec import FidelityRequest
-from leym.contract.records import Job, NewJob, Sweep
-from leym.contract.spec import JobSpec, SweepSpec
+from leym.contract.records import Job, NewBlock, NewJob, Sweep, Worker
+from leym.contract.spec import JobSpec
+from leym.contract.sweeps import SweepSpec
+from leym.jobs.block_size import make_blocks, speed_of
 from leym.jobs.submit import fidelity_request, job_request, sweep_request
 
 
@@ -51,18 +54,45 @@ def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str
     Raises:
         Problem: As `submit_job`.
     """
-    spec = sweep_spec.model_dump(mode="json")
-    if earlier := services.table.accepted(idempotency_key, sweep_request(spec)):
+    request = sweep_spec.model_dump(mode="json")
+    if earlier := services.table.accepted(idempotency_key, sweep_request(request)):
         return services.table.get_sweep(earlier)
     services.disk.check()
-    members = [
-        NewJob(job.spec, job.law, job.precision, job.d_state, point, job.fidelity)
-        for point, job in validate_sweep(services, sweep_spec)
-    ]
-    sweep, jobs, is_new = services.table.submit_sweep(spec, members, idempotency_key)
+    valid = validate_sweep(services, sweep_spec)
+    blocks = blocks_of(valid, services.table.workers(services.alive_s), services.settings.quota_running)
+    sweep, rows, is_new = services.table.submit_sweep(valid.plan, blocks, idempotency_key, request=request)
     if is_new:
-        services.ticket_sender.send(jobs)
+        services.ticket_sender.send(rows)
     return sweep
+
+
+def estimate_sweep(services: Services, sweep_spec: SweepSpec) -> dict[str, Any]:
+    """Check a sweep and return its size as `Estimate`, without submitting it.
+
+    Raises:
+        Problem: 422 if the spec is not valid.
+    """
+    valid = validate_sweep(services, sweep_spec)
+    workers = services.table.workers(services.alive_s)
+    cell_steps = sum(job.spec.steps * prod(job.spec.grid) * len(indices) for job, indices in valid.shapes)
+    speed = speed_of(workers) * len(workers)
+    return {
+        "size": valid.plan.size,
+        "shapes": len(valid.shapes),
+        "blocks": len(blocks_of(valid, workers, services.settings.quota_running)),
+        "cell_steps": cell_steps,
+        "bytes": valid.stored_bytes,
+        "seconds": cell_steps / speed if speed else None,
+    }
+
+
+def blocks_of(valid: ValidSweep, workers: list[Worker], most: int) -> list[NewBlock]:
+    """Divide a sweep into blocks for the live workers, of at most `most` members each; 0 is no bound."""
+    shapes = [
+        (NewJob(job.spec, job.law, job.precision, job.d_state, None, job.fidelity), indices)
+        for job, indices in valid.shapes
+    ]
+    return list(make_blocks(shapes, valid.plan.size, workers, most))
 
 
 def _insert_job(services: Services, valid: ValidJob, idempotency_key: str | None, request: dict[str, Any]) -> Job:

@@ -40,7 +40,7 @@ class Timeline:
             arrays: `arrays_of(job)`, if the caller has it; it does not change while the job runs.
         """
         self.arrays = arrays_of(job) if arrays is None else arrays
-        self._frames = visible_frames(committed_arrays(job.manifest, self.arrays), self.arrays)
+        self._frames = visible_frames(job, committed_arrays(job.manifest, self.arrays), self.arrays)
         # An event has everything that was recorded at its step, so it waits for the slowest array of a running job.
         missing = (n * a.every for a, n in ((a, self._frames[a.name]) for a in self.arrays) if n < a.frames)
         self._end = job.steps + 1 if job.final else min(missing, default=job.steps + 1)

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from app.errors import excerpt, validation_problem
 from app.services import Services
+from app.sweep_checks import coupled_axes, members_to_check
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
 from leym.contract.problems import Problem
 from leym.contract.records import FINAL, Job
-from leym.contract.spec import LIMITS, FromJob, JobSpec, SweepSpec, Upload, inherit, with_point
+from leym.contract.spec import INHERITED, LIMITS, FromJob, JobSpec, Upload, inherit
+from leym.contract.stop_rules import StopRuleError, check_stop_rules
+from leym.contract.sweep_plan import SweepPlan
+from leym.contract.sweeps import SweepSpec, with_point
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.laws.bundle import Bundle
@@ -55,27 +60,80 @@ def validate_fidelity_job(bundle: Bundle, request: FidelityRequest) -> ValidJob:
     return ValidJob(spec, bundle.ref, precision, bundle.manifest.d_state, fidelity_status(bundle, precision))
 
 
-def validate_sweep(services: Services, sweep: SweepSpec) -> list[tuple[dict[str, Any], ValidJob]]:
-    """Return every point of a sweep with its job, in the order of the points.
+@dataclass(frozen=True)
+class ValidSweep:
+    """A sweep that can run.
+
+    Attributes:
+        plan: its members. Keys that the members inherit from the job that they start from are in its base.
+        shapes: a job of each shape with the indices of its members: int64 [n].
+        stored_bytes: uncompressed bytes of all recordings.
+    """
+
+    plan: SweepPlan
+    shapes: list[tuple[ValidJob, NDArray[np.int64]]]
+    stored_bytes: int
+
+
+def validate_sweep(services: Services, sweep: SweepSpec) -> ValidSweep:
+    """Check a sweep without building all of its members, and return its shapes.
+
+    Members are chosen so that each value of each axis is in one of them, with the other axes at their first values,
+    and so is each combination of values on the axes that depend on each other: all but seed, gamma and a start state
+    without a source.
 
     Raises:
-        Problem: 422 for the first point that is not valid, with the axis or base key that is to blame.
+        Problem: 422 for the first chosen member that is not valid, with its index and the axis or base key to blame.
     """
+    plan = SweepPlan(sweep)
+    coupled = coupled_axes(plan)
+    if (n := plan.count_groups(coupled)) > LIMITS.sweep_shapes:
+        axes = ", ".join(map(repr, coupled))
+        detail = f"the axes {axes} have {n} combinations, each of which is another shape; at most {LIMITS.sweep_shapes}"
+        raise _refusal("/axes", detail)
     validator = _JobValidator(services)
-    members = []
-    for point in sweep.points():
-        member = with_point(sweep.base, point)
-        try:
-            members.append((point, validator.validate(JobSpec.model_validate(member))))
-        except ValidationError as error:
-            raise _with_sweep_pointers(validation_problem(error, body=member), sweep) from error
-        except Problem as error:
-            raise _with_sweep_pointers(error, sweep) from error
-    total = sum(job.spec.stored_bytes(job.d_state) for _, job in members)
+    found = {index: _validate_member(validator, plan, index) for index in members_to_check(plan, coupled)}
+    plan = _with_inherited(plan, list(found.values()))
+    shapes = [(found[int(shape.indices[0])], shape.indices) for shape in plan.shapes()]
+    total = sum(len(indices) * job.spec.stored_bytes(job.d_state) for job, indices in shapes)
     if total > LIMITS.sweep_bytes:
-        detail = f"the recordings of {len(members)} jobs take {total} bytes; the limit is {LIMITS.sweep_bytes}"
+        detail = f"the recordings of {plan.size} jobs take {total} bytes; the limit is {LIMITS.sweep_bytes}"
         raise _refusal("/base/record", detail)
-    return members
+    return ValidSweep(plan, shapes, total)
+
+
+def _validate_member(validator: _JobValidator, plan: SweepPlan, index: int) -> ValidJob:
+    member = with_point(plan.base, plan.point(index))
+    try:
+        spec = JobSpec.model_validate(member)
+        check_stop_rules(plan.spec.stop, spec)
+        return validator.validate(spec)
+    except ValidationError as error:
+        raise _with_sweep_pointers(validation_problem(error, body=member), plan.spec, index) from error
+    except StopRuleError as error:
+        raise _refusal(error.pointer, str(error)) from error
+    except Problem as error:
+        raise _with_sweep_pointers(error, plan.spec, index) from error
+
+
+def _with_inherited(plan: SweepPlan, jobs: list[ValidJob]) -> SweepPlan:
+    """Return the plan with the keys in its base that members inherit from the jobs that they start from.
+
+    Raises:
+        Problem: 422 if different members would inherit different values.
+    """
+    base = dict(plan.base)
+    heirs = [job for job in jobs if isinstance(getattr(job.spec, "initial", None), FromJob)]
+    for key in INHERITED:
+        values = {getattr(job.spec, key) for job in heirs}
+        if key in base or key in plan.axes or not values:
+            continue
+        if len(values) > 1 or len(heirs) < len(jobs):
+            several = ", ".join(map(str, sorted(values, key=str)))
+            detail = f"{key} is left out, and only some members would inherit {several}; set base.{key}"
+            raise _refusal(f"/base/{key}", detail)
+        base[key] = values.pop()
+    return SweepPlan(plan.spec.model_copy(update={"base": base})) if base != plan.base else plan
 
 
 class _JobValidator:
@@ -168,18 +226,22 @@ def _describe_states(job: Job) -> str:
     )
 
 
-def _with_sweep_pointers(error: Problem, sweep: SweepSpec) -> Problem:
+def _with_sweep_pointers(error: Problem, sweep: SweepSpec, index: int) -> Problem:
     """Return the problem of a member with pointers to the axis or the base key that the broken key comes from."""
-    errors = [e | {"pointer": _sweep_pointer(e["pointer"], sweep)} for e in error.errors]
-    return Problem(error.status, error.title, error.detail, kind=error.kind, errors=errors)
+    errors = []
+    for e in error.errors:
+        axis = _axis_of(e["pointer"], sweep)
+        pointer = "/base" + e["pointer"] if axis is None else f"/axes/{axis}"
+        detail = e["detail"] if axis is None else f"member {index}: {e['detail']}"
+        errors.append(e | {"pointer": pointer, "detail": detail})
+    detail = "; ".join(e["detail"] for e in errors[:5]) if errors else error.detail
+    return Problem(error.status, error.title, detail, kind=error.kind, errors=errors)
 
 
-def _sweep_pointer(pointer: str, sweep: SweepSpec) -> str:
+def _axis_of(pointer: str, sweep: SweepSpec) -> str | None:
+    """Return the axis that a key of a member comes from; None if it comes from the base."""
     path = pointer.removeprefix("/").split("/")
-    for n in range(len(path), 0, -1):
-        if ".".join(path[:n]) in sweep.axes:
-            return "/axes/" + ".".join(path[:n])
-    return "/base" + pointer
+    return next((key for n in range(len(path), 0, -1) if (key := ".".join(path[:n])) in sweep.axes), None)
 
 
 def _refusal(pointer: str, detail: str) -> Problem:

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Response, request
 
 from leym.common.strict_json import nan_to_null
+from leym.contract.ids import distance
 from leym.contract.records import FINAL, Job, Sweep, Worker
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict
@@ -67,6 +68,8 @@ def job_body(job: Job) -> dict[str, Any]:
         links["fidelity"] = f"{root}/v1/laws/{job.law}/fidelity/{job.precision}"
     if job.sweep:
         links["sweep"] = f"{root}/v1/sweeps/{job.sweep}"
+    if job.sweep and job.block:
+        links["member"] = f"{root}/v1/sweeps/{job.sweep}/members/{distance(job.sweep, job.id) - 1}"
     return {
         "id": job.id,
         "state": str(job.state),
@@ -99,6 +102,9 @@ def job_body(job: Job) -> dict[str, Any]:
     }
 
 
+SWEEP_PARTS = ("jobs", "table", "cancel", "pause", "resume", "retry")
+
+
 def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
     """Return a sweep as `SweepBody`.
 
@@ -110,17 +116,20 @@ def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
     return {
         "id": sweep.id,
         "size": sweep.size,
-        "state": _sweep_state(sweep.size, counts),
+        "state": _sweep_state(sweep, counts),
         "counts": counts,
+        "blocks": sweep.blocks,
+        "progress": {"cell_steps": sweep.cell_steps, "done": sweep.cell_steps_done},
         "spec": sweep.spec,
         "created_at": rfc3339(sweep.created_at),
-        "links": {"self": path, "jobs": f"{path}/jobs", "table": f"{path}/table", "cancel": f"{path}/cancel"},
+        "paused_at": rfc3339(sweep.paused_at),
+        "links": {"self": path} | {name: f"{path}/{name}" for name in SWEEP_PARTS},
     }
 
 
-def _sweep_state(size: int, counts: dict[str, int]) -> str:
-    if sum(counts.get(state, 0) for state in FINAL) < size:
-        return "running"
+def _sweep_state(sweep: Sweep, counts: dict[str, int]) -> str:
+    if sum(counts.get(state, 0) for state in FINAL) < sweep.size:
+        return "running" if sweep.paused_at is None else "paused"
     return next((state for state in ("failed", "cancelled") if counts.get(state)), "succeeded")
 
 

@@ -170,7 +170,7 @@ class Settings(BaseSettings):
         description="bytes of the results of one project; from then on, submissions are answered 429; 0: no limit",
     )
     max_jobs: int = Field(
-        200_000, ge=0, le=2**62, description="queued and running jobs in all; above, submissions are answered 503"
+        10_000_000, ge=0, le=2**62, description="queued and running jobs in all; above, submissions are answered 503"
     )
     rate: Annotated[str, AfterValidator(_rate)] = Field(
         "", description="request rate of one caller, such as `100/second;5000/hour`; empty: no limit"

@@ -1,4 +1,4 @@
-"""The JobSpec and SweepSpec as pydantic models: the public address of `leym.contract.spec`."""
+"""The JobSpec and SweepSpec as pydantic models: the public address of those in `leym.contract`."""
 
 from leym.contract.spec import (
     LIMITS,
@@ -10,11 +10,10 @@ from leym.contract.spec import (
     Precision,
     RandomState,
     Recording,
-    SeedRange,
-    SweepSpec,
     Upload,
     Zeros,
 )
+from leym.contract.sweeps import SeedRange, SweepSpec
 
 __all__ = [
     "LIMITS",

@@ -35,7 +35,7 @@ def build_run(sink: JobSink, laws: Registry) -> None:
     spec = stored_spec(job.spec)
     start = _newest_checkpoint(sink)
     sink.writer = FrameWriter(store, job.id, job.epoch, arrays_of(job), job.manifest)
-    sink.writer.rewind(start.step if start else -1)
+    sink.writer.rewind([0], start.step if start else -1)
     initial = spec.initial
     sink.run = Run(
         id=f"{job.id}.{job.epoch}",  # a later claim of the same job is another run

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import update_wrapper
 from typing import Any, Concatenate, ParamSpec
 
+import numpy as np
+
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
@@ -83,7 +85,8 @@ class JobSink(ClaimedJob):
     @guarded
     def frames(self, step: int, fields: Arrays, observables: Mapping[str, float]) -> None:
         """Append the frames and observables of one step, and commit if it is time."""
-        self.writer.append(step, fields, observables)
+        numbers = {name: np.array([value], np.float64) for name, value in observables.items()}
+        self.writer.append(step, [0], {name: values[None] for name, values in fields.items()}, numbers)
         if observables:
             self._last_observables = dict(observables)
         self.progress(step)

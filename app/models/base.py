@@ -70,6 +70,12 @@ class IdPath(Parameters):
     id: str = Field(max_length=64)
 
 
+class MemberPath(IdPath):
+    """Path of one member of a sweep."""
+
+    index: int = Field(ge=0, description="index of the member: the axes in order, the last one varies fastest")
+
+
 class PageQuery(Query):
     """Query of a list that comes in pages."""
 

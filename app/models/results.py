@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from app.models.base import Body, Parameters, Query
+from app.models.base import Body, MemberPath, Parameters, Query
 from leym.contract.spec import LIMITS
 
 
@@ -43,6 +43,18 @@ class StorePath(Parameters):
     """Path of one object of a job's Zarr hierarchy."""
 
     id: str = Field(max_length=64)
+    key: str = Field(max_length=512, description="key in the Zarr hierarchy, e.g. zarr.json or phase/c/0/0/0")
+
+
+class MemberFieldPath(MemberPath):
+    """Path of one field of a member of a sweep."""
+
+    field: str = Field(max_length=64)
+
+
+class MemberStorePath(MemberPath):
+    """Path of one object of a member's Zarr hierarchy."""
+
     key: str = Field(max_length=512, description="key in the Zarr hierarchy, e.g. zarr.json or phase/c/0/0/0")
 
 

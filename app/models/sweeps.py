@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from app.models.base import EXAMPLE_COUNTS, EXAMPLE_ID, EXAMPLE_OBSERVABLES, EXAMPLE_POINT, Body, PageQuery, State
-from leym.contract.spec import EXAMPLE_SWEEP, LIMITS
+from app.models.base import (
+    EXAMPLE_COUNTS,
+    EXAMPLE_ID,
+    EXAMPLE_OBSERVABLES,
+    EXAMPLE_POINT,
+    Body,
+    PageQuery,
+    Query,
+    State,
+)
+from leym.contract.model import Whole
+from leym.contract.spec import LIMITS
+from leym.contract.sweeps import EXAMPLE_SWEEP
+
+
+class Progress(Body):
+    """Work of a sweep in cell-steps: one cell, one step."""
+
+    cell_steps: int = Field(description="work of all jobs")
+    done: int = Field(description="the part of it whose results can be read")
 
 
 class SweepBody(Body):
@@ -15,13 +33,47 @@ class SweepBody(Body):
 
     id: str
     size: int = Field(description="number of jobs")
-    state: str = Field(description="`running` until all jobs have ended; then `failed`, `cancelled` or `succeeded`")
+    state: str = Field(
+        description="`running` or `paused` until all jobs have ended; then `failed`, `cancelled` or `succeeded`"
+    )
     counts: dict[str, int] = Field(description="number of jobs in each state", examples=[EXAMPLE_COUNTS])
+    blocks: int = Field(
+        description="groups of jobs that run together, at submission; 0 for a sweep that version 0.1.0 accepted"
+    )
+    progress: Progress
     spec: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP])
     created_at: str
+    paused_at: str | None
     links: dict[str, str] = Field(
         examples=[{"self": f"/v1/sweeps/{EXAMPLE_ID}", "jobs": f"/v1/sweeps/{EXAMPLE_ID}/jobs"}]
     )
+
+
+class Estimate(Body):
+    """Size of a sweep that was checked, and not submitted."""
+
+    size: int = Field(description="number of jobs")
+    shapes: int = Field(description="groups of jobs that differ in seed, gamma and start state only")
+    blocks: int = Field(description="groups of jobs that would run together")
+    cell_steps: int = Field(description="work of all jobs: cells times steps")
+    bytes: int = Field(description="uncompressed size of all recorded fields")
+    seconds: float | None = Field(
+        description="time on the workers of now, if they had nothing else to do; null if none has reported its speed"
+    )
+
+
+class DryRunQuery(Query):
+    """Query of a submission."""
+
+    dry_run: bool = Field(False, description="check the sweep and answer with its size, without submitting it")
+
+
+class PriorityBody(Body):
+    """Change of a sweep."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 7}]})
+
+    priority: Whole = Field(ge=0, le=9, description="9 is the most urgent")
 
 
 class SweepPage(Body):
@@ -55,7 +107,7 @@ class TableQuery(PageQuery):
     format: Literal["json", "csv", "jsonl", "parquet", "arrow"] = Field(
         "json", description="`arrow` is the stream form of Arrow IPC; all but `json` have all rows and flat columns"
     )
-    limit: int = Field(LIMITS.sweep_jobs, ge=1, le=LIMITS.sweep_jobs, description="rows of a page, for `json`")
+    limit: int = Field(LIMITS.table_rows, ge=1, le=LIMITS.table_rows, description="rows of a page, for `json`")
     filter: list[str] = Field(
         [], max_length=32, description="conditions such as `gamma>=0.01` and `state=succeeded`; all must hold"
     )

@@ -12,7 +12,7 @@ from app.lookup import find_job
 from app.models.base import IdPath
 from app.models.jobs import EventsHeader, EventsQuery, JobEvent
 from app.openapi import EVENTS, content, responses, router
-from app.services import current_services
+from app.services import Services, current_services
 
 api = router("events", "Live events")
 
@@ -35,11 +35,15 @@ def stream_events(header: EventsHeader, path: IdPath, query: EventsQuery) -> Res
     they happen, until the job has ended. A client that reconnects (`Last-Event-ID`) after the job's last step gets a
     204, at which an EventSource stops reconnecting.
     """
-    services = current_services()
+    return events_response(current_services(), path.id, header, query)
+
+
+def events_response(services: Services, job_id: str, header: EventsHeader, query: EventsQuery) -> Response:
+    """Answer with the events of a job, as `stream_events` does."""
     seen = _step(header.last_event_id)
     after = seen if header.last_event_id else _step(query.last_event_id)
-    cursor = services.events.cursor(path.id)  # before the row is read, so that no wake-up is lost in between
-    job = hide_removed(find_job(services, path.id))
+    cursor = services.events.cursor(job_id)  # before the row is read, so that no wake-up is lost in between
+    job = hide_removed(find_job(services, job_id))
     if header.last_event_id and has_ended_at(job, seen):  # with the query instead, a first request still gets the end
         return Response(status=204, headers=NOT_CACHED)
     release = acquire_stream()

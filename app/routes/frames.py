@@ -42,7 +42,12 @@ OBSERVABLES_RESPONSES = responses({200: OBSERVABLES} | partial_responses("text/c
 @api.get("/v1/jobs/<id>/frames", responses=responses({200: FIELDS}, 404, 410))
 def list_fields(path: IdPath) -> Response:
     """List the recorded fields."""
-    job, reader = find_results(current_services(), path.id)
+    return fields_response(current_services(), path.id)
+
+
+def fields_response(services: Services, job_id: str) -> Response:
+    """Answer with the recorded fields of a job, as `list_fields` does."""
+    job, reader = find_results(services, job_id)
     return json_response({"items": reader.fields()}, Cache_Control=cache_control(job))
 
 
@@ -78,12 +83,17 @@ def frames_response(services: Services, job_id: str, field: str, query: FramesQu
 @api.get("/v1/jobs/<id>/observables", responses=OBSERVABLES_RESPONSES)
 def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
     """Get the observables of each observed step."""
-    job, reader = find_results(current_services(), path.id)
+    return observables_response(current_services(), path.id, query)
+
+
+def observables_response(services: Services, job_id: str, query: ObservablesQuery) -> Response:
+    """Answer with the observables of a job, as `get_observables` does."""
+    job, reader = find_results(services, job_id)
     names = None if query.names is None else [name.strip() for name in query.names.split(",")]
     steps, values = reader.observables(names, query.start, query.stop, query.stride)
     check_size(len(steps), 8 * (len(values) + 1))
     columns: dict[str, NDArray[Any]] = {"step": steps, **values}
-    name, caching = f"{path.id}-observables.{query.format}", cache_control(job)
+    name, caching = f"{job_id}-observables.{query.format}", cache_control(job)
     if query.format == "json":
         response = json_response({key: column.tolist() for key, column in columns.items()}, Cache_Control=caching)
     elif query.format == "csv":

@@ -12,7 +12,7 @@ from app.lookup import find_job
 from app.models.base import IdempotencyHeader, IdPath
 from app.models.jobs import JobBody, JobPage, JobsQuery, WaitQuery
 from app.openapi import json_content, operation_links, responses, router, use_pydantic_schema
-from app.services import current_services
+from app.services import Services, current_services
 from app.views import job_body, json_response
 from leym.contract.spec import JobSpec
 from leym.frames.layout import job_prefix
@@ -40,7 +40,11 @@ def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
 
 @api.get("/v1/jobs", responses=responses({200: JobPage}))
 def list_jobs(query: JobsQuery) -> Response:
-    """List jobs, newest first."""
+    """List jobs, newest first.
+
+    The members of a sweep are listed with `sweep`, those with the greatest index first. Without it, the list has single
+    jobs, and the members of sweeps that version 0.1.0 accepted.
+    """
     found, following = current_services().table.list(
         state=query.state,
         law=query.law,
@@ -58,12 +62,16 @@ def get_job(path: IdPath, query: WaitQuery) -> Response:
 
     With `wait`, the response comes as soon as the state differs from `state`, or when the seconds are over.
     """
-    services = current_services()
+    return job_response(current_services(), path.id, query)
+
+
+def job_response(services: Services, job_id: str, query: WaitQuery) -> Response:
+    """Answer with a job, as `get_job` does."""
     if not query.wait:
-        return json_response(job_body(find_job(services, path.id)))
+        return json_response(job_body(find_job(services, job_id)))
     release = acquire_stream()
     try:
-        job = wait_for_change(services, path.id, query.state, query.wait, disconnect_check())
+        job = wait_for_change(services, job_id, query.state, query.wait, disconnect_check())
         return json_response(job_body(job))
     finally:
         release()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Response, url_for
 
-from app import cancellation, submission
+from app import cancellation, submission, sweep_control
 from app.models.base import IdempotencyHeader, IdPath, PageQuery
 from app.models.jobs import JobPage
-from app.models.sweeps import SweepBody, SweepPage, SweepTable, TableQuery
+from app.models.sweeps import DryRunQuery, Estimate, PriorityBody, SweepBody, SweepPage, SweepTable, TableQuery
 from app.openapi import (
     JSON,
     content,
@@ -22,7 +22,8 @@ from app.services import current_services
 from app.sweep_tables import table_response
 from app.views import job_body, json_response, sweep_body
 from leym.common.table_formats import FORMATS
-from leym.contract.spec import SweepSpec
+from leym.contract.records import Sweep
+from leym.contract.sweeps import SweepSpec
 
 api = router("sweeps", "Many jobs that differ in a few keys")
 use_pydantic_schema(SweepSpec)
@@ -31,16 +32,20 @@ SWEEP_LINKS = operation_links(
     "get_sweep", "cancel_sweep", "list_sweep_jobs", "get_sweep_table", id="$response.body#/id"
 )
 ACCEPTED = json_content(SweepBody, "All jobs were accepted", SWEEP_LINKS, Location="path of the sweep")
+ESTIMATE = json_content(Estimate, "The size of the sweep, which was not submitted")
 TABLE = content("One row per job", JSON, *FORMATS.values(), schema=SweepTable)
 TABLE_RESPONSES = responses({200: TABLE} | partial_responses(*FORMATS.values()), 404, 412, 416, 501)
 
 
-@api.post("/v1/sweeps", responses=responses({202: ACCEPTED}, 413, 415, 507))
-def submit_sweep(header: IdempotencyHeader, body: SweepSpec) -> Response:
+@api.post("/v1/sweeps", responses=responses({200: ESTIMATE, 202: ACCEPTED}, 413, 415, 507))
+def submit_sweep(header: IdempotencyHeader, query: DryRunQuery, body: SweepSpec) -> Response:
     """Submit a sweep.
 
-    Either all of its jobs are accepted or none: a refusal names the first point that is not valid.
+    Either all of its jobs are accepted or none: a refusal names a member that is not valid, and the axis to blame. With
+    `dry_run`, the answer says how much work the sweep is, and nothing is submitted.
     """
+    if query.dry_run:
+        return json_response(submission.estimate_sweep(current_services(), body))
     sweep = submission.submit_sweep(current_services(), body, header.idempotency_key)
     return json_response(sweep_body(sweep, sweep.counts), 202, Location=url_for("sweeps.get_sweep", id=sweep.id))
 
@@ -63,6 +68,47 @@ def get_sweep(path: IdPath) -> Response:
 def cancel_sweep(path: IdPath) -> Response:
     """Cancel every job of a sweep."""
     sweep = cancellation.cancel_sweep(current_services(), path.id)
+    return json_response(sweep_body(sweep, sweep.counts))
+
+
+@api.post("/v1/sweeps/<id>/pause", responses=responses({200: SweepBody}, 404, 415))
+def pause_sweep(path: IdPath) -> Response:
+    """Pause a sweep.
+
+    No job of it starts until it is resumed, and running ones are stopped. They continue from their last checkpoints.
+    """
+    return _after(sweep_control.pause(current_services(), path.id))
+
+
+@api.post("/v1/sweeps/<id>/resume", responses=responses({200: SweepBody}, 404, 415))
+def resume_sweep(path: IdPath) -> Response:
+    """Resume a paused sweep."""
+    return _after(sweep_control.resume(current_services(), path.id))
+
+
+@api.post("/v1/sweeps/<id>/retry", responses=responses({200: SweepBody}, 404, 409, 415, 507))
+def retry_sweep(path: IdPath) -> Response:
+    """Run the failed jobs of a sweep again, from the beginning."""
+    return _after(sweep_control.retry(current_services(), path.id))
+
+
+@api.patch("/v1/sweeps/<id>", responses=responses({200: SweepBody}, 404, 415))
+def change_sweep(path: IdPath, body: PriorityBody) -> Response:
+    """Change the priority of the jobs that have not ended. A running one has it from its next start on."""
+    return _after(sweep_control.set_priority(current_services(), path.id, body.priority))
+
+
+@api.delete("/v1/sweeps/<id>", responses=responses({204: "The results are removed"}, 404, 409))
+def delete_sweep(path: IdPath) -> Response:
+    """Remove the results of a sweep.
+
+    All of its jobs must have ended, and no live job may start from one. Repeating the request does no harm.
+    """
+    sweep_control.delete(current_services(), path.id)
+    return Response(status=204)
+
+
+def _after(sweep: Sweep) -> Response:
     return json_response(sweep_body(sweep, sweep.counts))
 
 

@@ -59,7 +59,7 @@ class Sweep:
         The worst is `failed`, then `cancelled`, then `succeeded`.
         """
         if not self.done:
-            return "paused" if self._data.get("paused") else "running"
+            return "paused" if self._data.get("paused_at") else "running"
         return next((state for state in ("failed", "cancelled") if self.counts.get(state)), "succeeded")
 
     @property
@@ -74,9 +74,10 @@ class Sweep:
 
     @property
     def progress(self) -> dict[str, int]:
-        """The work in all and the work that is done: `members`, `steps`, `cell_steps`, and each with `_done`."""
-        known = self._data.get("progress") or {}
-        return {"members": self.size, "members_done": self.step, **known}
+        """The work in all and the work that is done: `members` and `cell_steps`, each also with `_done`."""
+        work = self._data.get("progress")
+        cell_steps = {"cell_steps": work["cell_steps"], "cell_steps_done": work["done"]} if work else {}
+        return {"members": self.size, "members_done": self.step} | cell_steps
 
     @property
     def axes(self) -> list[str]:
@@ -165,7 +166,7 @@ class Sweep:
         return {group: self._open(group) for group in self._groups()} or {"": self._open(None)}
 
     def _groups(self) -> list[str]:
-        if "store" not in self._data.get("links", {}):
+        if not self._data.get("blocks"):
             raise ValueError(f"sweep {self.id} has no labelled array, as in version 0.1.0: read its jobs, in .jobs()")
         root = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
         return [str(group) for group in root["attributes"].get("groups", ())]

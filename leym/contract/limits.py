@@ -20,8 +20,11 @@ class LIMITS:
     frames = 1_000_000  # recorded frames of one field
     stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
     tags = 32
-    sweep_jobs = 10_000
-    sweep_bytes = 1024 * 2**30  # of all jobs of a sweep together
+    sweep_jobs = 1_000_000
+    sweep_shapes = 10_000  # groups of members of a sweep that may share a block
+    table_rows = 10_000  # of a sweep's table in one answer
+    stop_rules = 8  # of a sweep
+    sweep_bytes = 1024 * 2**30  # uncompressed bytes of all recordings of a sweep
     upload_bytes = 256 * 2**20
     law_bytes = 512 * 2**20  # of one law or checkpoint, as a file
     body_bytes = 1 * 2**20

@@ -7,13 +7,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from leym.contract.fidelity_spec import FidelitySpec
 from leym.contract.problems import Problem
 from leym.contract.spec import JobSpec
 
 
 class JobState(StrEnum):
-    """State of a job. `paused` is part of the API; no job enters it yet."""
+    """State of a job. `paused`: the job belongs to a sweep that is paused, and goes on from its last checkpoint."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -178,8 +181,30 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
+class NewBlock:
+    """Members of a sweep to submit as one block.
+
+    Attributes:
+        shape: number of their shape in the sweep.
+        job: a job of this shape. Seed, gamma and start state of each member come from the sweep.
+        indices: int64 [n], increasing.
+    """
+
+    shape: int
+    job: NewJob
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
-    """Jobs submitted together. `counts` has every state, and includes deleted jobs."""
+    """Jobs submitted together, the members of the sweep. `counts` has every state, and includes deleted jobs.
+
+    Attributes:
+        blocks: rows that the members were packed into at submission; 0 in sweeps of version 0.1.0, whose members are
+            rows.
+        cell_steps: work of all members.
+        cell_steps_done: the part of it that is committed.
+    """
 
     id: str
     spec: dict[str, Any]
@@ -187,6 +212,10 @@ class Sweep:
     created_at: float
     cancelled_at: float | None = None
     counts: dict[str, int] = field(default_factory=dict)
+    blocks: int = 0
+    paused_at: float | None = None
+    cell_steps: int = 0
+    cell_steps_done: int = 0
 
     @property
     def final(self) -> bool:

@@ -1,4 +1,4 @@
-"""JobSpec and SweepSpec: the description of a job that client, API and worker share.
+"""JobSpec: the description of a job that client, API and worker share.
 
 Every model refuses unknown keys, and every bound lives in `LIMITS`, so that a refusal can name the key, the value and
 the bound.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import product
-from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
@@ -23,7 +21,6 @@ from leym.contract.recording import Observe, Recording
 __all__ = [
     "EXACT",
     "EXAMPLE_JOB",
-    "EXAMPLE_SWEEP",
     "INHERITED",
     "JOB_ID",
     "LAW_NAME",
@@ -40,15 +37,12 @@ __all__ = [
     "RandomState",
     "Real",
     "Recording",
-    "SeedRange",
-    "SweepSpec",
     "Tags",
     "Upload",
     "Whole",
     "Zeros",
     "inherit",
     "stored_spec",
-    "with_point",
 ]
 
 Precision = Literal["nf4", "int8", "bf16", "fp32", "auto"]
@@ -89,7 +83,7 @@ Grid = Annotated[tuple[Whole, Whole], AfterValidator(_sides), WithJsonSchema(_GR
 Tags = Annotated[dict[str, str], AfterValidator(_few_and_short), Field(json_schema_extra=_SHORT)]
 
 
-# Examples of the OpenAPI document; each is a valid request.
+# Example of the OpenAPI document; a valid request.
 EXAMPLE_JOB: dict[str, Any] = {
     "law": "aurora",
     "grid": [64, 64],
@@ -98,10 +92,6 @@ EXAMPLE_JOB: dict[str, Any] = {
     "record": [{"field": "phase", "every": 10}],
     "observe": {"every": 10},
     "tags": {"project": "first-light"},
-}
-EXAMPLE_SWEEP: dict[str, Any] = {
-    "base": {"law": "aurora", "grid": [32, 32], "steps": 100, "observe": {"every": 10}},
-    "axes": {"gamma": [0.0, 0.01], "seed": {"start": 0, "count": 2}},
 }
 
 
@@ -211,87 +201,3 @@ def _check_schedule(key: str, every: int, steps: int) -> None:
         raise ValueError(f"{key} = {every} is over steps = {steps}")
     if steps // every + 1 > LIMITS.frames:
         raise ValueError(f"{key} = {every} gives {steps // every + 1} frames; at most {LIMITS.frames}")
-
-
-class SeedRange(Model):
-    """The `count` consecutive seeds that begin at `start`."""
-
-    start: Whole = Field(default=0, ge=0, le=LIMITS.seed)
-    count: Whole = Field(ge=1, le=LIMITS.sweep_jobs)
-
-
-Values = Annotated[list[Any], Field(json_schema_extra={"minItems": 1})]
-
-
-class SweepSpec(Model):
-    """A base JobSpec, and for some of its keys the values to run: all combinations (product), or pairwise (zip)."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_SWEEP]})
-
-    base: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP["base"]])
-    axes: dict[str, Values | SeedRange] = Field(
-        min_length=1,
-        examples=[EXAMPLE_SWEEP["axes"]],
-        json_schema_extra={"propertyNames": {"pattern": rf"^({'|'.join(JobSpec.model_fields)})(\..+)?$"}},
-    )
-    mode: Literal["product", "zip"] = "product"
-
-    @model_validator(mode="after")
-    def _sizes(self) -> SweepSpec:
-        lengths = {key: len(values) for key, values in self.values().items()}
-        for key, n in lengths.items():
-            if n == 0:
-                raise ValueError(f"axis {key!r} has no values")
-            if key.split(".")[0] not in JobSpec.model_fields:
-                raise ValueError(f"axis {key!r} is no key of a JobSpec")
-        if self.mode == "zip" and len(set(lengths.values())) > 1:
-            raise ValueError(f"zipped axes must have equal lengths, got {lengths}")
-        size = self.size()
-        if size > LIMITS.sweep_jobs:
-            raise ValueError(f"the sweep has {size} jobs; at most {LIMITS.sweep_jobs}")
-        return self
-
-    def values(self) -> dict[str, list[Any]]:
-        """Return the values of every axis, with seed ranges written out."""
-        return {
-            key: list(range(v.start, v.start + v.count)) if isinstance(v, SeedRange) else v
-            for key, v in self.axes.items()
-        }
-
-    def size(self) -> int:
-        """Count the jobs of the sweep."""
-        lengths = [len(v) for v in self.values().values()]
-        return lengths[0] if self.mode == "zip" else prod(lengths)
-
-    def points(self) -> list[dict[str, Any]]:
-        """Return the value of every axis for each member in order; the last axis varies fastest."""
-        values = self.values()
-        rows = zip(*values.values(), strict=True) if self.mode == "zip" else product(*values.values())
-        return [dict(zip(values, row, strict=True)) for row in rows]
-
-    def members(self) -> list[tuple[dict[str, Any], JobSpec]]:
-        """Return each point of the sweep with its JobSpec.
-
-        Raises:
-            pydantic.ValidationError: a point does not make a valid JobSpec.
-        """
-        return [(point, JobSpec.model_validate(with_point(self.base, point))) for point in self.points()]
-
-
-def with_point(base: dict[str, Any], point: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with each dotted key of `point` set, such as `initial.strength`.
-
-    A key of `initial` refers to the default start state if `base` has none.
-    """
-    spec = dict(base)
-    if "initial" not in spec and any(key.startswith("initial.") for key in point):
-        spec["initial"] = {"kind": ComplexNoise().kind}
-    for key, value in point.items():
-        *parents, last = key.split(".")
-        node = spec
-        for parent in parents:
-            child = node.get(parent)
-            node[parent] = dict(child) if isinstance(child, dict) else {}
-            node = node[parent]
-        node[last] = value
-    return spec

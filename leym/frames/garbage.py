@@ -11,8 +11,7 @@ from collections.abc import Iterable
 
 from leym.contract.records import Job
 from leym.frames.checkpoint import references
-from leym.frames.layout import arrays_of
-from leym.frames.manifest import committed_arrays, epoch_of
+from leym.frames.manifest import all_objects, epoch_of
 from leym.frames.stores.base import Entry
 
 
@@ -31,12 +30,11 @@ def garbage(job: Job, objects: Iterable[Entry]) -> list[Entry]:
 def referenced_keys(job: Job) -> set[str]:
     """Return the keys that the row of a job names.
 
-    They are those of visible frames, of frames that are written again after a resume, and of checkpoints. The row of a
-    job whose results were deleted or have expired names none.
+    They are those of visible frames, of frames that are written again after a resume, of last states and of
+    checkpoints. The row of a job whose results were deleted or have expired names none.
     """
-    arrays = arrays_of(job)
-    parts = (committed_arrays(job.manifest, arrays, part) for part in ("arrays", "next"))
-    keys = {key for committed in parts for array in arrays for key in committed[array.name].keys(job.id, array)}
+    parts = ("arrays", "next", "last")
+    keys = {key for array, committed in all_objects(job, parts) for key in committed.keys(job.id, array)}
     return keys | {ref["key"] for ref in references(job.checkpoint)}
 
 

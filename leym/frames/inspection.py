@@ -13,9 +13,10 @@ from typing import Any
 
 from leym.contract.records import Job
 from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
-from leym.frames.layout import ArraySpec, arrays_of, job_prefix
-from leym.frames.manifest import CommittedArray, committed_arrays
-from leym.frames.shards import DamagedError, decode_frame, parse_table, split_shard
+from leym.frames.layout import ArraySpec, job_prefix
+from leym.frames.manifest import CommittedArray, all_objects
+from leym.frames.open_shard import OpenShard
+from leym.frames.shards import DamagedError
 from leym.frames.stores.base import Missing, Store
 
 
@@ -53,9 +54,10 @@ def find_damage(store: Store, job: Job, *, deep: bool = False) -> list[Damage]:
     for ref in references(job.checkpoint):
         if why := _wrong(sizes.get(ref["key"]), int(ref["bytes"])) or (_unreadable(store, ref) if deep else ""):
             found.append(Damage(ref["key"], why))
-    for array, written, shard, key in _shards(job):
-        if why := _wrong(sizes.get(key)) or (_undecodable(store, array, written, shard, key) if deep else ""):
-            found.append(Damage(key, why, shard * array.per_shard * array.every))
+    for array, committed, shard in _shards(job):
+        key = committed.key(job.id, array, shard)
+        if why := _wrong(sizes.get(key)) or (_undecodable(store, job, array, committed, shard) if deep else ""):
+            found.append(Damage(key, why, _first_step(job, array, shard)))
     return found
 
 
@@ -67,13 +69,15 @@ def last_good_checkpoint(job: Job, found: list[Damage]) -> dict[str, Any] | None
     return chain_references([ref for ref in good if not steps or int(ref["step"]) < min(steps)])
 
 
-def _shards(job: Job) -> Iterator[tuple[ArraySpec, CommittedArray, int, str]]:
-    arrays = arrays_of(job)
+def _shards(job: Job) -> Iterator[tuple[ArraySpec, CommittedArray, int]]:
     part = "next" if "next" in job.manifest and not job.final else "arrays"
-    committed = committed_arrays(job.manifest, arrays, part)
-    for array in arrays:
-        for shard, key in enumerate(committed[array.name].keys(job.id, array)):
-            yield array, committed[array.name], shard, key
+    for array, committed in all_objects(job, (part, "last")):
+        yield from ((array, committed, shard) for shard in committed.shards())
+
+
+def _first_step(job: Job, array: ArraySpec, shard: int) -> int:
+    """Return the step of the first frame of a shard; last states are those of the last step."""
+    return array.first_frame(shard) * array.every if array.compressed else int(job.spec["steps"])
 
 
 def _wrong(size: int | None, expected: int | None = None) -> str:
@@ -92,16 +96,15 @@ def _unreadable(store: Store, ref: dict[str, Any]) -> str:
     return ""
 
 
-def _undecodable(store: Store, array: ArraySpec, written: CommittedArray, shard: int, key: str) -> str:
+def _undecodable(store: Store, job: Job, array: ArraySpec, committed: CommittedArray, shard: int) -> str:
     try:
-        data, frames = store.get(key), written.frames_in(array, shard)
-        if array.is_table:
-            parse_table(data, len(array.columns), frames)
-        else:
-            for part in split_shard(data, array.per_shard, frames):
-                decode_frame(part, array.dtype, array.shape)
+        found = OpenShard.decode(array, shard, store.get(committed.key(job.id, array, shard)))
     except Missing:
         return "is missing"
     except DamagedError as error:
         return str(error)
+    if array.members == 1 and committed.frames is not None:
+        frames = min(committed.frames - array.first_frame(shard), array.frames_in(shard))
+        if found.filled < frames:
+            return f"has {found.filled} frames; {frames} are committed"
     return ""

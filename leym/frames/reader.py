@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leym.contract.problems import Problem, invalid, not_found
-from leym.frames.layout import ArraySpec, JobLike, arrays_of
+from leym.frames.chunks import decode_chunk, read_chunks, read_rows
+from leym.frames.layout import TABLE, ArraySpec, JobLike, arrays_of, results_of
 from leym.frames.manifest import committed_arrays, visible_frames
-from leym.frames.shards import DamagedError, decode_frame, index_bytes, parse_index, parse_table
+from leym.frames.shards import DamagedError
 from leym.frames.stores.base import Missing, Store
-
-WHOLE = 0.5  # share of a shard's frames above which reading the whole object is faster than one read per frame
 
 T = TypeVar("T")
 
@@ -31,7 +30,7 @@ def check_available(job: JobLike) -> None:
 
 
 class FrameReader:
-    """Reads the committed frames and observables of one job.
+    """Reads the committed frames and observables of one job, or of one member of a sweep.
 
     Every method raises Problem: 503 if a committed object is missing or damaged, 404 for a field or observable that is
     not recorded, 410 if the job is deleted or expires meanwhile.
@@ -42,18 +41,18 @@ class FrameReader:
 
         Args:
             store: object store of the service.
-            job: row of the job.
-            reload: reads the row again. A running job needs it, because commits replace partial objects.
+            job: row of the job, or view of the member.
+            reload: reads it again. A running job needs it, because commits replace partial objects.
         """
         self.job = job  # the row of the start; later reads may use a newer one
         self._store, self._reload = store, reload
-        self._arrays = {array.name: array for array in arrays_of(job)}
         self._take(job)
 
     def _take(self, job: JobLike) -> None:
-        self._job = job
-        self._committed = committed_arrays(job.manifest, list(self._arrays.values()))
-        self._visible = visible_frames(self._committed, list(self._arrays.values()))
+        self._job, arrays = job, arrays_of(job)
+        self._arrays = {array.name: array for array in arrays}
+        self._committed = committed_arrays(job.manifest, arrays)
+        self._visible = visible_frames(job, self._committed, arrays)
 
     def fields(self) -> list[dict[str, Any]]:
         """Describe every recorded field.
@@ -100,11 +99,11 @@ class FrameReader:
         """Iterate over (step, frame [H, W(, d)]) of the selected frames, with one shard in memory at a time."""
         array = self._field(field)
         indices = self._indices(array, start, stop, stride)
-        for shard in np.unique(indices // array.per_shard).tolist():
-            wanted = indices[indices // array.per_shard == shard].tolist()
-            parts = self._retrying(lambda a=array, s=shard, w=wanted: self._parts(a, s, w))  # type: ignore[misc]
+        for column in np.unique(indices // array.per_shard).tolist():
+            wanted = indices[indices // array.per_shard == column].tolist()
+            parts = self._retrying(lambda n=field, w=wanted: self._parts(n, w))  # type: ignore[misc]
             for index, part in zip(wanted, parts, strict=True):
-                yield index * array.every, self._decode(array, shard, part)
+                yield index * array.every, self._decode(index, field, part)
 
     def read(
         self, field: str, start: int | None = None, stop: int | None = None, stride: int = 1
@@ -135,48 +134,32 @@ class FrameReader:
             return np.zeros(0, np.int64), {}
         indices = self._indices(array, start, stop, stride)
         rows = np.empty((len(indices), len(columns)), np.float64)
-        for shard in np.unique(indices // array.per_shard).tolist():
-            inside = indices // array.per_shard == shard
-            table = self.table(array, shard)
-            rows[inside] = table[indices[inside] - shard * array.per_shard]
+        for column in np.unique(indices // array.per_shard).tolist():
+            inside = np.flatnonzero(indices // array.per_shard == column)
+            rows[inside] = self._retrying(lambda w=indices[inside]: self._rows(w))  # type: ignore[misc]
         return indices * array.every, {name: rows[:, columns.index(name)] for name in names or columns}
 
-    def table(self, array: ArraySpec, shard: int) -> NDArray[np.float64]:
-        """Read the committed rows of one object of the observables: float64 [rows, columns]."""
+    def _rows(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Read rows of the observables by frame; all must be in one shard."""
+        array, place = self._arrays[TABLE], self._job.place
+        shard = array.shard_of(place, int(frames[0]))
+        key = self._committed[TABLE].key(results_of(self._job), array, shard)
+        inside = frames - array.first_frame(shard)
+        table = read_rows(self._store, key, array, shard, int(inside.max()) + 1)
+        rows: NDArray[np.float64] = table[place - array.places_in(shard).start, inside]
+        return rows
 
-        def read() -> NDArray[np.float64]:
-            stored = self._committed[array.name]
-            data = self._store.get(stored.key(self._job.id, array, shard))
-            return parse_table(data, len(array.columns), stored.frames_in(array, shard))
+    def _parts(self, field: str, frames: Sequence[int]) -> list[bytes]:
+        """Read the encoded chunks with some frames; all must be in one shard."""
+        array, place = self._arrays[field], self._job.place
+        key = self._committed[field].key(results_of(self._job), array, array.shard_of(place, frames[0]))
+        return read_chunks(self._store, key, array, place, frames, self._visible[field])
 
-        return self._retrying(read)
-
-    def _parts(self, array: ArraySpec, shard: int, indices: Sequence[int]) -> list[bytes]:
-        """Read encoded frames by index; all must be in one shard."""
-        stored = self._committed[array.name]
-        key, committed = stored.key(self._job.id, array, shard), stored.frames_in(array, shard)
-        inside = [index - shard * array.per_shard for index in indices]
-        tail = index_bytes(array.per_shard)
-        if len(inside) > WHOLE * committed:
-            data = self._store.get(key)
-            index = parse_index(data[-tail:], array.per_shard, len(data), committed)
-            return [data[at : at + length] for at, length in index[inside].tolist()]
-        size = self._store.head(key)
-        if size is None:
-            raise Missing(key)
-        index = parse_index(self._store.get_range(key, max(0, size - tail), tail), array.per_shard, size, committed)
-        spans = index[inside].tolist()
-        if inside[-1] - inside[0] + 1 > len(inside):
-            return [self._store.get_range(key, at, length) for at, length in spans]
-        begin, end = spans[0][0], sum(spans[-1])  # one read for adjacent frames
-        data = self._store.get_range(key, begin, end - begin)
-        return [data[at - begin : at - begin + length] for at, length in spans]
-
-    def _decode(self, array: ArraySpec, shard: int, part: bytes) -> NDArray[Any]:
+    def _decode(self, frame: int, field: str, part: bytes) -> NDArray[Any]:
         try:
-            return decode_frame(part, array.dtype, array.shape)
+            return decode_chunk(self._arrays[field], self._job.place, part)
         except DamagedError as error:
-            raise self._unreadable(f"shard {shard} of {array.name!r}: {error}") from error
+            raise self._unreadable(f"frame {frame} of {field!r}: {error}") from error
 
     def _retrying(self, read: Callable[[], T]) -> T:
         """Read, and if an object is missing, reload the job and read again: a later commit may have replaced it."""

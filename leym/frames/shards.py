@@ -1,7 +1,6 @@
-"""Encoding of objects: a Zarr shard (encoded frames, then an index), or the rows of the table of observables.
+"""Encoding of objects: a Zarr shard (encoded chunks, then an index), or the rows of the table of observables.
 
-As an object fills up, frames keep their positions. So a reader with the index of an earlier version finds the same
-frames in a later one.
+A chunk is one frame of a job of its own, or one frame of each of several members of a block.
 """
 
 from __future__ import annotations
@@ -47,97 +46,94 @@ def codecs(dtype: str) -> list[dict[str, Any]]:
     ]
 
 
-def encode_frame(frame: NDArray[Any]) -> bytes:
+def encode_frame(frame: NDArray[Any], compressed: bool = True) -> bytes:
     """Encode one or several frames [H, W(, d)] as one chunk."""
     little = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
-    return _with_checksum(bytes(_CODEC.encode(little)))
+    return _with_checksum(bytes(_CODEC.encode(little)) if compressed else little.tobytes())
 
 
-def decode_frame(data: bytes, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def decode_frame(data: bytes, dtype: str, shape: tuple[int, ...], compressed: bool = True) -> NDArray[Any]:
     """Decode a chunk.
 
     Raises:
         DamagedError: the checksum does not match, or the chunk cannot be decoded.
     """
     try:
-        raw = _CODEC.decode(_without_checksum(data))
+        body = _without_checksum(data)
+        raw = _CODEC.decode(body) if compressed else body
         return np.frombuffer(raw, np.dtype(dtype).newbyteorder("<")).reshape(shape)
     except (RuntimeError, ValueError) as error:
         raise DamagedError(f"a frame cannot be decoded: {error}") from error
 
 
-def encode_row(values: Sequence[float]) -> bytes:
-    """Encode one row of a table: float64 [columns]."""
-    return np.array(values, "<f8").tobytes()
+def pack_shard(parts: Sequence[bytes | None]) -> bytes:
+    """Join encoded chunks into a Zarr shard (sharding_indexed; index with crc32c at the end).
+
+    Args:
+        parts: every chunk of the shard in C order of its places; None for one that is missing.
+    """
+    index = np.full((len(parts), 2), EMPTY, "<u8")
+    present = [i for i, part in enumerate(parts) if part is not None]
+    lengths = np.array([len(parts[i] or b"") for i in present], "<u8")
+    index[present, 0] = np.cumsum(lengths) - lengths
+    index[present, 1] = lengths
+    return b"".join([*(part for part in parts if part is not None), _with_checksum(index.tobytes())])
 
 
-def pack_shard(parts: Sequence[bytes], per_shard: int) -> bytes:
-    """Join encoded frames into a Zarr shard (sharding_indexed; index with crc32c at the end) for `per_shard` frames."""
-    index = np.full((per_shard, 2), EMPTY, "<u8")
-    at = 0
-    for i, part in enumerate(parts):
-        index[i] = at, len(part)
-        at += len(part)
-    return b"".join(parts) + _with_checksum(index.tobytes())
-
-
-def index_bytes(per_shard: int) -> int:
+def index_bytes(chunks: int) -> int:
     """Return the size of the index of a shard in bytes."""
-    return 16 * per_shard + CRC_BYTES
+    return 16 * chunks + CRC_BYTES
 
 
-def parse_index(tail: bytes, per_shard: int, size: int, frames: int) -> NDArray[np.uint64]:
+def parse_index(tail: bytes, chunks: int, size: int) -> NDArray[np.uint64]:
     """Parse the index at the end of a shard.
 
     Args:
         tail: last bytes of the shard, as many as `index_bytes` returns.
-        per_shard: frames of a whole shard.
+        chunks: number of places for chunks.
         size: size of the shard in bytes.
-        frames: committed frames, which must be in the index.
 
     Returns:
-        (offset, length) of each frame: uint64 [per_shard, 2].
+        (offset, length) of each chunk: uint64 [chunks, 2]; EMPTY for missing chunks.
 
     Raises:
-        DamagedError: the checksum does not match, or the frames do not follow each other without gaps.
+        DamagedError: the checksum does not match, or the chunks do not follow each other without gaps.
     """
-    if len(tail) != index_bytes(per_shard):
-        raise DamagedError(f"its index has {len(tail)} bytes; expected {index_bytes(per_shard)}")
-    index = np.frombuffer(_without_checksum(tail), "<u8").reshape(per_shard, 2)
-    present = int(np.count_nonzero(index[:, 0] != EMPTY))
-    if present < frames:
-        raise DamagedError(f"it has {present} frames; {frames} are committed")
-    ends = np.cumsum(index[:present, 1])
-    if (index[:present, 0] != np.concatenate([[0], ends[:-1]])).any() or ends[-1] + len(tail) != size:
+    if len(tail) != index_bytes(chunks):
+        raise DamagedError(f"its index has {len(tail)} bytes; expected {index_bytes(chunks)}")
+    index = np.frombuffer(_without_checksum(tail), "<u8").reshape(chunks, 2)
+    present = index[index[:, 0] != EMPTY]
+    ends = np.cumsum(present[:, 1])
+    if not len(present) or (present[:, 0] != ends - present[:, 1]).any() or ends[-1] + len(tail) != size:
         raise DamagedError(f"its index does not fit its size of {size} bytes")
     return index
 
 
-def split_shard(data: bytes, per_shard: int, frames: int) -> list[bytes]:
-    """Return the first `frames` encoded frames of a shard.
+def split_shard(data: bytes, chunks: int) -> list[bytes | None]:
+    """Return the encoded chunks of a shard in C order of its places; None for missing ones.
 
     Raises:
         DamagedError: as `parse_index`.
     """
-    index = parse_index(data[-index_bytes(per_shard) :], per_shard, len(data), frames)
-    return [data[at : at + length] for at, length in index[:frames].tolist()]
+    index = parse_index(data[-index_bytes(chunks) :], chunks, len(data))
+    return [None if at == EMPTY else data[at : at + length] for at, length in index.tolist()]
 
 
-def pack_table(rows: Sequence[bytes]) -> bytes:
-    """Join encoded rows, with a crc32c at the end."""
-    return _with_checksum(b"".join(rows))
+def pack_table(rows: NDArray[np.float64]) -> bytes:
+    """Encode the rows of a table, float64 [members, rows, columns], with a crc32c at the end."""
+    return _with_checksum(np.ascontiguousarray(rows, "<f8").tobytes())
 
 
-def parse_table(data: bytes, columns: int, rows: int) -> NDArray[np.float64]:
-    """Parse a table into float64 [>= rows, columns].
+def parse_table(data: bytes, members: int, columns: int) -> NDArray[np.float64]:
+    """Parse a table into float64 [members, rows, columns].
 
     Raises:
-        DamagedError: the checksum does not match, or there are fewer than `rows` rows.
+        DamagedError: the checksum does not match, or the last row is not complete.
     """
     body = _without_checksum(data)
-    if len(body) % (8 * columns) or len(body) < 8 * columns * rows:
-        raise DamagedError(f"it has {len(body)} bytes; {rows} rows of {columns} numbers are committed")
-    return np.frombuffer(body, "<f8").reshape(-1, columns)
+    if not body or len(body) % (8 * columns * members):
+        raise DamagedError(f"it has {len(body)} bytes: no whole rows of {columns} numbers for {members} members")
+    return np.frombuffer(body, "<f8").reshape(members, -1, columns)
 
 
 def _with_checksum(data: bytes) -> bytes:

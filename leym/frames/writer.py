@@ -1,30 +1,36 @@
-"""FrameWriter: appends frames to the arrays of a job and says which manifest to commit."""
+"""FrameWriter: appends frames to the arrays of a job or a block and says which manifest to commit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from leym.contract.problems import Problem
-from leym.frames.layout import ArraySpec, job_prefix
-from leym.frames.manifest import VERSION, CommittedArray, committed_arrays, epoch_of, shard_key
-from leym.frames.shards import DamagedError, encode_frame, encode_row, pack_shard, pack_table, parse_table, split_shard
-from leym.frames.stores.base import Missing, Store
+from leym.frames.array_writer import ArrayWriter, RowObjects
+from leym.frames.layout import ArraySpec, as_stored, job_prefix, last_array
+from leym.frames.manifest import VERSION, CommittedArray, committed_arrays, epoch_of
+from leym.frames.stores.base import Store
+
+LAST = ("last_psi", "last_memory")  # arrays of last states
 
 
 class FrameWriter:
-    """Writes the arrays of one job in one epoch.
+    """Writes the arrays of one row of the job table, which has one or many members, in one epoch.
 
     Use it from one thread at a time:
 
-        writer = FrameWriter(store, job.id, job.epoch, arrays_of(job), job.manifest, attributes=engine.attributes(run))
-        writer.rewind(checkpoint_step or -1)           # only to resume; -1: from the beginning
-        writer.append(step, fields, observables)       # for every recorded step in order
-        manifest = writer.flush()                      # the objects are durable when it returns
-        table.commit(..., manifest=manifest)           # makes the frames visible to readers
-        store.delete(writer.superseded())              # only after the commit succeeded
+        writer = FrameWriter(store, row.id, row.epoch, arrays_of(row), row.manifest, members=N, shown=states.step)
+        writer.rewind(places, checkpoint_step or -1)      # only to resume; -1: from the beginning
+        writer.end(others)                                # members that get no more frames
+        writer.append(step, places, fields, observables)  # for every recorded step of members in lockstep
+        writer.append_last(places, psi, memory)           # of members that succeeded
+        manifest = writer.flush()                         # the objects are durable when it returns
+        table.commit(..., manifest=manifest)              # makes the frames visible to readers
+        store.delete(writer.superseded())                 # only after the commit succeeded
+
+    Readers keep seeing the old frames of a member that went back until the new ones have caught up with them.
 
     If `flush` fails with OSError or Problem 503, nothing is lost; call it again.
     """
@@ -32,47 +38,88 @@ class FrameWriter:
     def __init__(
         self,
         store: Store,
-        job_id: str,
+        row_id: str,
         epoch: int,
         arrays: Sequence[ArraySpec],
         manifest: Mapping[str, Any] | None = None,
         attributes: Mapping[str, Any] | None = None,
+        members: int = 1,
+        shown: NDArray[np.int64] | None = None,
     ):
         """Continue after the last committed frame.
 
         Args:
             store: object store of the service.
-            job_id: the job.
+            row_id: the row.
             epoch: epoch of the caller's claim.
-            arrays: arrays of the job.
+            arrays: arrays of the row.
             manifest: manifest that was committed last.
             attributes: facts about the run for readers of the results, as JSON; None keeps those of the manifest.
+            members: number of members.
+            shown: committed step of each member of a block, int64 [members], -1 before its first commit. It is not
+                needed for a job of its own, whose manifest has the number of its frames.
         """
-        self._store, self._job_id, self._epoch, self._arrays = store, job_id, epoch, list(arrays)
-        shown = committed_arrays(manifest, arrays)
-        own = committed_arrays(manifest, arrays, "next") if manifest and "next" in manifest else shown
-        # sizes of the objects of a resumed job, by one listing
-        sizes = {entry.key: entry.size for entry in store.scan(job_prefix(job_id))} if manifest else {}
-        self._writers = [_ArrayWriter(store, job_id, epoch, array, own[array.name], sizes) for array in arrays]
-        # arrays that readers see, while they have more frames than this writer
-        self._shown = shown if own != shown else None
-        self._shown_sizes = {k: sizes.get(k, 0) for a in arrays for k in shown[a.name].keys(job_id, a)}
+        self._members, self._arrays = members, list(arrays)
+        sizes = {entry.key: entry.size for entry in store.scan(job_prefix(row_id))} if manifest else {}
+        self._objects = RowObjects(store, row_id, epoch)
+        committed = committed_arrays(manifest, arrays)
+        self._next = committed_arrays(manifest, arrays, "next") if manifest and "next" in manifest else None
+        self._writers = [ArrayWriter(self._objects, array, committed[array.name]) for array in arrays]
+        self._last = {
+            name: ArrayWriter(self._objects, array, CommittedArray.from_dict(stored, array))
+            for name, stored in (manifest or {}).get("last", {}).items()
+            for array in [as_stored(last_array(name, stored["dtype"], tuple(stored["shape"]), members), stored)]
+        }
+        self._sizes = sizes
+        self._count_bytes()
         self._attributes = dict(attributes if attributes is not None else (manifest or {}).get("attributes", {}))
         self._has_predecessors = epoch > 1
+        if members == 1:
+            ends = [(committed[array.name].frames or 0) * array.every - 1 for array in arrays]
+            shown = np.array([min(ends, default=-1)], np.int64)
+        elif shown is None or not manifest:
+            shown = np.full(members, -1, np.int64)
+        self._shown = shown.copy()  # step up to which readers see frames
+        self._at = shown.copy()  # step up to which this writer has frames
+        self._ended = np.zeros(members, bool)
+        self._changed = np.zeros(members, bool)
+        self._has_last = np.zeros(members, bool)
+        self._unplaced = np.zeros(members, bool)  # after a resume in the middle of a resume, until `rewind` or `end`
 
-    def rewind(self, step: int) -> None:
-        """Go back to `step`, to write later frames again; -1 goes back to the beginning.
+    def rewind(self, places: Sequence[int] | NDArray[np.int64], step: int) -> None:
+        """Go back to `step` with some members, to write later frames again; -1 goes back to the beginning.
 
-        Readers keep seeing the old objects until the new ones have caught up. Objects of later frames may be missing.
+        Objects of later frames may be missing.
+
+        Args:
+            places: places of the members, increasing.
+            step: step of their checkpoint.
 
         Raises:
             Problem: 503 if a frame up to `step` is missing.
         """
-        if self._shown is None:
-            self._shown = {writer.array.name: writer.written for writer in self._writers}
-            self._shown_sizes = self._sizes()
+        chosen = np.asarray(places, np.int64)
+        if self._next is not None:
+            for writer in self._writers:
+                before, writer.own = writer.own, self._next[writer.array.name]
+                writer.keep_showing(before)
+            self._next, self._unplaced[:] = None, True
+            self._count_bytes()
+        self._at[chosen], self._unplaced[chosen], self._changed[chosen] = step, False, True
         for writer in self._writers:
-            writer.rewind(writer.array.frames_up_to(step))
+            writer.rewind(chosen, writer.array.frames_up_to(step), self._counts(writer))
+
+    def end(self, places: Sequence[int] | NDArray[np.int64]) -> None:
+        """Keep the frames of members that get no more; shards that wait for nobody else leave the memory.
+
+        Of members that went back and have not caught up, the frames that readers see are kept.
+
+        Raises:
+            Problem: 503 if those cannot be read.
+        """
+        chosen = np.asarray(places, np.int64)
+        self._ended[chosen] = True
+        self._restore(chosen[(self._held() | self._unplaced)[chosen]])
 
     def start_segment(self, step: int, facts: Mapping[str, Any]) -> None:
         """Store how the frames from `step` on are computed, in `attributes["segments"]`.
@@ -88,181 +135,162 @@ class FrameWriter:
     def append(
         self,
         step: int,
+        places: Sequence[int] | NDArray[np.int64],
         fields: Mapping[str, NDArray[Any]],
-        observables: Mapping[str, float] | None = None,
+        observables: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
-        """Encode everything that is recorded at `step`, and keep it in memory until the next flush.
+        """Keep everything that is recorded at `step` of some members in memory until the next flush.
 
         Args:
             step: the step.
-            fields: recorded fields [H, W] or [H, W, d] in their stored dtypes.
-            observables: value of each observable.
+            places: places of the members, int64 [n], increasing; their last recorded step is the one before.
+            fields: recorded fields [n, H, W] or [n, H, W, d] in their stored dtypes.
+            observables: values of each observable, float64 [n].
 
         Raises:
             ValueError: something is missing, out of order, or has another shape or dtype.
             Problem: 503 if earlier frames of a partial shard cannot be read.
         """
+        chosen = np.asarray(places, np.int64)
+        self._restore(np.flatnonzero(self._unplaced))
         recorded = [writer for writer in self._writers if step % writer.array.every == 0]
-        for writer in recorded:
-            writer.check(step, fields, observables or {})
-        for writer in recorded:
-            writer.append(fields, observables or {})
+        values = [self._checked(writer, step, chosen, fields, observables or {}) for writer in recorded]
+        for writer, found in zip(recorded, values, strict=True):
+            writer.append(chosen, step // writer.array.every, found, self._counts(writer))
+        self._at[chosen], self._changed[chosen] = step, True
+
+    def append_last(
+        self,
+        places: Sequence[int] | NDArray[np.int64],
+        psi: NDArray[np.complex64],
+        memory: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Keep the last states of members that have succeeded, and get no more frames, until the next flush.
+
+        Args:
+            places: places of the members, int64 [n], increasing.
+            psi: complex64 [n, H, W, d].
+            memory: memory of the law, [n, ...]; None if it has none.
+
+        Raises:
+            Problem: 503 if states of other members in the same object cannot be read.
+        """
+        chosen = np.asarray(places, np.int64)
+        for name, values in zip(LAST, (psi, memory), strict=True):
+            if values is None:
+                continue
+            if name not in self._last:
+                array = last_array(name, str(values.dtype), values.shape[1:], self._members)
+                self._last[name] = ArrayWriter(self._objects, array, CommittedArray())
+            self._last[name].append(chosen, 0, values, np.ones(self._members, np.int64))
+        self._has_last[chosen] = True
+        self.end(chosen)
 
     def flush(self) -> dict[str, Any]:
         """Write all shards, partial ones included. Returns the manifest to commit."""
+        self._restore(np.flatnonzero(self._unplaced))
+        held = self._held()
         for writer in self._writers:
-            writer.write()
-        own = {writer.array.name: writer.written for writer in self._writers}
-        if self._shown and all(own[name].frames >= seen.frames for name, seen in self._shown.items()):
-            self._shown = None
-        manifest: dict[str, Any] = {
-            "version": VERSION,
-            "arrays": {name: objects.as_dict() for name, objects in (self._shown or own).items()},
-            "attributes": self._attributes,
+            writer.write(self._counts(writer), self._ended)
+            writer.update_shown(held, self._shown_counts(writer), self._changed)
+        for writer in self._last.values():
+            writer.write(self._has_last.astype(np.int64), self._ended)
+        for writer in self._all():
+            writer.settle()
+        self._shown = np.where(held, self._shown, self._at)
+        manifest: dict[str, Any] = {"version": VERSION} | ({"members": self._members} if self._members > 1 else {})
+        manifest["arrays"] = {
+            w.array.name: (w.shown or w.own).as_dict(w.array, int(self._shown_counts(w)[0])) for w in self._writers
         }
-        return manifest | ({"next": {n: s.as_dict() for n, s in own.items()}} if self._shown else {})
+        if held.any():
+            manifest["next"] = {w.array.name: w.own.as_dict(w.array, int(self._counts(w)[0])) for w in self._writers}
+        if self._last:
+            manifest["last"] = {
+                name: w.own.as_dict(w.array, 1) | {"dtype": w.array.dtype, "shape": list(w.array.shape)}
+                for name, w in self._last.items()
+            }
+        return manifest | {"attributes": self._attributes}
 
     @property
     def stored_bytes(self) -> int:
         """Size in bytes of all objects that the manifest of the last `flush()` names."""
-        return sum((self._sizes() | (self._shown_sizes if self._shown else {})).values())
+        return sum(self._objects.sizes.values())
 
     def superseded(self) -> list[str]:
         """Return keys that the manifest just committed no longer names. Each key is returned once."""
-        shown = self._shown_partials()
-        keys: list[str] = []
-        for writer in self._writers:
-            keys += [key for key in writer.superseded if key not in shown]
-            writer.superseded = [key for key in writer.superseded if key in shown]
-        if self._has_predecessors and self._shown is None:
-            keys += self._obsolete()
+        keys, self._objects.superseded = self._objects.superseded, []
+        if self._has_predecessors and not any(writer.shown for writer in self._writers):
+            known = set(keys)
+            keys += [key for key in self._obsolete() if key not in known]
             self._has_predecessors = False
         return keys
 
-    def _sizes(self) -> dict[str, int]:
-        return {key: size for writer in self._writers for key, size in writer.sizes.items()}
+    # --- inside
 
-    def _shown_partials(self) -> set[str]:
-        """Return the keys of partial objects that readers still see, because the new frames have not caught up."""
-        arrays = [(writer.array, self._shown[writer.array.name]) for writer in self._writers] if self._shown else []
-        return {s.key(self._job_id, array, s.partial.shard) for array, s in arrays if s.partial}
+    def _all(self) -> Iterator[ArrayWriter]:
+        yield from self._writers
+        yield from self._last.values()
 
-    def _obsolete(self) -> list[str]:
-        """List objects of earlier epochs that were never committed, or were written again since."""
-        found = []
+    def _count_bytes(self) -> None:
+        """Find the sizes of the objects of earlier epochs."""
+        for writer in self._all():
+            for named in (writer.own, writer.shown):
+                keys = named.keys(self._objects.row_id, writer.array) if named else []
+                self._objects.sizes.update((key, self._sizes.get(key, 0)) for key in keys)
+
+    def _counts(self, writer: ArrayWriter) -> NDArray[np.int64]:
+        """Count the frames that this writer has of each member."""
+        return self._at // writer.array.every + 1
+
+    def _shown_counts(self, writer: ArrayWriter) -> NDArray[np.int64]:
+        """Count the frames that readers see of each member."""
+        return self._shown // writer.array.every + 1
+
+    def _held(self) -> NDArray[np.bool_]:
+        """Find the members that have not caught up with what readers see: bool [members]."""
+        held = np.zeros(self._members, bool)
         for writer in self._writers:
-            needed = set(writer.written.keys(self._job_id, writer.array))
-            prefix = f"{job_prefix(self._job_id)}{writer.array.name}/"
-            found += [k for k in self._store.list(prefix) if k not in needed and epoch_of(k) < self._epoch]
-        return found
+            held |= self._counts(writer) < self._shown_counts(writer)
+        return held
 
+    def _restore(self, places: NDArray[np.int64]) -> None:
+        if len(places):
+            self._at[places], self._unplaced[places], self._changed[places] = self._shown[places], False, True
+            for writer in self._writers:
+                writer.restore(places, self._shown_counts(writer), self._counts(writer))
 
-class _ArrayWriter:
-    """Writes the objects of one array.
-
-    Attributes:
-        array: the array.
-        written: objects in the store, committed or not.
-        sizes: size in bytes of every object in `written`.
-        superseded: keys of partial objects that newer ones have replaced.
-
-    `_parts` are encoded frames after the last whole shard. Those of a committed partial shard are read when they are
-    needed, which a rewind may avoid.
-    """
-
-    def __init__(
-        self, store: Store, job_id: str, epoch: int, array: ArraySpec, written: CommittedArray, sizes: Mapping[str, int]
-    ):
-        self.array, self.written = array, written
-        self.sizes = {key: sizes.get(key, 0) for key in written.keys(job_id, array)}
-        self.superseded: list[str] = []
-        self._store, self._job_id, self._epoch = store, job_id, epoch
-        self._parts: list[bytes] = []
-        self._loaded = False
-
-    def rewind(self, frames: int) -> None:
-        if frames > self.written.frames:
-            raise Problem(
-                503,
-                "Frames missing",
-                f"job {self._job_id}: {self.array.name!r} has {self.written.frames} committed frames; "
-                f"going on from the checkpoint needs {frames}",
-            )
-        if frames < self.written.frames or self._unsaved() or not self._loaded:
-            self._load(frames)
-
-    def check(self, step: int, fields: Mapping[str, NDArray[Any]], observables: Mapping[str, float]) -> None:
-        array = self.array
-        if not self._loaded:
-            self._load(self.written.frames)
-        following = (self.written.whole + len(self._parts)) * array.every
-        if step != following:
-            raise ValueError(f"step {step} of {array.name!r}: the next one is {following}")
+    def _checked(
+        self,
+        writer: ArrayWriter,
+        step: int,
+        places: NDArray[np.int64],
+        fields: Mapping[str, NDArray[Any]],
+        observables: Mapping[str, NDArray[np.float64]],
+    ) -> NDArray[Any]:
+        """Return the values for an array: [n, ...]."""
+        array, counts = writer.array, self._counts(writer)[places]
+        if wrong := np.flatnonzero(counts * array.every != step).tolist():
+            of = f" of member {places[wrong[0]]}" if self._members > 1 else ""
+            raise ValueError(f"step {step} of {array.name!r}{of}: the next one is {counts[wrong[0]] * array.every}")
         if array.is_table:
             if missing := [name for name in array.columns if name not in observables]:
                 raise ValueError(f"step {step}: observables {missing} are missing")
-        elif array.name not in fields:
+            columns = [np.asarray(observables[name], np.float64) for name in array.columns]
+            return np.stack(columns, axis=-1).reshape(len(places), len(columns))
+        if array.name not in fields:
             raise ValueError(f"step {step}: field {array.name!r} is missing")
-        else:
-            frame = fields[array.name]
-            if frame.shape != array.shape or frame.dtype != array.dtype:
-                raise ValueError(
-                    f"step {step} of {array.name!r} is {frame.dtype} {list(frame.shape)}; "
-                    f"expected {array.dtype} {list(array.shape)}"
-                )
+        values = fields[array.name]
+        if values.shape != (len(places), *array.shape) or values.dtype != array.dtype:
+            raise ValueError(
+                f"step {step} of {array.name!r} is {values.dtype} {list(values.shape)}; "
+                f"expected {array.dtype} {[len(places), *array.shape]}"
+            )
+        return values
 
-    def append(self, fields: Mapping[str, NDArray[Any]], observables: Mapping[str, float]) -> None:
-        array = self.array
-        if array.is_table:
-            part = encode_row([float(observables[name]) for name in array.columns])
-        else:
-            part = encode_frame(fields[array.name])
-        self._parts.append(part)
-
-    def write(self) -> None:
-        """Write each object before `written` names it, so that a failed call can be repeated."""
-        if not self._loaded:
-            return
-        n = self.array.per_shard
-        while len(self._parts) >= n:
-            self._put(self.written.with_whole(self.array, self._epoch), self._parts[:n])
-            del self._parts[:n]
-        if self._unsaved():
-            self._put(self.written.with_partial(self.array, self._epoch, len(self._parts)), self._parts)
-
-    def _unsaved(self) -> int:
-        """Count the appended frames that no object of the store holds yet."""
-        return self.written.whole + len(self._parts) - self.written.frames
-
-    def _put(self, written: CommittedArray, parts: Sequence[bytes]) -> None:
-        """Write the last object of `written`, which then replaces `self.written`."""
-        shard = (written.frames - 1) // self.array.per_shard
-        data = pack_table(parts) if self.array.is_table else pack_shard(parts, self.array.per_shard)
-        key = written.key(self._job_id, self.array, shard)
-        self._store.put(key, data)
-        self.sizes[key] = len(data)
-        if old := self.written.partial:
-            replaced = shard_key(self._job_id, self.array.name, old.shard, old.epoch, old.frames)
-            self.superseded.append(replaced)
-            self.sizes.pop(replaced, None)
-        self.written = written
-
-    def _load(self, frames: int) -> None:
-        """Continue after the first `frames` frames; those of a partial shard are read into memory."""
-        shard, rest = divmod(frames, self.array.per_shard)
-        parts = self._read(shard, rest) if rest else []
-        if frames < self.written.frames:
-            self.written = self.written.only_whole(self.array, shard)
-            self.sizes = {key: self.sizes[key] for key in self.written.keys(self._job_id, self.array)}
-        self._parts, self._loaded = parts, True
-
-    def _read(self, shard: int, frames: int) -> list[bytes]:
-        """Read the first encoded frames of a committed shard."""
-        array, key = self.array, self.written.key(self._job_id, self.array, shard)
-        try:
-            data = self._store.get(key)
-            if array.is_table:
-                return [row.tobytes() for row in parse_table(data, len(array.columns), frames)[:frames]]
-            return split_shard(data, array.per_shard, frames)
-        except (Missing, DamagedError) as error:
-            raise Problem(503, "Frames unreadable", f"committed object {key!r}: {error}") from error
+    def _obsolete(self) -> list[str]:
+        """List objects of earlier epochs that were never committed, or were written again since."""
+        row_id, prefix = self._objects.row_id, job_prefix(self._objects.row_id)
+        needed = {key for writer in self._all() for key in writer.own.keys(row_id, writer.array)}
+        names = {*(array.name for array in self._arrays), *LAST}
+        keys = (key for name in names for key in self._objects.store.list(f"{prefix}{name}/"))
+        return [key for key in keys if key not in needed and epoch_of(key) < self._objects.epoch]

@@ -84,14 +84,14 @@ def _arrays(
 ) -> Iterator[tuple[str, int, Callable[[int], bytes | None]]]:
     """Iterate over all arrays: the path, the number of dimensions, and a function that reads a chunk by its number."""
     arrays = arrays_of(job)
-    counts = visible_frames(committed_arrays(job.manifest, arrays), arrays)
+    counts = visible_frames(job, committed_arrays(job.manifest, arrays), arrays)
     reader = FrameReader(store, job, load)
     for array in arrays:
         count = counts[array.name]
         if array.is_table:
-            for i, column in enumerate(array.columns):
+            for column in array.columns:
                 for path in observable_paths(arrays, column):
-                    yield path, 1, partial(_column, reader, array, i, count)
+                    yield path, 1, partial(_column, reader, array, column, count)
         else:
             yield array.name, len(array.shape) + 1, partial(_frames, reader, array, count)
     for path, every in step_arrays(arrays).items():
@@ -116,11 +116,13 @@ def _frames(reader: FrameReader, array: ArraySpec, count: int, number: int) -> b
     return encode_frame(chunk)
 
 
-def _column(reader: FrameReader, array: ArraySpec, column: int, count: int, number: int) -> bytes | None:
-    first = number * array.per_shard
+def _column(reader: FrameReader, array: ArraySpec, name: str, count: int, number: int) -> bytes | None:
+    first = number * TABLE_ROWS
     if first >= count:
         return None
-    return _filled(reader.table(array, number)[: count - first, column], "<f8", np.nan)
+    end = min(first + TABLE_ROWS, count)
+    _, found = reader.observables([name], first * array.every, (end - 1) * array.every + 1)
+    return _filled(found[name], "<f8", np.nan)
 
 
 def _steps(every: int, count: int, number: int) -> bytes | None:

@@ -80,7 +80,7 @@ def step_arrays(arrays: Sequence[ArraySpec]) -> dict[str, int]:
 def _nodes(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
     """Iterate over all arrays and groups below the root by path, each group before its members."""
     arrays = arrays_of(job)
-    dims, counts = step_dims(arrays), visible_frames(committed_arrays(job.manifest, arrays), arrays)
+    dims, counts = step_dims(arrays), visible_frames(job, committed_arrays(job.manifest, arrays), arrays)
     for array in arrays:
         time, n = dims[array.every], counts[array.name]
         if array.is_table:

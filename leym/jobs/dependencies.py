@@ -7,15 +7,21 @@ PostgreSQL takes the lock of this module.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, select, text
 
+from leym.contract.initial import FromJob, Upload
 from leym.contract.problems import invalid
-from leym.contract.records import LIVE, Job
-from leym.jobs.queries import COLUMNS, chunks, jobs_of
-from leym.jobs.schema import jobs
+from leym.contract.ranges import unpack_ranges
+from leym.contract.records import LIVE
+from leym.contract.sweep_plan import SweepPlan
+from leym.jobs.members import find_any, load_plan
+from leym.jobs.queries import PlanCache
+from leym.jobs.schema import jobs, sweeps
 
 _LOCK = "hashtext('leym sources')"
 
@@ -25,7 +31,7 @@ class Dependencies:
     """Jobs and uploaded states that live jobs start from.
 
     Attributes:
-        jobs: ids of the live jobs, by the id of the job that they start from.
+        jobs: ids of the rows of live jobs, by the id of the row that has the results of the job that they start from.
         states: ids of the uploaded states.
     """
 
@@ -33,22 +39,52 @@ class Dependencies:
     states: frozenset[str]
 
 
-def live_dependencies(connection: Connection) -> Dependencies:
+def live_dependencies(connection: Connection, plans: PlanCache) -> Dependencies:
     """Read the dependencies of all live jobs.
 
     They may change at any time unless the transaction has called `block_new_dependents`.
     """
     stored = jobs.c.spec.contains('"kind":"state"') | jobs.c.spec.contains('"kind":"upload"')
     rows = connection.execute(select(jobs.c.id, jobs.c.spec).where(jobs.c.state.in_(LIVE), stored).order_by(jobs.c.id))
-    found: dict[str, list[str]] = {}
+    found: dict[str, set[str]] = {}
     states = set()
     for row in rows:
         initial = json.loads(row.spec).get("initial", {})  # a fidelity job has no start state
         if initial.get("kind") == "state":
-            found.setdefault(initial["job"], []).append(row.id)
+            found.setdefault(initial["job"], set()).add(row.id)
         elif initial.get("kind") == "upload":
             states.add(initial["id"])
-    return Dependencies(found, frozenset(states))
+    for block, sources, uploads in _of_blocks(connection, plans):
+        states |= uploads
+        for source in sources:
+            found.setdefault(source, set()).add(block)
+    by_row: dict[str, set[str]] = {}
+    for source, dependents in found.items():
+        job = find_any(connection, plans, source)
+        by_row.setdefault(job.results if job else source, set()).update(dependents)
+    return Dependencies({row: sorted(dependents) for row, dependents in by_row.items()}, frozenset(states))
+
+
+def _of_blocks(connection: Connection, plans: PlanCache) -> Iterator[tuple[str, set[str], set[str]]]:
+    """Iterate over live blocks whose members start from various states: id of the row, ids of jobs and of uploads."""
+    varying = sweeps.c.spec.contains('"initial') & (
+        sweeps.c.spec.contains('"state"') | sweeps.c.spec.contains('"upload"')
+    )
+    live = (jobs.c.state.in_(LIVE), jobs.c.indices.is_not(None), varying)
+    rows = select(jobs.c.id, jobs.c.sweep, jobs.c.indices).join(sweeps, sweeps.c.id == jobs.c.sweep).where(*live)
+    for row in connection.execute(rows.order_by(jobs.c.id)).all():
+        plan = load_plan(connection, plans, row.sweep)
+        if plan.starting and plan.starts_from_stored:  # else the row has it
+            yield row.id, *start_states(plan, unpack_ranges(row.indices))
+
+
+def start_states(plan: SweepPlan, indices: NDArray[np.int64]) -> tuple[set[str], set[str]]:
+    """Return the ids of the jobs and of the uploaded states that some members of a sweep start from."""
+    states = plan.column("initial", indices)
+    return (
+        {state.job for state in states if isinstance(state, FromJob)},
+        {state.id for state in states if isinstance(state, Upload)},
+    )
 
 
 def block_new_dependents(connection: Connection) -> None:
@@ -57,19 +93,21 @@ def block_new_dependents(connection: Connection) -> None:
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
-def check_dependencies(connection: Connection, new: Sequence[Job], now: float) -> None:
-    """Check that the jobs that the `new` ones start from still have their results.
+def check_dependencies(connection: Connection, plans: PlanCache, sources: Iterable[str], now: float) -> None:
+    """Check that the jobs that new ones start from still have their results.
 
     Raises:
         Problem: 422 if results are gone since the request was validated.
     """
-    wanted = sorted({job.spec["initial"]["job"] for job in new if job.spec.get("initial", {}).get("kind") == "state"})
+    wanted = sorted(set(sources))
     if not wanted:
         return
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({_LOCK})"))
-    for some in chunks(wanted):
-        for source in jobs_of(connection, select(*COLUMNS).where(jobs.c.id.in_(some))):
-            removed = source.final and not source.manifest and not source.checkpoint  # perhaps by a clock ahead of ours
-            if why := source.gone(now) or ("are gone" if removed else None):
-                raise invalid(f"initial.job = {source.id!r}: its results {why}", "/initial/job")
+    for id in wanted:
+        source = find_any(connection, plans, id)
+        if source is None:
+            continue
+        removed = source.final and not source.manifest and not source.checkpoint  # perhaps by a clock ahead of ours
+        if why := source.gone(now) or ("are gone" if removed else None):
+            raise invalid(f"initial.job = {source.id!r}: its results {why}", "/initial/job")

@@ -10,14 +10,17 @@ somebody has watched it for its length and it was not renewed (`leym.jobs.lease_
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection, select, update
 
 from leym.contract.problems import Problem
 from leym.contract.records import Claim, Job, JobState
-from leym.jobs.queries import COLUMNS, Base, change_job, chunks, dump, find_job, jobs_of
+from leym.jobs.blocks import fail_last, split
+from leym.jobs.member_progress import cancelled_places
+from leym.jobs.members import load_plan
+from leym.jobs.queries import COLUMNS, Base, change_job, chunks, find_job, jobs_of
 from leym.jobs.schema import jobs
 from leym.jobs.statistics import count, observe
 
@@ -34,7 +37,8 @@ class Leases(Base):
 
         Returns:
             The claim; None if the job is not queued, or cannot run now. A job that was claimed `max_attempts` times
-            without progress fails. A job whose project runs as many jobs as it may is held back: it stays queued
+            without progress fails; a block of several members is divided instead, until the member is found. A job
+            whose project runs as many jobs as it may is held back: it stays queued
             without a ticket, and the outbox sends a new one when the project is below its limit.
         """
         now = time.time() if now is None else now
@@ -43,7 +47,7 @@ class Leases(Base):
             if job is None or job.state != JobState.QUEUED:
                 return None
             if job.attempts >= max_attempts:
-                _fail_poisonous(connection, [job], max_attempts, now)
+                self._end_poisonous(connection, [job], max_attempts, now)
                 return None
             if not self.quotas.allows_running(connection, job):
                 change_job(connection, job_id, ticketed_at=None, held_back_at=now)
@@ -136,9 +140,43 @@ class Leases(Base):
                 for job in lost:
                     if job.attempts < max_attempts:
                         _requeue(connection, job, job.attempts)
-                _fail_poisonous(connection, [job for job in lost if job.attempts >= max_attempts], max_attempts, now)
+                poison = [job for job in lost if job.attempts >= max_attempts]
+                self._end_poisonous(connection, poison, max_attempts, now)
                 reaped += [job.id for job in lost]
         return reaped
+
+    def cancelled_members(self, job_ids: Sequence[str]) -> dict[str, frozenset[int]]:
+        """Return the places of the members that users have cancelled, by the id of the row. Other rows are left out.
+
+        A holder hears of them at its next commit too.
+        """
+        found: dict[str, frozenset[int]] = {}
+        with self.db.read() as connection:
+            for some in chunks(job_ids):
+                told = select(jobs.c.id, jobs.c.cancelling).where(jobs.c.id.in_(some), jobs.c.cancelling.is_not(None))
+                found |= {row.id: cancelled_places(row.cancelling) for row in connection.execute(told)}
+        return found
+
+    def _end_poisonous(self, connection: Connection, poison: list[Job], max_attempts: int, now: float) -> None:
+        """Fail jobs that were claimed too often without progress, since they may be what kills their workers.
+
+        Blocks of several members are divided.
+        """
+        ended = []
+        for job in poison:
+            if (
+                job.sweep
+                and job.indices
+                and split(connection, load_plan(connection, self.plans, job.sweep), job, max(max_attempts - 1, 0))
+            ):
+                continue
+            detail = f"attempts = {job.attempts} claims without progress; a job has at most {max_attempts}"
+            error = Problem(
+                500, "Poison job", f"{detail}. The worker that held it last was {job.owner or 'not noted'}."
+            )
+            ended.append((job, fail_last(connection, job, error, now)))
+        count(connection, failed=sum(n for _, n in ended))
+        observe(connection, [(job.created_at, job.started_at, now, n) for job, n in ended])
 
 
 def _requeue(connection: Connection, job: Job, attempts: int) -> None:
@@ -151,20 +189,3 @@ def _requeue(connection: Connection, job: Job, attempts: int) -> None:
         lease_until=None,
         ticketed_at=None,
     )
-
-
-def _fail_poisonous(connection: Connection, poison: list[Job], max_attempts: int, now: float) -> None:
-    """Fail jobs that were claimed too often without progress: they may be what kills their workers."""
-    for job in poison:
-        detail = f"attempts = {job.attempts} claims without progress; a job has at most {max_attempts}"
-        error = Problem(500, "Poison job", f"{detail}. The worker that held it last was {job.owner or 'not noted'}.")
-        change_job(
-            connection,
-            job.id,
-            state=JobState.FAILED.value,
-            error=dump(error.as_dict()),
-            finished_at=now,
-            lease_until=None,
-        )
-    count(connection, failed=len(poison))
-    observe(connection, [(job.created_at, job.started_at, now) for job in poison])

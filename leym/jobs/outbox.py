@@ -69,7 +69,7 @@ class Outbox(Base):
         first = select(*COLUMNS).join(ranked, ranked.c.id == jobs.c.id).where(ranked.c.place <= bound)
         room = []
         for job in jobs_of(connection, first.order_by(ranked.c.place, jobs.c.id).limit(limit)):
-            running[job.project] += 1
-            if running[job.project] <= bound:
+            if self.quotas.leaves_room(running[job.project], job):
                 room.append(job)
+            running[job.project] += job.members
         return room

@@ -18,10 +18,12 @@ class Projects(Base):
 
     def count_work(self, project: str) -> tuple[int, int]:
         """Count the jobs of a project, deleted ones excluded, and its sweeps."""
-        kept = select(func.count()).where(jobs.c.project == project, jobs.c.deleted_at.is_(None))
+        kept = select(func.sum(jobs.c.members - jobs.c.moved)).where(
+            jobs.c.project == project, jobs.c.deleted_at.is_(None)
+        )
         made = select(func.count()).where(sweeps.c.project == project)
         with self.db.read() as connection:
-            return connection.execute(kept).scalar_one(), connection.execute(made).scalar_one()
+            return int(connection.execute(kept).scalar_one() or 0), connection.execute(made).scalar_one()
 
     def take_over(self, source: str, target: str) -> tuple[int, int]:
         """Move all jobs and sweeps from project `source` to `target`, with the idempotency keys that created them.
@@ -47,8 +49,9 @@ class Projects(Base):
             renamed = literal(key_prefix(target)) + bare
             free = renamed.not_in(select(requests.c.key))
             connection.execute(update(requests).where(ours, free).values(key=renamed))
-            moved = [
-                connection.execute(update(table).where(table.c.project == source).values(project=target)).rowcount
-                for table in (jobs, sweeps)
-            ]
-        return moved[0], moved[1]
+            members = select(func.sum(jobs.c.members - jobs.c.moved)).where(jobs.c.project == source)
+            moved = int(connection.execute(members).scalar_one() or 0)
+            connection.execute(update(jobs).where(jobs.c.project == source).values(project=target))
+            return moved, connection.execute(
+                update(sweeps).where(sweeps.c.project == source).values(project=target)
+            ).rowcount

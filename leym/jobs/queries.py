@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, select, update
@@ -12,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, selec
 from leym.contract.ids import ALPHABET
 from leym.contract.problems import invalid, not_found
 from leym.contract.records import Job, JobState
+from leym.contract.sweep_plan import SweepPlan
 from leym.jobs.database import Database
 from leym.jobs.quotas import Quotas
 from leym.jobs.schema import jobs
@@ -22,10 +25,32 @@ COLUMNS = (
     *(jobs.c.epoch, jobs.c.attempts, jobs.c.priority, jobs.c.owner, jobs.c.lease_until, jobs.c.error),
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep, jobs.c.point, jobs.c.manifest),
     *(jobs.c.checkpoint, jobs.c.observables_last, jobs.c.deleted_at),
-    *(jobs.c.project, jobs.c.stored_bytes),
+    *(jobs.c.project, jobs.c.stored_bytes, jobs.c.members, jobs.c.indices, jobs.c.member_states),
 )
 _JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last")
 _CHUNK = 500  # ids in one statement
+_PLANS = 4  # sampled plans of a million members take tens of megabytes each
+
+
+class PlanCache:
+    """The plans of the sweeps that were used last. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._plans: OrderedDict[str, SweepPlan] = OrderedDict()
+
+    def get(self, sweep_id: str, load: Callable[[], SweepPlan]) -> SweepPlan:
+        """Return the plan of a sweep, which `load` makes if it is not here."""
+        with self._lock:
+            if sweep_id in self._plans:
+                self._plans.move_to_end(sweep_id)
+                return self._plans[sweep_id]
+        plan = load()
+        with self._lock:
+            self._plans[sweep_id] = plan
+            while len(self._plans) > _PLANS:
+                self._plans.popitem(last=False)
+        return plan
 
 
 class Base:
@@ -36,9 +61,11 @@ class Base:
         project: the only project whose rows are visible; None for all projects.
         quotas: limits on new and running jobs.
         ttl_s: `ttl_s` of new jobs that have none; None keeps their results for ever.
+        plans: plans of sweeps.
     """
 
     db: Database
+    plans: PlanCache
     project: str | None = None
     quotas = Quotas()
     ttl_s: float | None = None
@@ -46,17 +73,6 @@ class Base:
     def _own(self) -> tuple[ColumnElement[bool], ...]:
         """Return the condition that restricts a query to the project."""
         return () if self.project is None else (jobs.c.project == self.project,)
-
-    def _job(self, connection: Connection, job_id: str, *, lock: bool = False) -> Job:
-        """Read a job.
-
-        Raises:
-            Problem: 404 if there is no such job in the project.
-        """
-        job = get_job(connection, job_id, lock=lock)
-        if self.project not in (None, job.project):
-            raise not_found("job", job_id)
-        return job
 
 
 class _Named(Protocol):
@@ -131,6 +147,11 @@ def check_cursor(cursor: str) -> str:
     if len(cursor) != 26 or not set(cursor) <= set(ALPHABET):
         raise invalid(f"cursor = {cursor[:64]!r} is not a cursor of this service", "/cursor")
     return cursor
+
+
+def checkpoint_bytes(checkpoint: dict[str, Any] | None) -> int:
+    """Add up the sizes of a checkpoint and of the previous ones that it names."""
+    return int(checkpoint["bytes"]) + checkpoint_bytes(checkpoint.get("previous")) if checkpoint else 0
 
 
 def page_of(found: list[T], limit: int) -> tuple[list[T], str | None]:

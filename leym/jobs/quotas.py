@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select, text
 
 from leym.contract.problems import Problem
 from leym.contract.records import LIVE, Job, JobState
-from leym.jobs.schema import jobs, totals
+from leym.jobs.schema import LIVE_MEMBERS, jobs, totals
 from leym.settings import Settings
 
 DAY_S = 86400.0
@@ -58,10 +58,11 @@ class Quotas:
         Raises:
             Problem: 429 if a quota of the project would be exceeded, 503 if that of the service would; names the limit.
         """
+        members = sum(job.members for job in new)
         if self.live_jobs_of_all:
             live = int(connection.execute(_LIVE_OF_ALL).scalar_one())
-            if live + len(new) > self.live_jobs_of_all:
-                detail = f"{live} jobs are queued or running; {len(new)} more would exceed the limit"
+            if live + members > self.live_jobs_of_all:
+                detail = f"{live} jobs are queued or running; {members} more would exceed the limit"
                 raise Problem(
                     503, "The service is full", f"{detail} of {self.live_jobs_of_all}", retry_after_s=LIVE_RETRY_S
                 )
@@ -75,9 +76,9 @@ class Quotas:
             _serialize(connection, f"leym quota {project}")
         if self.live_jobs:
             live = _live(connection, self.live_jobs, project)
-            if live + len(new) > self.live_jobs:
+            if live + members > self.live_jobs:
                 detail = (
-                    f"{live} jobs of project {project!r} are queued or running; {len(new)} more would exceed its quota"
+                    f"{live} jobs of project {project!r} are queued or running; {members} more would exceed its quota"
                     f" of {self.live_jobs}"
                 )
                 raise Problem(429, "Quota reached", detail, retry_after_s=LIVE_RETRY_S)
@@ -91,19 +92,23 @@ class Quotas:
                 raise Problem(429, "Quota reached", detail, retry_after_s=DAY_RETRY_S)
 
     def allows_running(self, connection: Connection, job: Job) -> bool:
-        """Return True if the project of the job may run one more. No other transaction can use that room meanwhile."""
+        """Return True if the project of the job may run it too. No other transaction can use that room meanwhile."""
         if not self.running_jobs:
             return True
         _serialize(connection, f"leym running {job.project}")
         others = (*_RUNNING, jobs.c.project == job.project)
-        some = select(jobs.c.id).where(*others).limit(self.running_jobs).subquery()
-        return int(connection.execute(select(func.count()).select_from(some)).scalar_one()) < self.running_jobs
+        some = select(jobs.c.members).where(*others).limit(self.running_jobs).subquery()
+        return self.leaves_room(int(connection.execute(select(func.sum(some.c.members))).scalar_one() or 0), job)
+
+    def leaves_room(self, running: int, job: Job) -> bool:
+        """Return True if a project that runs `running` jobs may run `job` too: alone, it always may."""
+        return not self.running_jobs or running == 0 or running + job.members <= self.running_jobs
 
     def count_running(self, connection: Connection) -> dict[str, int]:
         """Count the running jobs of each project; empty if their number is not limited."""
         if not self.running_jobs:
             return {}
-        found = select(jobs.c.project, func.count()).where(*_RUNNING).group_by(jobs.c.project)
+        found = select(jobs.c.project, func.sum(jobs.c.members)).where(*_RUNNING).group_by(jobs.c.project)
         return {project: int(n) for project, n in connection.execute(found)}
 
 
@@ -129,14 +134,15 @@ _LIVE_OF_ALL = select(func.sum(totals.c.submitted - (totals.c.succeeded + totals
 def _live(connection: Connection, limit: int, project: str) -> int:
     """Count the queued and running jobs of a project, up to the limit."""
     mine = (jobs.c.project == project, jobs.c.state.in_(LIVE), jobs.c.deleted_at.is_(None))
-    some = select(jobs.c.id).where(*mine).limit(limit).subquery()
-    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+    some = select(LIVE_MEMBERS.label("n")).where(*mine).limit(limit).subquery()
+    return int(connection.execute(select(func.sum(some.c.n))).scalar_one() or 0)
 
 
 def _cell_steps(connection: Connection, project: str, since: float) -> int:
     # multiplied in Python: the sum over many large jobs could exceed SQLite's integers
     statement = (
-        select(jobs.c.height, jobs.c.width, func.sum(jobs.c.steps))
+        # members that moved to another block are counted there
+        select(jobs.c.height, jobs.c.width, func.sum(jobs.c.steps // jobs.c.members * (jobs.c.members - jobs.c.moved)))
         .where(jobs.c.project == project, jobs.c.created_at > since)
         .group_by(jobs.c.height, jobs.c.width)
     )

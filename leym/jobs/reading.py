@@ -7,25 +7,27 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 
 from leym.contract.records import Job, JobState
-from leym.jobs.queries import COLUMNS, Base, check_cursor, chunks, jobs_of, page_of
+from leym.jobs.members import find_member, get_any, visible
+from leym.jobs.queries import COLUMNS, check_cursor, chunks, jobs_of, page_of
 from leym.jobs.schema import jobs
 from leym.jobs.schema import tags as of_tags
 from leym.jobs.submit import tag_text
+from leym.jobs.sweep_members import SweepMembers
 
 Jobs = list[Job]  # inside the class, `list` is the method
 
 
-class Reading(Base):
+class Reading(SweepMembers):
     """Queries for jobs."""
 
     def get(self, job_id: str) -> Job:
-        """Read a job, which may be a deleted one.
+        """Read a job or a member of a sweep, which may be a deleted one. Projects do not see the rows of blocks.
 
         Raises:
             Problem: 404 if there is no such job.
         """
         with self.db.read() as connection:
-            return self._job(connection, job_id)
+            return get_any(connection, self.plans, job_id, self.project)
 
     def find(self, job_ids: Sequence[str]) -> Jobs:
         """Read jobs in the order of `job_ids`, deleted ones included; unknown ids are skipped."""
@@ -36,7 +38,11 @@ class Reading(Base):
                     job.id: job
                     for job in jobs_of(connection, select(*COLUMNS).where(jobs.c.id.in_(some), *self._own()))
                 }
-        return [found[job_id] for job_id in job_ids if job_id in found]
+            for job_id in job_ids:
+                member = None if job_id in found else find_member(connection, self.plans, job_id)
+                if member:
+                    found[job_id] = member
+        return [found[id] for id in job_ids if id in found and visible(found[id], self.project)]
 
     def list(
         self,
@@ -50,7 +56,8 @@ class Reading(Base):
     ) -> tuple[Jobs, str | None]:
         """Read a page of jobs, newest first, without deleted ones.
 
-        New jobs come before the first page, so later pages neither repeat nor miss a job.
+        New jobs come before the first page, so later pages neither repeat nor miss a job. Members of a sweep are listed
+        with `sweep` only, except those of sweeps of version 0.1.0.
 
         Args:
             state: only jobs in this state.
@@ -66,7 +73,9 @@ class Reading(Base):
         Raises:
             Problem: 422 for an invalid cursor.
         """
-        statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), *self._own())
+        if sweep is not None and (members := self.members_in(sweep, state, law, tags, limit, cursor)) is not None:
+            return members
+        statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), jobs.c.indices.is_(None), *self._own())
         key = jobs.c.id
         if tags is not None and len(tags) == 1:  # the index of tags has the order of the page
             key = of_tags.c.job

@@ -21,13 +21,13 @@ class Retention(Base):
     def dependencies(self) -> Dependencies:
         """Read the jobs and uploaded states that live jobs start from."""
         with self.db.read() as connection:
-            return live_dependencies(connection)
+            return live_dependencies(connection, self.plans)
 
     def expirable(self, now: float | None = None) -> list[str]:
         """Return the ids of the jobs whose results `expire` would remove."""
         now = time.time() if now is None else now
         with self.db.read() as connection:
-            needed = live_dependencies(connection).jobs
+            needed = live_dependencies(connection, self.plans).jobs
             return [job.id for job in _kept(connection) if job.expired(now) and job.id not in needed]
 
     def expire(self, now: float | None = None) -> list[str]:
@@ -44,7 +44,7 @@ class Retention(Base):
             with self.db.write() as connection:
                 block_new_dependents(connection)
                 rows = select(*COLUMNS).where(jobs.c.id.in_(some)).order_by(jobs.c.id).with_for_update()
-                found, needed = jobs_of(connection, rows), live_dependencies(connection).jobs
+                found, needed = jobs_of(connection, rows), live_dependencies(connection, self.plans).jobs
                 for job in found:
                     kept = job.manifest or job.checkpoint  # another collector may have been faster
                     if kept and job.expired(now) and job.id not in needed:

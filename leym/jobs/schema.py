@@ -52,7 +52,19 @@ jobs = Table(
     Column("deleted_at", Double),
     Column("project", String(64), nullable=False, server_default="default"),
     Column("stored_bytes", BigInteger, nullable=False, server_default="0"),  # size of the objects that the row names
+    # Columns of blocks. The counts are of members that have ended; a single job has none, and `state` says its state.
+    Column("members", Integer, nullable=False, server_default="1"),
+    Column("indices", Text),  # `pack_ranges` of the members' indices; null for a single job
+    Column("member_states", Text),  # `MemberStates`; null before the first commit
     # columns that are not part of the record `Job`
+    Column("shape", Integer),  # of a block: number of the shape of its members in the sweep
+    Column("first", BigInteger),  # of a block: least and greatest index
+    Column("last", BigInteger),
+    Column("succeeded", Integer, nullable=False, server_default="0"),
+    Column("failed", Integer, nullable=False, server_default="0"),
+    Column("cancelled", Integer, nullable=False, server_default="0"),
+    Column("moved", Integer, nullable=False, server_default="0"),  # members that other blocks have now
+    Column("cancelling", Text),  # `pack_ranges` of the places that a user cancelled; null if there are none
     Column("law_name", Text, nullable=False),
     Column("height", Integer, nullable=False),
     Column("width", Integer, nullable=False),
@@ -68,10 +80,14 @@ Index("leym_jobs_outbox", jobs.c.state, jobs.c.ticketed_at)
 Index("leym_jobs_law", jobs.c.law_name, jobs.c.id)
 Index("leym_jobs_sweep", jobs.c.sweep, jobs.c.id)
 Index("leym_jobs_project", jobs.c.project, jobs.c.id)
+_block = jobs.c.indices.is_not(None)
+Index("leym_jobs_blocks", jobs.c.sweep, jobs.c.shape, jobs.c.first, sqlite_where=_block, postgresql_where=_block)
 _stores = jobs.c.stored_bytes > 0
 Index("leym_jobs_stored", jobs.c.project, jobs.c.stored_bytes, sqlite_where=_stores, postgresql_where=_stores)
 _limited = jobs.c.deadline_at.is_not(None)
 Index("leym_jobs_deadline", jobs.c.state, jobs.c.deadline_at, sqlite_where=_limited, postgresql_where=_limited)
+# Members of a row that have not ended with a state of their own. It is 1 for a single job, of which `state` says all.
+LIVE_MEMBERS = jobs.c.members - jobs.c.succeeded - jobs.c.failed - jobs.c.cancelled - jobs.c.moved
 
 tags = Table(
     "leym_tags",
@@ -99,6 +115,8 @@ sweeps = Table(
     Column("created_at", Double, nullable=False),
     Column("cancelled_at", Double),
     Column("project", String(64), nullable=False, server_default="default"),
+    Column("blocks", Integer, nullable=False, server_default="0"),  # at submission; 0: each member is a row of its own
+    Column("paused_at", Double),  # null unless the sweep is paused
 )
 
 tokens = Table(

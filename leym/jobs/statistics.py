@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from itertools import accumulate
@@ -16,7 +17,7 @@ from sqlalchemy import Connection, Update, bindparam, func, select, update
 from leym.contract.records import JobState
 from leym.jobs.queries import Base
 from leym.jobs.quotas import stored_bytes
-from leym.jobs.schema import BOUNDS, KINDS, SHARDS, jobs, latencies, totals
+from leym.jobs.schema import BOUNDS, KINDS, LIVE_MEMBERS, SHARDS, jobs, latencies, totals
 
 _NAMES = tuple(column.name for column in totals.c if column.name != "shard")
 _BACKLOG = (JobState.QUEUED, JobState.RUNNING)
@@ -42,17 +43,23 @@ def _increment(names: tuple[str, ...]) -> Update:
     return update(totals).where(totals.c.shard == bindparam("of")).values(values)
 
 
-def observe(connection: Connection, ended: Iterable[tuple[float, float | None, float]]) -> None:
-    """Add succeeded or failed jobs to the latencies, as their times (created, started, finished)."""
-    found: dict[tuple[str, int], list[float]] = {}
-    for created, started, finished in ended:
+def observe(connection: Connection, ended: Iterable[tuple[float, float | None, float, int]]) -> None:
+    """Add succeeded or failed jobs to the latencies.
+
+    Args:
+        connection: the transaction.
+        ended: times (created, started, finished) and the number of jobs that have these times.
+    """
+    found: dict[tuple[str, int], list[tuple[float, int]]] = {}
+    for created, started, finished, n in ended:
         for kind, end in (("wait", started), ("total", finished)):
-            if end is not None:
+            if end is not None and n:
                 seconds = max(end - created, 0.0)
-                found.setdefault((kind, bisect_left(BOUNDS, seconds)), []).append(seconds)
+                found.setdefault((kind, bisect_left(BOUNDS, seconds)), []).append((seconds, n))
     for (kind, bucket), values in sorted(found.items()):  # always in this order: two transactions must not deadlock
         row = (latencies.c.kind == kind) & (latencies.c.bucket == bucket)
-        grown = {"n": latencies.c.n + len(values), "sum": latencies.c["sum"] + sum(values)}
+        jobs_more, seconds_more = sum(n for _, n in values), sum(seconds * n for seconds, n in values)
+        grown = {"n": latencies.c.n + jobs_more, "sum": latencies.c["sum"] + seconds_more}
         connection.execute(update(latencies).where(row).values(**grown))
 
 
@@ -85,13 +92,23 @@ class Statistics(Base):
         return found
 
     def counts(self) -> dict[str, int]:
-        """Count the jobs in each state, without deleted ones."""
-        statement = (
-            select(jobs.c.state, func.count()).where(jobs.c.deleted_at.is_(None), *self._own()).group_by(jobs.c.state)
+        """Count the jobs in each state, members of sweeps included and deleted jobs excluded."""
+        shown = (jobs.c.deleted_at.is_(None), *self._own())
+        rows = select(jobs.c.state, func.count()).where(*shown).group_by(jobs.c.state)
+        # apart from the rows, whose number an index alone can tell
+        ended = ("succeeded", "failed", "cancelled")
+        blocks = (
+            select(jobs.c.state, func.count(), func.sum(LIVE_MEMBERS), *(func.sum(jobs.c[name]) for name in ended))
+            .where(jobs.c.indices.is_not(None), *shown)
+            .group_by(jobs.c.state)
         )
+        found: Counter[str] = Counter()
         with self.db.read() as connection:
-            found = {state: int(n) for state, n in connection.execute(statement)}
-        return {state.value: found.get(state.value, 0) for state in JobState}
+            found.update({state: int(n) for state, n in connection.execute(rows)})
+            for state, n, live, *others in connection.execute(blocks):
+                found.update({state: int(live) - n})
+                found.update({name: int(count) for name, count in zip(ended, others, strict=True)})
+        return {state.value: found[state.value] for state in JobState}
 
     def stored_bytes(self) -> int:
         """Add up the bytes of the results of all jobs."""
@@ -101,7 +118,7 @@ class Statistics(Base):
     def standings(self) -> dict[str, int]:
         """Count queued and running jobs by the fidelity of their precision."""
         statement = (
-            select(jobs.c.fidelity, func.count())
+            select(jobs.c.fidelity, func.sum(LIVE_MEMBERS))
             .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.fidelity)
             .order_by(jobs.c.fidelity)
@@ -115,7 +132,7 @@ class Statistics(Base):
         # Multiplied in Python: the sum over many large jobs could exceed SQLite's integers.
         statement = (
             select(jobs.c.state, jobs.c.height, jobs.c.width)
-            .add_columns(func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
+            .add_columns(func.sum(LIVE_MEMBERS).label("n"), func.sum(jobs.c.remaining).label("steps"))
             .add_columns(func.min(jobs.c.created_at).label("oldest"))
             .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.state, jobs.c.height, jobs.c.width)
@@ -134,7 +151,7 @@ class Statistics(Base):
         """Return the backlog per bucket: [{law, precision, grid: [H, W], jobs, cell_steps}]."""
         key = (jobs.c.law, jobs.c.precision, jobs.c.height, jobs.c.width)
         statement = (
-            select(*key, func.count().label("n"), func.sum(jobs.c.remaining).label("steps"))
+            select(*key, func.sum(LIVE_MEMBERS).label("n"), func.sum(jobs.c.remaining).label("steps"))
             .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
             .group_by(*key)
             .order_by(*key)

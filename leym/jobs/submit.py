@@ -1,4 +1,4 @@
-"""Submission of jobs and sweeps, and idempotency keys."""
+"""Submission of jobs, and idempotency keys."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec
 from leym.contract.identity import DEFAULT
 from leym.contract.ids import new_id
 from leym.contract.problems import invalid
-from leym.contract.records import Job, JobState, NewJob, Sweep
+from leym.contract.records import Job, JobState, NewJob
 from leym.contract.spec import JobSpec
 from leym.jobs.dependencies import check_dependencies
-from leym.jobs.queries import COLUMNS, Base, digest, dump, get_job, jobs_of
-from leym.jobs.schema import jobs, requests, sweeps, tags
+from leym.jobs.queries import Base, digest, dump, get_job
+from leym.jobs.schema import jobs, requests, tags
 from leym.jobs.statistics import count
-from leym.jobs.sweeps import get_sweep
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
 SEPARATOR = "\x1f"  # between project and key; an HTTP header cannot contain it
@@ -62,7 +61,7 @@ def fidelity_request(law: str, request: FidelityRequest) -> dict[str, Any]:
 
 
 class Submit(Base):
-    """Submission of jobs and sweeps."""
+    """Submission of jobs."""
 
     @property
     def _new_project(self) -> str:
@@ -132,36 +131,6 @@ class Submit(Base):
         with self.db.read() as connection:
             return self._found(connection, self._owned(key), digest(request))
 
-    def submit_sweep(
-        self,
-        spec: dict[str, Any],
-        jobs: Sequence[NewJob],
-        idempotency_key: str | None = None,
-        *,
-        now: float | None = None,
-    ) -> tuple[Sweep, list[Job], bool]:
-        """Submit all jobs of a sweep, or none of them. Arguments and errors are those of `submit`.
-
-        Returns:
-            The sweep, its jobs in order, and True if they are new.
-        """
-        now = time.time() if now is None else now
-        sweep = Sweep(new_id(), spec, len(jobs), now, None, {state.value: 0 for state in JobState})
-        sweep.counts[JobState.QUEUED.value] = len(jobs)
-        members = [self._new_job(job, sweep.id, now) for job in jobs]
-
-        def load(connection: Connection, existing: str) -> tuple[Sweep, list[Job]]:
-            return get_sweep(connection, existing, self.project), _members(connection, existing)
-
-        def create(connection: Connection) -> tuple[Sweep, list[Job]]:
-            row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now}
-            connection.execute(insert(sweeps), row | {"project": self._new_project})
-            self._insert(connection, members, now)
-            return sweep, members
-
-        (sweep, members), created = self._once(idempotency_key, sweep_request(spec), sweep.id, now, load, create)
-        return sweep, members, created
-
     def _new_job(self, new: NewJob, sweep: str | None, now: float) -> Job:
         job = _job(new, sweep, self._new_project, now)
         if self.ttl_s is not None and "ttl_s" in job.spec and job.spec["ttl_s"] is None:
@@ -172,8 +141,10 @@ class Submit(Base):
         if not new:
             return
         self.quotas.check(connection, self._new_project, new, now)
-        check_dependencies(connection, new, now)
-        connection.execute(insert(jobs), [_row(job) for job in new])
+        initial = [job.spec.get("initial", {}) for job in new]
+        sources = [state["job"] for state in initial if state.get("kind") == "state"]
+        check_dependencies(connection, self.plans, sources, now)
+        connection.execute(insert(jobs), [row_of(job) for job in new])
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
         if tagged:
             connection.execute(insert(tags), tagged)
@@ -232,10 +203,6 @@ class Submit(Base):
             return create(connection), True
 
 
-def _members(connection: Connection, sweep: str) -> list[Job]:
-    return jobs_of(connection, select(*COLUMNS).where(jobs.c.sweep == sweep).order_by(jobs.c.id))
-
-
 def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
     return Job(
         id=new_id(),
@@ -267,7 +234,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
     )
 
 
-def _row(job: Job) -> dict[str, Any]:
+def row_of(job: Job) -> dict[str, Any]:
     """Return the row of a new job."""
     height, width = job.grid
     return {
@@ -294,4 +261,6 @@ def _row(job: Job) -> dict[str, Any]:
         "frames": 0,
         "project": job.project,
         "deadline_at": job.deadline_at,
+        "members": job.members,
+        "indices": job.indices,
     }

@@ -1,18 +1,17 @@
-"""Queries for sweeps, and their cancellation."""
+"""Queries for sweeps."""
 
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, func, select
 
 from leym.contract.problems import not_found
-from leym.contract.records import LIVE, Job, JobState, Sweep
-from leym.jobs.queries import COLUMNS, Base, check_cursor, jobs_of, page_of
-from leym.jobs.schema import jobs, sweeps
-from leym.jobs.statistics import count
+from leym.contract.records import Job, JobState, Sweep
+from leym.jobs.queries import COLUMNS, check_cursor, jobs_of, page_of
+from leym.jobs.schema import LIVE_MEMBERS, jobs, sweeps
+from leym.jobs.sweep_members import SweepMembers
 
 
 def get_sweep(connection: Connection, sweep_id: str, project: str | None) -> Sweep:
@@ -29,20 +28,45 @@ def get_sweep(connection: Connection, sweep_id: str, project: str | None) -> Swe
 
 def _sweeps_of(connection: Connection, rows: list[Row[Any]]) -> list[Sweep]:
     counts = {row.id: {state.value: 0 for state in JobState} for row in rows}
+    work = {row.id: [0, 0] for row in rows}
+    ended = ("succeeded", "failed", "cancelled")
+    key = (jobs.c.sweep, jobs.c.state, jobs.c.height, jobs.c.width)
+    # members that moved to another block are counted there
+    steps = jobs.c.steps // jobs.c.members * (jobs.c.members - jobs.c.moved)
     members = (
-        select(jobs.c.sweep, jobs.c.state, func.count())
+        select(*key, func.sum(steps).label("steps"), func.sum(jobs.c.step).label("done"))
+        .add_columns(func.sum(LIVE_MEMBERS).label("live"), *(func.sum(jobs.c[name]).label(name) for name in ended))
         .where(jobs.c.sweep.in_(list(counts)))
-        .group_by(jobs.c.sweep, jobs.c.state)
+        .group_by(*key)
     )
-    for sweep, state, n in connection.execute(members):
-        counts[sweep][state] = int(n)
+    for found in connection.execute(members):
+        of_sweep = counts[found.sweep]
+        of_sweep[found.state] += int(found.live)
+        for name in ended:
+            of_sweep[name] += int(getattr(found, name))
+        # multiplied in Python: the sum over many large jobs could exceed SQLite's integers
+        cells = found.height * found.width
+        work[found.sweep][0] += cells * int(found.steps)
+        work[found.sweep][1] += cells * int(found.done)
     return [
-        Sweep(row.id, json.loads(row.spec), row.size, row.created_at, row.cancelled_at, counts[row.id]) for row in rows
+        Sweep(
+            id=row.id,
+            spec=json.loads(row.spec),
+            size=row.size,
+            created_at=row.created_at,
+            cancelled_at=row.cancelled_at,
+            counts=counts[row.id],
+            blocks=row.blocks,
+            paused_at=row.paused_at,
+            cell_steps=work[row.id][0],
+            cell_steps_done=work[row.id][1],
+        )
+        for row in rows
     ]
 
 
-class Sweeps(Base):
-    """Queries for sweeps, and their cancellation."""
+class Sweeps(SweepMembers):
+    """Queries for sweeps."""
 
     def get_sweep(self, sweep_id: str) -> Sweep:
         """Read a sweep.
@@ -80,28 +104,7 @@ class Sweeps(Base):
         if cursor is not None:
             statement = statement.where(jobs.c.id > check_cursor(cursor))
         with self.db.read() as connection:
-            found = jobs_of(connection, statement)
-            if not found:
-                get_sweep(connection, sweep_id, self.project)
-            return page_of(found, limit)
-
-    def cancel_sweep(self, sweep_id: str, now: float | None = None) -> int:
-        """Cancel the jobs that have not ended, fence their holders, and return the number of these jobs.
-
-        Raises:
-            Problem: 404 if there is no such sweep.
-        """
-        now = time.time() if now is None else now
-        with self.db.write() as connection:
-            get_sweep(connection, sweep_id, self.project)
-            live = (jobs.c.sweep == sweep_id, jobs.c.state.in_(LIVE))
-            connection.execute(select(jobs.c.id).where(*live).order_by(jobs.c.id).with_for_update()).all()
-            cancelled = connection.execute(
-                update(jobs)
-                .where(*live)
-                .values(state=JobState.CANCELLED, epoch=jobs.c.epoch + 1, finished_at=now, lease_until=None)
-            ).rowcount
-            first = (sweeps.c.id == sweep_id, sweeps.c.cancelled_at.is_(None))
-            connection.execute(update(sweeps).where(*first).values(cancelled_at=now))
-            count(connection, cancelled=cancelled)
-            return cancelled
+            size, blocks = self._sweep_size(connection, sweep_id)
+            if blocks:
+                return self.page_of_members(connection, sweep_id, size, limit, cursor)
+            return page_of(jobs_of(connection, statement), limit)

@@ -14,18 +14,22 @@ from leym.jobs.migrate import SchemaError, bring_up_to_date
 from leym.jobs.outbox import Outbox
 from leym.jobs.progress import Progress
 from leym.jobs.projects import Projects
+from leym.jobs.queries import PlanCache
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
 from leym.jobs.statistics import Statistics
-from leym.jobs.submit import Submit
+from leym.jobs.submit_sweep import SubmitSweep
+from leym.jobs.sweep_life import SweepLife
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
 from leym.jobs.workers import Workers
 from leym.settings import USAGE, Settings
 
 
-class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Workers, Statistics, Tokens, Projects):
+class JobTable(
+    SubmitSweep, Outbox, Reading, Leases, Progress, Retention, Sweeps, SweepLife, Workers, Statistics, Tokens, Projects
+):
     """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 
     Every method is one transaction, which is durable when the method returns. Any thread or process may call it. `now`
@@ -41,7 +45,7 @@ class JobTable(Submit, Outbox, Reading, Leases, Progress, Retention, Sweeps, Wor
         Raises:
             leym.jobs.migrate.SchemaError: the tables are newer than this program.
         """
-        self.db = Database(url)
+        self.db, self.plans = Database(url), PlanCache()
         try:
             with self.db.write() as connection:
                 bring_up_to_date(connection)

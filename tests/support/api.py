@@ -19,6 +19,7 @@ from leym.contract.records import JobState
 from leym.frames.layout import arrays_of
 from leym.frames.writer import FrameWriter
 from leym.settings import Settings, settings
+from tests.support.frames import append_one
 
 SPEC: dict[str, Any] = {
     "law": "aurora",
@@ -91,7 +92,7 @@ class Pretender:
         )
 
     def rewind(self, step: int) -> None:
-        self.writer.rewind(step)
+        self.writer.rewind([0], step)
         self.at = step
 
     def run(self, until: int) -> None:
@@ -101,7 +102,7 @@ class Pretender:
             fields = {a.name: value(a.name, step, a.shape, a.dtype) for a in due if not a.is_table}
             numbers = {name: number(name, step) for a in due for name in a.columns}
             if due:
-                self.writer.append(step, fields, numbers)
+                append_one(self.writer, step, fields, numbers)
         self.at = until
 
     def commit(self) -> None:

@@ -40,6 +40,9 @@ class Row:
     d_state: int = 3
     manifest: dict[str, Any] = field(default_factory=dict)
     deleted_at: float | None = None
+    members: int = 1
+    block: str | None = None
+    place: int = 0
 
     def gone(self, now: float) -> str | None:
         return None if self.deleted_at is None else "were deleted"
@@ -55,6 +58,12 @@ def frame(step: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     return fields, {"activity": step / 7, "coherence": -float(step)}
 
 
+def append_one(writer: FrameWriter, step: int, fields: dict[str, np.ndarray], observables: dict[str, float]) -> None:
+    """Append what a job of its own records at a step."""
+    numbers = {name: np.array([value]) for name, value in observables.items()}
+    writer.append(step, [0], {name: values[None] for name, values in fields.items()}, numbers)
+
+
 class Writing:
     """A job that is being written: appends, flushes, commits, and claims of another worker."""
 
@@ -67,7 +76,7 @@ class Writing:
     def steps(self, n: int) -> None:
         for _ in range(n):
             self.at += 1
-            self.writer.append(self.at, *frame(self.at))
+            append_one(self.writer, self.at, *frame(self.at))
 
     def commit(self) -> None:
         manifest = json.loads(json.dumps(self.writer.flush()))
@@ -78,7 +87,7 @@ class Writing:
         """Another worker goes on from the checkpoint."""
         self.epoch += 1
         self.writer = FrameWriter(self.store, self.row.id, self.epoch, self.arrays, self.row.manifest)
-        self.writer.rewind(self.checkpoint)
+        self.writer.rewind([0], self.checkpoint)
         self.at = self.checkpoint
 
     def check(self, reader: FrameReader, *, growing: bool = False) -> int:

@@ -31,7 +31,7 @@ from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.support.frames import SPEC, Writing, frame
+from tests.support.frames import SPEC, Writing, append_one, frame
 from tests.support.refusals import tried
 from workers.maintenance.collector import Collected, Collector
 from workers.run_builder import stored_state
@@ -170,7 +170,7 @@ class World:
             job = claim.job
             start = int(job.checkpoint["step"]) if job.checkpoint else -1
             writer = FrameWriter(self.store, job.id, job.epoch, arrays_of(job), job.manifest)
-            writer.rewind(start)
+            writer.rewind([0], start)
             self.holders.append(Holder(job, writer, start, job.checkpoint))
 
     def work(
@@ -183,7 +183,7 @@ class World:
         held = self.holders[which % len(self.holders)]
         for _ in range(which % 7 + 1):
             held.at += 1
-            held.writer.append(held.at, *frame(held.at))
+            append_one(held.writer, held.at, *frame(held.at))
         manifest, saved = held.writer.flush(), None
         if checkpoint or finish:
             psi = {"psi": frame(held.at)[0]["psi"]}

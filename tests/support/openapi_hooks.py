@@ -11,7 +11,8 @@ from uuid import uuid4
 import schemathesis
 from pydantic import BaseModel, ValidationError
 
-from leym.contract.spec import JobSpec, SweepSpec
+from leym.contract.spec import JobSpec
+from leym.contract.sweeps import SweepSpec
 
 SMALL = {
     "law": "tiny",

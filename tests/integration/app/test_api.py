@@ -20,11 +20,13 @@ from sqlalchemy import update
 from app import create_app, long_poll, metrics, ticket_sender
 from app.ticket_sender import BrokerOutage, TicketSender
 from leym import tickets
+from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.records import Job, Worker
 from leym.contract.spec import JobSpec, stored_spec
 from leym.jobs.schema import jobs
 from leym.settings import Settings
 from tests.support.api import SPEC, Api, Pretender, done, opened, refused
+from tests.support.job_tables import rows_of
 from tests.support.laws import random_law
 from tests.support.service import until
 
@@ -98,7 +100,7 @@ def test_a_long_poll_answers_when_the_state_changes(api: Api, monkeypatch: pytes
 def test_sweeps(api: Api) -> None:
     body = {"base": SPEC, "axes": {"gamma": [0.0, 0.5], "seed": {"start": 7, "count": 3}}}
     refused(api.http.post("/v1/sweeps", json=body | {"axes": {"gamma": [0, -1]}}), 422, "-1", pointer="/axes/gamma")
-    refused(api.http.post("/v1/sweeps", json=body | {"axes": {"seed": {"count": 10**5}}}), 422, "10000")
+    refused(api.http.post("/v1/sweeps", json=body | {"axes": {"seed": {"count": 10**7}}}), 422, "1000000")
     assert api.table.totals()["submitted"] == 0
     answer = api.http.post("/v1/sweeps", json=body, headers={"Idempotency-Key": "s"})
     assert answer.status_code == 202
@@ -107,16 +109,33 @@ def test_sweeps(api: Api) -> None:
     assert api.http.post("/v1/sweeps", json=body, headers={"Idempotency-Key": "s"}).json["id"] == answer.json["id"]
     members = api.http.get(f"{at}/jobs").json["items"]
     assert [m["point"] for m in members] == [{"gamma": g, "seed": s} for g in (0.0, 0.5) for s in (7, 8, 9)]
-    worker = Pretender(api, members[4]["id"])
-    worker.run(30)
-    worker.finish()
+    (block,) = api.table.blocks(answer.json["id"])
+    assert api.http.get(f"/v1/jobs/{block.id}").status_code == 404  # the row of a block is no job
+    claim = api.table.claim(block.id, "w", 60, 9)
+    states = MemberStates.new(6)
+    states.step[4] = 30
+    states.end([4], MemberState.SUCCEEDED)
+    api.table.commit(block.id, claim.epoch, step=0, manifest={}, members=states)
+    assert api.http.get(f"/v1/jobs/{members[4]['id']}").json["state"] == "succeeded"
+    assert api.http.get(f"/v1/jobs/{members[3]['id']}").json["state"] == "running"
+    assert api.http.post(f"/v1/jobs/{members[3]['id']}/cancel").json["state"] == "cancelled"
+    refused(api.http.delete(f"/v1/jobs/{members[4]['id']}"), 409, "delete the sweep")
     cancelled = api.http.post(f"{at}/cancel").json
     assert cancelled["state"] == "cancelled"
     assert (cancelled["counts"]["succeeded"], cancelled["counts"]["cancelled"]) == (1, 5)
     assert [s["id"] for s in api.http.get("/v1/sweeps").json["items"]] == [answer.json["id"]]
+
+
+def test_the_table_of_a_sweep_of_version_0_1_0(api: Api) -> None:
+    sweep, rows = rows_of(api.table, 6, observe={"every": 2, "names": ["coherence"]}, steps=30)
+    worker = Pretender(api, rows[4].id)
+    worker.run(30)
+    worker.finish()
+    at = f"/v1/sweeps/{sweep.id}"
     table = api.http.get(f"{at}/table").json["items"]
+    assert [row["point"] for row in table] == [{"seed": i} for i in range(6)]
     lines = list(csv.DictReader(io.StringIO(api.http.get(f"{at}/table?format=csv").text)))
-    assert [(float(x["gamma"]), int(x["seed"])) for x in lines] == [tuple(r["point"].values()) for r in table]
+    assert [int(x["seed"]) for x in lines] == list(range(6))
     assert [x["state"] for x in lines] == [r["state"] for r in table]
     assert float(lines[4]["coherence"]) == table[4]["observables"]["coherence"] == worker.last()["coherence"]
     assert lines[0]["coherence"] == ""

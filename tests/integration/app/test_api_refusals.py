@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from app.models.access import LinkRequest
 from leym.contract.fidelity_spec import FidelityRequest
-from leym.contract.spec import LIMITS, FromJob, JobSpec, Observe, Recording, SeedRange, SweepSpec
+from leym.contract.spec import LIMITS, FromJob, JobSpec, Observe, Recording
+from leym.contract.sweeps import SeedRange, SweepSpec
 from tests.support.api import SPEC, Api, refused
 
 ID = "0" * 26

@@ -99,19 +99,25 @@ def test_a_project_sees_nothing_of_another(app, table):
 
     looked = 0
     for method, path, endpoint in rules(app):
-        at = {"jobs.": job["id"], "results.": job["id"], "events.": job["id"], "sweeps.": sweep}
+        at = {"jobs.": job["id"], "results.": job["id"], "events.": job["id"], "sweeps.": sweep, "members.": sweep}
         id = next((id for start, id in at.items() if endpoint.startswith(start)), job["id"])
         if "01m83pv2ev7gzjzxb359ye6n70" not in path or endpoint not in SCOPE_OF or "/laws/" in path:
             continue
+        path = path.replace("/members/01m83pv2ev7gzjzxb359ye6n70", "/members/0")
         path = path.replace("01m83pv2ev7gzjzxb359ye6n70", id, 1).replace("01m83pv2ev7gzjzxb359ye6n70", "phase")
-        body = {"json": {}} if method == "POST" else {}
+        body = {"POST": {"json": {}}, "PATCH": {"json": {"priority": 1}}}.get(method, {})
         assert client.open(path, method=method, headers=theirs, **body).status_code == 404, (method, path)
         looked += 1
     assert looked >= 12
     assert client.get(f"/v1/jobs/{job['id']}", headers=ours).json["state"] == "queued"
 
     assert [j["id"] for j in client.get("/v1/jobs", headers=theirs).json["items"]] == [other.json["id"]]
-    assert len(client.get("/v1/jobs", headers=ours).json["items"]) == 3
+    assert len(client.get("/v1/jobs", headers=ours).json["items"]) == 1
+    members = client.get(f"/v1/jobs?sweep={sweep}", headers=ours).json["items"]
+    assert len(members) == 2
+    assert client.get(f"/v1/jobs/{members[0]['id']}", headers=ours).status_code == 200
+    assert client.get(f"/v1/jobs/{members[0]['id']}", headers=theirs).status_code == 404
+    assert client.get(f"/v1/jobs?sweep={sweep}", headers=theirs).json["items"] == []
     assert client.get(f"/v1/jobs?sweep={sweep}", headers=theirs).json["items"] == []
     assert client.get("/v1/sweeps", headers=theirs).json["items"] == []
     assert client.get("/v1/queue", headers=theirs).json["states"]["queued"] == 1

@@ -64,6 +64,7 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
                 for name, content in bodies(document).items() if "application/json" in content}  # fmt: skip
     job = api.http.post("/v1/jobs", json=examples.pop("submit_job"))
     sweep = api.http.post("/v1/sweeps", json=examples.pop("submit_sweep"))
+    assert api.http.patch(f"/v1/sweeps/{sweep.json['id']}", json=examples.pop("change_sweep")).status_code == 200
     judgement = api.http.post("/v1/laws/aurora/fidelity", json=examples.pop("judge_law"))
     link = api.http.post(f"/v1/jobs/{job.json['id']}/links", json=examples.pop("share_job"))
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))

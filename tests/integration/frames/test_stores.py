@@ -17,7 +17,7 @@ from leym.frames.reader import FrameReader
 from leym.frames.stores.base import Missing, StoreUnavailable
 from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
-from tests.support.frames import Writing, frame
+from tests.support.frames import Writing, append_one, frame
 
 MIB = 2**20
 
@@ -116,7 +116,7 @@ def test_a_zombie_writes_beside_its_successor_and_never_over_it(store_url):
     kept = {key: store.get(key) for key in store.list(job_prefix(job.row.id))}
     for step in range(30, 60):
         fields, numbers = frame(step)
-        zombie.append(step, {name: field * 2 for name, field in fields.items()}, numbers)
+        append_one(zombie, step, {name: field * 2 for name, field in fields.items()}, numbers)
     zombie.flush()  # its commit will be refused
     assert {key: store.get(key) for key in kept} == kept
     assert len(set(store.list(job_prefix(job.row.id)))) > len(kept), "the zombie did write"
@@ -129,7 +129,7 @@ def test_a_resumed_writer_reads_back_what_another_one_stored(store_url):
     job.steps(700)
     job.commit()
     again = FrameWriter(store, job.row.id, 2, job.arrays, job.row.manifest)
-    again.rewind(650)
+    again.rewind([0], 650)
     job.writer, job.at, job.epoch = again, 650, 2
     job.steps(10)
     job.commit()

@@ -13,7 +13,7 @@ import zarr
 from leym.contract.spec import JobSpec
 from leym.frames.layout import TABLE_ROWS, arrays_of
 from leym.frames.writer import FrameWriter
-from tests.support.frames import SPEC, Row, asked
+from tests.support.frames import SPEC, Row, append_one, asked
 
 CHUNKS = [  # grid, field, dtype, recorded every, steps; bytes of a frame, frames of a chunk
     ((64, 64), "phase", "float32", 1, 2000, 16_384, 64),
@@ -68,7 +68,7 @@ def test_a_field_and_an_observable_of_one_name_are_both_read_under_it(served, mo
     served.writer = FrameWriter(served.store, served.row.id, 1, served.arrays, None)
     for step in range(5):
         cells = {"activity": np.full((4, 6), step, np.float32)} if step % 2 == 0 else {}
-        served.writer.append(step, cells, {"activity": step / 7, "coherence": 1.0})
+        append_one(served.writer, step, cells, {"activity": step / 7, "coherence": 1.0})
     served.at = 4
     served.commit()
     with xarray.open_datatree(served.url, engine="zarr") as tree:

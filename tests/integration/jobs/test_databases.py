@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from leym.contract.records import JobState
 from leym.jobs.table import JobTable
-from tests.support.job_tables import LAWFUL, T0, frames, spec, submit, sweep_of
+from tests.support.job_tables import LAWFUL, T0, frames, rows_of, spec, submit
 from tests.support.parallel import at_once
 
 
@@ -54,7 +54,7 @@ def test_a_forked_child_has_connections_of_its_own(table):
 
 def test_writers_of_every_kind_do_not_stop_each_other(open_table):
     tables = [open_table() for _ in range(2)]
-    sweep, jobs, _ = sweep_of(tables[0], 40)
+    sweep, jobs = rows_of(tables[0], 40)
     ids = [job.id for job in jobs]
 
     def run(table, owner, mine):

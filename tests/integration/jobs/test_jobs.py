@@ -8,7 +8,7 @@ from leym.contract.ids import new_id
 from leym.contract.problems import Problem
 from leym.contract.records import JobState, Worker
 from leym.contract.spec import JobSpec
-from tests.support.job_tables import LAWFUL, T0, frames, spec, submit
+from tests.support.job_tables import LAWFUL, T0, frames, spec, submit, sweep_of
 from tests.support.parallel import at_once
 
 # --- submission
@@ -48,7 +48,7 @@ def test_a_request_repeated_under_its_key_gives_the_first_job(table):
         table.submit(spec(seed=1), **LAWFUL, idempotency_key="k")
     assert refusal.value.status == 422
     with pytest.raises(Problem, match="Idempotency-Key 'k'"):
-        table.submit_sweep({"axes": {}}, [], idempotency_key="k")
+        sweep_of(table, idempotency_key="k")
     with pytest.raises(Problem, match="256 characters"):
         table.submit(spec(), **LAWFUL, idempotency_key="k" * 256)
     assert table.totals()["submitted"] == 1

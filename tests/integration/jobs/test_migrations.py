@@ -86,6 +86,7 @@ def test_an_old_table_is_migrated_and_its_jobs_stay(old):
     assert (first.step, first.epoch, first.fidelity, first.stored_bytes) == (30, 2, "unverified", 0)
     assert first.spec == json.loads(SPEC.model_dump_json())
     assert second.fidelity == "exact"
+    assert (first.members, first.indices, first.is_block, first.results) == (1, None, False, first.id)
     assert table.claim(first.id, "w", 20, 3).epoch == 3
     table.close()
     again = JobTable(old)

@@ -6,11 +6,11 @@ import pytest
 
 from app import create_app
 from leym.contract.problems import Problem
-from leym.contract.records import JobState, NewJob
+from leym.contract.records import JobState
 from leym.jobs.quotas import Quotas
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.support.job_tables import spec
+from tests.support.job_tables import spec, sweep_of
 from tests.support.parallel import at_once
 
 LAW = {"law": "aurora@" + "a1" * 32, "precision": "fp32", "d_state": 4}
@@ -27,9 +27,8 @@ def test_a_project_has_so_many_jobs_that_wait_or_run_and_others_have_their_own(t
         ours.submit(spec(), **LAW)
     assert (full.value.status, full.value.retry_after_s) == (429, 5)
     theirs.submit(spec(), **LAW)
-    members = [NewJob(spec(seed=i), LAW["law"], "fp32", 4) for i in range(3)]
     with pytest.raises(Problem, match="1 jobs of project 'theirs' are queued or running; 3 more"):
-        theirs.submit_sweep({}, members)
+        sweep_of(theirs, 3)
     assert theirs.list_sweeps() == ([], None)
     assert theirs.counts()["queued"] == 1
     claim = table.claim(jobs[0].id, "w", 20, 3)

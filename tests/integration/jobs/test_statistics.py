@@ -72,7 +72,8 @@ def test_the_backlog_is_what_is_left_to_do(table):
 
 def test_the_backlog_of_very_many_cells_is_exact(table):
     large = NewJob(spec(grid=(1024, 1024), steps=10_000_000), LAW, "fp32", 4)
-    table.submit_sweep({}, [large] * 1000)
+    with table.db.write() as connection:
+        table._insert(connection, [table._new_job(large, None, T0) for _ in range(1000)], T0)
     with table.db.write() as connection:  # as if there were a thousand times as many
         connection.execute(sa.update(schema.jobs).values(remaining=10**10))
     assert table.backlog()["cell_steps"] == 1000 * 10**10 * 2**20 > 2**63

@@ -1,36 +1,41 @@
-"""Sweeps in the job table: submitted whole, paged in the order of their points, cancelled together."""
+"""Sweeps in the job table: submitted whole, paged in the order of their points, cancelled together.
+
+`rows_of` makes sweeps as version 0.1.0 did. `test_blocks.py` has those of blocks.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-from leym.contract.records import Fenced, JobState, NewJob
-from tests.support.job_tables import LAW, T0, spec, sweep_of
+from leym.contract.problems import Problem
+from leym.contract.records import Fenced, JobState
+from leym.jobs.quotas import Quotas
+from tests.support.job_tables import T0, rows_of, sweep_of
 
 
 def test_a_sweep_is_submitted_once_and_whole(table):
-    sweep, jobs, created = sweep_of(table, idempotency_key="s")
+    sweep, rows, created = sweep_of(table, idempotency_key="s")
     assert created
-    assert sweep.size == 5
-    assert [job.point["seed"] for job in jobs] == list(range(5))
+    assert (sweep.size, sweep.blocks, len(rows)) == (5, 2, 2)
+    assert [(row.members, row.indices, row.steps) for row in rows] == [(3, "0-2", 300), (2, "3-4", 200)]
     assert sweep == table.get_sweep(sweep.id)
     assert sweep.counts["queued"] == 5
+    assert (sweep.cell_steps, sweep.cell_steps_done) == (500 * 8 * 16, 0)
     assert not sweep.final
-    assert table.find([job.id for job in jobs]) == jobs
-    assert {job.sweep for job in jobs} == {sweep.id}
-    assert sweep_of(table, idempotency_key="s") == (sweep, jobs, False)
-    assert [job.id for job in table.list(sweep=sweep.id, tags=[("s", "1")])[0]] == [job.id for job in jobs][::-1]
-    assert table.totals()["submitted"] == 5
-
-    good, bad = NewJob(spec(), LAW, "fp32", 4), NewJob(spec(), LAW, "fp32", 4, {"seed": object()})
-    with pytest.raises(TypeError):  # the last member is no JSON: none is submitted
-        table.submit_sweep({}, [good, bad], idempotency_key="bad")
+    assert sweep_of(table, idempotency_key="s") == (sweep, rows, False)
+    with pytest.raises(Problem, match="'s' was used before"):
+        sweep_of(table, 4, idempotency_key="s")
     assert table.totals()["submitted"] == 5 == table.counts()["queued"]
-    assert sweep_of(table, 2, idempotency_key="bad")[2]
+
+    table.quotas = Quotas(live_jobs=8)
+    with pytest.raises(Problem, match="5 jobs of project 'default' are queued or running; 4 more would exceed its quo"):
+        sweep_of(table, 4, idempotency_key="full")
+    assert table.totals()["submitted"] == 5 == table.counts()["queued"]
+    assert sweep_of(table, 3, idempotency_key="full")[2]
 
 
 def test_members_are_paged_in_the_order_of_the_points(table):
-    sweep, jobs, _ = sweep_of(table)
+    sweep, jobs = rows_of(table)
     table.delete(table.cancel(jobs[1].id).id)
     first, cursor = table.sweep_members(sweep.id, limit=3)
     second, end = table.sweep_members(sweep.id, limit=3, cursor=cursor)
@@ -40,7 +45,7 @@ def test_members_are_paged_in_the_order_of_the_points(table):
 
 
 def test_a_cancelled_sweep_leaves_what_had_ended(table):
-    sweep, jobs, _ = sweep_of(table)
+    sweep, jobs = rows_of(table)
     done = table.claim(jobs[0].id, "a", 20, 3)
     table.finish(jobs[0].id, done.epoch, JobState.SUCCEEDED, step=100, manifest={})
     running = table.claim(jobs[1].id, "a", 20, 3)

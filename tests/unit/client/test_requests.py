@@ -9,7 +9,9 @@ import pytest
 
 from leym.client.axes import sweep_body
 from leym.client.requests import job_body
-from leym.contract.spec import JobSpec, Observe, Recording, SweepSpec
+from leym.contract.spec import JobSpec, Observe, Recording
+from leym.contract.sweep_plan import SweepPlan
+from leym.contract.sweeps import SweepSpec
 
 
 @pytest.mark.parametrize(
@@ -61,5 +63,6 @@ def test_numpy_numbers_and_square_grids() -> None:
 def test_axes_of_a_sweep() -> None:
     axes = {"seed": range(5, 9), "gamma": np.linspace(0, 1, 3), "initial.strength": (0.1, 0.2)}
     sweep = SweepSpec.model_validate(sweep_body(job_body("aurora"), axes, "product"))
-    assert sweep.values() == {"seed": [5, 6, 7, 8], "gamma": [0.0, 0.5, 1.0], "initial.strength": [0.1, 0.2]}
-    assert sweep.size() == 24
+    plan = SweepPlan(sweep)
+    assert plan.axes == {"seed": range(5, 9), "gamma": [0.0, 0.5, 1.0], "initial.strength": [0.1, 0.2]}
+    assert plan.size == 24

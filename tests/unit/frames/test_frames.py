@@ -16,7 +16,7 @@ from leym.frames import zarr_gateway
 from leym.frames.layout import job_prefix
 from leym.frames.reader import FrameReader
 from leym.frames.stores.open import open_store
-from tests.support.frames import Writing, frame
+from tests.support.frames import Writing, append_one, frame
 
 
 @pytest.fixture
@@ -132,9 +132,9 @@ def test_wrong_frames_are_refused_before_anything_is_kept(tmp_path):
     fields, numbers = frame(0)
     for wrong in ({"psi": fields["psi"]}, fields | {"psi": fields["psi"].astype(np.complex128)}):
         with pytest.raises(ValueError, match=r"phase|complex64"):
-            job.writer.append(0, wrong, numbers)
+            append_one(job.writer, 0, wrong, numbers)
     with pytest.raises(ValueError, match="next one is 0"):
-        job.writer.append(2, *frame(2))
+        append_one(job.writer, 2, *frame(2))
     job.steps(3)
     job.commit()
     assert job.check(FrameReader(job.store, job.row)) == 3
@@ -187,3 +187,48 @@ def test_frames_that_follow_each_other_are_one_read_of_the_store():
     assert all(np.array_equal(found, frame(step)[0]["psi"]) for step, found in zip(steps, frames, strict=True))
     reader.read("psi", 40, 60, 5)
     assert len(store.reads) == 2 + 1 + 4, "the index, and each of four frames that lie apart"
+
+
+def as_version_1(manifest, per_shard):
+    """The manifest that version 0.1.0 wrote of the same objects; unchanged where it would have written others."""
+
+    def part(arrays):
+        found = {}
+        for name, array in arrays.items():
+            if array["whole"] * per_shard[name] + sum(n for _, n in array["open"].values()) != array["committed"]:
+                raise NotImplementedError
+            partial = [{"shard": int(s), "epoch": e, "frames": n} for s, (e, n) in array["open"].items()]
+            found[name] = {"committed": array["committed"], "runs": array["runs"], "partial": (partial or [None])[0]}
+        return found
+
+    try:
+        parts = {name: part(manifest[name]) for name in ("arrays", "next") if name in manifest}
+    except NotImplementedError:
+        return manifest
+    return {"version": 1, **parts, "attributes": manifest["attributes"]}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["1", "2", "5", "commit", "checkpoint", "crash"]), max_size=25))
+def test_manifests_of_version_1_are_read_and_continued(doings):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("leym.frames.layout.SHARD_FRAMES", 4)
+        job, shown = Writing(open_store("memory://")), 0
+        per_shard = {array.name: array.per_shard for array in job.arrays}
+        for doing in doings:
+            if doing.isdigit():
+                job.steps(int(doing))
+            elif doing == "crash":
+                job.crash()
+            else:
+                job.commit()
+                job.row = dataclasses.replace(job.row, manifest=as_version_1(job.row.manifest, per_shard))
+                job.checkpoint = job.at if doing == "checkpoint" else job.checkpoint
+            now = job.check(FrameReader(job.store, job.row))
+            assert now >= shown
+            shown = now
+        job.crash()
+        job.steps(max(0, 40 - job.at))
+        job.commit()
+        assert job.check(FrameReader(job.store, job.row)) == 41
+        assert len(set(job.store.list(job_prefix(job.row.id)))) == 11 + 6 + 1

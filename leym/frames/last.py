@@ -1,0 +1,76 @@
+"""The last state of a job or member, and the newest observables of all members of a block."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leym.contract.member_states import MemberStates
+from leym.contract.problems import Problem, not_found
+from leym.contract.records import Job
+from leym.frames.checkpoint import get_checkpoint
+from leym.frames.chunks import decode_chunk, read_chunks, read_rows
+from leym.frames.layout import arrays_of, results_of
+from leym.frames.manifest import committed_arrays, last_arrays, visible_frames
+from leym.frames.shards import DamagedError
+from leym.frames.stores.base import Missing, Store
+
+
+def last_state(store: Store, job: Job) -> NDArray[np.complex64]:
+    """Read the state at the last step of a job or member that has succeeded: psi, complex64 [H, W, d].
+
+    Jobs of version 0.1.0 have it in their checkpoint.
+
+    Raises:
+        Problem: 404 if it has none, 503 if it cannot be read.
+        OSError: the store does not answer.
+    """
+    array = next((array for array in last_arrays(job) if array.name == "last_psi"), None)
+    if array is None and job.checkpoint is not None and job.block is None:
+        return np.asarray(get_checkpoint(store, job.checkpoint)["psi"])
+    shard = array.shard_of(job.place, 0) if array else 0
+    committed = committed_arrays(job.manifest, [array], "last")[array.name] if array else None
+    if array is None or committed is None or committed.find(shard) is None or job.state != "succeeded":
+        raise not_found("last state of job", job.id)
+    key = committed.key(results_of(job), array, shard)
+    try:
+        return decode_chunk(array, job.place, read_chunks(store, key, array, job.place, [0], 1)[0])
+    except (Missing, DamagedError) as error:
+        raise _unreadable(job, f"object {key!r}: {error}") from error
+
+
+def last_observables(store: Store, row: Job) -> dict[str, NDArray[np.float64]]:
+    """Read the newest committed value of each observable for all members of a row, each object once.
+
+    Returns:
+        float64 [members] by name, NaN for members without any; empty if nothing is observed.
+
+    Raises:
+        Problem: 503 if they cannot be read.
+        OSError: the store does not answer.
+    """
+    array = next((array for array in arrays_of(row) if array.is_table), None)
+    if array is None:
+        return {}
+    committed = committed_arrays(row.manifest, [array])
+    if array.members == 1:
+        frames = np.array([visible_frames(row, committed, [array])[array.name]]) - 1
+    else:
+        frames = MemberStates.parse(row.member_states, array.members).step // array.every
+    found = np.full((array.members, len(array.columns)), np.nan)
+    there = np.flatnonzero(frames >= 0)
+    shards = frames[there] // array.per_shard * array.member_shards + there // array.shard_members
+    for shard in np.unique(shards).tolist():
+        places = there[shards == shard]
+        rows = frames[places] - array.first_frame(shard)
+        key = committed[array.name].key(row.id, array, shard)
+        try:
+            table = read_rows(store, key, array, shard, int(rows.max()) + 1)
+        except (Missing, DamagedError) as error:
+            raise _unreadable(row, f"object {key!r}: {error}") from error
+        found[places] = table[places - array.places_in(shard).start, rows]
+    return {name: found[:, column] for column, name in enumerate(array.columns)}
+
+
+def _unreadable(job: Job, why: str) -> Problem:
+    return Problem(503, "Results unreadable", f"job {job.id}: {why}")
