@@ -32,6 +32,7 @@ SCOPE_OF = {
             *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
             *("results.list_fields", "results.get_frames", "results.get_observables", "store.get_store_object"),
             *("sweeps.list_sweeps", "sweeps.get_sweep", "sweeps.list_sweep_jobs", "sweeps.get_sweep_table"),
+            "sweeps.get_sweep_summary",
             *("members.get_member", "members.list_member_fields", "members.get_member_frames"),
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),

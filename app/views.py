@@ -102,7 +102,7 @@ def job_body(job: Job) -> dict[str, Any]:
     }
 
 
-SWEEP_PARTS = ("jobs", "table", "cancel", "pause", "resume", "retry")
+SWEEP_PARTS = ("jobs", "summary", "table", "cancel", "pause", "resume", "retry")
 
 
 def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:

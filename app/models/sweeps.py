@@ -20,6 +20,18 @@ from leym.contract.model import Whole
 from leym.contract.spec import LIMITS
 from leym.contract.sweeps import EXAMPLE_SWEEP
 
+EXAMPLE_DISTRIBUTIONS = {
+    "activity": {
+        "members": 4,
+        "mean": 0.02,
+        "sd": 0.01,
+        "minimum": 0.0,
+        "maximum": 0.04,
+        "edges": [0.0, 0.02, 0.04],
+        "counts": [3, 1],
+    }
+}
+
 
 class Progress(Body):
     """Work of a sweep in cell-steps: one cell, one step."""
@@ -47,6 +59,37 @@ class SweepBody(Body):
     links: dict[str, str] = Field(
         examples=[{"self": f"/v1/sweeps/{EXAMPLE_ID}", "jobs": f"/v1/sweeps/{EXAMPLE_ID}/jobs"}]
     )
+
+
+class Distribution(Body):
+    """Values of one observable at the last observed step of each member that has a finite one."""
+
+    members: int = Field(description="number of values")
+    mean: float
+    sd: float = Field(description="population standard deviation")
+    minimum: float
+    maximum: float
+    edges: list[float] = Field(description="bounds of the bins, equally spaced; one more than `counts`")
+    counts: list[int] = Field(description="number of values in each bin")
+
+
+class SweepSummary(Body):
+    """A sweep at a glance."""
+
+    id: str
+    size: int
+    state: str
+    counts: dict[str, int] = Field(description="number of jobs in each state", examples=[EXAMPLE_COUNTS])
+    progress: Progress
+    observables: dict[str, Distribution] = Field(
+        description="by the name of the observable", examples=[EXAMPLE_DISTRIBUTIONS]
+    )
+
+
+class SummaryQuery(Query):
+    """Query of a summary."""
+
+    bins: int = Field(20, ge=1, le=1000, description="bins of the histograms")
 
 
 class Estimate(Body):

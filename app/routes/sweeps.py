@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from flask import Response, url_for
 
-from app import cancellation, submission, sweep_control
+from app import cancellation, submission, sweep_control, sweep_summary
 from app.models.base import IdempotencyHeader, IdPath, PageQuery
 from app.models.jobs import JobPage
-from app.models.sweeps import DryRunQuery, Estimate, PriorityBody, SweepBody, SweepPage, SweepTable, TableQuery
+from app.models.sweeps import (
+    DryRunQuery,
+    Estimate,
+    PriorityBody,
+    SummaryQuery,
+    SweepBody,
+    SweepPage,
+    SweepSummary,
+    SweepTable,
+    TableQuery,
+)
 from app.openapi import (
     JSON,
     content,
@@ -117,6 +127,16 @@ def list_sweep_jobs(path: IdPath, query: PageQuery) -> Response:
     """List the jobs of a sweep, in the order of its points."""
     found, following = current_services().table.sweep_members(path.id, query.limit, query.cursor)
     return json_response({"items": [job_body(job) for job in found if job.deleted_at is None], "next": following})
+
+
+@api.get("/v1/sweeps/<id>/summary", responses=responses({200: SweepSummary}, 404))
+def get_sweep_summary(path: IdPath, query: SummaryQuery) -> Response:
+    """Get counts, progress and a histogram of each observable over the members, at their last observed steps."""
+    services = current_services()
+    sweep = services.table.get_sweep(path.id)
+    body = sweep_body(sweep, sweep.counts)
+    kept = {key: body[key] for key in ("id", "size", "state", "counts", "progress")}
+    return json_response(kept | {"observables": sweep_summary.distributions(services, sweep, query.bins)})
 
 
 @api.get(

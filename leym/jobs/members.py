@@ -82,6 +82,7 @@ class BlockRow:
             error=error,
             finished_at=row.finished_at if state.final else None,
             point=plan.point(index),
+            manifest=row.manifest if self.states.step[place] >= 0 else {},  # the row's has frames of others
             checkpoint=None,
             observables_last=None,
             stored_bytes=row.stored_bytes // row.members,
