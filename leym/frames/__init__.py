@@ -4,6 +4,8 @@
     layout, shards, manifest            how they are cut into objects, encoded and named
     reader, chunks, last                reading committed frames, observables and last states as arrays
     zarr_gateway, zarr_metadata         the Zarr v3 hierarchy of a job
+    sweep_zarr, sweep_layout,
+    sweep_reader                        the labelled array of a sweep as a Zarr v3 hierarchy
     pictures, animations                frames as PNG, GIF and WebP
     checkpoint, states                  states to resume or start from
     garbage, inspection                 objects that nobody needs, and objects that are missing or damaged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,8 @@ from leym.frames.manifest import CommittedArray, StoredShard, shard_key
 from leym.frames.open_shard import OpenShard
 from leym.frames.shards import DamagedError
 from leym.frames.stores.base import Missing, Store
+
+Counts = Callable[[], NDArray[np.int64]]
 
 
 @dataclass
@@ -74,16 +76,14 @@ class ArrayWriter:
 
     # --- what this writer has
 
-    def append(
-        self, places: NDArray[np.int64], frame: int, values: NDArray[np.generic], counts: NDArray[np.int64]
-    ) -> None:
+    def append(self, places: NDArray[np.int64], frame: int, values: NDArray[np.generic], counts: Counts) -> None:
         """Keep one frame of some members until the next `write`.
 
         Args:
             places: places of the members, int64 [n], increasing.
             frame: number of the frame.
             values: [n, ...].
-            counts: frames that every member of the block has so far, int64 [members].
+            counts: returns the number of frames that every member of the block has so far, int64 [members].
 
         Raises:
             Problem: 503 if earlier frames of a shard cannot be read.
@@ -138,7 +138,7 @@ class ArrayWriter:
             some = some[shown_counts[some] > self.array.first_frame(shard)]
             stored = self.shown.find(shard) if self.shown else None
             if len(some) and stored:
-                self._opened(shard, counts).copy_rows(some, self._load(shard, stored))
+                self._opened(shard, lambda: counts).copy_rows(some, self._load(shard, stored))
 
     def write(self, counts: NDArray[np.int64], ended: NDArray[np.bool_]) -> None:
         """Write each changed shard before `own` names it, so that a failed call can be repeated.
@@ -215,15 +215,20 @@ class ArrayWriter:
 
     def _by_shard(self, places: NDArray[np.int64], frame: int) -> list[tuple[int, int, int]]:
         """Split increasing places by shard: (begin, end, shard)."""
+        if not len(places):
+            return []
+        first, last = self.array.shard_of(int(places[0]), frame), self.array.shard_of(int(places[-1]), frame)
+        if first == last:
+            return [(0, len(places), first)]
         columns = places // self.array.shard_members
-        bounds = [0, *(np.flatnonzero(np.diff(columns)) + 1).tolist(), len(places)]
-        shards = [self.array.shard_of(int(places[begin]), frame) for begin in bounds[:-1]] if len(places) else []
-        return list(zip(bounds[:-1], bounds[1:], shards, strict=False))
+        bounds = np.searchsorted(columns - columns[0], np.arange(last - first + 2))
+        found = zip(bounds[:-1].tolist(), bounds[1:].tolist(), range(first, last + 1), strict=True)
+        return [(begin, end, shard) for begin, end, shard in found if begin < end]
 
-    def _opened(self, shard: int, counts: NDArray[np.int64]) -> OpenShard:
+    def _opened(self, shard: int, counts: Counts) -> OpenShard:
         """Return a shard to write to, with the frames that its members have so far."""
         if shard not in self._open:
-            kept, stored = counts[self.array.places_in(shard)], self.own.find(shard)
+            kept, stored = counts()[self.array.places_in(shard)], self.own.find(shard)
             if stored and (kept > self.array.first_frame(shard)).any():
                 self._open[shard] = self._load(shard, stored)
                 self._open[shard].truncate(kept)
@@ -236,7 +241,7 @@ class ArrayWriter:
         for begin, end, shard in self._by_shard(places, count - 1):
             missing = self.own.find(shard) is None and shard not in self._open
             if not missing and count % self.array.per_shard:
-                missing = self._opened(shard, counts).lacks(places[begin:end], count)
+                missing = self._opened(shard, lambda: counts).lacks(places[begin:end], count)
             if missing:
                 detail = f"job {self._objects.row_id}: {self.array.name!r} lacks one of the first {count} frames, "
                 raise Problem(503, "Frames missing", detail + "which going on from the checkpoint needs")

@@ -71,12 +71,13 @@ class OpenShard:
         array = self.array
         if array.is_table:
             return pack_table(self._values[:, 0, : self.filled])
-        for chunk, frame in np.argwhere(self.present & self._stale).tolist():
+        changed = self.present & self._stale
+        for chunk, frame in zip(*(axis.tolist() for axis in changed.nonzero()), strict=True):
             self._encoded[chunk, frame] = encode_frame(self._values[chunk, :, frame], array.compressed)
-        self._stale &= ~self.present
-        parts = np.empty((array.member_chunks, array.per_shard), object)
-        parts[: len(self._encoded), : self._frames] = np.where(self.present, self._encoded, np.array(None))
-        return pack_shard(parts.ravel().tolist())
+        self._stale ^= changed
+        chunks, frames = self.present.nonzero()
+        parts = self._encoded[chunks, frames].tolist()
+        return pack_shard(parts, chunks * array.per_shard + frames, array.member_chunks * array.per_shard)
 
     @property
     def filled(self) -> int:
@@ -100,6 +101,10 @@ class OpenShard:
             values: [n, ...].
         """
         column, rows = frame - self.first_frame, places - self.places.start
+        if self._together == 1:
+            self._touch(rows, column)
+            self._values[rows, 0, column] = values
+            return
         chunks = rows // self._together
         self._touch(np.unique(chunks), column)
         self._values[chunks, rows % self._together, column] = values

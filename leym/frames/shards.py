@@ -66,18 +66,19 @@ def decode_frame(data: bytes, dtype: str, shape: tuple[int, ...], compressed: bo
         raise DamagedError(f"a frame cannot be decoded: {error}") from error
 
 
-def pack_shard(parts: Sequence[bytes | None]) -> bytes:
+def pack_shard(parts: Sequence[bytes], numbers: NDArray[np.int64], places: int) -> bytes:
     """Join encoded chunks into a Zarr shard (sharding_indexed; index with crc32c at the end).
 
     Args:
-        parts: every chunk of the shard in C order of its places; None for one that is missing.
+        parts: the chunks.
+        numbers: place of each chunk in C order, int64 [len(parts)], increasing.
+        places: number of places.
     """
-    index = np.full((len(parts), 2), EMPTY, "<u8")
-    present = [i for i, part in enumerate(parts) if part is not None]
-    lengths = np.array([len(parts[i] or b"") for i in present], "<u8")
-    index[present, 0] = np.cumsum(lengths) - lengths
-    index[present, 1] = lengths
-    return b"".join([*(part for part in parts if part is not None), _with_checksum(index.tobytes())])
+    index = np.full((places, 2), EMPTY, "<u8")
+    lengths = np.fromiter(map(len, parts), np.uint64, len(parts))
+    index[numbers, 0] = np.cumsum(lengths) - lengths
+    index[numbers, 1] = lengths
+    return b"".join([*parts, _with_checksum(index.tobytes())])
 
 
 def index_bytes(chunks: int) -> int:

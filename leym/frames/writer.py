@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -152,11 +153,12 @@ class FrameWriter:
             Problem: 503 if earlier frames of a partial shard cannot be read.
         """
         chosen = np.asarray(places, np.int64)
-        self._restore(np.flatnonzero(self._unplaced))
+        if self._unplaced.any():
+            self._restore(np.flatnonzero(self._unplaced))
         recorded = [writer for writer in self._writers if step % writer.array.every == 0]
         values = [self._checked(writer, step, chosen, fields, observables or {}) for writer in recorded]
         for writer, found in zip(recorded, values, strict=True):
-            writer.append(chosen, step // writer.array.every, found, self._counts(writer))
+            writer.append(chosen, step // writer.array.every, found, partial(self._counts, writer))
         self._at[chosen], self._changed[chosen] = step, True
 
     def append_last(
@@ -182,7 +184,7 @@ class FrameWriter:
             if name not in self._last:
                 array = last_array(name, str(values.dtype), values.shape[1:], self._members)
                 self._last[name] = ArrayWriter(self._objects, array, CommittedArray())
-            self._last[name].append(chosen, 0, values, np.ones(self._members, np.int64))
+            self._last[name].append(chosen, 0, values, lambda: np.ones(self._members, np.int64))
         self._has_last[chosen] = True
         self.end(chosen)
 
@@ -268,15 +270,18 @@ class FrameWriter:
         observables: Mapping[str, NDArray[np.float64]],
     ) -> NDArray[Any]:
         """Return the values for an array: [n, ...]."""
-        array, counts = writer.array, self._counts(writer)[places]
-        if wrong := np.flatnonzero(counts * array.every != step).tolist():
-            of = f" of member {places[wrong[0]]}" if self._members > 1 else ""
-            raise ValueError(f"step {step} of {array.name!r}{of}: the next one is {counts[wrong[0]] * array.every}")
+        array, following = writer.array, (self._at[places] // writer.array.every + 1) * writer.array.every
+        if (following != step).any():
+            wrong = int((following != step).argmax())
+            of = f" of member {places[wrong]}" if self._members > 1 else ""
+            raise ValueError(f"step {step} of {array.name!r}{of}: the next one is {following[wrong]}")
         if array.is_table:
             if missing := [name for name in array.columns if name not in observables]:
                 raise ValueError(f"step {step}: observables {missing} are missing")
-            columns = [np.asarray(observables[name], np.float64) for name in array.columns]
-            return np.stack(columns, axis=-1).reshape(len(places), len(columns))
+            rows = np.empty((len(places), len(array.columns)))
+            for column, name in enumerate(array.columns):
+                rows[:, column] = observables[name]
+            return rows
         if array.name not in fields:
             raise ValueError(f"step {step}: field {array.name!r} is missing")
         values = fields[array.name]

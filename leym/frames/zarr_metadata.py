@@ -11,7 +11,7 @@ from leym.frames.layout import TABLE, TABLE_ROWS, ArraySpec, JobLike, arrays_of,
 from leym.frames.manifest import committed_arrays, visible_frames
 from leym.frames.shards import codecs
 
-_BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
+BYTES = [{"name": "bytes", "configuration": {"endian": "little"}}]
 
 
 def run_attributes(job: JobLike) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def group_json(job: JobLike, group: str = "") -> dict[str, Any]:
     below = f"{group}/" if group else ""
     inline = {path.removeprefix(below): node for path, node in nodes.items() if path.startswith(below)}
     consolidated = {"kind": "inline", "must_understand": False, "metadata": inline}
-    return _group(run_attributes(job)) | {"consolidated_metadata": consolidated}
+    return group_node(run_attributes(job)) | {"consolidated_metadata": consolidated}
 
 
 def array_json(job: JobLike, path: str) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _nodes(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
     for array in arrays:
         time, n = dims[array.every], counts[array.name]
         if array.is_table:
-            yield TABLE, _group(run_attributes(job))
+            yield TABLE, group_node(run_attributes(job))
             for column in array.columns:
                 for path in observable_paths(arrays, column):
                     yield path, _flat("float64", n, time, "NaN", column_attributes(column))
@@ -97,11 +97,11 @@ def _nodes(job: JobLike) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _field(array: ArraySpec, n: int, time: str) -> dict[str, Any]:
-    return _array(
+    return array_node(
         array.dtype,
         [n, *array.shape],
         [array.chunk_frames, *array.shape],
-        ["NaN", "NaN"] if array.dtype.startswith("complex") else "NaN",
+        nan_of(array.dtype),
         codecs(array.dtype),
         [time, *array.dims],
         array.attributes,
@@ -109,10 +109,15 @@ def _field(array: ArraySpec, n: int, time: str) -> dict[str, Any]:
 
 
 def _flat(dtype: str, n: int, time: str, fill: Any, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return _array(dtype, [n], [TABLE_ROWS], fill, _BYTES, [time], attributes)
+    return array_node(dtype, [n], [TABLE_ROWS], fill, BYTES, [time], attributes)
 
 
-def _array(
+def nan_of(dtype: str) -> Any:
+    """Return NaN as the fill value of a dtype."""
+    return ["NaN", "NaN"] if dtype.startswith("complex") else "NaN"
+
+
+def array_node(
     dtype: str,
     shape: list[int],
     chunk: list[int],
@@ -121,6 +126,7 @@ def _array(
     dims: list[str],
     attributes: Mapping[str, Any],
 ) -> dict[str, Any]:
+    """Return the zarr.json of an array."""
     return {
         "zarr_format": 3,
         "node_type": "array",
@@ -130,16 +136,17 @@ def _array(
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": fill,
         "codecs": codec,
-        "attributes": _portable(attributes),
+        "attributes": portable(attributes),
         "dimension_names": dims,
         "storage_transformers": [],
     }
 
 
-def _group(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    return {"zarr_format": 3, "node_type": "group", "attributes": _portable(attributes)}
+def group_node(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the zarr.json of a group."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": portable(attributes)}
 
 
-def _portable(attributes: Mapping[str, Any]) -> dict[str, Any]:
+def portable(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Convert attributes to types that netCDF supports: values other than text and numbers become JSON text."""
     return {key: value if type(value) in (str, int, float) else json.dumps(value) for key, value in attributes.items()}

@@ -47,3 +47,17 @@ def served(request, monkeypatch, tmp_path):
     yield job
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def small_sweeps(monkeypatch):
+    """Objects of a few members, and chunks of sweeps that are parts of several objects."""
+    monkeypatch.setattr("leym.frames.layout.BLOCK_SHARD_BYTES", 500)
+    monkeypatch.setattr("leym.frames.layout.INNER_BYTES", 100)
+    monkeypatch.setattr("leym.frames.sweep_layout.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("leym.frames.sweep_layout.CHUNK_VALUES", 3)
+
+
+@pytest.fixture
+def memory():
+    return open_store("memory://")
