@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -152,7 +153,7 @@ class Sweep:
         is not computed yet is NaN. Chunks are those of dask where it is installed.
 
         Raises:
-            ValueError: the sweep is of version 0.1.0, or its members differ in shape: then `datasets` has them.
+            ValueError: the service is older, or the members differ in shape: then `datasets` has them.
             ModuleNotFoundError: xarray or zarr is not installed.
         """
         groups = self._groups()
@@ -166,10 +167,11 @@ class Sweep:
         return {group: self._open(group) for group in self._groups()} or {"": self._open(None)}
 
     def _groups(self) -> list[str]:
-        if not self._data.get("blocks"):
-            raise ValueError(f"sweep {self.id} has no labelled array, as in version 0.1.0: read its jobs, in .jobs()")
+        if "store" not in self._data.get("links", {}):
+            raise ValueError(f"sweep {self.id}: this service is older and has no labelled arrays; read its .jobs()")
         root = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
-        return [str(group) for group in root["attributes"].get("groups", ())]
+        shapes = json.loads(root["attributes"].get("shapes", "[]"))  # structures in attributes are JSON text
+        return [str(shape["group"]) for shape in shapes]
 
     def _open(self, group: str | None) -> xarray.Dataset:
         import xarray
