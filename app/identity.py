@@ -35,6 +35,7 @@ SCOPE_OF = {
             "sweeps.get_sweep_summary",
             *("members.get_member", "members.list_member_fields", "members.get_member_frames"),
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
+            "store.get_sweep_object",
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
             *("queue.list_workers", "queue.get_queue", "shared.share_job"),
         ),

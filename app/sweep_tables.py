@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from flask import Response
@@ -13,11 +16,18 @@ from app.models.sweeps import TableQuery
 from app.services import Services
 from app.views import json_response, sweep_row
 from leym.common.table_formats import column, encoded, text_column
-from leym.common.table_query import Columns, Query, joined
+from leym.common.table_query import Columns, Query, joined, ordered
+from leym.contract.ids import ids_after
 from leym.contract.limits import LIMITS
+from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
-from leym.contract.records import Job
+from leym.contract.records import FINAL, Job
+from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweep_table import member_table, table_query
+from leym.frames.last import last_observables
+from leym.frames.layout import arrays_of
+from leym.frames.stores.base import Store
+from leym.jobs.members import BlockRow
 
 
 def table_response(services: Services, sweep_id: str, query: TableQuery) -> Response:
@@ -25,49 +35,61 @@ def table_response(services: Services, sweep_id: str, query: TableQuery) -> Resp
 
     Raises:
         Problem: 404 if there is no such sweep; 422 if the query cannot be understood; 501 if a format needs a package
-            that is not installed.
+            that is not installed; 503 if observables cannot be read.
     """
     if query.format == "json":
-        found, following = services.table.sweep_members(sweep_id, query.limit, query.cursor)
-        if not (query.filter or query.sort):
-            return json_response({"items": [sweep_row(job) for job in found], "next": following})
-        chosen = joined(list(_run(query, found)))
-        rows = chosen["index"].tolist() if chosen else []
-        return json_response({"items": [sweep_row(found[row]) for row in rows], "next": following})
-    found, _ = services.table.sweep_members(sweep_id, LIMITS.sweep_jobs)
-    caching = REVALIDATE if all(job.final for job in found) else NO_STORE
+        return _page(services, sweep_id, query)
+    sweep = services.table.get_sweep(sweep_id)
+    if sweep.blocks:
+        found = _of_blocks(services, sweep_id, query)
+    else:
+        found = _of_rows(services.table.sweep_members(sweep_id, LIMITS.table_rows)[0], query)
+    ended = sum(sweep.counts.get(state, 0) for state in FINAL) >= sweep.size
     file = temporary_file()
     try:
-        for part in encoded(_run(query, found), query.format):
+        for part in encoded(_refusing(found), query.format):
             file.write(part)
     except ModuleNotFoundError as error:
         detail = f"format = {query.format!r} needs {error.name}, which is not installed: pip install 'leym[tables]'"
         raise Problem(501, "Not installed", detail) from error
-    return file_response(file, query.format, f"{sweep_id}.{query.format}", caching)
+    return file_response(file, query.format, f"{sweep_id}.{query.format}", REVALIDATE if ended else NO_STORE)
 
 
-def _run(query: TableQuery, members: Sequence[Job]) -> Iterator[Columns]:
-    """Yield the rows that a query asks for. Raises Problem with status 422 if it cannot be understood."""
-    axes = list(dict.fromkeys(key for job in members for key in job.point or ()))
-    names = list(dict.fromkeys(name for job in members for name in job.observables_last or ()))
+def _page(services: Services, sweep_id: str, query: TableQuery) -> Response:
+    """Answer with a page of rows whose point and observables are objects."""
+    found, following = services.table.sweep_members(sweep_id, query.limit, query.cursor)
+    found = _with_observables(services, sweep_id, found)
+    if query.filter or query.sort:
+        chosen = joined(list(_refusing(_of_rows(found, query))))
+        found = [found[row] for row in (chosen["index"].tolist() if chosen else [])]
+    return json_response({"items": [sweep_row(job) for job in found], "next": following})
+
+
+def _refusing(chunks: Iterable[Columns]) -> Iterator[Columns]:
+    """Yield the chunks. Raises Problem with status 422 if the query that they come from cannot be understood."""
     try:
-        chosen: Query = table_query(
-            axes,
-            names,
-            filters=query.filter,
-            sort=query.sort,
-            descending=query.descending,
-            aggregate=query.aggregate.split(",") if query.aggregate else (),
-            over=None if query.over is None else [key for key in query.over.split(",") if key],
-            values=query.value.split(",") if query.value else (),
-        )
-        yield from chosen.run(_columns(members, axes, names))
+        yield from chunks
     except ValueError as error:
         raise Problem(422, "Invalid query", str(error), errors=[{"pointer": "", "detail": str(error)}]) from error
 
 
-def _columns(members: Sequence[Job], axes: Iterable[str], observables: Iterable[str]) -> list[Columns]:
-    """Return the columns of members that are rows of the job table."""
+def _query(query: TableQuery, axes: Sequence[str], observables: Sequence[str]) -> Query:
+    return table_query(
+        axes,
+        observables,
+        filters=query.filter,
+        sort=query.sort,
+        descending=query.descending,
+        aggregate=query.aggregate.split(",") if query.aggregate else (),
+        over=None if query.over is None else [key for key in query.over.split(",") if key],
+        values=query.value.split(",") if query.value else (),
+    )
+
+
+def _of_rows(members: Sequence[Job], query: TableQuery) -> Iterator[Columns]:
+    """Yield the result of a query on members, each of which is a job."""
+    axes = list(dict.fromkeys(key for job in members for key in job.point or ()))
+    names = list(dict.fromkeys(name for job in members for name in job.observables_last or ()))
     own = {
         "index": np.arange(len(members)),
         "id": text_column([job.id for job in members]),
@@ -75,11 +97,70 @@ def _columns(members: Sequence[Job], axes: Iterable[str], observables: Iterable[
         "step": column([job.step for job in members]),
         "steps": column([job.steps for job in members]),
         "stopped_at": np.full(len(members), np.nan),
-        "error": text_column([job.error and (job.error.get("detail") or job.error["title"]) for job in members]),
+        "error": text_column([_reason(job.error) for job in members]),
     }
     values = {key: column([(job.point or {}).get(key) for job in members]) for key in axes}
-    last = {
-        name: np.array([(job.observables_last or {}).get(name, np.nan) for job in members], np.float64)
-        for name in observables
+    observed = [job.observables_last or {} for job in members]
+    last = {name: np.array([values.get(name, np.nan) for values in observed], np.float64) for name in names}
+    yield from _query(query, axes, names).run([member_table(own, values, last)])
+
+
+def _of_blocks(services: Services, sweep_id: str, query: TableQuery) -> Iterator[Columns]:
+    """Yield the result of a query on the members of blocks; a block is read when its rows are asked for."""
+    plan = services.table.sweep_plan(sweep_id)
+    blocks = [block for row in services.table.blocks(sweep_id) if len((block := BlockRow.of(row)).kept)]
+    blocks.sort(key=lambda block: int(block.indices[block.kept[0]]))
+    axes = {key: column(values) for key, values in plan.axes.items()}
+    tables = [array for block in blocks for array in arrays_of(block.row) if array.is_table]
+    names = list(dict.fromkeys(name for array in tables for name in array.columns))
+    chunks: Iterable[Columns] = (_of_block(services.store, plan, axes, names, block) for block in blocks)
+    ends = [(int(block.indices[block.kept[0]]), int(block.indices[block.kept[-1]])) for block in blocks]
+    if any(last >= first for (_, last), (first, _) in pairwise(ends)):
+        chunks = [ordered(joined(list(chunks)), "index")]  # blocks of several shapes, or that were split
+    yield from _query(query, list(axes), names).run(chunks)
+
+
+def _of_block(store: Store, plan: SweepPlan, axes: dict[str, Any], names: Sequence[str], block: BlockRow) -> Columns:
+    """Return the columns of the members that a block has."""
+    row, states, places = block.row, block.states, block.kept
+    indices = block.indices[places]
+    steps = states.step[places]
+    state_names = text_column([str(row.state), "succeeded", "failed", "cancelled"])
+    reasons = text_column([_reason(row.error), *map(_reason, states.problems)])
+    own = {
+        "index": indices,
+        "id": text_column(ids_after(str(row.sweep), (1 + indices).tolist())),
+        "state": state_names[states.state[places]],
+        "step": np.maximum(steps, 0),
+        "steps": np.full(len(places), row.steps // row.members),
+        "stopped_at": np.where(states.stopped[places] > 0, steps, np.nan),
+        "error": reasons[states.problem[places]],
     }
-    return [member_table(own, values, last)]
+    own["error"][states.state[places] != MemberState.FAILED] = None
+    at = dict.fromkeys(axes, indices)
+    if plan.mode == "product":
+        at = dict(zip(axes, np.unravel_index(indices, [len(values) for values in axes.values()]), strict=True))
+    observed = {} if row.deleted_at else last_observables(store, row)
+    missing = np.full(row.members, np.nan)
+    last = {name: observed.get(name, missing)[places] for name in names}
+    return member_table(own, {key: values[at[key]] for key, values in axes.items()}, last)
+
+
+def _with_observables(services: Services, sweep_id: str, members: Sequence[Job]) -> list[Job]:
+    """Return members of blocks with their last observables; each block is read once."""
+    wanted = {job.block for job in members} - {None}
+    rows = {row.id: row for row in services.table.blocks(sweep_id) if row.id in wanted} if wanted else {}
+    observed = {id: {} if row.deleted_at else last_observables(services.store, row) for id, row in rows.items()}
+    found = []
+    for job in members:
+        if job.block is None:
+            found.append(job)
+            continue
+        values = {name: float(values[job.place]) for name, values in observed[job.block].items()}
+        known = {name: value if np.isfinite(value) else None for name, value in values.items()}
+        found.append(replace(job, observables_last=known if any(v is not None for v in known.values()) else None))
+    return found
+
+
+def _reason(problem: dict[str, Any] | None) -> str | None:
+    return None if problem is None else str(problem.get("detail") or problem["title"])

@@ -123,7 +123,7 @@ def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
         "spec": sweep.spec,
         "created_at": rfc3339(sweep.created_at),
         "paused_at": rfc3339(sweep.paused_at),
-        "links": {"self": path} | {name: f"{path}/{name}" for name in SWEEP_PARTS},
+        "links": {"self": path, "store": f"{path}/store.zarr"} | {name: f"{path}/{name}" for name in SWEEP_PARTS},
     }
 
 

@@ -30,13 +30,13 @@ from leym.contract.limits import LIMITS
 from leym.contract.member_states import MemberStates
 from leym.contract.spec import JobSpec
 from leym.frames.stores.files import FileStore
+from leym.jobs.block_size import members_per_block
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from workers.broker import Broker
 
 BLOCK_MEMBERS = 4096  # of a block at most
-BLOCK_S = 10.0  # work of a block that the service aims at
-OBJECT_BYTES = 16 * 2**20  # of a shard
+SMALL, LARGE = 2**16, 16 * 2**20  # bytes of objects that are written to measure the store
 BLOCKS, TICKETS, OBJECTS = 200, 2000, 16  # measured
 SPEED = 5e6  # cell-steps/s of a worker, if nothing else is said
 MEMBERS, WORKERS = (10**6, 10**9), (1, 10, 1000)
@@ -51,7 +51,8 @@ class Costs:
         table_s_per_block: job table, one claim, one commit and one end of a block.
         table_bytes_per_block: growth of the database.
         broker_s_per_block: broker and API, sending one ticket and taking it.
-        store_s_per_object: store, one object of 16 MiB.
+        store_s_per_object: store, one object, however small.
+        store_s_per_byte: store, each byte of an object.
         objects_per_block: objects of a block that is not split: a shard, a table, last states.
     """
 
@@ -60,6 +61,7 @@ class Costs:
     table_bytes_per_block: float
     broker_s_per_block: float
     store_s_per_object: float
+    store_s_per_byte: float
     objects_per_block: float = 3.0
 
 
@@ -70,22 +72,31 @@ class Workload:
     Attributes:
         name: for tables.
         cell_steps: work of a member.
-        stored_bytes: frames, observables and last state of a member.
+        recorded_bytes: frames of a member.
+        state_bytes: last state of a member.
     """
 
     name: str
     cell_steps: int
-    stored_bytes: int
+    recorded_bytes: int
+    state_bytes: int
 
-    def block_members(self, speed: float) -> int:
-        """Return how many of them share a block on workers of a speed in cell-steps/s."""
-        return max(1, min(BLOCK_MEMBERS, int(BLOCK_S * speed / self.cell_steps)))
+    def block_members(self, speed: float, workers: int) -> int:
+        """Return how many of them share a block of a full sweep, on workers of a speed in cell-steps/s."""
+        return members_per_block(
+            size=LIMITS.sweep_jobs,
+            cell_steps=self.cell_steps,
+            recorded_bytes=self.recorded_bytes,
+            state_bytes=self.state_bytes,
+            speed=speed,
+            workers=workers,
+        )
 
 
 WORKLOADS = (
-    Workload("8×8, 10 steps, two frames", 8 * 8 * 10, 2 * 8 * 8 * 4 + 8 * 8 * 4 * 8),
-    Workload("64×64, 20 steps, two frames", 64 * 64 * 20, 2 * 64 * 64 * 4 + 64 * 64 * 8 * 8),
-    Workload("64×64, 2,000 steps, 21 frames", 64 * 64 * 2000, 21 * 64 * 64 * 4 + 64 * 64 * 8 * 8),
+    Workload("8×8, 10 steps, two frames", 8 * 8 * 10, 2 * 8 * 8 * 4, 8 * 8 * 4 * 8),
+    Workload("64×64, 20 steps, two frames", 64 * 64 * 20, 2 * 64 * 64 * 4, 64 * 64 * 8 * 8),
+    Workload("64×64, 2,000 steps, 21 frames", 64 * 64 * 2000, 21 * 64 * 64 * 4, 64 * 64 * 8 * 8),
 )
 
 
@@ -99,14 +110,15 @@ def seconds_by_part(costs: Costs, workload: Workload, members: int, workers: int
         workers: workers, which share the computation evenly.
         speed: cell-steps/s of a worker.
     """
-    blocks = ceil(members / workload.block_members(speed))
-    objects = max(blocks * costs.objects_per_block, members * workload.stored_bytes / OBJECT_BYTES)
+    blocks = ceil(members / workload.block_members(speed, workers))
+    stored = members * (workload.recorded_bytes + workload.state_bytes)
+    objects = max(blocks * costs.objects_per_block, stored / LARGE)
     return {
         "compute": members * workload.cell_steps / (speed * workers),
         "api": members * costs.accept_s_per_member,
         "table": blocks * costs.table_s_per_block,
         "broker": blocks * costs.broker_s_per_block,
-        "store": objects * costs.store_s_per_object,
+        "store": objects * costs.store_s_per_object + stored * costs.store_s_per_byte,
     }
 
 
@@ -128,7 +140,9 @@ def measure() -> Costs:
         data = Path(folder)
         accept = accept_s(data / "api")
         table_s, table_bytes = table_costs(data / "table")
-        return Costs(accept, table_s, table_bytes, broker_s(data / "broker"), store_s(data / "store"))
+        per_object = store_s(data / "store", SMALL)
+        per_byte = (store_s(data / "store", LARGE) - per_object) / (LARGE - SMALL)
+        return Costs(accept, table_s, table_bytes, broker_s(data / "broker"), per_object, max(per_byte, 0.0))
 
 
 def accept_s(data: Path) -> float:
@@ -200,13 +214,13 @@ def broker(data: Path) -> Iterator[str]:
         child.end(10.0)
 
 
-def store_s(data: Path) -> float:
-    """Measure the store: seconds to write an object of 16 MiB that survives a power cut."""
-    store, payload = FileStore(data), np.random.default_rng(0).bytes(OBJECT_BYTES)
+def store_s(data: Path, size: int) -> float:
+    """Measure the store: seconds to write an object of `size` bytes that survives a power cut."""
+    store, payload = FileStore(data), np.random.default_rng(0).bytes(size)
 
     def write() -> None:
         for i in range(OBJECTS):
-            store.put(f"jobs/{i}/phase/000000.1", payload)
+            store.put(f"jobs/{size}-{i}/phase/000000.1", payload)
 
     return _timed(write) / OBJECTS
 

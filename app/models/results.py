@@ -40,7 +40,7 @@ class FieldPath(Parameters):
 
 
 class StorePath(Parameters):
-    """Path of one object of a job's Zarr hierarchy."""
+    """Path of one object of the Zarr hierarchy of a job or a sweep."""
 
     id: str = Field(max_length=64)
     key: str = Field(max_length=512, description="key in the Zarr hierarchy, e.g. zarr.json or phase/c/0/0/0")

@@ -1,4 +1,4 @@
-"""The Zarr v3 hierarchy of a job: `xarray.open_zarr("…/v1/jobs/<id>/store.zarr")`, also while it grows."""
+"""The Zarr v3 hierarchy of a job or a sweep: `xarray.open_zarr("…/v1/jobs/<id>/store.zarr")`, also while it grows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from app.conditional import IMMUTABLE, NO_STORE, REVALIDATE, send_conditionally
 from app.models.results import StorePath
 from app.openapi import JSON, OCTETS, content, partial_responses, responses, router
 from app.services import Services, current_services
-from leym.frames import zarr_gateway
+from leym.contract.limits import LIMITS
+from leym.contract.records import Job
+from leym.frames import sweep_zarr, zarr_gateway
 
 api = router("store", "Results as a Zarr v3 hierarchy, for array libraries")
 
@@ -27,9 +29,28 @@ def get_store_object(path: StorePath) -> Response:
     return object_response(current_services(), path.id, path.key)
 
 
+@api.get("/v1/sweeps/<id>/store.zarr/<path:key>", responses=OBJECT_RESPONSES)
+def get_sweep_object(path: StorePath) -> Response:
+    """Read one object of the hierarchy of a sweep: one array per field, with the axes as dimensions.
+
+    A 404 means that the object is not part of the hierarchy. A committed frame that cannot be read is a 503, and never
+    an empty chunk.
+    """
+    services = current_services()
+    plan = services.table.sweep_plan(path.id)
+
+    def rows() -> list[Job]:
+        return services.table.blocks(path.id) or services.table.sweep_members(path.id, LIMITS.table_rows)[0]
+
+    return _answer(sweep_zarr.find(services.store, plan, rows, path.key))
+
+
 def object_response(services: Services, job_id: str, key: str) -> Response:
     """Answer with one object, as `get_store_object` does for the services of any project."""
-    found = zarr_gateway.find(services.store, lambda: services.table.get(job_id), key)
+    return _answer(zarr_gateway.find(services.store, lambda: services.table.get(job_id), key))
+
+
+def _answer(found: zarr_gateway.Resource) -> Response:
     response = Response(content_type=OCTETS if found.chunk else JSON)
     caching = IMMUTABLE if found.chunk else REVALIDATE
     response.headers["Cache-Control"] = caching if found.final else NO_STORE

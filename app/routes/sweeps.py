@@ -44,6 +44,7 @@ SWEEP_LINKS = operation_links(
 ACCEPTED = json_content(SweepBody, "All jobs were accepted", SWEEP_LINKS, Location="path of the sweep")
 ESTIMATE = json_content(Estimate, "The size of the sweep, which was not submitted")
 TABLE = content("One row per job", JSON, *FORMATS.values(), schema=SweepTable)
+TABLE_RESPONSES = responses({200: TABLE} | partial_responses(*FORMATS.values()), 404, 412, 416, 501)
 
 
 @api.post("/v1/sweeps", responses=responses({200: ESTIMATE, 202: ACCEPTED}, 413, 415, 507))

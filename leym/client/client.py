@@ -133,7 +133,7 @@ class Client:
                 or `latin_hypercube(n)`.
             stop: rules that end a member early: "frozen", "collapsed", "non_finite", "cycle", or
                 `{"observable": "activity", "below": 0.01, "for": 5}`.
-            dry_run: submit nothing, and return what the sweep would need: members, cell_steps, bytes.
+            dry_run: submit nothing, and return what the sweep would need: size, blocks, cell_steps, bytes, seconds.
             idempotency_key: calls with the same key submit once; default: a new key.
             **spec: all other arguments of `submit`. One that is a sequence of values (list, range, NumPy array,
                 `linspace(…)`) is an axis. A grid (H, W), a schedule of gamma and lists of `record` are one value.
@@ -149,7 +149,7 @@ class Client:
             base["law"] = next(iter(varied["law"]))
         body = sweep_body(self._body(base.pop("law", None), **base), varied, mode, stop)
         if dry_run:
-            return self._http.json("POST", "/v1/sweeps", having=("members",), params={"dry_run": "true"}, json=body)
+            return self._http.json("POST", "/v1/sweeps", having=("cell_steps",), params={"dry_run": "true"}, json=body)
         return Sweep(self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
 
     def job(self, id: str) -> Job:

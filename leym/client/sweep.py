@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ class Sweep:
         The worst is `failed`, then `cancelled`, then `succeeded`.
         """
         if not self.done:
-            return "paused" if self._data.get("paused") else "running"
+            return "paused" if self._data.get("paused_at") else "running"
         return next((state for state in ("failed", "cancelled") if self.counts.get(state)), "succeeded")
 
     @property
@@ -74,9 +75,10 @@ class Sweep:
 
     @property
     def progress(self) -> dict[str, int]:
-        """The work in all and the work that is done: `members`, `steps`, `cell_steps`, and each with `_done`."""
-        known = self._data.get("progress") or {}
-        return {"members": self.size, "members_done": self.step, **known}
+        """The work in all and the work that is done: `members` and `cell_steps`, each also with `_done`."""
+        work = self._data.get("progress")
+        cell_steps = {"cell_steps": work["cell_steps"], "cell_steps_done": work["done"]} if work else {}
+        return {"members": self.size, "members_done": self.step} | cell_steps
 
     @property
     def axes(self) -> list[str]:
@@ -151,7 +153,7 @@ class Sweep:
         is not computed yet is NaN. Chunks are those of dask where it is installed.
 
         Raises:
-            ValueError: the sweep is of version 0.1.0, or its members differ in shape: then `datasets` has them.
+            ValueError: the service is older, or the members differ in shape: then `datasets` has them.
             ModuleNotFoundError: xarray or zarr is not installed.
         """
         groups = self._groups()
@@ -166,9 +168,10 @@ class Sweep:
 
     def _groups(self) -> list[str]:
         if "store" not in self._data.get("links", {}):
-            raise ValueError(f"sweep {self.id} has no labelled array, as in version 0.1.0: read its jobs, in .jobs()")
+            raise ValueError(f"sweep {self.id}: this service is older and has no labelled arrays; read its .jobs()")
         root = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
-        return [str(group) for group in root["attributes"].get("groups", ())]
+        shapes = json.loads(root["attributes"].get("shapes", "[]"))  # structures in attributes are JSON text
+        return [str(shape["group"]) for shape in shapes]
 
     def _open(self, group: str | None) -> xarray.Dataset:
         import xarray

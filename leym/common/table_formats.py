@@ -38,6 +38,8 @@ def column(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
     """
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         return values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+    if isinstance(values, range):
+        return np.arange(values.start, values.stop, values.step, dtype=np.int64)
     found = list(values)
     kinds = {type(value) for value in found}
     if kinds <= {int}:

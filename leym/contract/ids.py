@@ -6,9 +6,11 @@ import os
 import secrets
 import threading
 import time
+from collections.abc import Iterable
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 _RANDOM_BITS = 80
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # the last ten bits of an id
 
 
 class _Counter:
@@ -44,6 +46,18 @@ def new_id(following: int = 0) -> str:
 def id_after(id: str, n: int) -> str:
     """Return the n-th id after `id`."""
     return _text(_number(id) + n)
+
+
+def ids_after(id: str, counts: Iterable[int]) -> list[str]:
+    """Return `id_after(id, n)` for each n; consecutive ones are quick, because all but their last part is equal."""
+    first, found = _number(id), []
+    high, prefix = -1, ""
+    for n in counts:
+        number = first + n
+        if number >> 10 != high:
+            high, prefix = number >> 10, _text(number)[:-2]
+        found.append(prefix + _PAIRS[number & 1023])
+    return found
 
 
 def distance(first: str, last: str) -> int:

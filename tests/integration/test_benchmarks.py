@@ -155,18 +155,16 @@ def test_a_sweep_is_run_to_its_end_and_measured(tmp_path, monkeypatch):
 
 
 def test_the_slowest_part_is_the_one_that_is_full_first():
-    """By hand: 8,192 members of 100 cell-steps in 2 blocks, on workers of 1,000 cell-steps/s."""
+    """By hand: 8,192 members of 100 cell-steps in 2 blocks."""
     costs = capacity.Costs(
         accept_s_per_member=0.001, table_s_per_block=2.0, table_bytes_per_block=0, broker_s_per_block=1.0,
-        store_s_per_object=5.0, objects_per_block=3,
+        store_s_per_object=5.0, store_s_per_byte=0.01, objects_per_block=3,
     )  # fmt: skip
-    workload = capacity.Workload("w", cell_steps=100, stored_bytes=1)
-    assert workload.block_members(speed=1000) == 100, "ten seconds of work"
-    assert workload.block_members(speed=1e9) == 4096
+    workload = capacity.Workload("w", cell_steps=100, recorded_bytes=1, state_bytes=1)
+    assert workload.block_members(speed=1e9, workers=2) == 4096
     found = capacity.seconds_by_part(costs, workload, members=8192, workers=2, speed=1e9)
-    assert found == pytest.approx({"compute": 8192 * 100 / 2e9, "api": 8.192, "table": 4, "broker": 2, "store": 30})
-    heavy = capacity.Workload("w", cell_steps=100, stored_bytes=2**24)
-    assert capacity.seconds_by_part(costs, heavy, 8192, 2, 1e9)["store"] == 8192 * 5.0, "a shard per member"
+    stored = 2 * 3 * 5.0 + 2 * 8192 * 0.01
+    assert found == pytest.approx({"compute": 8192 * 100 / 2e9, "api": 8.192, "table": 4, "broker": 2, "store": stored})
     rows = list(capacity.rows_of(costs, speed=1e9))
     assert len(rows) == len(capacity.WORKLOADS) * 2 * 3
     assert {row["full first"] for row in rows} <= {"compute", "api", "table", "broker", "store"}

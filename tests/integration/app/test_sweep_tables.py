@@ -7,26 +7,61 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from pyarrow import ipc, parquet
 
 from leym.common.table_formats import FORMATS
-from tests.support.api import SPEC, Api, Pretender, refused
+from leym.contract.member_states import MemberState, MemberStates
+from leym.contract.ranges import unpack_ranges
+from leym.contract.records import JobState
+from leym.frames.layout import arrays_of
+from leym.frames.writer import FrameWriter
+from tests.support.api import Api, refused
 
+BASE = {"law": "aurora", "grid": [8, 8], "steps": 30, "observe": {"every": 10, "names": ["coherence"]}}
+PROBLEM = {"title": "Diverged", "detail": "a cell is NaN at step 21", "status": 422}
 COLUMNS = ["index", "id", "state", "step", "steps", "stopped_at", "error", "gamma", "seed", "axis.steps", "grid"]
+
+
+def run_blocks(api: Api, sweep: str, *, ends: bool = True) -> None:
+    """Run every block: members with an even seed succeed, the others fail at step 20; coherence is the index / 8."""
+    plan = api.table.sweep_plan(sweep)
+    for row in api.table.blocks(sweep):
+        claim = api.table.claim(row.id, "pretender", 60, 9)
+        assert claim is not None
+        indices = unpack_ranges(row.indices or "")
+        states = MemberStates.new(len(indices))
+        writer = FrameWriter(
+            api.store, row.id, claim.epoch, arrays_of(claim.job), {}, {}, members=len(indices), shown=states.step
+        )
+        odd = np.array(plan.column("seed", indices)) % 2 == 1
+        for step in range(0, 31, 10):
+            places = np.flatnonzero(~odd) if step > 20 else np.arange(len(indices))
+            writer.append(step, places, {}, {"coherence": indices[places] / 8 + step})
+        states.step[:] = np.where(odd, 20, 30)
+        states.end(np.flatnonzero(odd), MemberState.FAILED, problem=PROBLEM)
+        done = {"step": int(states.step.sum()), "manifest": writer.flush(), "members": states}
+        if ends:
+            states.end(np.flatnonzero(~odd), MemberState.SUCCEEDED, stopped=1)
+            api.table.finish(row.id, claim.epoch, JobState.SUCCEEDED, **done)
+        else:
+            api.table.commit(row.id, claim.epoch, **done)
+
+
+def submitted(api: Api, axes: dict[str, Any], **more: Any) -> str:
+    answer = api.http.post("/v1/sweeps", json={"base": BASE, "axes": axes} | more)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json["id"])
 
 
 @pytest.fixture
 def sweep(api: Api) -> str:
     """A sweep of 8 members, of which those with an even seed have succeeded."""
-    axes = {"gamma": [0.0, 0.5], "seed": {"start": 7, "count": 4}, "steps": [30], "grid": [[8, 8]]}
-    at = str(api.http.post("/v1/sweeps", json={"base": SPEC | {"steps": 30}, "axes": axes}).headers["Location"])
-    for member in api.http.get(f"{at}/jobs").json["items"]:
-        if member["point"]["seed"] % 2 == 0:
-            worker = Pretender(api, member["id"])
-            worker.run(30)
-            worker.finish()
-    return at
+    axes = {"gamma": [0, 0.5], "seed": {"start": 7, "count": 4}, "steps": [30], "grid": [[8, 8]]}
+    id = submitted(api, axes)
+    run_blocks(api, id)
+    return f"/v1/sweeps/{id}"
 
 
 def rows(api: Api, sweep: str, **query: Any) -> list[dict[str, Any]]:
@@ -53,8 +88,10 @@ def test_every_format_has_the_same_rows(api: Api, sweep: str, format: str) -> No
     for row, item in zip(found, items, strict=True):
         assert (row["id"], row["state"], float(row["gamma"])) == (item["id"], item["state"], item["point"]["gamma"])
         assert row["grid"] == "[8, 8]"
-        value = row["coherence"] if row["coherence"] not in ("", None) else None
-        assert (value and float(value)) == item["observables"].get("coherence")
+        assert float(row["coherence"]) == item["observables"]["coherence"]
+        assert float(row["coherence"]) == int(row["index"]) / 8 + int(row["step"])
+        assert row["error"] == (PROBLEM["detail"] if row["state"] == "failed" else "" if format == "csv" else None)
+        assert str(row["stopped_at"]) == ("30" if row["state"] == "succeeded" else "" if format == "csv" else "None")
 
 
 def test_rows_are_filtered_and_sorted(api: Api, sweep: str) -> None:
@@ -67,15 +104,55 @@ def test_rows_are_filtered_and_sorted(api: Api, sweep: str) -> None:
 
 
 def test_statistics_over_seeds(api: Api, sweep: str) -> None:
-    found = rows(api, sweep, aggregate="mean,count,q50", value="coherence")
-    members = rows(api, sweep, filter="state=succeeded")
-    assert [(row["gamma"], row["members"], row["coherence.count"]) for row in found] == [(0.0, 4, 2), (0.5, 4, 2)]
-    for row in found:
-        values = [member["coherence"] for member in members if member["gamma"] == row["gamma"]]
-        assert row["coherence.mean"] == pytest.approx(sum(values) / 2)
-        assert row["coherence.q50"] == pytest.approx(sum(values) / 2)
+    found = rows(api, sweep, aggregate="mean,count,q50", value="coherence", filter="state=succeeded")
+    assert found == [
+        {"gamma": 0.0, "axis.steps": 30, "grid": "[8, 8]", "members": 2, "coherence.mean": 2 / 8 + 30}
+        | {"coherence.count": 2, "coherence.q50": 2 / 8 + 30},
+        {"gamma": 0.5, "axis.steps": 30, "grid": "[8, 8]", "members": 2, "coherence.mean": 6 / 8 + 30}
+        | {"coherence.count": 2, "coherence.q50": 6 / 8 + 30},
+    ]
     [whole] = rows(api, sweep, aggregate="max", over="gamma,seed,axis.steps,grid", value="coherence")
-    assert whole == {"members": 8, "coherence.max": max(member["coherence"] for member in members)}
+    assert whole == {"members": 8, "coherence.max": 7 / 8 + 30}
+
+
+def test_rows_of_blocks_that_share_a_range_are_in_the_order_of_the_members(api: Api) -> None:
+    """A block per precision, and precision varies fastest: their members alternate."""
+    id = submitted(api, {"seed": {"count": 6}, "precision": ["fp32", "bf16"], "gamma": [0.0, 0.5]}, mode="product")
+    run_blocks(api, id)
+    assert len(api.table.blocks(id)) > 1
+    found = rows(api, f"/v1/sweeps/{id}")
+    assert [row["index"] for row in found] == list(range(24))
+    assert [(row["seed"], row["precision"], row["gamma"]) for row in found] == [
+        tuple(point.values()) for point in map(api.table.sweep_plan(id).point, range(24))
+    ]
+    assert [row["coherence"] - row["step"] for row in found] == pytest.approx([i / 8 for i in range(24)])
+
+
+def test_members_that_run_have_what_is_committed_and_drawn_points_their_values(api: Api) -> None:
+    id = submitted(api, {"gamma": {"uniform": [0, 1]}, "seed": {"count": 9}}, mode={"sample": "random", "count": 12})
+    before = rows(api, f"/v1/sweeps/{id}")
+    assert [(row["state"], row["step"], row["coherence"]) for row in before] == [("queued", 0, None)] * 12
+    run_blocks(api, id, ends=False)
+    found = rows(api, f"/v1/sweeps/{id}")
+    assert {row["state"] for row in found} == {"running", "failed"}
+    plan = api.table.sweep_plan(id)
+    for row in found:
+        assert {key: row[key] for key in ("gamma", "seed")} == plan.point(row["index"])
+        assert row["coherence"] == row["index"] / 8 + row["step"]
+    answer = api.http.get(f"/v1/sweeps/{id}/table?format=csv")
+    assert answer.headers["Cache-Control"] == "no-store"
+    with_objects = api.http.get(f"/v1/sweeps/{id}/table").json["items"]
+    assert [item["observables"] for item in with_objects] == [{"coherence": row["coherence"]} for row in found]
+
+
+def test_a_large_sweep_is_written_block_by_block(api: Api) -> None:
+    id = submitted(api, {"gamma": {"linspace": [0, 1, 100]}, "seed": {"count": 1000}})
+    answer = api.http.get(f"/v1/sweeps/{id}/table?format=parquet")
+    table = parquet.read_table(io.BytesIO(answer.data))
+    assert table.num_rows == 100_000
+    assert table["index"].to_pylist() == list(range(100_000))
+    [one] = rows(api, f"/v1/sweeps/{id}", filter=["index=99999"])
+    assert (one["gamma"], one["seed"]) == (1.0, 999)
 
 
 @pytest.mark.parametrize(

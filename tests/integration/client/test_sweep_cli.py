@@ -49,10 +49,10 @@ def test_run_sends_axes_sample_and_rules(scripted: Start) -> None:
 
 
 def test_a_dry_run_prints_what_the_sweep_needs(scripted: Start) -> None:
-    facts = {"members": 20, "cell_steps": 12800, "bytes": 5000}
+    facts = {"size": 20, "cell_steps": 12800, "bytes": 5000}
     server = scripted(answers(200, facts), answers(200, facts))
     arguments = ("sweep", "run", "aurora", "-a", "gamma=linspace(0,0.05,20)", "--dry-run")
-    assert leym(*arguments, LEYM_URL=server.url).stdout == "members\t20\ncell_steps\t12800\nbytes\t5000\n"
+    assert leym(*arguments, LEYM_URL=server.url).stdout == "size\t20\ncell_steps\t12800\nbytes\t5000\n"
     assert json.loads(leym(*arguments, "--json", LEYM_URL=server.url).stdout) == facts
     assert server.requests[0][1] == "/v1/sweeps?dry_run=true"
 

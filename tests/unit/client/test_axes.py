@@ -10,7 +10,7 @@ import pytest
 from leym.client import choice, latin_hypercube, linspace, logspace, loguniform, random_points, uniform
 from leym.client.axes import axis_body, is_axis, split_axes, sweep_body
 from leym.client.requests import job_body
-from leym.contract.spec import SweepSpec
+from leym.contract.sweeps import SweepSpec
 
 
 @pytest.mark.parametrize(
