@@ -93,7 +93,7 @@ def run(
         mode: Any = specs.sample(sample) if sample else "zip" if zipped else "product"
         wanted = {"law": None, "axes": axes, "mode": mode, "stop": specs.stop_rules(stop or [])} | base
         if dry_run:
-            _print_facts(client.sweep(**wanted, dry_run=True), as_json)
+            _print_facts(client.estimate_sweep(**wanted), as_json)
             return
         found = client.job(source) if source else None
         sweep = client.sweep(**wanted)

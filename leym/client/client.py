@@ -120,10 +120,9 @@ class Client:
         mode: str | Mapping[str, Any] = "product",
         *,
         stop: Iterable[StopLike] = (),
-        dry_run: bool = False,
         idempotency_key: str | None = None,
         **spec: Any,
-    ) -> Any:
+    ) -> Sweep:
         """Queue one member per point: `sweep("aurora", gamma=linspace(0, 0.05, 20), seed=range(500), steps=500)`.
 
         Args:
@@ -133,24 +132,39 @@ class Client:
                 or `latin_hypercube(n)`.
             stop: rules that end a member early: "frozen", "collapsed", "non_finite", "cycle", or
                 `{"observable": "activity", "below": 0.01, "for": 5}`.
-            dry_run: submit nothing, and return what the sweep would need: size, blocks, cell_steps, bytes, seconds.
             idempotency_key: calls with the same key submit once; default: a new key.
             **spec: all other arguments of `submit`. One that is a sequence of values (list, range, NumPy array,
                 `linspace(…)`) is an axis. A grid (H, W), a schedule of gamma and lists of `record` are one value.
 
-        Returns:
-            The queued Sweep; with `dry_run` a dict.
-
         Raises:
             ValueError: there is no axis, or no law and the members do not start from the state of another job.
         """
-        base, varied = split_axes(spec if law is None else {"law": law, **spec}, axes or {})
+        body = self._sweep(law, axes or {}, mode, stop, spec)
+        return Sweep(self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
+
+    def estimate_sweep(
+        self,
+        law: str | JobSpec | Sequence[str] | None = None,
+        axes: Mapping[str, Any] | None = None,
+        mode: str | Mapping[str, Any] = "product",
+        *,
+        stop: Iterable[StopLike] = (),
+        **spec: Any,
+    ) -> dict[str, Any]:
+        """Return what a sweep would need, and submit nothing: size, blocks, cell_steps, bytes, and seconds if known.
+
+        Arguments are those of `sweep`.
+        """
+        body = self._sweep(law, axes or {}, mode, stop, spec)
+        return self._http.json("POST", "/v1/sweeps", having=("cell_steps",), params={"dry_run": "true"}, json=body)
+
+    def _sweep(
+        self, law: Any, axes: Mapping[str, Any], mode: Any, stop: Iterable[StopLike], spec: dict[str, Any]
+    ) -> dict[str, Any]:
+        base, varied = split_axes(spec if law is None else {"law": law, **spec}, axes)
         if "law" not in base and "law" in varied:
             base["law"] = next(iter(varied["law"]))
-        body = sweep_body(self._body(base.pop("law", None), **base), varied, mode, stop)
-        if dry_run:
-            return self._http.json("POST", "/v1/sweeps", having=("cell_steps",), params={"dry_run": "true"}, json=body)
-        return Sweep(self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
+        return sweep_body(self._body(base.pop("law", None), **base), varied, mode, stop)
 
     def job(self, id: str) -> Job:
         """Return a job by its id.

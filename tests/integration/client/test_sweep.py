@@ -98,7 +98,7 @@ def test_laws_may_be_an_axis(scripted: Start) -> None:
 def test_a_dry_run_submits_nothing(scripted: Start) -> None:
     server = scripted(answers(200, {"size": 6, "cell_steps": 600, "bytes": 10}))
     with Client(server.url) as client:
-        found = client.sweep("aurora", seed=range(6), dry_run=True)
+        found = client.estimate_sweep("aurora", seed=range(6))
     assert found == {"size": 6, "cell_steps": 600, "bytes": 10}
     assert sent(server)[2] == {"dry_run": ["true"]}
 

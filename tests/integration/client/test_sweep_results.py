@@ -106,7 +106,7 @@ def test_tables_plots_and_members(api: Api, client: Client) -> None:
 
 def test_the_life_of_a_sweep(api: Api, client: Client) -> None:
     wanted = {"seed": range(1000), "gamma": np.linspace(0, 1, 100), "steps": 10}
-    facts = client.sweep("aurora", **wanted, dry_run=True)
+    facts = client.estimate_sweep("aurora", **wanted)
     assert facts["size"] == 100_000
     assert facts["cell_steps"] == 100_000 * 64 * 64 * 10
     sweep = client.sweep("aurora", **wanted, priority=2)
