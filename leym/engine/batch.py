@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.engine.device_stream import DeviceStream
-from leym.engine.run import BucketKey, GroupState, Places, Run
+from leym.engine.run import BucketKey, GroupState, Places, Run, span
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.resident_law import ResidentLaw
 from leym.physics.step import to_complex, to_real
@@ -103,10 +103,8 @@ class Batch:
 
     def index(self, rows: NDArray[np.int64]) -> Rows:
         """Return rows as an index of the batch's tensors: a slice where they follow each other."""
-        first, n = int(rows[0]), len(rows)
-        if int(rows[-1]) - first + 1 == n:
-            return slice(first, first + n)
-        return torch.from_numpy(rows).to(self.state.device)
+        found = span(rows)
+        return found if isinstance(found, slice) else torch.from_numpy(found).to(self.state.device)
 
     @torch.no_grad()
     def admit(self, run: Run, most: int | None = None, level: int = 0) -> Group:
@@ -117,8 +115,8 @@ class Batch:
         rows = self.index(taken)
         origin = self._on_device(run.draw(places)) if not begun.arrays or run.needs_origin else None
         tensors.state[rows] = self._on_device(begun.arrays["psi"]) if begun.arrays else origin  # type: ignore[assignment]
-        if origin is not None:
-            self.origin[rows] = origin
+        if run.needs_origin:
+            self.origin[rows] = origin  # type: ignore[assignment]
         if tensors.memory.numel():
             tensors.memory[rows] = torch.from_numpy(np.array(begun.arrays["memory"])).to(device) if begun.arrays else 0
         tensors.seed[rows] = torch.from_numpy(run.members.seeds[places]).to(device)
@@ -210,4 +208,4 @@ class Batch:
         return lambda: GroupState(step, places, dict(zip(("psi", "memory"), arrays(), strict=False)))
 
     def _on_device(self, psi: NDArray[Any]) -> Tensor:
-        return to_real(torch.from_numpy(np.array(psi, np.complex64))).to(self.state.device)
+        return to_real(torch.from_numpy(np.ascontiguousarray(psi, np.complex64))).to(self.state.device)

@@ -24,7 +24,7 @@ from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
 from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, calls_per_s
-from leym.engine.run import BucketKey, Places, Run
+from leym.engine.run import BucketKey, GroupState, Places, Run
 from leym.laws.bundle import Bundle
 
 BITS_AFTER = 20  # steps
@@ -32,25 +32,31 @@ BURST_CELLS = 2**19  # cell-steps of a timed burst: so many that the call itself
 
 
 class Countdown:
-    """A sink that ignores results and sets `over` when its run has ended."""
+    """A sink that ignores results and sets `over` when every member of its run has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, members: int = 1) -> None:
         self.over = Event()
         self.problem: Problem | None = None
+        self._left = members
 
     def ignore(self, *_: Any) -> None:
         """Ignore a result."""
 
     admitted = frames = progress = checkpoint = released = ignore
 
-    def finished(self, *_: Any) -> None:
-        """Note that the run has ended."""
-        self.over.set()
+    def finished(self, state: GroupState) -> None:
+        """Count members that have ended."""
+        self._count(len(state.places))
 
     def failed(self, step: int, places: Places, problem: Problem) -> None:
-        """Note that the run has ended with a problem."""
+        """Count members that have ended, and keep the problem."""
         self.problem = problem
-        self.over.set()
+        self._count(len(places))
+
+    def _count(self, members: int) -> None:
+        self._left -= members
+        if self._left <= 0:
+            self.over.set()
 
 
 def cell_steps_per_s(

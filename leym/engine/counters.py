@@ -22,6 +22,8 @@ class EngineCounters:
         swapped_out: runs that made room for more urgent ones.
         busy_s: seconds with universes in slots.
         stepping_s: seconds of these in which the device stepped them.
+        recording_s: seconds of these in which the device computed what they recorded.
+        bursts: number of bursts.
         flops, bytes: of the universes' steps (`leym.engine.roofline`).
         ceiling_s: seconds that these FLOP would take at the ceiling of their operand dtype.
         idle_since: monotonic seconds; None while there is work.
@@ -34,6 +36,8 @@ class EngineCounters:
     swapped_out: int = 0
     busy_s: float = 0.0
     stepping_s: float = 0.0
+    recording_s: float = 0.0
+    bursts: int = 0
     flops: float = 0.0
     bytes: float = 0.0
     ceiling_s: float = 0.0
@@ -47,10 +51,12 @@ class EngineCounters:
             self.busy_s += now - self._round_ended
         self._round_ended = now
 
-    def count(self, burst: InFlightBurst, seconds: float) -> None:
-        """Add a burst that took the device so many seconds."""
+    def count(self, burst: InFlightBurst, seconds: float, recording_s: float) -> None:
+        """Add a burst, whose steps and recording took the device so many seconds."""
         batch, steps, members = burst.batch, burst.steps, burst.busy
         self.stepping_s += seconds
+        self.recording_s += recording_s
+        self.bursts += 1
         cell_steps = steps * members * batch.grid[0] * batch.grid[1]
         self.cell_steps += cell_steps
         self.slot_steps += steps * members
@@ -67,7 +73,16 @@ class EngineCounters:
 
     def info(self) -> dict[str, Any]:
         """Return the sums, the idle time and the shares, for heartbeats."""
-        names = ("cell_steps", "slot_steps", "batch_steps", "swapped_out", "busy_s", "stepping_s")
+        names = (
+            "cell_steps",
+            "slot_steps",
+            "batch_steps",
+            "swapped_out",
+            "busy_s",
+            "stepping_s",
+            "recording_s",
+            "bursts",
+        )
         idle_s = 0.0 if self.idle_since is None else monotonic() - self.idle_since
         found = {name: getattr(self, name) for name in names} | {"idle_s": idle_s, "roofline": self.roofline()}
         return found | {"idle_share": max(0.0, 1 - self.stepping_s / self.busy_s) if self.busy_s else 0.0}

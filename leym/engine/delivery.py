@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from leym.contract.problems import Problem
 from leym.engine.pipeline import InFlightBurst
 from leym.engine.recorder import Recorded
-from leym.engine.run import GroupState, Places, Run
+from leym.engine.run import GroupState, Places, Run, span
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +77,14 @@ class ResultDispatcher:
             recorded: what they recorded.
             left: those of them that are delivered, bool [n]; None: all.
         """
-        new = run.recorded[places] < step
+        if not len(places):
+            return
+        new = run.recorded[span(places)] < step
         if not new.all():
             left = new if left is None else left & new
         places = places if left is None else places[left]
         if len(places):
-            run.recorded[places] = step
+            run.recorded[span(places)] = step
             self.post(run.id, partial(_deliver_frames, run, step, places, recorded, left), recorded.nbytes)
 
     def checkpoint(self, run: Run, state: GroupState) -> None:

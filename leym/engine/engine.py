@@ -265,7 +265,7 @@ class Engine:
         seconds = self.stream.seconds(burst.began, burst.ended)
         burst.batch.measured(burst.steps, seconds)
         burst.batch.charged_s += (seconds - burst.expected_s) / burst.share
-        self.counters.count(burst, seconds)
+        self.counters.count(burst, seconds, self.stream.seconds(burst.ended, burst.recorded))
 
     def _fail_diverged(self, result: Result, last_good: Places) -> None:
         group = result.group

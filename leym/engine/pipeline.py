@@ -19,7 +19,7 @@ from leym.engine.batch import Batch, Group
 from leym.engine.device_stream import DeviceStream, HostArrays, Timestamp
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
-from leym.engine.run import GroupState, Places
+from leym.engine.run import GroupState, Places, span
 from leym.engine.scheduler import share_of
 
 REPORT_S = 0.5  # seconds between two progress reports of a run
@@ -60,6 +60,7 @@ class InFlightBurst:
         share: the batch's share of the device at the launch (`leym.engine.scheduler.share_of`).
         expected_s: device time that was charged to the batch at the launch.
         began, ended: timestamps around the steps.
+        recorded: timestamp after what is recorded has been computed.
         good: the copy of `BatchTensors.good` after the steps.
         results: what the groups of the batch have to deliver.
     """
@@ -72,6 +73,7 @@ class InFlightBurst:
     expected_s: float
     began: Timestamp
     ended: Timestamp
+    recorded: Timestamp
     good: HostArrays
     results: list[Result] = field(default_factory=list)
 
@@ -83,7 +85,7 @@ class InFlightBurst:
         """
         good, found = self.good()[0], []
         for result in self.results:
-            last_good = result.group.joined_at + good[result.rows]
+            last_good = result.group.joined_at + good[span(result.rows)]
             if not result.group.closed and (last_good < result.step).any():
                 found.append((result, last_good))
         return found
@@ -117,9 +119,10 @@ class BurstPipeline:
         batch.advance(steps)
         ended = self._stream.timestamp()
         good = self._stream.fetch([batch.tensors.good.clone()])
-        burst = InFlightBurst(batch, cost, steps, batch.busy, share, steps * batch.step_s, began, ended, good)
-        batch.charged_s += burst.expected_s / share
         recorded = {id(group): one for group, one in self._record(batch, batch.groups)}
+        moments = (began, ended, self._stream.timestamp())
+        burst = InFlightBurst(batch, cost, steps, batch.busy, share, steps * batch.step_s, *moments, good)
+        batch.charged_s += burst.expected_s / share
         for group in batch.groups:
             result = Result(group, group.places, group.rows, group.step, recorded.get(id(group)))
             burst.results.append(result)

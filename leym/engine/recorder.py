@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from leym.contract.spec import Recording
 from leym.engine.device_stream import DeviceStream, HostArrays
-from leym.engine.run import STATE_HASH
+from leym.engine.run import STATE_HASH, span
 from leym.physics.observables import StateView, state_hash
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def record(
 
 def _is_new(group: Group) -> bool:
     """Return whether the group's present step is new, and not stepped again after a retry."""
-    return bool(group.run.recorded[group.places].min() < group.step)
+    return bool(group.run.recorded[span(group.places)].min() < group.step)
 
 
 def _fetch(

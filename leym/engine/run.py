@@ -64,6 +64,12 @@ class GroupState:
         return GroupState(self.step, self.places[chosen], {name: a[chosen] for name, a in self.arrays.items()})
 
 
+def span(indices: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Return increasing indices as a slice where they follow each other, which is faster to read and to write."""
+    first, n = int(indices[0]), len(indices)
+    return slice(first, first + n) if int(indices[-1]) - first + 1 == n else indices
+
+
 def initial_state(
     start: ComplexNoise | RandomState | Zeros, grid: tuple[int, int], d_state: int, seed: int
 ) -> NDArray[np.complex64]:
