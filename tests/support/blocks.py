@@ -148,6 +148,14 @@ class WritingBlock:
             self.checkpoint, self.kept = self.at.copy(), [dict(bits) for bits in self.bits]
         self.store.delete(self.writer.superseded())
 
+    def back(self, places: Iterable[int]) -> None:
+        """Step some live members again from the checkpoint, by the same writer: their device ran out of memory."""
+        chosen = [place for place in sorted(set(places)) if self.states.state[place] == MemberState.LIVE]
+        for step in np.unique(self.checkpoint[chosen]).tolist():
+            self.writer.rewind([place for place in chosen if self.checkpoint[place] == step], step)
+        for place in chosen:
+            self.at[place], self.bits[place] = self.checkpoint[place], dict(self.kept[place])
+
     def crash(self, other_device: bool = False) -> None:
         """Let another worker go on from the checkpoint."""
         self.row = dataclasses.replace(self.row, epoch=self.row.epoch + 1)

@@ -33,7 +33,7 @@ PLACES = st.sets(st.integers(0, MEMBERS - 1), min_size=1)
 DOING = st.one_of(
     st.tuples(st.just("step"), PLACES, st.integers(1, 6)),
     st.tuples(st.sampled_from(["commit", "checkpoint", "crash", "lost", "other device"]), st.just({0}), st.just(1)),
-    st.tuples(st.just("end"), PLACES, st.just(1)),
+    st.tuples(st.sampled_from(["end", "back"]), PLACES, st.just(1)),
 )
 CUTS = [  # bytes of an object, in memory, and of an inner chunk
     (2**24, 2**26, 2**14),
@@ -60,6 +60,8 @@ def test_readers_see_what_was_committed_of_every_member_whatever_happens(doings,
                     block.step(places)
             elif name == "end":
                 block.end(places)
+            elif name == "back":
+                block.back(places)
             elif name in ("commit", "checkpoint"):
                 block.commit(name == "checkpoint")
                 counted = SimpleNamespace(**{f.name: getattr(block.row, f.name) for f in dataclasses.fields(block.row)})
