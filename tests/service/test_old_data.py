@@ -179,7 +179,11 @@ def test_results_of_then_are_read_by_the_client_of_now(old: OldFolder) -> None:
         assert {"coherence", "coherence_sd", "fidelity"} <= set(job.series())
         assert "coherence" in client.verdict("plain", "bf16")["samples"]["baseline"]
         assert "coherence" in client.fidelity("plain")[0]["metrics"]
-        table = client.get_sweep(old.expected["sweep"]).table("rows")
+        sweep = client.get_sweep(old.expected["sweep"])
+        assert sweep.dataset["coherence"].dims == ("member", "step"), "its axes are zipped"
+        assert sweep.dataset["gamma"].values.tolist() == [0.0, 0.01, 0.05]
+        assert np.isfinite(sweep.dataset["coherence"].isel(step=-1)).all()
+        table = sweep.table("rows")
         assert [row["gamma"] for row in table] == [0.0, 0.01, 0.05]
         assert all(np.isfinite(row["coherence"]) and np.isfinite(row["fidelity"]) for row in table)
 
