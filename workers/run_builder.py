@@ -13,7 +13,8 @@ from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
 from leym.contract.ranges import unpack_ranges
 from leym.contract.spec import FromJob, JobSpec, Upload, stored_spec
-from leym.engine.run import Arrays, GroupState, Members, Run, Start
+from leym.engine.run import Members, Run, Start
+from leym.engine.states import Arrays, GroupState
 from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
 from leym.frames.last import last_state, last_state_step
 from leym.frames.layout import arrays_of

@@ -13,7 +13,8 @@ from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
-from leym.engine.run import Arrays, GroupState, Places, Run
+from leym.engine.run import Run
+from leym.engine.states import Arrays, GroupState, Places
 from leym.frames.checkpoint import put_checkpoint, stale_checkpoints
 from leym.frames.writer import FrameWriter
 from workers.checkpoints import CheckpointRefs
@@ -43,7 +44,7 @@ def guarded(method: Callable[Concatenate[JobSink, P], None]) -> Callable[Concate
 
 
 class JobSink(ClaimedJob):
-    """A claimed job or block whose run is in the engine, and the sink of that run (`leym.engine.run.Sink`).
+    """A claimed job or block whose run is in the engine, and the sink of that run (`leym.engine.sink.Sink`).
 
     A job of its own is a block of one member. `workers.run_builder.build_run` sets `run` and `writer`.
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from leym.contract.catalog import current_observable
 from leym.contract.stop_rules import StopRule
-from leym.engine.run import STATE_HASH, Arrays, Places
+from leym.engine.run import STATE_HASH
+from leym.engine.states import Arrays, Places
 
 FROZEN = 1e-6  # a few times the rounding of a float32
 COLLAPSED = 1e-5

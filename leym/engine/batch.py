@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.engine.device_stream import DeviceStream
-from leym.engine.run import BucketKey, GroupState, Places, Run, span
+from leym.engine.run import BucketKey, Run
+from leym.engine.states import GroupState, Places, span
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.resident_law import ResidentLaw
 from leym.physics.step import to_complex, to_real

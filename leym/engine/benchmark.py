@@ -24,7 +24,8 @@ from leym.engine.device import Device, pick_device
 from leym.engine.engine import Engine
 from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, calls_per_s
-from leym.engine.run import BucketKey, GroupState, Places, Run
+from leym.engine.run import BucketKey, Run
+from leym.engine.states import GroupState, Places
 from leym.laws.bundle import Bundle
 
 BITS_AFTER = 20  # steps

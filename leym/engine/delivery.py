@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from leym.contract.problems import Problem
 from leym.engine.pipeline import InFlightBurst
 from leym.engine.recorder import Recorded
-from leym.engine.run import GroupState, Places, Run, span
+from leym.engine.run import Run
+from leym.engine.states import GroupState, Places, span
 
 log = logging.getLogger(__name__)
 

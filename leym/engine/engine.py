@@ -8,20 +8,18 @@ so the engine waits for neither storage nor network.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from threading import Condition, Event, Thread
-from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from leym.engine import compute_threads
-from leym.engine.batch import Batch, Group
+from leym.engine.admission import Admission
+from leym.engine.batch import Batch
 from leym.engine.batch_size import BatchSizeTable
 from leym.engine.bucket import Bucket
 from leym.engine.counters import EngineCounters
@@ -32,14 +30,14 @@ from leym.engine.device_stream import DeviceStream
 from leym.engine.loading import BucketLoader, LawCache
 from leym.engine.pipeline import BurstPipeline, InFlightBurst, Result
 from leym.engine.roofline import Ceilings
-from leym.engine.run import BucketKey, Places, Run
-from leym.engine.scheduler import makes_room, next_batch
+from leym.engine.run import BucketKey, Run
+from leym.engine.scheduler import next_batch
 from leym.engine.seating import Seating
+from leym.engine.states import Places
 from leym.laws.bundle import Bundle
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-RESIDENT = 16  # buckets kept ready on the device
 
 
 class Engine:
@@ -89,8 +87,8 @@ class Engine:
         table = BatchSizeTable(self.device, batch_sizes)
         self._loader = BucketLoader(self.law_cache, table, largest_batch or slots, self._wake, self._free_idle)
         self._calls = DeviceCalls()
-        threads = max(1, (os.cpu_count() or 1) // 2)
-        self._drawing = ThreadPoolExecutor(threads, "start-states", initializer=compute_threads.compute_alone)
+        parts = (self._seating, self._loader, self._pipeline, self._results, self.stream, self.counters)
+        self._admission = Admission(slots, *parts, flush=self._flush)
         self._owns_pool = Event()
         self._thread = Thread(target=self._main, name="engine", daemon=True)
 
@@ -144,7 +142,7 @@ class Engine:
             self._owns_pool.clear()
             compute_threads.disown_pool()
         self._results.close()
-        self._drawing.shutdown(cancel_futures=True)
+        self._admission.close()
 
     def warm(self, law: Bundle, precision: str, grid: tuple[int, int], wait_s: float | None = None) -> None:
         """Load and compile a bucket before its first run; blocks until it is ready.
@@ -231,9 +229,9 @@ class Engine:
     def _schedule(self) -> Batch | None:
         """Let runs leave and join, then return the batch that steps next; without any, wait for a change."""
         with self._changed:
-            self._evict_cancelled()
-            self._park_slow()
-            self._admit()
+            self._evict()
+            self._admission.park_slow()
+            self._admission.admit()
             batch = next_batch(self.buckets.batches())
             if batch or self._pipeline:
                 self.counters.idle_since = None
@@ -283,69 +281,10 @@ class Engine:
         for burst in self._pipeline.flush():
             self._settle(burst)
 
-    # --- runs join
-
-    def _admit(self) -> None:
-        """Seat members of waiting runs, the most urgent first, in buckets that are ready; start making the others."""
-        free, full, now = self.slots - self._seating.seated, False, monotonic()
-        new: dict[Batch, list[Group]] = {}
-        for entry in self._seating.waiting.ordered(now):
-            run = entry.run
-            future = self._loader.bucket(run.bucket, run.law)
-            if not future.done():
-                continue
-            if error := future.exception():
-                self._seating.waiting.remove(entry)
-                self._loader.forget(run.bucket)
-                self._results.failed(run, 0, run.unfinished(), f"the law could not be made ready: {error}")
-                continue
-            if free == 0 and not run.in_slots:
-                full = full or not makes_room(self.buckets.batches(), run)
-                if full:
-                    continue
-                self._swap_out_for(run)
-                free = self.slots - self._seating.seated
-            bucket = self.buckets.use(future.result())
-            if not (free or run.in_slots) or not (batch := bucket.batch_with_room(run)):
-                continue
-            free -= not run.in_slots
-            group = self._seating.seat(run, bucket, batch, entry.level(now))
-            if run.left:
-                run.draw_ahead(bucket.batch_size, self._drawing)
-            else:
-                self._seating.waiting.remove(entry)
-            if group.step == 0:
-                new.setdefault(batch, []).append(group)
-            self._remove_idle(len(self.buckets) - RESIDENT)
-        for batch, groups in new.items():
-            for group, recorded in self._pipeline.record_start(batch, groups):
-                self._results.frames(group.run, 0, group.places, recorded)
-
-    def _swap_out_for(self, run: Run) -> None:
-        """Take the slots of a less urgent run, which waits again."""
-        self._flush()  # so that nothing of that run is in flight
-        if found := makes_room(self.buckets.batches(), run):
-            self._seating.vacate_run(found)
-            self._seating.waiting.drop({found.id})
-            self._seating.waiting.add(found)
-            self.counters.swapped_out += 1
-
-    # --- runs leave
-
-    def _park_slow(self) -> None:
-        """Take the slots of runs whose sinks are behind, and let those that have caught up wait for one again."""
-        if self._results.behind:
-            self._flush()
-            self._seating.park(set(self._results.behind))
-        self._seating.unpark()
-
-    def _evict_cancelled(self) -> None:
-        if self._cancelled:
-            self._pipeline.close(self._cancelled)
-            self._seating.remove(self._cancelled)
-            for run_id in self._cancelled:
-                self._results.drop(run_id)
-            self._cancelled.clear()
+    def _evict(self) -> None:
+        """Take out what was cancelled since the last round."""
+        self._admission.evict(self._cancelled)
+        self._cancelled.clear()
         for run_id, places in self._dropped:
             self._seating.drop_members(run_id, places)
         self._dropped.clear()
@@ -372,15 +311,7 @@ class Engine:
     def _free_idle(self) -> bool:
         """Remove every idle bucket; return whether there was any."""
         with self._changed:
-            return self._remove_idle(len(self.buckets))
-
-    def _remove_idle(self, most: int) -> bool:
-        removed = self.buckets.remove_idle(most)
-        for key in removed:
-            self._loader.forget(key)
-        if removed:
-            self.stream.free()
-        return bool(removed)
+            return self._admission.remove_idle(len(self.buckets))
 
     def _wake(self) -> None:
         with self._changed:

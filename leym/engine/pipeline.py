@@ -19,8 +19,8 @@ from leym.engine.batch import Batch, Group
 from leym.engine.device_stream import DeviceStream, HostArrays, Timestamp
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
-from leym.engine.run import GroupState, Places, span
 from leym.engine.scheduler import share_of
+from leym.engine.states import GroupState, Places, span
 
 REPORT_S = 0.5  # seconds between two progress reports of a run
 

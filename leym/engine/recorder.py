@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from leym.contract.spec import Recording
 from leym.engine.device_stream import DeviceStream, HostArrays
-from leym.engine.run import STATE_HASH, span
+from leym.engine.run import STATE_HASH
+from leym.engine.states import span
 from leym.physics.observables import StateView, state_hash
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Defines a Run, which the engine is given, and a Sink, which receives its results.
+"""Defines a Run, which the engine is given: universes to evolve, and the sink of their results.
 
 A run has N members: universes of one law, grid and length that differ in seed, gamma and start state. The engine seats
 them in groups whose members step together. A single universe is a run of one member (`Run.one`).
@@ -7,67 +7,24 @@ them in groups whose members step together. A single universe is a run of one me
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leym.contract.catalog import current_observable
-from leym.contract.problems import Problem
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
+from leym.engine.sink import Sink
+from leym.engine.states import Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
 from leym.physics import initial
 
-Arrays = Mapping[str, NDArray[Any]]
-Places = NDArray[np.int64]  # positions of members in their run, increasing
 DRAWN_TOGETHER = 16  # members whose start states one thread draws
 STATE_HASH = "state_hash"  # int64 per universe: equal states have equal hashes
 Start = ComplexNoise | RandomState | Zeros | NDArray[np.complex64]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """State from which one universe continues at a step, bit for bit.
-
-    Attributes:
-        step: the step.
-        arrays: "psi" complex64 [H, W, d]; "memory" float32 [M, H/4, W/4] of a law that has one.
-    """
-
-    step: int
-    arrays: Arrays
-
-
-@dataclass(frozen=True)
-class GroupState:
-    """State from which n members that step together continue, bit for bit.
-
-    Attributes:
-        step: the step of all of them.
-        places: which members they are.
-        arrays: "psi" complex64 [n, H, W, d]; "memory" float32 [n, M, H/4, W/4] of a law that has one.
-    """
-
-    step: int
-    places: Places
-    arrays: Arrays
-
-    def of(self, chosen: NDArray[Any]) -> GroupState:
-        """Return the state of some of the members.
-
-        Args:
-            chosen: bool [n], or int64 positions in `places`.
-        """
-        return GroupState(self.step, self.places[chosen], {name: a[chosen] for name, a in self.arrays.items()})
-
-
-def span(indices: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Return increasing indices as a slice where they follow each other, which is faster to read and to write."""
-    first, n = int(indices[0]), len(indices)
-    return slice(first, first + n) if int(indices[-1]) - first + 1 == n else indices
 
 
 def initial_state(
@@ -82,42 +39,6 @@ def initial_state(
             return initial.haar_random(shape, seed)
         case Zeros():
             return initial.zeros(shape)
-
-
-class Sink(Protocol):
-    """Receives the results of one run, in order, from the dispatcher's threads; it may block, the engine goes on.
-
-    Every call is about one group of n members, `places` int64 [n]. The sink handles its own errors; to stop the run it
-    calls `Engine.cancel`. Nothing follows when every member has finished, was stopped or has failed.
-    """
-
-    def admitted(self) -> None:
-        """Note that members have slots; called again when the run is computed in another way (`Run.computed_by`)."""
-
-    def frames(self, step: int, places: Places, fields: Arrays, observables: Arrays) -> None:
-        """Take everything recorded at one step.
-
-        Args:
-            step: the step of the members.
-            places: the members.
-            fields: [n, H, W] or [n, H, W, d] in their stored dtype, by name.
-            observables: float64 [n], by name.
-        """
-
-    def progress(self, step: int, places: Places) -> None:
-        """Note that members have reached a step; called a few times a second at most."""
-
-    def checkpoint(self, state: GroupState) -> None:
-        """Take the state of members; all their frames up to its step have been delivered."""
-
-    def finished(self, state: GroupState) -> None:
-        """Take the last state of members that have made all their steps."""
-
-    def failed(self, step: int, places: Places, problem: Problem) -> None:
-        """Note that members cannot continue after `step`, whose frames have been delivered."""
-
-    def released(self) -> None:
-        """Note that the engine drains: checkpoints of all members with slots have been delivered; nothing follows."""
 
 
 @dataclass

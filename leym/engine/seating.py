@@ -11,8 +11,9 @@ from leym.engine.batch import Batch, Group
 from leym.engine.bucket import Bucket, ResidentBuckets
 from leym.engine.delivery import ResultDispatcher
 from leym.engine.device_stream import DeviceStream
-from leym.engine.run import GroupState, Places, Run
+from leym.engine.run import Run
 from leym.engine.scheduler import WaitQueue
+from leym.engine.states import GroupState, Places
 
 
 class Seating:

@@ -8,7 +8,8 @@ from typing import Any
 
 from leym.contract.problems import Problem
 from leym.engine.engine import Engine
-from leym.engine.run import Arrays, GroupState, Places, Run
+from leym.engine.run import Run
+from leym.engine.states import Arrays, GroupState, Places
 from leym.laws.bundle import Bundle
 
 LOWEST = -1  # a priority below that of every job

@@ -20,7 +20,8 @@ from torch import Tensor
 from leym.contract.problems import Problem
 from leym.contract.spec import ComplexNoise, Observe, Recording
 from leym.engine.engine import Engine
-from leym.engine.run import Arrays, Checkpoint, GroupState, Places, Run
+from leym.engine.run import Run
+from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
 from leym.settings import settings
 

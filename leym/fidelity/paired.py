@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.contract.fidelity_plan import Plan
-from leym.engine.run import Checkpoint
+from leym.engine.states import Checkpoint
 from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
 from leym.physics.dynamics import distance, exponent, normalised, perturbed, rescaled
 from leym.physics.structure import alignment

@@ -11,7 +11,7 @@ import torch
 from leym.contract.spec import Observe, Recording
 from leym.engine.batch_size import filling_size
 from leym.engine.bucket import ResidentBuckets
-from leym.engine.run import Checkpoint
+from leym.engine.states import Checkpoint
 from leym.engine.step.compiled import compile_step, make_step_
 from tests.support.engines import BOTH_KINDS, COMPILED, KINDS, PSI, a_run, alone
 from tests.support.laws import FORMS, deviation, oracle, random_law
@@ -303,7 +303,7 @@ def test_a_sink_may_ask_how_it_is_computed_while_others_are_admitted(engines, la
 
 
 def test_a_run_knows_how_it_was_computed_when_its_bucket_has_left(engines, law, monkeypatch):
-    monkeypatch.setattr("leym.engine.engine.RESIDENT", 0)
+    monkeypatch.setattr("leym.engine.admission.RESIDENT", 0)
     engine, run = engines(slots=2), a_run(law, id="first")
     engine.submit(run)
     run.sink.wait()

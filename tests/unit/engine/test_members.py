@@ -11,7 +11,8 @@ import torch
 
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
 from leym.engine.batch import Batch
-from leym.engine.run import GroupState, Members, Run
+from leym.engine.run import Members, Run
+from leym.engine.states import GroupState
 from tests.support.engines import BOTH_KINDS, a_run
 from tests.support.recording_sink import MembersSink
 
@@ -149,17 +150,17 @@ def test_dropped_members_leave_and_the_others_go_on(engines, law, alone):
 def test_a_drained_block_goes_on_elsewhere_with_the_same_bits(engines, law, alone):
     engine = engines(1, largest_batch=4)
     run = block(law, n=11, steps=30)
-    deliver, seen = run.sink.frames, []
+    launch, launches = engine._pipeline.launch, []
 
-    def frames(step, *arguments):
-        deliver(step, *arguments)
-        seen.append(step)
-        sleep(0.01)
+    def stopping(*arguments):
+        launches.append(1)
+        if len(launches) == 13:  # the second group of members is on its way
+            engine.draining = engine._stopping = True
+        return launch(*arguments)
 
-    run.sink.frames = frames
+    engine._pipeline.launch = stopping
     engine.submit(run)
-    while len(seen) < 9:
-        sleep(0.001)
+    engine._thread.join(60)
     engine.drain()
     assert run.sink.calls[-1] == "released"
     resumed: dict[int, tuple[int, dict]] = {

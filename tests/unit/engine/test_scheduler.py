@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from leym.contract.spec import Recording
-from leym.engine.run import Checkpoint
 from leym.engine.scheduler import AGE_S, WaitQueue, makes_room, next_batch, share_of
+from leym.engine.states import Checkpoint
 from tests.support.engines import BOTH_KINDS, a_run, alone
 
 SLOW = (Recording(field="psi", every=200),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from leym.common.backoff import Backoff
-from leym.engine.run import GroupState
+from leym.engine.states import GroupState
 from leym.events import Events
 from leym.frames.layout import arrays_of
 from leym.frames.reader import FrameReader
