@@ -102,9 +102,9 @@ class Batch:
         return self.state[0].nbytes + self.tensors.memory[0].nbytes
 
     def index(self, rows: NDArray[np.int64]) -> Rows:
-        """Return rows as an index of the batch's tensors: a slice where they follow each other."""
+        """Return rows, in any order, as an index of the batch's tensors: a slice where they follow each other."""
         first, n = int(rows[0]), len(rows)
-        if int(rows[-1]) - first + 1 == n:
+        if int(rows[-1]) - first + 1 == n and (np.diff(rows) == 1).all():
             return slice(first, first + n)
         return torch.from_numpy(rows).to(self.state.device)
 
