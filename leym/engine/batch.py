@@ -103,7 +103,7 @@ class Batch:
         return self.state[0].nbytes + self.tensors.memory[0].nbytes
 
     def index(self, rows: NDArray[np.int64]) -> Rows:
-        """Return rows as an index of the batch's tensors: a slice where they follow each other."""
+        """Return rows, in any order, as an index of the batch's tensors: a slice where they follow each other."""
         found = span(rows)
         return found if isinstance(found, slice) else torch.from_numpy(found).to(self.state.device)
 

@@ -50,6 +50,7 @@ class GroupState:
 
 
 def span(indices: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Return increasing indices as a slice where they follow each other, which is faster to read and to write."""
+    """Return indices as a slice where each follows the one before, which is faster to read and to write."""
     first, n = int(indices[0]), len(indices)
-    return slice(first, first + n) if int(indices[-1]) - first + 1 == n else indices
+    follow = int(indices[-1]) - first + 1 == n and bool((np.diff(indices) == 1).all())
+    return slice(first, first + n) if follow else indices

@@ -11,6 +11,7 @@ import torch
 
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
 from leym.engine.batch import Batch
+from leym.engine.recorder import record
 from leym.engine.run import Members, Run
 from leym.engine.states import GroupState
 from tests.support.engines import BOTH_KINDS, a_run
@@ -276,3 +277,23 @@ def test_a_slow_sink_holds_a_block_back_and_loses_nothing(engines, law, alone, m
     assert max(parked) == 1
     for found, expected in zip(run.sink.members, alone(), strict=True):
         assert_same(found, expected)
+
+
+@pytest.mark.parametrize("whole_batch", [False, True])
+def test_groups_in_alternating_rows_record_their_own_members(engines, law, whole_batch):
+    """The rows of both groups together fill the batch, but not in the order of the groups."""
+    engine = engines(1, largest_batch=4)
+    engine.warm(law, "nf4", (16, 16))
+    [batch] = next(iter(engine.buckets.values())).batches
+    one, two = block(law, id="one", n=2), block(law, id="two", n=2, members=members_of(2, seed=50))
+    fillers = [batch.admit(a_run(law, id=str(row))) for row in range(3)]
+    batch.leave(fillers[0])
+    batch.leave(fillers[2])
+    first = batch.admit(one, 2)
+    batch.leave(fillers[1])
+    groups = [first, batch.admit(two, 2)]
+    assert [group.rows.tolist() for group in groups] == [[0, 2], [1, 3]]
+    found = record(batch, groups, engine.stream, whole_batch=whole_batch)
+    for group, recorded in found:
+        fields, _ = recorded.fetch()
+        assert np.array_equal(fields["psi"], group.run.draw(group.places))
