@@ -53,6 +53,7 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         sink.writer.end(ended)
     for state in resumed:
         sink.writer.rewind(state.places, state.step)
+    sink.begins_at = min((state.step for state in resumed), default=0)
     begun = np.concatenate([ended, *(state.places for state in resumed)])
     if len(fresh := np.setdiff1d(np.arange(job.members), begun)):
         sink.writer.rewind(fresh, -1)

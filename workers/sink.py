@@ -53,16 +53,21 @@ class JobSink(ClaimedJob):
         writer: Appends frames, observables and last states to the store.
         states: State and committed step of every member.
         kept: The checkpoints that the row names.
-        stop: Rules that end members early.
+        stop_rules: Rules that end members early.
+        begins_at: Step from which the run computes.
     """
 
     run: Run
     writer: FrameWriter
 
-    def __init__(self, job: Job, context: WorkerContext, engine: Engine, stop: StopRules | None = None):
+    def __init__(self, job: Job, context: WorkerContext, engine: Engine):
         super().__init__(job, context)
-        self.store, self.engine, self.stop_rules = context.store, engine, stop
+        self.store, self.engine = context.store, engine
+        self.stop_rules: StopRules | None = None
+        self.begins_at = 0
         self.states = MemberStates.parse(job.member_states, job.members)
+        if not job.is_block and job.manifest:
+            self.states.step[0] = job.step
         self.kept = CheckpointRefs(job.checkpoint, is_block=job.is_block)
         self._stale: set[str] = set()  # keys of checkpoints that the row does not name any more
         self._has_predecessors = job.epoch > 1
@@ -86,9 +91,7 @@ class JobSink(ClaimedJob):
     @guarded
     def admitted(self) -> None:
         """Record by what the run is computed, and report that the job has a slot."""
-        begun = [state.step for state in self.run.resumed] if self.job.is_block else []
-        first = max(int(self.states.step.max()), 0) if not self.job.is_block else min(begun, default=0)
-        self.writer.start_segment(first, self.engine.attributes(self.run))
+        self.writer.start_segment(self.begins_at, self.engine.attributes(self.run))
         self.context.on_admitted()
 
     @guarded
@@ -121,6 +124,9 @@ class JobSink(ClaimedJob):
     @guarded
     def checkpoint(self, state: GroupState) -> None:
         """Store the state of members at a step, commit it, and delete the checkpoints that it replaces."""
+        state = state.of(self.states.state[state.places] == MemberState.LIVE)
+        if not len(state.places):
+            return
         places, previous = state.places, self.kept.previous(state.places)
         group = state.places if self.job.is_block else None
         saved = self.retry(
@@ -167,7 +173,9 @@ class JobSink(ClaimedJob):
         self._commit_or_finish()
 
     def released(self) -> None:
-        """Hand the job back, because the engine is draining."""
+        """Commit what has ended since the last commit, and hand the job back, because the engine is draining."""
+        if self.job.is_block and not self.outcome.done():
+            self.retry(self._commit)
         self.hand_back()
 
     # --- inside

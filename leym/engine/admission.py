@@ -66,7 +66,7 @@ class Admission:
             if not future.done():
                 continue
             if error := future.exception():
-                self._seating.waiting.remove(entry)
+                self._seating.waiting.drop({run.id})
                 self._loader.forget(run.bucket)
                 self._results.failed(run, 0, run.unfinished(), f"the law could not be made ready: {error}")
                 continue
@@ -84,7 +84,7 @@ class Admission:
             if run.left:
                 run.draw_ahead(bucket.batch_size, self._drawing)
             else:
-                self._seating.waiting.remove(entry)
+                self._seating.waiting.drop({run.id})
             if group.step == 0:
                 new.setdefault(batch, []).append(group)
             self.remove_idle(len(self._buckets) - RESIDENT)

@@ -52,10 +52,6 @@ class WaitQueue:
         self._number += 1
         self._entries.append(WaitingRun(run, monotonic(), self._number))
 
-    def remove(self, entry: WaitingRun) -> None:
-        """Take out an entry."""
-        self._entries.remove(entry)
-
     def drop(self, run_ids: set[str]) -> None:
         """Take out these runs; ids that do not wait are ignored."""
         self._entries = [entry for entry in self._entries if entry.run.id not in run_ids]

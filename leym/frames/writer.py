@@ -127,8 +127,10 @@ class FrameWriter:
 
         Frames of another kind of device or batch size may have other bits, so results list every segment:
         `[{"from_step": 0, "batch_size": 8, ...}, ...]`. Before version 0.1.0 `batch_size` was stored as `rung`.
+
+        The members of a block are at different steps: a segment of a block follows those before it whatever its step.
         """
-        before = [s for s in self._attributes.get("segments", []) if s["from_step"] < step]
+        before = [s for s in self._attributes.get("segments", []) if s["from_step"] < step or self._members > 1]
         if not before or {**before[-1], "from_step": 0} != {**facts, "from_step": 0}:
             before.append({"from_step": step, **facts})
         self._attributes = {**self._attributes, "segments": before}
