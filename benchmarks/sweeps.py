@@ -12,6 +12,7 @@ nca     members of NCA d=8 h=128, 64×64, 20 steps, two frames of phase
     service_vs_engine   cell-steps/s of the whole service over those of the engine alone with the same frames
     engine_vs_kernel    the engine alone over the step in a loop: the same full batch with nothing around it
     idle_share          part of the worker's busy time in which nothing was stepped
+    recording_share     part of the worker's busy time in which what is recorded was computed; idle_share contains it
 """
 
 from __future__ import annotations
@@ -121,12 +122,17 @@ def nca(seconds: float, slots: int) -> dict[str, float]:
             found = run(client, data, law.name, members, **spec)
             after = worker_after(client, before["cell_steps"] + members * NCA_CELL_STEPS)
     speed = members * NCA_CELL_STEPS / found.seconds
+
+    def part(key: str) -> float:
+        return float(after["info"][key] - before["info"].get(key, 0))
+
     return {
         "members": members,
         "cell_steps_per_s": speed,
         "service_vs_engine": speed / alone,
         "engine_vs_kernel": alone / kernel,
         "idle_share": shares(before["info"], after["info"])["idle"],
+        "recording_share": part("recording_s") / part("busy_s"),
     }
 
 
