@@ -151,7 +151,7 @@ class Client:
         stop: Iterable[StopLike] = (),
         **spec: Any,
     ) -> dict[str, Any]:
-        """Return what a `sweep` with these arguments needs, and submit nothing: size, blocks, cell_steps, bytes, …"""
+        """Return what a `sweep` with these arguments needs, and submit nothing: size, blocks, cell_steps, bytes."""
         body = sweep_request(self._body, law, axes or {}, mode, stop, spec)
         return self._http.json("POST", "/v1/sweeps", having=("cell_steps",), params={"dry_run": "true"}, json=body)
 
