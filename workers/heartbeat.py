@@ -29,6 +29,7 @@ ENGINE_INFO = (
     "bursts",
     "members",
     "swapped_out",
+    "parked",
     "roofline",
     "idle_share",
     "degraded",

@@ -105,7 +105,7 @@ class Admission:
         """Take the slots of runs whose sinks are behind, and let those that have caught up wait for one again."""
         if self._results.behind:
             self._flush()
-            self._seating.park(set(self._results.behind))
+            self._counters.parked += self._seating.park(set(self._results.behind))
         self._seating.unpark()
 
     def evict(self, run_ids: set[str]) -> None:

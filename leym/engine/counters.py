@@ -20,6 +20,7 @@ class EngineCounters:
         slot_steps: steps of occupied slots.
         batch_steps: steps of all slots, empty ones too; occupancy = slot_steps / batch_steps.
         swapped_out: runs that made room for more urgent ones.
+        parked: runs that gave up their slots because their sinks were behind.
         busy_s: seconds with universes in slots.
         stepping_s: seconds of these in which the device stepped them.
         recording_s: seconds of these in which the device computed what they recorded.
@@ -34,6 +35,7 @@ class EngineCounters:
     slot_steps: int = 0
     batch_steps: int = 0
     swapped_out: int = 0
+    parked: int = 0
     busy_s: float = 0.0
     stepping_s: float = 0.0
     recording_s: float = 0.0
@@ -78,6 +80,7 @@ class EngineCounters:
             "slot_steps",
             "batch_steps",
             "swapped_out",
+            "parked",
             "busy_s",
             "stepping_s",
             "recording_s",

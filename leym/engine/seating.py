@@ -91,14 +91,15 @@ class Seating:
         self.waiting.drop(run_ids)
         self.parked = [run for run in self.parked if run.id not in run_ids]
 
-    def park(self, run_ids: set[str]) -> None:
-        """Take the slots of these runs, and let none of their members wait for one."""
+    def park(self, run_ids: set[str]) -> int:
+        """Take the slots of these runs, let none of their members wait for one, and return how many runs had any."""
         runs = {id(group.run): group.run for group in self.groups_of(run_ids)}
         runs |= {id(run): run for run in self.waiting if run.id in run_ids}
         for run in runs.values():
             self.vacate_run(run)
             self.parked.append(run)
         self.waiting.drop(run_ids)
+        return len(runs)
 
     def unpark(self) -> None:
         """Let parked runs whose sinks have caught up wait for a slot."""

@@ -275,6 +275,7 @@ def test_a_slow_sink_holds_a_block_back_and_loses_nothing(engines, law, alone, m
     engine.submit(run)
     run.sink.wait()
     assert max(parked) == 1
+    assert engine.info()["parked"] >= 1
     for found, expected in zip(run.sink.members, alone(), strict=True):
         assert_same(found, expected)
 
