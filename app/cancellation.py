@@ -44,7 +44,7 @@ def cancel_sweep(services: Services, sweep_id: str) -> Sweep:
 
 
 def announce_all(services: Services, jobs: Sequence[Job], state: JobState) -> None:
-    """Wake the clients that wait for these jobs or their members, and inform the workers that hold them."""
+    """Wake the clients that wait for these jobs or their members, and inform the workers that hold cancelled ones."""
     _announce(services, jobs[:BEFORE_RESPONSE], state)
     if rest := jobs[BEFORE_RESPONSE:]:
         threading.Thread(target=_announce, args=(services, rest, state), name="cancels", daemon=True).start()
@@ -53,6 +53,8 @@ def announce_all(services: Services, jobs: Sequence[Job], state: JobState) -> No
 def _announce(services: Services, jobs: Sequence[Job], state: JobState) -> None:
     for job in jobs:
         services.events.announce(job.results, job.step, str(state))
+        if state != JobState.CANCELLED:
+            continue  # workers never take a ticket again that was revoked; the next commit of a paused job is refused
         if job.started_at is None or job.block is not None or services.broker_outage.is_active:
             # A worker that gets the ticket of a job that never started finds nothing to claim. The holder of a member
             # hears of it at its next commit.
