@@ -17,6 +17,7 @@ section that fails is written down with its error, and the others go on.
     memory        peak per precision
     batch_sizes   which batch sizes give the same bits, per precision
     overlap       the engine with a frame every 10 steps, ahead and not: cell-steps/s, idle share, equal frames
+    members       a run of many members: the engine over its step, and the host's time per burst at 16 to 4,096 slots
     full          the engine with next to no memory: what it stepped down to, and that every universe came to its end
 """
 
@@ -35,6 +36,7 @@ from typing import Any
 import torch
 
 from benchmarks.common import LAWS, eager_loop, make_law, rate
+from benchmarks.members import engine_alone, host_burst_s
 from leym.contract.spec import ComplexNoise, Recording
 from leym.engine.batch import Batch
 from leym.engine.benchmark import Countdown
@@ -260,6 +262,12 @@ class Check:
             found[f"{name} equal frames"] = digests[0] == digests[1]
         return found
 
+    def members(self) -> dict[str, Any]:
+        """Measure runs of many members: the engine over its step, and the host's time per burst by slots."""
+        alone, kernel = engine_alone(self.laws["nca"], 8, self.seconds)
+        host = {slots: host_burst_s(slots) for slots in ((16, 64) if self.sizes is SMALL else (16, 256, 4096))}
+        return {"cell_steps_per_s": alone, "engine_vs_kernel": alone / kernel, "host_burst_s": host}
+
     def full(self) -> dict[str, Any]:
         if not self.device.is_cuda:
             return {"not measured": "no CUDA"}
@@ -304,7 +312,7 @@ def digest(tensor: torch.Tensor) -> str:
 
 
 SECTIONS = ("ceilings", "weights", "steps", "captures", "kernels", "blocks", "bursts", "memory", "batch_sizes")
-SECTIONS += ("overlap", "full", "table")  # the longest is the last
+SECTIONS += ("overlap", "members", "full", "table")  # the longest is the last
 
 
 def main() -> None:

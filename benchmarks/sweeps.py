@@ -12,6 +12,7 @@ nca     members of NCA d=8 h=128, 64×64, 20 steps, two frames of phase
     service_vs_engine   cell-steps/s of the whole service over those of the engine alone with the same frames
     engine_vs_kernel    the engine alone over the step in a loop: the same full batch with nothing around it
     idle_share          part of the worker's busy time in which nothing was stepped
+    recording_share     part of the worker's busy time in which what is recorded was computed; idle_share contains it
 """
 
 from __future__ import annotations
@@ -28,28 +29,17 @@ from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter, sleep
 from typing import Any
 
-import numpy as np
-
 from benchmarks.common import Machine, make_law
+from benchmarks.members import LIMIT_S, NCA_CELL_STEPS, NCA_GRID, NCA_STEPS, PRECISION, engine_alone, host_burst_s
 from benchmarks.service import shares, worker_after
 from leym.client import Client, Sweep
-from leym.contract.spec import ComplexNoise, Recording
 from leym.demo.service import running_service
-from leym.engine.batch_size import BatchSizeTable
-from leym.engine.benchmark import Countdown, step_alone
-from leym.engine.device import pick_device
 from leym.engine.engine import Engine
-from leym.engine.run import Members, Run
-from leym.laws.bundle import Bundle
 
 TINY = {"grid": (8, 8), "steps": 10, "record": {"phase": 10}, "observe": 10, "precision": "nf4"}
 TINY_FRAMES = 2 * 8 * 8 * 4  # bytes of a member's phases, float32
-NCA_GRID, NCA_STEPS, PRECISION = (64, 64), 20, "nf4"
-NCA_CELL_STEPS = NCA_GRID[0] * NCA_GRID[1] * NCA_STEPS  # of a member
 FEW, MANY = 16, 4096  # slots between which the host time of a burst is compared
-BURSTS = 50
 POLL_S = 0.05
-LIMIT_S = 1800.0  # against hanging
 
 
 @dataclass(frozen=True)
@@ -132,77 +122,18 @@ def nca(seconds: float, slots: int) -> dict[str, float]:
             found = run(client, data, law.name, members, **spec)
             after = worker_after(client, before["cell_steps"] + members * NCA_CELL_STEPS)
     speed = members * NCA_CELL_STEPS / found.seconds
+
+    def part(key: str) -> float:
+        return float(after["info"][key] - before["info"].get(key, 0))
+
     return {
         "members": members,
         "cell_steps_per_s": speed,
         "service_vs_engine": speed / alone,
         "engine_vs_kernel": alone / kernel,
         "idle_share": shares(before["info"], after["info"])["idle"],
+        "recording_share": part("recording_s") / part("busy_s"),
     }
-
-
-def engine_alone(law: Bundle, slots: int, seconds: float) -> tuple[float, float]:
-    """Measure an engine that records and throws the frames away, and the step in a loop: cell-steps/s of each."""
-    engine = Engine(slots, largest_batch=4096)
-    engine.start()
-    try:
-        engine.warm(law, PRECISION, NCA_GRID)
-        kernel = step_alone(engine, law, PRECISION, NCA_GRID, seconds / 2)
-        members = ceil(seconds * kernel / NCA_CELL_STEPS)
-        seconds = _run_members(engine, law, NCA_GRID, NCA_STEPS, members, Recording(field="phase", every=NCA_STEPS))
-        return members * NCA_CELL_STEPS / seconds, kernel
-    finally:
-        engine.stop()
-
-
-def host_burst_s(slots: int) -> float:
-    """Measure the host's seconds per burst of one full batch of a tiny law, a recording at the end of each.
-
-    That is the engine's busy time in which the device neither stepped nor computed what is recorded.
-    """
-    with TemporaryDirectory() as folder:
-        law, grid = make_law("mlp", Path(folder)), (8, 8)
-        sizes = Path(folder) / "batch-sizes.json"
-        BatchSizeTable(pick_device(), sizes).keep(law.manifest, PRECISION, grid, slots)
-        engine = Engine(1, largest_batch=slots, batch_sizes=sizes)
-        engine.start()
-        try:
-            engine.warm(law, PRECISION, grid)
-            of, sink = _members(slots), Countdown(slots)
-            record = (Recording(field="phase", every=1),)
-            engine.submit(Run("members", law, PRECISION, grid, BURSTS + 50, of, sink, record))
-            before = _info_after(engine, 10)  # the members have their slots
-            after = _info_after(engine, 10 + BURSTS)
-            sink.over.wait(LIMIT_S)
-        finally:
-            engine.stop()
-    found = {key: after[key] - before[key] for key in ("busy_s", "stepping_s", "recording_s", "bursts")}
-    return float(found["busy_s"] - found["stepping_s"] - found["recording_s"]) / found["bursts"]
-
-
-def _info_after(engine: Engine, bursts: int) -> dict[str, Any]:
-    end = monotonic() + LIMIT_S
-    while (found := engine.info())["bursts"] < bursts:
-        if monotonic() > end:
-            raise TimeoutError(f"the engine has made {found['bursts']} bursts after {LIMIT_S:.0f} s")
-        sleep(0.001)
-    return found
-
-
-def _members(n: int) -> Members:
-    return Members(np.arange(n, dtype=np.int64), np.full(n, 0.01, np.float32), [ComplexNoise()] * n)
-
-
-def _run_members(
-    engine: Engine, law: Bundle, grid: tuple[int, int], steps: int, members: int, recording: Recording
-) -> float:
-    """Run so many members as one run, and return the seconds that it took."""
-    of, sink = _members(members), Countdown(members)
-    began = perf_counter()
-    engine.submit(Run("members", law, PRECISION, grid, steps, of, sink, (recording,)))
-    if not sink.over.wait(LIMIT_S):
-        raise TimeoutError(f"{members} members of {steps} steps had not ended after {LIMIT_S:.0f} s")
-    return perf_counter() - began
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,21 @@ def sweep_body(
     rules = [{"when": rule} if isinstance(rule, str) else plain(rule) for rule in stop]
     body = {"base": base, "axes": {key: axis_body(values) for key, values in axes.items()}, "mode": plain(mode)}
     return body | ({"stop": rules} if rules else {})
+
+
+def sweep_request(
+    job: Callable[..., dict[str, Any]],
+    law: Any,
+    axes: Mapping[str, Any],
+    mode: str | Mapping[str, Any],
+    stop: Iterable[StopLike],
+    spec: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Make the JSON of a SweepSpec from the arguments of `Client.sweep`; `job` makes that of its base."""
+    base, varied = split_axes(spec if law is None else {"law": law, **spec}, axes)
+    if "law" not in base and "law" in varied:
+        base["law"] = next(iter(varied["law"]))
+    return sweep_body(job(base.pop("law", None), **base), varied, mode, stop)
 
 
 def axis_body(values: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from leym.client import laws
-from leym.client.axes import StopLike, split_axes, sweep_body
+from leym.client.axes import StopLike, sweep_request
 from leym.client.errors import ProblemError, UnexpectedAnswer
 from leym.client.http import Http, segment
 from leym.client.job import JOB_KEYS, Job, list_jobs
@@ -139,7 +139,7 @@ class Client:
         Raises:
             ValueError: there is no axis, or no law and the members do not start from the state of another job.
         """
-        body = self._sweep(law, axes or {}, mode, stop, spec)
+        body = sweep_request(self._body, law, axes or {}, mode, stop, spec)
         return Sweep(self._http, self._post("/v1/sweeps", body, idempotency_key, SWEEP_KEYS))
 
     def estimate_sweep(
@@ -151,20 +151,9 @@ class Client:
         stop: Iterable[StopLike] = (),
         **spec: Any,
     ) -> dict[str, Any]:
-        """Return what a sweep would need, and submit nothing: size, blocks, cell_steps, bytes, and seconds if known.
-
-        Arguments are those of `sweep`.
-        """
-        body = self._sweep(law, axes or {}, mode, stop, spec)
+        """Return what a `sweep` with these arguments needs, and submit nothing: size, blocks, cell_steps, bytes."""
+        body = sweep_request(self._body, law, axes or {}, mode, stop, spec)
         return self._http.json("POST", "/v1/sweeps", having=("cell_steps",), params={"dry_run": "true"}, json=body)
-
-    def _sweep(
-        self, law: Any, axes: Mapping[str, Any], mode: Any, stop: Iterable[StopLike], spec: dict[str, Any]
-    ) -> dict[str, Any]:
-        base, varied = split_axes(spec if law is None else {"law": law, **spec}, axes)
-        if "law" not in base and "law" in varied:
-            base["law"] = next(iter(varied["law"]))
-        return sweep_body(self._body(base.pop("law", None), **base), varied, mode, stop)
 
     def job(self, id: str) -> Job:
         """Return a job by its id.
