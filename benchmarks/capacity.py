@@ -44,7 +44,7 @@ MEMBERS, WORKERS = (10**6, 10**9), (1, 10, 1000)
 
 @dataclass(frozen=True)
 class Costs:
-    """What the shared parts spend.
+    """Costs of the shared parts.
 
     Attributes:
         accept_s_per_member: API, from the request of a sweep to its answer.

@@ -44,7 +44,7 @@ POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Ended:
-    """What running a sweep to its end took.
+    """Costs of running a sweep to its end.
 
     Attributes:
         seconds: from the request to the last member's end.

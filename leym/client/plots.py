@@ -48,7 +48,7 @@ def phase_diagram(rows: Sequence[dict[str, Any]], x: str, y: str, value: str, ax
 
 
 class _positions:  # noqa: N801 -- used as a function
-    """Where the values of one column are drawn.
+    """Positions at which the values of one column are drawn.
 
     Attributes:
         values: the distinct values, sorted if they are numbers, else in order of appearance.

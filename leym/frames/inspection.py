@@ -7,7 +7,7 @@ is read again afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,21 @@ def find_damage(store: Store, job: Job, *, deep: bool = False) -> list[Damage]:
 
 
 def last_good_checkpoint(job: Job, found: list[Damage]) -> dict[str, Any] | None:
-    """Return the newest intact checkpoint from which a job would write all damaged frames again; None for step 0."""
+    """Return the newest intact checkpoint from which a job would write all damaged frames again; None for step 0.
+
+    Of a block, those of its groups; a group without one starts at step 0.
+    """
     bad = {damage.key for damage in found}
     steps = [damage.first_step for damage in found if damage.first_step is not None]
-    good = [ref for ref in references(job.checkpoint) if ref["key"] not in bad]
-    return chain_references([ref for ref in good if not steps or int(ref["step"]) < min(steps)])
+
+    def good(ref: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        intact = [one for one in references(ref) if one["key"] not in bad]
+        return chain_references([one for one in intact if not steps or int(one["step"]) < min(steps)])
+
+    if job.checkpoint is None or "groups" not in job.checkpoint:
+        return good(job.checkpoint)
+    groups = [(group, good(group)) for group in job.checkpoint["groups"]]
+    return {"groups": [kept | {"members": group["members"]} for group, kept in groups if kept]}
 
 
 def _shards(job: Job) -> Iterator[tuple[ArraySpec, CommittedArray, int]]:

@@ -111,6 +111,20 @@ def move_members(
     return str(fresh["id"])
 
 
+def requeue(connection: Connection, job: Job, attempts: int, **values: Any) -> None:
+    """Return a row to the queue without a holder and without a ticket, and set more columns."""
+    change_job(
+        connection,
+        job.id,
+        state=JobState.QUEUED.value,
+        attempts=attempts,
+        owner=None,
+        lease_until=None,
+        ticketed_at=None,
+        **values,
+    )
+
+
 def split(connection: Connection, plan: SweepPlan, job: Job, attempts: int) -> bool:
     """Divide the live members of a queued or running block that may be poison: the upper half moves to a new row.
 
@@ -130,14 +144,10 @@ def split(connection: Connection, plan: SweepPlan, job: Job, attempts: int) -> b
     if len(live) < 2:
         return False
     move_members(connection, plan, block, live[(len(live) + 1) // 2 :], attempts=attempts)
-    change_job(
+    requeue(
         connection,
-        job.id,
-        state=JobState.QUEUED.value,
-        attempts=attempts,
-        owner=None,
-        lease_until=None,
-        ticketed_at=None,
+        job,
+        attempts,
         checkpoint=None,
         stored_bytes=max(job.stored_bytes - checkpoint_bytes(job.checkpoint), 0),
         **state_values(job, block.states),

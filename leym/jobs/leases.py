@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select, update
 
 from leym.contract.problems import Problem
 from leym.contract.records import Claim, Job, JobState
-from leym.jobs.blocks import fail_last, split
+from leym.jobs.blocks import fail_last, requeue, split
 from leym.jobs.member_progress import cancelled_places
 from leym.jobs.members import load_plan
 from leym.jobs.queries import COLUMNS, Base, change_job, chunks, find_job, jobs_of
@@ -107,7 +107,7 @@ class Leases(Base):
             job = find_job(connection, job_id, lock=True)
             if job is None or job.state != JobState.RUNNING or job.epoch != epoch:
                 return False
-            _requeue(connection, job, max(job.attempts - 1, 0))
+            requeue(connection, job, max(job.attempts - 1, 0))
             return True
 
     def leases(self) -> dict[str, Lease]:
@@ -139,7 +139,7 @@ class Leases(Base):
                 lost = [job for job in jobs_of(connection, rows) if (job.epoch, job.lease_until) == lapsed[job.id]]
                 for job in lost:
                     if job.attempts < max_attempts:
-                        _requeue(connection, job, job.attempts)
+                        requeue(connection, job, job.attempts)
                 poison = [job for job in lost if job.attempts >= max_attempts]
                 self._end_poisonous(connection, poison, max_attempts, now)
                 reaped += [job.id for job in lost]
@@ -153,8 +153,8 @@ class Leases(Base):
         found: dict[str, frozenset[int]] = {}
         with self.db.read() as connection:
             for some in chunks(job_ids):
-                told = select(jobs.c.id, jobs.c.cancelling).where(jobs.c.id.in_(some), jobs.c.cancelling.is_not(None))
-                found |= {row.id: cancelled_places(row.cancelling) for row in connection.execute(told)}
+                heard = select(jobs.c.id, jobs.c.cancelling).where(jobs.c.id.in_(some), jobs.c.cancelling.is_not(None))
+                found |= {row.id: cancelled_places(row.cancelling) for row in connection.execute(heard)}
         return found
 
     def _end_poisonous(self, connection: Connection, poison: list[Job], max_attempts: int, now: float) -> None:
@@ -177,15 +177,3 @@ class Leases(Base):
             ended.append((job, fail_last(connection, job, error, now)))
         count(connection, failed=sum(n for _, n in ended))
         observe(connection, [(job.created_at, job.started_at, now, n) for job, n in ended])
-
-
-def _requeue(connection: Connection, job: Job, attempts: int) -> None:
-    change_job(
-        connection,
-        job.id,
-        state=JobState.QUEUED.value,
-        attempts=attempts,
-        owner=None,
-        lease_until=None,
-        ticketed_at=None,
-    )

@@ -69,7 +69,7 @@ def member_view(row: Job, place: int) -> Job:
 
 
 def fields_at(step: int, place: int, version: int = 0) -> dict[str, np.ndarray]:
-    """What a member records at a step; versions stand for kinds of devices, which have other bits."""
+    """Results that a member records at a step; versions stand for kinds of devices, which have other bits."""
     rng = np.random.default_rng([step, place, version])
     found = {"phase": rng.normal(size=(4, 6)).astype(np.float16)} if step % 2 == 0 else {}
     if step % 4 == 0:

@@ -16,6 +16,7 @@ from itertools import chain
 from leym import tickets
 from leym.contract.records import Fenced, Job, JobState
 from leym.events import Events
+from leym.frames.checkpoint import references
 from leym.frames.garbage import referenced_keys
 from leym.frames.inspection import Damage, find_damage, last_good_checkpoint
 from leym.frames.states import has_state
@@ -221,7 +222,8 @@ class Checkup:
         good = last_good_checkpoint(job, found)
         if good == job.checkpoint and job.state != JobState.RUNNING:
             return  # it resumes from before the damage and writes the damaged frames again
-        back = f"step {good['step']}" if good else "the beginning"
+        steps = [int(ref["step"]) for ref in references(good)]
+        back = f"step {max(steps)}" if steps else "the beginning"
         if job.state == JobState.RUNNING:
             done, outcome = False, "a worker runs it"
         elif self.repair:
