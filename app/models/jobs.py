@@ -54,14 +54,15 @@ class JobBody(Body):
     point: dict[str, Any] | None = Field(
         description="value on every axis, for a member of a sweep", examples=[EXAMPLE_POINT]
     )
-    epoch: int = Field(description="how often workers have claimed the job")
+    epoch: int = Field(description="how often workers have claimed the job, or the block of a member of a sweep")
     attempts: int = Field(description="claims since the job last made progress")
     error: dict[str, Any] | None = Field(description="why the job failed, as a problem", examples=[None])
     verdict: Verdict | None = Field(
         description="the verdict of a fidelity job; null for other jobs and before the job's end"
     )
     observables: dict[str, float | None] | None = Field(
-        description="values at the last observed step", examples=[EXAMPLE_OBSERVABLES]
+        description="values at the last observed step; null for members of sweeps, whose table has them",
+        examples=[EXAMPLE_OBSERVABLES],
     )
     created_at: str = Field(description="RFC 3339, UTC, as are the other three times")
     started_at: str | None

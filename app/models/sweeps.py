@@ -37,7 +37,9 @@ class Progress(Body):
     """Work of a sweep in cell-steps: one cell, one step."""
 
     cell_steps: int = Field(description="work of all jobs")
-    done: int = Field(description="the part of it whose results can be read")
+    done: int = Field(
+        description="the part of it whose results can be read; it stays below `cell_steps` where members end early"
+    )
 
 
 class SweepBody(Body):
@@ -50,7 +52,7 @@ class SweepBody(Body):
     )
     counts: dict[str, int] = Field(description="number of jobs in each state", examples=[EXAMPLE_COUNTS])
     blocks: int = Field(
-        description="groups of jobs that run together, at submission; 0 for a sweep that version 0.1.0 accepted"
+        description="groups of jobs that a worker takes together, at submission; 0 for a sweep of version 0.1.0"
     )
     progress: Progress
     spec: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP])
@@ -97,11 +99,12 @@ class Estimate(Body):
 
     size: int = Field(description="number of jobs")
     shapes: int = Field(description="groups of jobs that differ in seed, gamma and start state only")
-    blocks: int = Field(description="groups of jobs that would run together")
+    blocks: int = Field(description="groups of jobs that a worker would take together")
     cell_steps: int = Field(description="work of all jobs: cells times steps")
-    bytes: int = Field(description="uncompressed size of all recorded fields")
+    bytes: int = Field(description="size of all recorded fields before compression")
     seconds: float | None = Field(
-        description="time on the workers of now, if they had nothing else to do; null if none has reported its speed"
+        description="`cell_steps` divided by the speed of all workers, each since its start; leaves out compilation and"
+        " other jobs; null if none has computed anything"
     )
 
 
@@ -154,7 +157,7 @@ class TableQuery(PageQuery):
     filter: list[str] = Field(
         [], max_length=32, description="conditions such as `gamma>=0.01` and `state=succeeded`; all must hold"
     )
-    sort: str | None = Field(None, description="a column; missing values come last. `json` sorts each page")
+    sort: str | None = Field(None, description="a column; missing values come last. `json` sorts each page by itself")
     descending: bool = False
     aggregate: str | None = Field(
         None,

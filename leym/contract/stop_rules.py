@@ -45,10 +45,13 @@ class StopRule(Model):
 
     when: Literal["frozen", "collapsed", "non_finite", "cycle"] | Threshold = Field(
         description="`frozen`: nothing changes any more. `collapsed`: all cells are in one state. `non_finite`: NaN or"
-        " infinity. `cycle`: the state of an earlier recording returned exactly. Or a threshold on an observable, which"
+        " infinity; such a member fails, with or without this rule. `cycle`: the state of an earlier recording returned"
+        " exactly. Or a threshold on an observable, which"
         " must be observed"
     )
-    recordings: Whole = Field(5, ge=1, le=LIMITS.frames, alias="for", description="recordings in a row")
+    recordings: Whole = Field(
+        5, ge=1, le=LIMITS.frames, alias="for", description="recordings in a row; step 0 does not count"
+    )
 
     @model_validator(mode="before")
     @classmethod

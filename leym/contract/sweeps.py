@@ -29,7 +29,9 @@ class SweepSpec(Model):
 
     model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_SWEEP]})
 
-    base: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP["base"]])
+    base: dict[str, Any] = Field(
+        examples=[EXAMPLE_SWEEP["base"]], description="a JobSpec, of which the axes may supply required keys"
+    )
     axes: dict[str, Axis] = Field(
         min_length=1,
         examples=[EXAMPLE_SWEEP["axes"]],

@@ -109,7 +109,8 @@ def test_each_term_of_the_vocabulary_is_defined_once() -> None:
 
 
 def test_the_pages_list_every_key_of_a_job_and_of_a_sweep() -> None:
-    named = {name for cells in rows("jobs.md") for name in re.findall(r"^ `(\w+)` $", cells[0])}
+    tables = [*rows("jobs.md"), *rows("sweeps.md")]
+    named = {name for cells in tables for name in re.findall(r"^ `(\w+)` $", cells[0])}
     assert set(JobSpec.model_fields) | set(SweepSpec.model_fields) <= named
 
 
