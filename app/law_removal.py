@@ -37,6 +37,6 @@ def remove_law(services: Services, reference: str) -> None:
 
 def _check_unused(services: Services, bundle: Bundle) -> None:
     for state in sorted(LIVE):
-        jobs, _ = services.table.list(law=bundle.ref, state=state, limit=1)
+        jobs, _ = services.table.list(law=bundle.ref, state=state, blocks=True, limit=1)
         for job in jobs:
             raise conflict(f"the {job.state} job {job.id} needs law {bundle.ref}")

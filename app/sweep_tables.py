@@ -21,7 +21,7 @@ from leym.contract.ids import ids_after
 from leym.contract.limits import LIMITS
 from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
-from leym.contract.records import FINAL, Job
+from leym.contract.records import FINAL, Job, JobState
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweep_table import member_table, table_query
 from leym.frames.last import last_observables
@@ -136,7 +136,9 @@ def _of_block(store: Store, plan: SweepPlan, axes: dict[str, Any], names: Sequen
         "stopped_at": np.where(states.stopped[places] > 0, steps, np.nan),
         "error": reasons[states.problem[places]],
     }
-    own["error"][states.state[places] != MemberState.FAILED] = None
+    failed = states.state[places] == MemberState.FAILED
+    failed |= (states.state[places] == MemberState.LIVE) & (row.state == JobState.FAILED)  # they fail with their row
+    own["error"][~failed] = None
     at = dict.fromkeys(axes, indices)
     if plan.mode == "product":
         at = dict(zip(axes, np.unravel_index(indices, [len(values) for values in axes.values()]), strict=True))

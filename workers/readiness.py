@@ -79,7 +79,7 @@ def buckets_in_use(table: JobTable, laws: Registry) -> Buckets:
     waiting = sorted(table.buckets(), key=lambda bucket: -bucket["jobs"])
     keys = [(bucket["law"], bucket["precision"], tuple(bucket["grid"])) for bucket in waiting]
     if not keys:
-        jobs, _ = table.list(limit=50)
+        jobs, _ = table.list(blocks=True, limit=50)
         keys = [(job.law, job.precision, stored_spec(job.spec).grid) for job in jobs]
     found: Buckets = []
     for law, precision, grid in list(dict.fromkeys(keys))[:IN_USE_LIMIT]:

@@ -181,6 +181,8 @@ class JobSink(ClaimedJob):
     # --- inside
 
     def _advance(self, places: Places, step: int) -> None:
+        """Note the step of live members; one that was stopped stays at the step of its last recording."""
+        places = places[self.states.state[places] == MemberState.LIVE]
         self.states.step[places] = np.maximum(self.states.step[places], step)
 
     def _leave(self, places: Places) -> None:

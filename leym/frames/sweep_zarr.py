@@ -189,14 +189,11 @@ def _attributes(plan: PlanLike, group: SweepGroup) -> dict[str, Any]:
         shared = {}
     elif "precision" in varying:
         shared = {"law": row.law}
-    return {
-        "sweep": row.sweep,
-        "members": len(group.indices),
-        "mode": plan.mode,
-        **shared,
-        "axes": json.dumps([key for key in plan.axes if key not in group.constants]),
-        "spec": json.dumps(spec),
-    }
+    axes = [key for key in plan.axes if key not in group.constants]
+    found = {"sweep": row.sweep, "members": len(group.indices), "mode": plan.mode, **shared}
+    found |= {"axes": json.dumps(axes), "spec": json.dumps(spec)}
+    # xarray takes a variable without a dimension of its own name for a coordinate if the group says so
+    return found if plan.mode == "product" else found | {"coordinates": " ".join(axes)}
 
 
 def _arrays(group: SweepGroup) -> Iterator[tuple[str, _Array]]:

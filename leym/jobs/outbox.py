@@ -52,6 +52,11 @@ class Outbox(Base):
             sent = select(func.count()).where(_QUEUED, jobs.c.ticketed_at.is_not(None))
             return int(connection.execute(sent).scalar_one())
 
+    def count_queued(self) -> int:
+        """Count the queued rows: jobs, and blocks of sweeps, each of which needs one ticket."""
+        with self.db.read() as connection:
+            return int(connection.execute(select(func.count()).where(_QUEUED)).scalar_one())
+
     def _without_ticket(self, connection: Connection, limit: int, now: float) -> list[Job]:
         without = (
             _QUEUED,

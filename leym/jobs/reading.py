@@ -51,6 +51,7 @@ class Reading(SweepMembers):
         law: str | None = None,
         tags: Sequence[tuple[str, str]] | None = None,
         sweep: str | None = None,
+        blocks: bool = False,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[Jobs, str | None]:
@@ -64,6 +65,7 @@ class Reading(SweepMembers):
             law: only jobs of this law: a name, or name@ and the beginning of a digest.
             tags: only jobs with at least one of these (key, value).
             sweep: only jobs of this sweep.
+            blocks: also the rows of blocks; for callers that look after leases, stored objects or laws.
             limit: most jobs of the page.
             cursor: cursor that came with the previous page.
 
@@ -75,7 +77,9 @@ class Reading(SweepMembers):
         """
         if sweep is not None and (members := self.members_in(sweep, state, law, tags, limit, cursor)) is not None:
             return members
-        statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), jobs.c.indices.is_(None), *self._own())
+        statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), *self._own())
+        if not blocks:
+            statement = statement.where(jobs.c.indices.is_(None))
         key = jobs.c.id
         if tags is not None and len(tags) == 1:  # the index of tags has the order of the page
             key = of_tags.c.job

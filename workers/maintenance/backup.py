@@ -89,7 +89,7 @@ def _replaceable(table: Path) -> list[str]:
         for state in sorted(LIVE):
             cursor: str | None = None
             while True:
-                page, cursor = copy.list(state=state, limit=500, cursor=cursor)
+                page, cursor = copy.list(state=state, blocks=True, limit=500, cursor=cursor)
                 for job in page:
                     keys += [key for key in sorted(referenced_keys(job)) if is_checkpoint(key) or is_partial(key)]
                 if cursor is None:

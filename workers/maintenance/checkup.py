@@ -177,7 +177,7 @@ class Checkup:
             sent += more
         for n, job_id in enumerate(sorted(missing)):
             check.add(job_id, "is queued without a ticket", n < sent)
-        check.looked = f"{self.table.counts()[JobState.QUEUED]} queued jobs, {self._tickets()} tickets"
+        check.looked = f"{self.table.count_queued()} queued jobs and blocks, {self._tickets()} tickets"
         return [check]
 
     def garbage(self) -> list[Check]:
@@ -198,7 +198,7 @@ class Checkup:
     def _pages(self, state: JobState | None = None) -> Iterator[list[Job]]:
         cursor: str | None = None
         while True:
-            page, cursor = self.table.list(state=state, limit=PAGE, cursor=cursor)
+            page, cursor = self.table.list(state=state, blocks=True, limit=PAGE, cursor=cursor)
             yield page
             if cursor is None:
                 return
@@ -246,7 +246,7 @@ class Checkup:
         return True
 
     def _without_ticket(self) -> set[str]:
-        lost = self.table.counts()[JobState.QUEUED] - self._tickets()
+        lost = self.table.count_queued() - self._tickets()
         return {job.id for job in self.table.unticketed(RESEND_AFTER_S, lost)} if lost > 0 else set()
 
     def _tickets(self) -> int:

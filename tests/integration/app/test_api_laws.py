@@ -112,6 +112,10 @@ def test_a_law_is_not_removed_while_jobs_need_it(api: Api, tmp_path: Path) -> No
     assert api.http.get("/v1/laws/tiny").json["versions"] == [first.ref]
     worker.run(30)
     worker.finish()
+    sweep = {"base": {"law": first.ref, "grid": [8, 8], "steps": 5}, "axes": {"seed": [1, 2]}}
+    id = api.http.post("/v1/sweeps", json=sweep).json["id"]
+    refused(api.http.delete("/v1/laws/tiny"), 409, first.digest, "queued")
+    api.http.post(f"/v1/sweeps/{id}/cancel")
     assert api.http.delete("/v1/laws/tiny").status_code == 204
     refused(api.http.get("/v1/laws/tiny"), 404, "tiny")
     refused(api.http.delete("/v1/laws/tiny"), 404, "tiny")

@@ -112,6 +112,7 @@ def test_a_zipped_sweep_has_one_dimension(memory):
         assert found["phase"].dims == ("member", "step", "y", "x")
         assert found["member"].values.tolist() == [0, 1, 2, 3]
         assert found["gamma"].dims == ("member",)
+        assert "gamma" in found.coords
         assert found["gamma"].values.tolist() == [0.1, 0.3, 0.2, 0.2]
         assert found["seed"].values.tolist() == [5, 3, 3, 9]
         assert json.loads(found["initial"].values[0]) == {"kind": "complex_noise"}

@@ -12,8 +12,10 @@ from leym.contract.ids import id_after
 from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.records import Fenced
 from leym.frames.states import put_state
+from leym.settings import Settings
 from tests.support.service import until
 from tests.support.site import Site
+from workers.maintenance.checkup import Checkup
 
 AXES = {"gamma": [0.0, 0.02], "seed": {"start": 3, "count": 4}}  # eight members
 
@@ -169,6 +171,7 @@ def test_a_rule_stops_members_at_the_step_that_their_observables_say(here):
         assert member.state == "succeeded"
         assert member.step == expected
         stopped += expected < 200
+        assert here.table.blocks(sweep_id)[0].step == sum(one.step for one in members_of(here, sweep_id))
         steps, frames = here.reader(member).read("psi")
         assert steps.tolist() == list(range(0, expected + 1, 20))
         assert np.array_equal(frames, reader["psi"][: len(steps)])
@@ -209,3 +212,44 @@ def test_a_late_holder_of_a_block_is_refused(here):
     with pytest.raises(Fenced):
         here.table.commit(block.id, first.epoch, step=0, manifest={}, members=states)
     assert here.table.get_sweep(sweep_id).counts["succeeded"] == 8
+
+
+def test_a_stopped_member_stays_at_the_step_of_its_last_recording(here):
+    """The engine has made more steps by the time the rule is applied: its reports of them do not count."""
+    sweep_id = here.sweep(AXES, steps=200, per_block=8, stop=STOP)
+    [block] = here.table.blocks(sweep_id)
+    runner = here.runner(checkpoint_s=60)
+    claimed = []
+    start = runner._start
+
+    def reporting(sink):
+        frames = sink.frames
+
+        def frames_then_progress(step, places, *results):
+            frames(step, places, *results)
+            sink.progress(step + 3, places)
+
+        sink.frames = frames_then_progress
+        claimed.append(sink)
+        start(sink)
+
+    runner._start = reporting
+    runner.run(block.id, block.id)
+    runner.drain()
+    stopped = [member for member in members_of(here, sweep_id) if member.step < 200]
+    assert claimed
+    assert stopped
+    assert all(member.step % 10 == 0 for member in stopped)
+
+
+def test_the_doctor_finds_damage_in_the_results_of_a_block(here):
+    sweep_id = here.sweep(AXES, per_block=8)
+    here.run_all(sweep_id)
+    [block] = here.table.blocks(sweep_id)
+    checkup = Checkup(here.table, here.store, Settings(), repair=False, deep=True)
+    assert not any(check.found for check in checkup.objects())
+    [lost] = here.store.list(f"jobs/{block.id}/phase/")
+    here.store.delete([lost])
+    found = {check.name: check for check in checkup.objects()}
+    assert found["results"].found == 1
+    assert block.id in str(found["results"].examples)

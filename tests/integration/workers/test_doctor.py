@@ -226,7 +226,7 @@ def test_queued_jobs_without_a_ticket_get_one(here, broker):
     code, checks = here.look()
     assert code == doctor.UNSOUND
     assert checks["tickets"].found == 3
-    assert "3 queued jobs, 0 tickets" in checks["tickets"].looked
+    assert "3 queued jobs and blocks, 0 tickets" in checks["tickets"].looked
     with Redis.from_url(broker.url) as redis:
         assert tickets.waiting(broker.url, "leym") == 0, "an examination sends nothing"
         assert here.found(repair=True) == {"tickets": (3, 3)}
