@@ -24,6 +24,7 @@ CELLS_PER_CALL = {"cpu": 16_384, "cuda": 262_144}
 # A batch of tiny universes is no larger than this, since a compiled step computes empty slots too: one universe alone
 # would wait for them.
 MEMBERS_PER_CALL = {"cpu": 128, "cuda": 4096}
+SKIPPING = 4  # times as many cells, if the step on a CPU skips empty slots
 TOLERANCE = 0.05
 
 
@@ -42,10 +43,21 @@ class BatchSizeTable:
         self._device, self._file = device, file
         self._measured = _read(file).get(device.kind, {}) if file else {}
 
-    def batch_size(self, law: Manifest, precision: str, grid: tuple[int, int], most: int) -> int:
-        """Return the slots per batch: a power of two, at most `most`."""
-        measured = self._measured.get(self._name(law, precision, grid))
-        return min(measured, _power_of_two(most)) if measured else filling_size(grid, most, self._device.torch.type)
+    def batch_size(
+        self, law: Manifest, precision: str, grid: tuple[int, int], most: int, *, skips_empty: bool = False
+    ) -> int:
+        """Return the slots per batch: a power of two, at most `most`.
+
+        Args:
+            law: the law.
+            precision: precision of its weights.
+            grid: (H, W) in cells.
+            most: bound of the answer.
+            skips_empty: True for a step that does not compute empty slots.
+        """
+        if measured := self._measured.get(self._name(law, precision, grid)):
+            return min(measured, _power_of_two(most))
+        return filling_size(grid, most, self._device.torch.type, skips_empty=skips_empty)
 
     def keep(self, law: Manifest, precision: str, grid: tuple[int, int], batch_size: int) -> None:
         """Add a choice to the file.
@@ -66,13 +78,17 @@ class BatchSizeTable:
         return f"{shape} {operands} {grid[0]}x{grid[1]}"
 
 
-def filling_size(grid: tuple[int, int], most: int, device_type: str) -> int:
+def filling_size(grid: tuple[int, int], most: int, device_type: str, *, skips_empty: bool = False) -> int:
     """Return the power of two whose batch fills a call with CELLS_PER_CALL cells.
 
-    It is at most `most` and MEMBERS_PER_CALL.
+    It is at most `most` and MEMBERS_PER_CALL. A step that does not compute empty slots gets more of them, since
+    recording and scheduling take less time for few large batches.
     """
     cells = CELLS_PER_CALL.get(device_type, CELLS_PER_CALL["cpu"])
-    most = min(most, MEMBERS_PER_CALL.get(device_type, MEMBERS_PER_CALL["cpu"]))
+    if skips_empty and device_type == "cpu":
+        cells *= SKIPPING
+    else:
+        most = min(most, MEMBERS_PER_CALL.get(device_type, MEMBERS_PER_CALL["cpu"]))
     return min(_power_of_two(most), _power_of_two(max(1, cells // (grid[0] * grid[1]))))
 
 

@@ -123,10 +123,13 @@ class BucketLoader:
 
     def _load(self, key: BucketKey, law: Bundle) -> Bucket:
         while True:
-            chosen = self._batch_sizes.batch_size(law.manifest, key.precision, key.grid, self._largest_batch)
+            resident = self._law_cache.resident(law, key.precision)
+            chosen = self._batch_sizes.batch_size(
+                law.manifest, key.precision, key.grid, self._largest_batch, skips_empty=resident.kernel == "fused"
+            )
             batch_size = self._reduced.get(key) or chosen
             try:
-                bucket = Bucket(key, self._law_cache.resident(law, key.precision), batch_size)
+                bucket = Bucket(key, resident, batch_size)
                 bucket.warm()
                 return bucket
             except torch.OutOfMemoryError:

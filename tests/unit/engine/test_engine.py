@@ -259,6 +259,10 @@ def test_rungs_fill_a_call_and_never_exceed_the_slots():
     assert filling_size((16, 16), 8, "cpu") == 8
     assert filling_size((512, 512), 8, "cpu") == 1
     assert filling_size((64, 64), 64, "cuda") == 64
+    assert filling_size((8, 8), 4096, "cpu") == 128, "one universe alone would wait for more empty slots"
+    assert filling_size((64, 64), 4096, "cpu", skips_empty=True) == 16
+    assert filling_size((8, 8), 4096, "cpu", skips_empty=True) == 1024
+    assert filling_size((8, 8), 4096, "cuda", skips_empty=True) == 4096
 
 
 @BOTH_KINDS

@@ -85,7 +85,7 @@ def test_what_a_batch_loses_in_a_burst_is_stepped_again_and_told_once(where, ahe
 
 
 def test_a_batch_more_that_does_not_fit_is_waited_for(engines, law, monkeypatch):
-    monkeypatch.setattr("leym.engine.batch_size.filling_size", lambda *_: 2)
+    monkeypatch.setattr("leym.engine.batch_size.filling_size", lambda *_, **__: 2)
     make, made = Batch.__init__, []
 
     def one_only(self, *arguments):
