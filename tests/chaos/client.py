@@ -1,4 +1,4 @@
-"""Clients of a storm: one submits jobs with keys and writes the answers to a ledger on disk, others read streams.
+"""Clients of a storm: one submits jobs and sweeps with keys and keeps a ledger on disk, others read streams.
 
 They use plain HTTP and nothing of the service's code, so that the ledger depends only on the answers.
 """
@@ -6,11 +6,13 @@ They use plain HTTP and nothing of the service's code, so that the ledger depend
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,21 +20,37 @@ from urllib.parse import urlsplit
 
 PAUSE_S = 0.1
 REQUEST_S = 30.0
+SWEEP_SHARE = 0.15  # sweeps among all that is submitted
 
 
 @dataclass
 class Entry:
-    """One job of the ledger: its request and the answers."""
+    """One job or sweep of the ledger: its request and the answers."""
 
     key: str
     spec: dict[str, Any]
     id: str = ""
     cancelled: bool = False
+    members_cancelled: list[int] = field(default_factory=list)
     states: list[str] = field(default_factory=list)  # as observed after each fault
+
+    @property
+    def is_sweep(self) -> bool:
+        return "axes" in self.spec
+
+    @property
+    def path(self) -> str:
+        return "/v1/sweeps" if self.is_sweep else "/v1/jobs"
 
 
 class Refused(AssertionError):
     """The service gave an answer that its contract does not allow."""
+
+
+def expanded(sweep: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the specs of the members of a sweep: every combination, the last axis fastest; or pairwise."""
+    combine: Any = zip if sweep.get("mode") == "zip" else itertools.product
+    return [sweep["base"] | dict(zip(sweep["axes"], point, strict=True)) for point in combine(*sweep["axes"].values())]
 
 
 def ask(url: str, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
@@ -64,21 +82,32 @@ def insist(url: str, method: str, path: str, body: Any = None, key: str = "", *,
 
 
 class Submitter(threading.Thread):
-    """Keeps about `live` jobs waiting or running, of random specs, and cancels some of them."""
+    """Keeps about `live` jobs waiting or running, of random specs, and cancels some of them.
 
-    def __init__(self, url: str, specs: list[dict[str, Any]], ledger: Path, seed: int, live: int):
+    sweeps: specs of sweeps to submit among the jobs; some are paused for a moment, hurried, or cancelled in part.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        specs: list[dict[str, Any]],
+        ledger: Path,
+        seed: int,
+        live: int,
+        sweeps: Sequence[dict[str, Any]] = (),
+    ):
         super().__init__(name="submitter", daemon=True)
-        self.url, self.specs, self.ledger, self.live = url, specs, ledger, live
+        self.url, self.specs, self.ledger, self.live, self.sweeps = url, specs, ledger, live, sweeps
         self.random = random.Random(seed)
         self.entries: list[Entry] = []
         self.error: BaseException | None = None
         self._stopping = threading.Event()
 
     def submit(self, spec: dict[str, Any]) -> Entry:
-        """Submit a job and write it to the ledger; return when it was accepted."""
+        """Submit a job or a sweep and write it to the ledger; return when it was accepted."""
         entry = Entry(f"{self.random.getrandbits(128):032x}", spec)
         self.entries.append(entry)
-        entry.id = insist(self.url, "POST", "/v1/jobs", spec, entry.key)["id"]
+        entry.id = insist(self.url, "POST", entry.path, spec, entry.key)["id"]
         with self.ledger.open("a") as file:
             file.write(json.dumps(asdict(entry)) + "\n")
             file.flush()
@@ -91,17 +120,37 @@ class Submitter(threading.Thread):
                 if self._unfinished() >= self.live:
                     self._stopping.wait(PAUSE_S)
                     continue
-                entry = self.submit(self.random.choice(self.specs))
+                is_sweep = bool(self.sweeps) and self.random.random() < SWEEP_SHARE
+                entry = self.submit(self.random.choice(self.sweeps if is_sweep else self.specs))
                 chance = self.random.random()
                 if chance < 0.1:  # as after a lost answer: the same request again
-                    again = insist(self.url, "POST", "/v1/jobs", entry.spec, entry.key)["id"]
+                    again = insist(self.url, "POST", entry.path, entry.spec, entry.key)["id"]
                     assert again == entry.id, f"one key, two jobs: {entry.id}, {again}"
                 elif chance < 0.15:
                     entry.cancelled = True
-                    insist(self.url, "POST", f"/v1/jobs/{entry.id}/cancel")
+                    insist(self.url, "POST", f"{entry.path}/{entry.id}/cancel")
+                elif is_sweep:
+                    self._steer(entry, chance)
         except BaseException as error:
             self.error = error
             raise
+
+    def _steer(self, entry: Entry, chance: float) -> None:
+        """Do to a sweep what a user may do while it runs."""
+        at = f"{entry.path}/{entry.id}"
+        self._stopping.wait(2 * self.random.random())  # it has begun, or has not
+        if chance < 0.5:
+            insist(self.url, "POST", f"{at}/pause")
+            self._stopping.wait(self.random.random())
+            insist(self.url, "POST", f"{at}/resume")
+        elif chance < 0.7:
+            entry.members_cancelled = self.random.sample(range(len(expanded(entry.spec))), 2)
+            for index in entry.members_cancelled:
+                insist(self.url, "POST", f"{at}/members/{index}/cancel")
+        elif chance < 0.8:
+            insist(self.url, "PATCH", at, {"priority": self.random.randrange(4, 10)})
+        elif chance < 0.9:
+            insist(self.url, "POST", f"{at}/retry")  # no member has failed
 
     def stop(self) -> None:
         self._stopping.set()
@@ -132,13 +181,15 @@ class Reader(threading.Thread):
         self._stopping = threading.Event()
 
     def run(self) -> None:
+        known: set[str] = set()
         while not self._stopping.is_set():
-            known = {stream.job for stream in self.streams}
-            fresh = [entry.id for entry in list(self.submitter.entries)[-8:] if entry.id and entry.id not in known]
+            fresh = [entry for entry in list(self.submitter.entries)[-8:] if entry.id and entry.id not in known]
             if not fresh:
                 self._stopping.wait(PAUSE_S)
                 continue
-            self.streams.append(stream := Stream(self.random.choice(fresh)))
+            entry = self.random.choice(fresh)
+            known.add(entry.id)
+            self.streams.append(stream := Stream(self._job_of(entry)))
             while not self._stopping.is_set() and not self._follow(stream):
                 time.sleep(PAUSE_S)
 
@@ -146,6 +197,13 @@ class Reader(threading.Thread):
         """Stop; the last stream may be incomplete."""
         self._stopping.set()
         self.join(60)
+
+    def _job_of(self, entry: Entry) -> str:
+        """Return the id of the job to follow: a member if it is a sweep."""
+        if not entry.is_sweep:
+            return entry.id
+        index = self.random.randrange(len(expanded(entry.spec)))
+        return str(insist(self.submitter.url, "GET", f"{entry.path}/{entry.id}/members/{index}")["id"])
 
     def _follow(self, stream: Stream) -> bool:
         """Read events until the stream breaks; return whether the job's end was received."""

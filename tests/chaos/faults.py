@@ -216,7 +216,15 @@ WORKER_POINTS = (
     *("commit.before", "commit.after", "event.after", "finish.before", "finish.after", "ack.before", "ack.after"),
     "renew.after",
 )
-API_POINTS = ("submit.before", "submit.after", "ticket.sent", "ticket.noted", "cancel.after")
+API_POINTS = (
+    "submit.before",
+    "submit.after",
+    "ticket.sent",
+    "ticket.noted",
+    "cancel.after",
+    "pause.after",
+    "resume.after",
+)
 END_POINTS = ("handback.before", "handback.after")
 FILE_POINTS = ("data.unsynced", "data.unnamed")
 

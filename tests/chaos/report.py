@@ -12,11 +12,14 @@ from tests.chaos.deployment import LEASE_S
 
 def main() -> None:
     reports = [json.loads(path.read_text()) for path in sorted(Path(sys.argv[1]).glob("*-*.json"))]
-    print("| job table, store | seed | faults | jobs accepted | frames streamed | lost, doubled or different |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| job table, store | seed | faults | jobs | sweeps | members | frames streamed | lost, doubled or different |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for report in reports:
         happened = sum(fault["happened"] for fault in report["faults"])
-        row = (f"{report['database']}, {report['store']}", report["seed"], happened, report["jobs"])
+        row = (f"{report['database']}, {report['store']}", report["seed"], happened)
+        row += (report["jobs"], report["sweeps"], report["members"])
         print("|", " | ".join(map(str, (*row, report["frames_streamed"], len(report["violations"])))), "|")
     faults = defaultdict(list)
     for report in reports:

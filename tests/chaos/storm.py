@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from leym.client import Client
-from tests.chaos.client import Entry, Reader, Submitter, insist
+from tests.chaos.client import Entry, Reader, Submitter, expanded, insist
 from tests.chaos.deployment import Deployment
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.verdict import EVERY, FINAL, check_ledger, digest
@@ -18,8 +18,9 @@ from tests.support.service import until
 
 log = logging.getLogger(__name__)
 
-LIVE = 8  # jobs that wait or run: as many as there are slots
-POISON = 666  # the seed of a job that kills every process that would commit it
+LIVE = 16  # jobs and members that wait or run: more than there are slots
+POISON = 666  # the seed of a job or a member that kills every process that would commit it
+LONG = 20  # faults of a storm that has time for a sweep with such a member: it kills until it is alone in its block
 RECOVERY_S, CALM_S = 120.0, 300.0  # limits against hanging
 
 
@@ -31,24 +32,38 @@ def schedule(deployment: Deployment, seed: int, n: int) -> list[Fault]:
     return found[:n]
 
 
+RECORD = [{"field": "psi", "every": 60}, {"field": "phase", "every": EVERY}]
+OBSERVE = {"every": EVERY, "names": ["coherence", "activity"]}
+KIND: dict[str, Any] = {"grid": [16, 16], "record": RECORD, "observe": OBSERVE, "precision": "fp32"}
+
+
 def specs(laws: Sequence[str]) -> list[dict[str, Any]]:
     """Make the specs of short and long jobs of every law."""
-    record = [{"field": "psi", "every": 60}, {"field": "phase", "every": EVERY}]
-    kind = {"grid": [16, 16], "record": record, "observe": {"every": EVERY, "names": ["coherence", "activity"]}}
     lengths = {"tiny": (300, 900), "noisy": (600, 2000), "unet_convlstm": (60, 240)}
+    return [{"law": law, "steps": steps, "seed": 7 + steps, **KIND} for law in laws for steps in lengths[law]]
+
+
+def sweeps() -> list[dict[str, Any]]:
+    """Make the specs of sweeps: of two shapes, of values side by side, and of the law that has a memory."""
+    small = KIND | {"grid": [8, 8]}
     return [
-        {"law": law, "steps": steps, "seed": 7 + steps, "precision": "fp32", **kind}
-        for law in laws
-        for steps in lengths[law]
+        {"base": {"law": "tiny", **small}, "axes": {"steps": [60, 180], "seed": list(range(20, 28))}},
+        {
+            "base": {"law": "noisy", "steps": 240, **small},
+            "axes": {"gamma": [0.0, 0.01, 0.05, 0.1], "seed": [31, 33, 32, 34]},
+            "mode": "zip",
+        },
+        {"base": {"law": "unet_convlstm", "steps": 60, **small}, "axes": {"gamma": [0.0, 0.05], "seed": [61, 62]}},
     ]
 
 
 def play(deployment: Deployment, faults: Sequence[Fault], seed: int) -> dict[str, Any]:
     """Play the faults on a running deployment; return each with its recovery times, and the verdict."""
-    wanted, chance = specs(deployment.laws), random.Random(seed)
+    wanted, swept, chance = specs(deployment.laws), sweeps(), random.Random(seed)
     with Client(deployment.url) as client:
-        submitter = Submitter(deployment.url, wanted, deployment.folder / "ledger.jsonl", seed, LIVE)
-        quiet = [submitter.submit(spec) for spec in wanted]
+        submitter = Submitter(deployment.url, wanted, deployment.folder / "ledger.jsonl", seed, LIVE, swept)
+        members = [spec for sweep in swept for spec in expanded(sweep)]  # here each is a job of its own
+        quiet = [submitter.submit(spec) for spec in (*wanted, *members)]
         for entry in quiet:
             client.job(entry.id).wait(CALM_S)
         truth = {json.dumps(entry.spec): digest(client, entry.id, entry.spec) for entry in quiet}
@@ -57,14 +72,16 @@ def play(deployment: Deployment, faults: Sequence[Fault], seed: int) -> dict[str
             for thread in (submitter, *readers):
                 thread.start()
             until(lambda: len(_running(deployment.url)) >= 4, what="jobs run")
-            poison = submitter.submit(wanted[0] | {"seed": POISON})
+            submitter.submit(wanted[0] | {"seed": POISON})
+            if len(faults) >= LONG:
+                submitter.submit(swept[0] | {"axes": {"steps": [180], "seed": [20, 21, POISON, 22]}})
             struck = [_strike(deployment, fault, chance, submitter) for fault in faults]
             submitter.stop()
             _calm(deployment.url, submitter.entries)
         for reader in readers:
             reader.stop()
         streams = [stream for reader in readers for stream in reader.streams]
-        found = check_ledger(client, submitter.entries, streams, truth, {poison.id})
+        found = check_ledger(client, submitter.entries, streams, truth, POISON)
     return {"seed": seed, "faults": struck, **found}
 
 
@@ -106,13 +123,20 @@ def _released(then: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def _running(url: str) -> dict[str, dict[str, Any]]:
-    return {job["id"]: job for job in insist(url, "GET", "/v1/jobs?state=running&limit=100")["items"]}
+    """Return the running jobs by id, and of each running sweep the member that has come furthest."""
+    found = insist(url, "GET", "/v1/jobs?state=running&limit=100")["items"]
+    for sweep in insist(url, "GET", "/v1/sweeps?limit=20")["items"]:
+        if sweep["counts"]["running"]:
+            members = insist(url, "GET", f"/v1/sweeps/{sweep['id']}/jobs")["items"]
+            running = [job for job in members if job["state"] == "running"]
+            found += sorted(running, key=lambda job: job["step"])[-1:]
+    return {job["id"]: job for job in found}
 
 
 def _calm(url: str, entries: list[Entry]) -> None:
     def unfinished() -> int:
         counts = insist(url, "GET", "/v1/queue")["states"]
-        return int(counts["queued"] + counts["running"])
+        return int(counts["queued"] + counts["running"] + counts["paused"])
 
     until(lambda: unfinished() == 0, CALM_S, "every job has ended")
     assert all(entry.id for entry in entries)

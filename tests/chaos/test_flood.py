@@ -56,6 +56,6 @@ def test_every_job_ends_after_the_broker_has_lost_all_data(tmp_path):
             send(pid, signal.SIGKILL)
         await_gone(pids)
         until(lambda: states()["queued"] + states()["running"] == 0, 900, "all have ended")
-        found = check_ledger(client, submitter.entries, [], truth, set())
+        found = check_ledger(client, submitter.entries, [], truth)
     assert found["violations"] == []
     assert found["states"] == {"succeeded": len(specs) + QUEUED + 2 * SLOTS}

@@ -5,7 +5,8 @@ It obeys orders, which are files in the folder $LEYM_CHAOS; without that folder 
     kill.POINT     the first process that reaches the point takes the file and kills itself
     store          {"mode": "slow" | "fail" | "full", "pause_s": ...}: how puts to the frame store behave
     clock          {"offset_s": ..., "roles": [...]}: shifts time.time() in the processes of these roles
-    poison         {"seed": ...}: a process that would commit a job with this seed kills itself
+    poison         {"seed": ...}: a process that would commit a job, or a block with a live member, with this seed
+                   kills itself
 """
 
 from __future__ import annotations
@@ -96,13 +97,24 @@ def wrong_clock() -> None:
     time.time = shifted
 
 
+def seeds_of(table: object, job: object) -> set[int]:
+    """Return the seeds of the live members of a row, which may be a job of its own."""
+    from leym.contract.member_states import MemberStates
+    from leym.contract.ranges import unpack_ranges
+
+    if not (job.sweep and job.indices):
+        return {job.spec.get("seed")}
+    live = MemberStates.parse(job.member_states, job.members).live
+    return set(table.sweep_plan(job.sweep).column("seed", unpack_ranges(job.indices)[live]))
+
+
 def poison(table: type) -> None:
     commit, claim, poisonous = table.commit, table.claim, set()
 
     @functools.wraps(claim)
     def claimed(self, *args, **kwargs):
         result = claim(self, *args, **kwargs)
-        if result and (found := order("poison")) and result.job.spec.get("seed") == found["seed"]:
+        if result and (found := order("poison")) and found["seed"] in seeds_of(self, result.job):
             poisonous.add(result.job.id)
         return result
 
@@ -113,6 +125,13 @@ def poison(table: type) -> None:
         return commit(self, job_id, *args, **kwargs)
 
     table.claim, table.commit = claimed, committed
+
+
+def blocks_of_several(members: int) -> None:
+    """Divide sweeps by the number of members alone: an eager law on two cores is too slow for blocks of several."""
+    from leym.jobs import block_size
+
+    block_size.MEMBERS, block_size.TARGET_S, block_size.SPREAD_S = members, 1e9, 1e9
 
 
 def install() -> None:
@@ -138,10 +157,15 @@ def install() -> None:
         disturb_puts(FileStore)
         disturb_puts(S3Store)
     if ROLE == "api":
+        blocks_of_several(5)
         around(JobTable, "submit", "submit.before", "submit.after")
+        around(JobTable, "submit_sweep", "submit.before", "submit.after")
         around(tickets, "send", "", "ticket.sent")
         around(JobTable, "mark_ticketed", "", "ticket.noted")
         around(JobTable, "cancel", "", "cancel.after")
+        around(JobTable, "cancel_sweep", "", "cancel.after")
+        around(JobTable, "pause_sweep", "", "pause.after")
+        around(JobTable, "resume_sweep", "", "resume.after")
     around(JobTable, "reap", "", "reap.after", only=bool)
     (ORDERS / "alive").mkdir(exist_ok=True)
     (ORDERS / "alive" / f"{ROLE}.{os.getpid()}").touch()
