@@ -255,7 +255,7 @@ def test_rules_stop_members_where_their_observables_say(service, sweeps):
 
 def test_a_dry_run_says_what_the_sweep_needs(service, sweeps):
     before = service.client.queue()
-    facts = service.client.sweep(dry_run=True, **(SMALL | SWEEPS["product"]))
+    facts = service.client.estimate_sweep(**(SMALL | SWEEPS["product"]))
     assert facts["size"] == 12
     assert facts["cell_steps"] == 12 * 64 * 60 == sweeps["product"].progress["cell_steps"]
     fields = sum(

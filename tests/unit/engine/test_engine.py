@@ -131,7 +131,7 @@ def test_short_runs_do_not_wait_for_long_ones_and_free_slots_are_refilled(engine
 @BOTH_KINDS
 def test_the_more_urgent_run_gets_the_next_slot(engines, law):
     engine = engines(slots=1)
-    engine.submit(a_run(law, id="first", steps=500, record=()))
+    engine.submit(a_run(law, id="first", steps=60, record=()))
     order: list[str] = []
     runs = [a_run(law, id=f"p{p}", priority=p, steps=5, record=()) for p in (0, 9, 4)]
     for run in runs:
