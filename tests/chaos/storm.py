@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 LIVE = 16  # jobs and members that wait or run: more than there are slots
 POISON = 666  # the seed of a job or a member that kills every process that would commit it
 LONG = 20  # faults of a storm that has time for a sweep with such a member: it kills until it is alone in its block
-RECOVERY_S, CALM_S = 120.0, 300.0  # limits against hanging
+RECOVERY_S, CALM_S = 300.0, 600.0  # limits against hanging
 
 
 def schedule(deployment: Deployment, seed: int, n: int) -> list[Fault]:
@@ -74,7 +74,8 @@ def play(deployment: Deployment, faults: Sequence[Fault], seed: int) -> dict[str
             until(lambda: len(_running(deployment.url)) >= 4, what="jobs run")
             submitter.submit(wanted[0] | {"seed": POISON})
             if len(faults) >= LONG:
-                submitter.submit(swept[0] | {"axes": {"steps": [180], "seed": [20, 21, POISON, 22]}})
+                poisoned = submitter.submit(swept[0] | {"axes": {"steps": [180], "seed": [20, 21, POISON, 22]}})
+                client.get_sweep(poisoned.id).wait(CALM_S)  # faults are struck, and measured, after that
             struck = [_strike(deployment, fault, chance, submitter) for fault in faults]
             submitter.stop()
             _calm(deployment.url, submitter.entries)
