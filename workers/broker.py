@@ -149,6 +149,7 @@ def serve(configured: Settings) -> None:
     url = urlsplit(configured.redis_url)
     local = url.scheme == "redis" and url.hostname in ("127.0.0.1", "localhost", "::1")
     if configured.redis_url and (not local or answers(configured.redis_url)):
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # one that comes before `sigwait` waits for it
         print("broker: LEYM_REDIS_URL names a broker; none is started here", file=sys.stderr, flush=True)
         signal.sigwait(_STOP_SIGNALS)
         return
