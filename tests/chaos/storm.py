@@ -124,14 +124,17 @@ def _released(then: dict[str, Any], now: dict[str, Any]) -> bool:
 
 
 def _running(url: str) -> dict[str, dict[str, Any]]:
-    """Return the running jobs by id, and of each running sweep the member that has come furthest."""
+    """Return the jobs by id that are in slots, and of each running sweep the member that has come furthest.
+
+    A claimed job that has not made a step may wait for a slot.
+    """
     found = insist(url, "GET", "/v1/jobs?state=running&limit=100")["items"]
     for sweep in insist(url, "GET", "/v1/sweeps?limit=20")["items"]:
         if sweep["counts"]["running"]:
             members = insist(url, "GET", f"/v1/sweeps/{sweep['id']}/jobs")["items"]
             running = [job for job in members if job["state"] == "running"]
             found += sorted(running, key=lambda job: job["step"])[-1:]
-    return {job["id"]: job for job in found}
+    return {job["id"]: job for job in found if job["step"]}
 
 
 def _calm(url: str, entries: list[Entry]) -> None:
