@@ -49,8 +49,8 @@ from leym.engine.step import cuda_graphs
 from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.bundle import Bundle
 
-FULL = {"grids": (64, 128, 256, 512), "batch_sizes": (1, 8, 32, 128), "cells": 2**21}
-SMALL = {"grids": (16,), "batch_sizes": (1, 2), "cells": 2**12}
+FULL: dict[str, Any] = {"grids": (64, 128, 256, 512), "batch_sizes": (1, 8, 32, 128), "cells": 2**21}
+SMALL: dict[str, Any] = {"grids": (16,), "batch_sizes": (1, 2), "cells": 2**12}
 PRECISIONS = ("nf4", "int8", "bf16", "fp32")
 PER_CELL = ("nca", "deep_qca", "mlp")
 CPU = Device(torch.device("cpu"), torch.float32, "cpu")

@@ -32,7 +32,7 @@ from leym.engine.batch_size import BatchSizeTable
 from leym.engine.benchmark import Countdown
 from leym.engine.bucket import Bucket
 from leym.engine.device import pick_device
-from leym.engine.device_stream import Stream
+from leym.engine.device_stream import DeviceStream
 from leym.engine.loading import LawCache
 from leym.engine.run import BucketKey, Run
 from leym.laws.bundle import Bundle, read_bundle
@@ -45,7 +45,7 @@ class Lanes:
 
     def __init__(self, law: Bundle, precision: str, grid: tuple[int, int], slots: int, kernel: str):
         device = pick_device()
-        self.law, self.precision, self.grid, self.stream = law, precision, grid, Stream(device)
+        self.law, self.precision, self.grid, self.stream = law, precision, grid, DeviceStream(device)
         key, resident = BucketKey(law.digest, precision, grid), LawCache(device, compile=True).resident(law, precision)
         batch_size = BatchSizeTable(device).batch_size(law.manifest, precision, grid, slots)
         if kernel == "inductor":

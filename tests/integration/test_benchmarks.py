@@ -25,6 +25,7 @@ from benchmarks.rivals import poisson
 from benchmarks.service import Bench, grown, shares, spell_s
 from leym.engine.roofline import Cost
 from leym.laws.loading import load_weights
+from tests.support.paths import ROOT
 from tests.support.processes import is_alive
 from tests.support.service import until
 
@@ -155,7 +156,7 @@ def test_a_sweep_is_run_to_its_end_and_measured(tmp_path, monkeypatch):
 
 
 def test_the_slowest_part_is_the_one_that_is_full_first():
-    """By hand: 8,192 members of 100 cell-steps in 2 blocks."""
+    """Compare with numbers computed by hand, for 8,192 members of 100 cell-steps in 2 blocks."""
     costs = capacity.Costs(
         accept_s_per_member=0.001, table_s_per_block=2.0, table_bytes_per_block=0, broker_s_per_block=1.0,
         store_s_per_object=5.0, store_s_per_byte=0.01, objects_per_block=3,
@@ -199,3 +200,13 @@ def test_where_a_rival_is_not_installed_its_arm_says_so(tmp_path):
         assert "jax" in in_its_own_process(law, (8, 8), 1, 0.1)["error"]
     if not importlib.util.find_spec("litserve"):
         assert "litserve" in litserve_arm("batched", law, "nf4", (8, 8), 1, [(0.0, 1)], "ours")["error"]
+
+
+def test_benchmarks_use_only_what_the_library_has():
+    """Most arms run for minutes and in no test, so a renamed class or argument would be noticed late."""
+    found = subprocess.run(
+        [sys.executable, "-m", "mypy", "--no-error-summary", "benchmarks"], capture_output=True, text=True, cwd=ROOT
+    )
+    broken = [line for line in found.stdout.splitlines() if line.endswith(("[attr-defined]", "[call-arg]"))]
+    assert found.returncode in (0, 1), found.stderr
+    assert not broken, "\n".join(broken)
