@@ -210,14 +210,10 @@ class JobSink(ClaimedJob):
             except STORE_OR_TABLE_UNAVAILABLE as error:
                 self.note_save_error(error)  # unsaved results stay in memory, and the next call tries again
 
-    @property
-    def _step(self) -> int:
-        return self.states.steps_done
-
     def _commit(self) -> bool:
         cancelled = self.table.commit(self.job.id, self.job.epoch, **self._values())
         self.note_commit()
-        if self._step > self.job.step:
+        if self.states.steps_done > self.job.step:
             self.context.on_progress()
         self._announce(JobState.RUNNING)
         self._delete_replaced()
@@ -236,13 +232,16 @@ class JobSink(ClaimedJob):
         if self.retry(finish):
             self._announce(state)
             self._delete_replaced()
-            self.end_with({"state": str(state), "step": self._step} | ({"error": problem["detail"]} if problem else {}))
+            self.end_with(
+                {"state": str(state), "step": self.states.steps_done}
+                | ({"error": problem["detail"]} if problem else {})
+            )
 
     def _values(self) -> dict[str, Any]:
         """Write what is not stored yet, and return the values to commit."""
         manifest = self.writer.flush()
         return {
-            "step": self._step,
+            "step": self.states.steps_done,
             "manifest": manifest,
             "checkpoint": self.kept.as_dict(),
             "observables_last": self._last_observables,
@@ -260,9 +259,9 @@ class JobSink(ClaimedJob):
             self._commit_or_finish()
 
     def _announce(self, state: JobState) -> None:
-        self.events.announce(self.job.id, self._step, state)
+        self.events.announce(self.job.id, self.states.steps_done, state)
         if self.job.is_block and self.job.sweep:
-            self.events.announce(self.job.sweep, self._step, state)
+            self.events.announce(self.job.sweep, self.states.steps_done, state)
 
     def _delete_replaced(self) -> None:
         """Delete objects that no row names any more; after a failure they are left to the collector."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from werkzeug.serving import make_server
 
 from app import create_app
 from app.services import Services
@@ -35,7 +37,9 @@ SPEC: dict[str, Any] = {
 
 
 class Api:
-    """One app in a folder of its own, without a broker."""
+    """One app in a folder of its own, without a broker. url: where it is reached, if it is."""
+
+    url: str
 
     def __init__(self, data: Path, **more: Any):
         self.app = create_app(Settings(data=data, **({"redis_url": ""} | more)))
@@ -161,3 +165,16 @@ ALL = tuple(SCOPES)
 
 def bearer(table, project="default", scopes=ALL):
     return {"Authorization": f"Bearer {table.create_token('test', scopes, project)[1]}"}
+
+
+@contextmanager
+def reachable(data: Path, **more: Any) -> Iterator[Api]:
+    """An API that is `opened`, behind a real HTTP server at its `url`."""
+    with opened(data, **more) as api:
+        server = make_server("127.0.0.1", 0, api.app, threaded=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        api.url = f"http://127.0.0.1:{server.port}"
+        yield api
+        server.shutdown()
+        thread.join()

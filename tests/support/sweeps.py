@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 
 from leym.contract.member_states import MemberState, MemberStates
-from leym.contract.problems import Problem
 from leym.contract.ranges import pack_ranges
 from leym.contract.records import Job, JobState
 from leym.frames import sweep_zarr
@@ -22,6 +19,7 @@ from leym.frames.layout import arrays_of
 from leym.frames.stores.base import Store
 from leym.frames.writer import FrameWriter
 from tests.support.blocks import block_row
+from tests.support.zarr_server import serving
 
 RECORD: dict[str, Any] = {
     "record": [{"field": "phase", "every": 5, "dtype": "float16"}],
@@ -97,34 +95,9 @@ class WrittenBlock:
         self.writer.end(list(places))
 
 
-@contextmanager
-def http(store: Store, plan: Any, load: Callable[[], Sequence[Job]]) -> Iterator[str]:
+def http(store: Store, plan: Any, load: Callable[[], Sequence[Job]]) -> AbstractContextManager[str]:
     """Serve the Zarr store of a sweep; its URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            try:
-                path = self.path.removeprefix("/store.zarr/")
-                status, body = 200, sweep_zarr.find(store, plan, load, path).body
-            except Problem as problem:
-                status, body = problem.status, b""
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else body)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/store.zarr"
-    server.shutdown()
-    server.server_close()
+    return serving(lambda path: sweep_zarr.find(store, plan, load, path).body)
 
 
 def object_at(path: str, store: Any, plan: Plan, blocks: Sequence[WrittenBlock]) -> bytes:

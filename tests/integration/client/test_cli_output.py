@@ -10,14 +10,12 @@ import pty
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from werkzeug.serving import make_server
 
-from tests.support.api import SPEC, Api, opened
+from tests.support.api import SPEC, Api, reachable
 
 AXIS = "tags.a\tb"
 VALUES = [
@@ -39,19 +37,13 @@ CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e]")
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    with opened(tmp_path) as found:
-        server = make_server("127.0.0.1", 0, found.app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        found.url = f"http://127.0.0.1:{server.port}"  # type: ignore[attr-defined]
+    with reachable(tmp_path) as found:
         yield found
-        server.shutdown()
-        thread.join()
 
 
 def run(api: Api, *arguments: str, terminal: bool = False) -> str:
     """Run the command with stdout as a pipe or a terminal of 300 columns, and return what it prints."""
-    command = [sys.executable, "-m", "leym.cli", "--url", api.url, *arguments]  # type: ignore[attr-defined]
+    command = [sys.executable, "-m", "leym.cli", "--url", api.url, *arguments]
     env = os.environ | {"COLUMNS": "300", "TERM": "xterm"}
     if not terminal:
         return subprocess.run(command, stdout=subprocess.PIPE, env=env, timeout=240, check=True).stdout.decode()

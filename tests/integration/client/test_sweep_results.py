@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from werkzeug.serving import make_server
 
 from leym.client import Client, Sweep
 from leym.contract.member_states import MemberState, MemberStates
@@ -16,24 +14,18 @@ from leym.contract.ranges import unpack_ranges
 from leym.contract.records import JobState
 from leym.frames.layout import arrays_of
 from leym.frames.writer import FrameWriter
-from tests.support.api import Api, opened
+from tests.support.api import Api, reachable
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
-    with opened(tmp_path) as found:
-        server = make_server("127.0.0.1", 0, found.app, threaded=True)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        found.url = f"http://127.0.0.1:{server.port}"  # type: ignore[attr-defined]
+    with reachable(tmp_path) as found:
         yield found
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
 def client(api: Api) -> Iterator[Client]:
-    with Client(api.url) as found:  # type: ignore[attr-defined]
+    with Client(api.url) as found:
         yield found
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
-from leym.contract.problems import Problem
 from leym.frames import zarr_gateway
 from leym.frames.stores.open import open_store
 from tests.support.frames import IN_CHUNK, PSI_BYTES, Writing
+from tests.support.zarr_server import serving
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -20,33 +17,8 @@ def served(request, monkeypatch, tmp_path):
     monkeypatch.setattr("leym.frames.layout.CHUNK_BYTES", IN_CHUNK * PSI_BYTES)
     job = Writing(open_store(tmp_path.as_uri() if request.param == "file" else "memory://"))
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            try:
-                status, body = (
-                    200,
-                    zarr_gateway.find(job.store, lambda: job.row, self.path.removeprefix("/store.zarr/")).body,
-                )
-            except Problem as problem:
-                status, body = problem.status, b""
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else body)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    job.url = f"http://127.0.0.1:{server.server_port}/store.zarr"
-    yield job
-    server.shutdown()
-    server.server_close()
+    with serving(lambda path: zarr_gateway.find(job.store, lambda: job.row, path).body) as job.url:
+        yield job
 
 
 @pytest.fixture
