@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,6 @@ from workers import processes
 from workers.processes import Child
 
 START_S = 20.0
-_STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 _PLAIN = re.compile(r"[A-Za-z0-9_./-]")
 
 CONFIG = """\
@@ -149,9 +149,11 @@ def serve(configured: Settings) -> None:
     url = urlsplit(configured.redis_url)
     local = url.scheme == "redis" and url.hostname in ("127.0.0.1", "localhost", "::1")
     if configured.redis_url and (not local or answers(configured.redis_url)):
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)  # one that comes before `sigwait` waits for it
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):  # handlers hold in every thread, a blocked signal in one only
+            signal.signal(number, lambda *_: stop.set())
         print("broker: LEYM_REDIS_URL names a broker; none is started here", file=sys.stderr, flush=True)
-        signal.sigwait(_STOP_SIGNALS)
+        stop.wait()
         return
     if configured.redis_url and (not url.password or url.username not in (None, "", "default")):
         sys.exit(
@@ -167,7 +169,6 @@ def serve(configured: Settings) -> None:
         with write_config(broker.folder, broker.port, broker.password).open("rb") as config:
             os.dup2(config.fileno(), 0)
         binary = str(get_binary_path())
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
         os.execv(binary, [binary, "-"])  # noqa: S606 -- the installed Valkey
 
 
@@ -203,7 +204,6 @@ def main() -> None:
     runs.add_argument("line", nargs=argparse.REMAINDER, metavar="COMMAND ...")
     chosen = parser.parse_args()
     if chosen.command == "serve":
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         serve(settings())
     elif chosen.line:
         run(settings(), chosen.line)

@@ -12,8 +12,7 @@ import textwrap
 import tomllib
 import venv
 import zipfile
-from importlib.metadata import distribution, version
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import pytest
@@ -92,7 +91,9 @@ def test_the_documented_example_of_a_package_brings_an_architecture(tmp_path: Pa
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of the sources, without a network."""
     for name in ("pip", "setuptools"):
-        if find_spec(name) is None:
+        try:  # not `find_spec`: for pip it takes setuptools' distutils away from this process
+            version(name)
+        except PackageNotFoundError:
             pytest.skip(f"{name} is missing, with which the wheel is built")
     (needed,) = (Requirement(line) for line in PROJECT["build-system"]["requires"])
     if not needed.specifier.contains(version("setuptools")):
