@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from leym.contract.problems import Problem
 from leym.laws.architectures import Architecture, architectures
+from leym.physics.constraint import Constraint, Living, check_living
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -38,6 +39,9 @@ class Manifest(BaseModel):
             `leym.quantization.policy`.
         description: One line for people.
         provenance: Origin of the law.
+        constraint: Bound of the state after each step: "unit" (norm 1 per cell), "none", or {"box": [low, high]} for
+            every real channel.
+        living: Mask that empties cells without living cells near them; None for a law without.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +58,8 @@ class Manifest(BaseModel):
     )
     description: str = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
+    constraint: Constraint = "unit"
+    living: Living | None = None
 
     @model_validator(mode="after")
     def _known_architecture(self) -> Manifest:
@@ -70,6 +76,12 @@ class Manifest(BaseModel):
         for name, option in self.architecture_info.options.items():
             if option.default is None and name not in self.options:
                 raise ValueError(f"options.{name} is required for {self.architecture}: {option}")
+        return self
+
+    @model_validator(mode="after")
+    def _living_fits(self) -> Manifest:
+        if self.living is not None:
+            check_living(self.constraint, self.living, 2 * self.d_state)
         return self
 
     @property
