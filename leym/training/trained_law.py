@@ -89,7 +89,18 @@ class TrainedLaw:
             module.forward = torch.autocast(self.device.type, enabled=False)(module.forward)
 
     def _plain(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        after, remembered, _ = step(self.network, self.manifest.form, x, self._gamma, memory, uniform)
+        manifest = self.manifest
+        after, remembered, _ = step(
+            self.network,
+            manifest.form,
+            x,
+            self._gamma,
+            memory,
+            uniform,
+            constraint=manifest.constraint,
+            living=manifest.living,
+            periodic=manifest.boundary == "periodic",
+        )
         return after, remembered
 
     def step(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:
