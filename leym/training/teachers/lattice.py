@@ -12,6 +12,7 @@ from torch import Tensor
 from leym.training.teachers.base import Padding
 
 EDGES = ((-1, 0), (1, 0), (0, -1), (0, 1))
+STEEPEST = 16 / 3  # of the 9-point Laplacian: minus its most negative eigenvalue
 CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
