@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leym.physics.elementwise import per_number
 from leym.training.teachers import measures, starts
 from leym.training.teachers.base import Parameter, Start, Teacher, unit
 from leym.training.teachers.lattice import neighbours
@@ -72,7 +73,7 @@ class Kuramoto(Teacher):
         along, across = re * near_re + im * near_im, re * near_im - im * near_re  # ψ* H
         pull = across * np.cos(p["alpha"]) - along * np.sin(p["alpha"])
         turn = p["dt"] * (p["omega"] + p["coupling"] * pull)
-        cos, sin = torch.cos(turn), torch.sin(turn)
+        cos, sin = per_number(torch.cos, turn), per_number(torch.sin, turn)
         return unit(torch.cat([re * cos - im * sin, re * sin + im * cos], dim=1))
 
     def observe(self, trajectory: Tensor, every: int = 1) -> dict[str, Tensor]:

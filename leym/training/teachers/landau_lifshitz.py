@@ -28,7 +28,7 @@ from torch import Tensor
 
 from leym.training.teachers import measures, starts
 from leym.training.teachers.base import Parameter, Start, Teacher, unit
-from leym.training.teachers.lattice import neighbours, shifted
+from leym.training.teachers.lattice import difference, neighbours
 from leym.training.teachers.starts import Field
 
 
@@ -83,19 +83,17 @@ class LandauLifshitz(Teacher):
         """Return ψ + ½ dt (λ - i) (h·σ) ψ, normalised."""
         p = self.parameters
         hx, hy, hz = self.effective_field(spins(x)).unbind(1)
-        psi = torch.complex(*x.chunk(2, dim=1))
-        up, down = psi.unbind(1)
-        across = torch.complex(hx, hy)
-        turned = torch.stack([hz * up + across.conj() * down, across * up - hz * down], dim=1)  # (h·σ) ψ
-        phi = psi + 0.5 * p["dt"] * complex(p["damping"], -1) * turned
-        return unit(torch.cat([phi.real, phi.imag], dim=1))
+        a, b, c, d = x.unbind(1)  # Re ψ_0, Re ψ_1, Im ψ_0, Im ψ_1
+        # (h·σ) ψ in real numbers: those of complex products depend on a cell's place in memory in their last bits.
+        re = torch.stack([hz * a + hx * b + hy * d, hx * a - hy * c - hz * b], dim=1)
+        im = torch.stack([hz * c + hx * d - hy * b, hx * c + hy * a - hz * d], dim=1)
+        rate = torch.cat([p["damping"] * re + im, p["damping"] * im - re], dim=1)  # (λ - i) (h·σ) ψ
+        return unit(x + 0.5 * p["dt"] * rate)
 
     def effective_field(self, s: Tensor) -> Tensor:
         """Return h of spins [..., 3, H, W]."""
         p = self.parameters
-        right, below = shifted(s, 0, 1, self.padding), shifted(s, 1, 0, self.padding)
-        slope_x = (right - shifted(s, 0, -1, self.padding)).unbind(-3)
-        slope_y = (below - shifted(s, -1, 0, self.padding)).unbind(-3)
+        slope_y, slope_x = (difference(s, axis, self.padding).unbind(-3) for axis in (-2, -1))
         # Σ_j r_ij × s_j: x̂ × s = (0, -s_z, s_y) and ŷ × s = (s_z, 0, -s_x)
         twist = torch.stack([slope_y[2], -slope_x[2], slope_x[1] - slope_y[0]], dim=-3)
         h = p["exchange"] * neighbours(s, self.padding) + p["twist"] * twist

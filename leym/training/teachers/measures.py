@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leym.training.teachers.base import Padding
-from leym.training.teachers.lattice import CORNERS, EDGES, shifted, sum_shifted
+from leym.training.teachers.lattice import neighbours
 
 TINY = 1e-12
 
@@ -70,7 +70,7 @@ def local_order(x: Tensor, padding: Padding) -> Tensor:
     x = x.double()
     x = x / x.square().sum(-3, keepdim=True).sqrt().clamp_min(TINY)
     ones = torch.ones_like(x[..., :1, :, :])
-    total, cells = (y + sum_shifted(y, EDGES + CORNERS, padding) for y in (x, ones))
+    total, cells = (y + neighbours(y, padding, corner=1.0) for y in (x, ones))
     return (total / cells).square().sum(-3).sqrt().mean((-2, -1))
 
 
@@ -199,7 +199,7 @@ def front_speed(field: Tensor, interval: float, padding: Padding) -> Tensor:
 def wall_density(field: Tensor, padding: Padding) -> Tensor:
     """Return the share of pairs of edge neighbours whose signs differ: [..., H, W] -> float64 [...]."""
     sign = field >= 0
-    rows, columns = (sign ^ shifted(sign, *offset, "periodic") for offset in ((1, 0), (0, 1)))
+    rows, columns = (sign ^ torch.roll(sign, -1, axis) for axis in (-2, -1))
     if padding == "zero":
         rows, columns = rows[..., :-1, :], columns[..., :-1]
     pairs = rows.shape[-2] * rows.shape[-1] + columns.shape[-2] * columns.shape[-1]
