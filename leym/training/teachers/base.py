@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -48,7 +48,7 @@ class Teacher(ABC):
         d_state: complex channels d of a cell.
         constraint: "unit" if the model keeps every cell a unit vector of C^d, "none" if cells are free.
         reach: cells per side of the neighbourhood of one step, minus the cell itself, over 2: 1 for 3 × 3 cells.
-        known: the parameters, by name.
+        known: the parameters, by name; one is `dt`, the time per step.
         presets: values of parameters that make a regime, by the regime's name.
         padding: "periodic" for a torus, or "zero": a neighbour outside the grid contributes nothing.
         parameters: values of this teacher, complete.
@@ -80,6 +80,16 @@ class Teacher(ABC):
             low, high = self.known[key].low, self.known[key].high
             if not (isfinite(value) and low <= value <= high):
                 raise ValueError(f"{key} = {value}: {self.name} allows {low:g} to {high:g} ({self.known[key].meaning})")
+
+        if self.parameters["dt"] > self.longest_dt():
+            raise ValueError(
+                f"dt = {self.parameters['dt']}: the step of {self.name} with these parameters is stable up to "
+                f"{self.longest_dt():.3g}"
+            )
+
+    def longest_dt(self) -> float:
+        """Return the longest dt for which the shortest waves of a uniform state do not grow, infinite if unknown."""
+        return inf
 
     @property
     @abstractmethod

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from leym.training.teachers.allen_cahn import AllenCahn
 from leym.training.teachers.base import Padding, Teacher
+from leym.training.teachers.excitable import Excitable
 from leym.training.teachers.ginzburg_landau import GinzburgLandau
+from leym.training.teachers.gray_scott import GrayScott
 from leym.training.teachers.kuramoto import Kuramoto
+from leym.training.teachers.landau_lifshitz import LandauLifshitz
+from leym.training.teachers.swift_hohenberg import SwiftHohenberg
 
-TEACHERS: dict[str, type[Teacher]] = {kind.name: kind for kind in (Kuramoto, GinzburgLandau)}
+TEACHERS: dict[str, type[Teacher]] = {
+    kind.name: kind
+    for kind in (Kuramoto, GinzburgLandau, Excitable, GrayScott, LandauLifshitz, AllenCahn, SwiftHohenberg)
+}
 
 
 def teacher(name: str, *, padding: Padding = "periodic", preset: str | None = None, **parameters: float) -> Teacher:

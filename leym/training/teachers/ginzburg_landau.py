@@ -20,7 +20,7 @@ from torch import Tensor
 
 from leym.training.teachers import measures, starts
 from leym.training.teachers.base import Parameter, Start, Teacher
-from leym.training.teachers.lattice import laplacian
+from leym.training.teachers.lattice import STEEPEST, laplacian
 from leym.training.teachers.starts import Field
 
 
@@ -34,7 +34,7 @@ class GinzburgLandau(Teacher):
     - `intensity`: mean |A|²; R² = 1 - k² for waves.
     - `frequency`: mean -d(arg A)/dt; frames must be closer than half a period. Equals c + (b - c) k² for waves.
     - `wavelength`: 2π / median |∇ arg A| away from defects, in cells, last frame.
-    - `defect_decay`: p of the fit defect density ∝ (1 + frame)^(-p).
+    - `defect_decay`: p of the fit defect density ∝ time^(-p) without the first eighth of the frames.
     """
 
     name = "ginzburg_landau"
@@ -63,6 +63,12 @@ class GinzburgLandau(Teacher):
     def _wave(self, random: np.random.Generator, height: int, width: int) -> Field:
         phase = starts.random_plane_phase(random, height, width, shortest=16.0)
         return starts.complex_state(0.95, phase) + 0.02 * random.standard_normal((2, height, width))
+
+    def longest_dt(self) -> float:
+        """Return the dt at which the chequerboard of growth rate λ = 1 - (1 + i b) 16 / (3 h²) has |1 + dt λ| = 1."""
+        square = STEEPEST / self.parameters["h"] ** 2
+        rate = complex(1 - square, -self.parameters["b"] * square)
+        return 2 * -rate.real / abs(rate) ** 2
 
     def advance(self, x: Tensor) -> Tensor:
         """Return A + dt [A + (1 + i b) ∇²A - (1 + i c) |A|² A]."""

@@ -11,12 +11,14 @@ Sakaguchi, Shinomoto & Kuramoto, Progress of Theoretical Physics 79, 1069 (1988)
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from leym.physics.elementwise import per_number
 from leym.training.teachers import measures, starts
 from leym.training.teachers.base import Parameter, Start, Teacher, unit
 from leym.training.teachers.lattice import neighbours
@@ -28,7 +30,7 @@ class Kuramoto(Teacher):
     The uniform state turns at dθ/dt = ω - 8 K sin α on a torus. Observables (frames are those of the trajectory):
 
     - `defect_density`: plaquettes with winding number ±1, per plaquette, last frame.
-    - `defect_decay`: p of the fit defect density ∝ (1 + frame)^(-p).
+    - `defect_decay`: p of the fit defect density ∝ time^(-p) without the first eighth of the frames.
     - `local_order`: mean over cells of |mean of ψ over 3 × 3 cells|, last frame.
     - `wavelength`: 2π / median |∇θ| away from defects, in cells, last frame.
     - `frequency`: mean -dθ/dt of the last half of the frames; frames must be closer than half a period.
@@ -58,6 +60,11 @@ class Kuramoto(Teacher):
             "vortices": lambda random, h, w: starts.complex_state(1.0, starts.vortex_phase(random, h, w)),
         }
 
+    def longest_dt(self) -> float:
+        """Return 2 / (12 K cos α): a wave of period 2 along one axis decays from the uniform state at 12 K cos α."""
+        pull = 12 * self.parameters["coupling"] * np.cos(self.parameters["alpha"])
+        return float(2 / pull) if pull else inf
+
     def advance(self, x: Tensor) -> Tensor:
         """Turn every phase by dt [ω + K Im(ψ* H e^(-iα))]."""
         p = self.parameters
@@ -66,7 +73,7 @@ class Kuramoto(Teacher):
         along, across = re * near_re + im * near_im, re * near_im - im * near_re  # ψ* H
         pull = across * np.cos(p["alpha"]) - along * np.sin(p["alpha"])
         turn = p["dt"] * (p["omega"] + p["coupling"] * pull)
-        cos, sin = torch.cos(turn), torch.sin(turn)
+        cos, sin = per_number(torch.cos, turn), per_number(torch.sin, turn)
         return unit(torch.cat([re * cos - im * sin, re * sin + im * cos], dim=1))
 
     def observe(self, trajectory: Tensor, every: int = 1) -> dict[str, Tensor]:

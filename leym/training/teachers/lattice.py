@@ -11,36 +11,32 @@ from torch import Tensor
 
 from leym.training.teachers.base import Padding
 
-EDGES = ((-1, 0), (1, 0), (0, -1), (0, 1))
-CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-
-
-def shifted(x: Tensor, dy: int, dx: int, padding: Padding) -> Tensor:
-    """Return the field whose value in cell (i, j) is x[i + dy, j + dx], or 0 outside a grid of padding "zero"."""
-    moved = torch.roll(x, (-dy, -dx), dims=(-2, -1))
-    if padding == "zero":
-        rows, columns = slice_outside(dy), slice_outside(dx)
-        if dy:
-            moved[..., rows, :] = 0
-        if dx:
-            moved[..., columns] = 0
-    return moved
-
-
-def slice_outside(offset: int) -> slice:
-    """Return the cells of an axis whose neighbour at `offset` is outside the grid."""
-    return slice(-offset, None) if offset > 0 else slice(0, -offset)
+STEEPEST = 16 / 3  # of the 9-point Laplacian: minus its most negative eigenvalue
 
 
 def neighbours(x: Tensor, padding: Padding, edge: float = 1.0, corner: float = 0.0) -> Tensor:
     """Sum the 8 neighbours of each cell, those across an edge with one weight, those across a corner with another."""
-    total = edge * sum_shifted(x, EDGES, padding)
-    return total + corner * sum_shifted(x, CORNERS, padding) if corner else total
+    rows = _padded(x, -2, padding)
+    above, below = rows[..., :-2, :], rows[..., 2:, :]
+    beside = _padded(x, -1, padding)
+    total = edge * (above + below + beside[..., :-2] + beside[..., 2:])
+    if not corner:
+        return total
+    columns = _padded(above + below, -1, padding)
+    return total + corner * (columns[..., :-2] + columns[..., 2:])
 
 
-def sum_shifted(x: Tensor, offsets: tuple[tuple[int, int], ...], padding: Padding) -> Tensor:
-    """Sum the cells at the offsets (dy, dx) from each cell."""
-    return torch.stack([shifted(x, dy, dx, padding) for dy, dx in offsets]).sum(dim=0)
+def difference(x: Tensor, axis: int, padding: Padding) -> Tensor:
+    """Return the next cell minus the previous cell along an axis, -2 for rows or -1 for columns."""
+    padded, cells = _padded(x, axis, padding), x.shape[axis]
+    return padded.narrow(axis, 2, cells) - padded.narrow(axis, 0, cells)
+
+
+def _padded(x: Tensor, axis: int, padding: Padding) -> Tensor:
+    """Return the field with one more cell at both ends of an axis."""
+    first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
+    ends = (last, first) if padding == "periodic" else (torch.zeros_like(last), torch.zeros_like(first))
+    return torch.cat([ends[0], x, ends[1]], dim=axis)
 
 
 def laplacian(x: Tensor, padding: Padding) -> Tensor:
@@ -53,4 +49,5 @@ def laplacian(x: Tensor, padding: Padding) -> Tensor:
     total = neighbours(x, padding, edge=4.0, corner=1.0)
     if padding == "periodic":
         return (total - 20.0 * x) / 6.0
-    return (total - neighbours(torch.ones_like(x), padding, edge=4.0, corner=1.0) * x) / 6.0
+    inside = torch.ones(x.shape[-2:], dtype=x.dtype, device=x.device)
+    return (total - neighbours(inside, padding, edge=4.0, corner=1.0) * x) / 6.0

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leym.training.teachers.base import Padding
-from leym.training.teachers.lattice import CORNERS, EDGES, shifted, sum_shifted
+from leym.training.teachers.lattice import neighbours
 
 TINY = 1e-12
 
@@ -49,15 +49,20 @@ def defect_density(phase: Tensor, padding: Padding) -> Tensor:
 
 
 def decay_exponent(density: Tensor, floor: float) -> Tensor:
-    """Fit density ∝ t^(-p) by least squares on logarithms: float64 [T, B] at times 1 … T -> p, float64 [B].
+    """Fit density ∝ t^(-p) by least squares on logarithms, without the first eighth: [T, B] -> p, float64 [B].
 
-    Densities under `floor`, of one defect in the grid, count as the floor.
+    Args:
+        density: of frames at times 0, 1, 2, …
+        floor: smaller densities count as this one, for example as one defect in the grid.
+
+    Returns:
+        float64 [B]; NaN for fewer than 3 frames.
     """
-    time = torch.arange(1, len(density) + 1, dtype=torch.float64).log()
-    logs = density.clamp_min(floor).log()
+    first = max(1, len(density) // 8)
+    time = torch.arange(first, len(density), dtype=torch.float64, device=density.device).log()
+    logs = density[first:].double().clamp_min(floor).log()
     time = time - time.mean()
-    slope: Tensor = (time[:, None] * (logs - logs.mean(0))).sum(0) / time.square().sum()
-    return -slope
+    return -(time[:, None] * logs).sum(0) / time.square().sum()
 
 
 def local_order(x: Tensor, padding: Padding) -> Tensor:
@@ -65,7 +70,7 @@ def local_order(x: Tensor, padding: Padding) -> Tensor:
     x = x.double()
     x = x / x.square().sum(-3, keepdim=True).sqrt().clamp_min(TINY)
     ones = torch.ones_like(x[..., :1, :, :])
-    total, cells = (y + sum_shifted(y, EDGES + CORNERS, padding) for y in (x, ones))
+    total, cells = (y + neighbours(y, padding, corner=1.0) for y in (x, ones))
     return (total / cells).square().sum(-3).sqrt().mean((-2, -1))
 
 
@@ -91,8 +96,7 @@ def phase_wavelength(phase: Tensor, padding: Padding) -> Tensor:
     if padding == "zero":
         slope = slope[..., 1:-1, 1:-1]
     median: Tensor = slope.flatten(-2).nanmedian(-1).values
-    wavelength: Tensor = tau / median
-    return wavelength
+    return tau / median
 
 
 def frequency(phase: Tensor, interval: float) -> Tensor:
@@ -105,53 +109,97 @@ def frequency(phase: Tensor, interval: float) -> Tensor:
     return -wrapped(phase[1:].double() - phase[:-1].double()).mean((0, -2, -1)) / interval
 
 
+def wavenumbers(field: Tensor) -> Tensor:
+    """Return |k| of every cell of a field's FFT, in radians per cell: float64 [H, W]."""
+    ky, kx = (torch.fft.fftfreq(side, dtype=torch.float64, device=field.device) for side in field.shape[-2:])
+    return torch.hypot(ky[:, None].expand(field.shape[-2:]), kx[None].expand(field.shape[-2:])) * tau
+
+
+def structure_factor(field: Tensor) -> Tensor:
+    """Return |FFT of the field without its mean|² over the cells, NaN where the field is uniform: [..., H, W]."""
+    field = field.double()
+    power = torch.fft.fft2(field - field.mean((-2, -1), keepdim=True)).abs().square() / field.shape[-2:].numel()
+    return torch.where(power.sum((-2, -1), keepdim=True) > TINY, power, torch.nan)
+
+
 def structure_wavelength(field: Tensor) -> Tensor:
     """Return 2π / k₁ in cells, k₁ = Σ k S(k) / Σ S(k): the first moment of the structure factor.
-
-    S(k) = |FFT of the field without its mean|², with k in radians per cell.
 
     Returns:
         float64 [...]; NaN for a uniform field.
     """
-    field = field.double()
-    h, w = field.shape[-2:]
-    power = torch.fft.fft2(field - field.mean((-2, -1), keepdim=True)).abs().square()
-    ky, kx = torch.fft.fftfreq(h, dtype=torch.float64), torch.fft.fftfreq(w, dtype=torch.float64)
-    k = tau * torch.hypot(ky[:, None].expand(h, w), kx[None].expand(h, w))
-    total = power.sum((-2, -1))
-    total = torch.where(total > TINY * h * w, total, torch.nan)
-    return tau * total / (k * power).sum((-2, -1))
+    power = structure_factor(field)
+    moment = (wavenumbers(field) * power).sum((-2, -1))
+    return power.sum((-2, -1)).mul(tau) / moment
 
 
 def peak_wavelength(field: Tensor) -> Tensor:
-    """Return the wavelength in cells of the peak of the radially summed structure factor, as in `structure_wavelength`.
+    """Return the wavelength in cells of the peak of the radially summed structure factor.
 
-    Shells of k are one wave per longer side wide; the peak is the power-weighted mean of the strongest shell and its
-    two neighbours, which resolves fractions of a shell.
+    Shells of k are one wave per longer side wide. The peak is the power-weighted mean wavenumber of the strongest shell
+    and its two neighbours, which resolves fractions of a shell.
+
+    Returns:
+        float64 [...]; NaN for a uniform field.
+    """
+    power, k = structure_factor(field).flatten(-2), wavenumbers(field).flatten()
+    shells = (k * (max(field.shape[-2:]) / tau)).round().long()
+    energy = power.new_zeros(*power.shape[:-1], int(shells.max()) + 2)
+    moment = energy.clone().index_add_(-1, shells, power * k)
+    energy.index_add_(-1, shells, power)
+    peak = energy[..., :-1].argmax(-1, keepdim=True).clamp_min(1)
+    near = peak + torch.tensor([-1, 0, 1], device=field.device)
+    return energy.gather(-1, near).sum(-1).mul(tau) / moment.gather(-1, near).sum(-1)
+
+
+def dominant_period(signal: Tensor, interval: float) -> Tensor:
+    """Return the period of the strongest oscillation of the cells: [T, B, H, W] -> float64 [B].
+
+    The power spectra of all cells' signals, without their means and under a Hann window, are summed; the frequency is
+    the power-weighted mean of the peak and its two neighbours.
+
+    Args:
+        signal: at equal intervals; T should span several periods.
+        interval: time between two frames, in the unit of the result.
+
+    Returns:
+        float64 [B]; NaN where nothing changes or frames are fewer than 6.
+    """
+    frames = len(signal)
+    if frames < 6:
+        return signal.new_full(signal.shape[1:2], torch.nan, dtype=torch.float64)
+    window = torch.hann_window(frames, periodic=True, dtype=torch.float64, device=signal.device)[:, None, None, None]
+    moving = (signal.double() - signal.double().mean(0)) * window
+    power = torch.fft.rfft(moving, dim=0).abs().square().mean((-2, -1)).T  # [B, F]
+    peak = power[:, 1:-1].argmax(-1, keepdim=True) + 1
+    near = peak + torch.tensor([-1, 0, 1], device=signal.device)
+    share = power.gather(-1, near)
+    total = torch.where(share.sum(-1) > TINY, share.sum(-1), torch.nan)
+    period: Tensor = total.mul(frames * interval) / (share * near).sum(-1)
+    return period
+
+
+def front_speed(field: Tensor, interval: float, padding: Padding) -> Tensor:
+    """Return Σ |∂u/∂t| / Σ |∇u| in cells per time, which is c of a travelling front u(x - ct): [T, B, H, W] -> [B].
+
+    Args:
+        field: at intervals in which a front moves less than its own width.
+        interval: time between two frames.
+        padding: of the grid; "zero" leaves out the cells at the edge.
     """
     field = field.double()
-    h, w = field.shape[-2:]
-    side = max(h, w)
-    power = torch.fft.fft2(field - field.mean((-2, -1), keepdim=True)).abs().square().flatten(-2)
-    ky = torch.fft.fftfreq(h, 1 / side, dtype=torch.float64)
-    kx = torch.fft.fftfreq(w, 1 / side, dtype=torch.float64)
-    k = torch.hypot(ky[:, None].expand(h, w), kx[None].expand(h, w)).flatten()
-    shells = k.round().long()
-    count = int(shells.max()) + 2
-    energy = torch.zeros(*power.shape[:-1], count, dtype=torch.float64).index_add_(-1, shells, power)
-    moment = torch.zeros_like(energy).index_add_(-1, shells, power * k)
-    energy[..., 0] = moment[..., 0] = 0
-    peak = energy.argmax(-1, keepdim=True).clamp_min(1)
-    near = peak + torch.tensor([-1, 0, 1])
-    weight = energy.gather(-1, near).sum(-1)
-    weight = torch.where(weight > TINY * h * w, weight, torch.nan)
-    return side * weight / moment.gather(-1, near).sum(-1)
+    slope = torch.hypot(*((torch.roll(field, -1, axis) - torch.roll(field, 1, axis)) / 2 for axis in (-2, -1)))
+    change = (field[1:] - field[:-1]).abs()
+    if padding == "zero":
+        slope, change = slope[..., 1:-1, 1:-1], change[..., 1:-1, 1:-1]
+    total = (slope[1:] + slope[:-1]).sum((0, -2, -1)) / 2
+    return change.sum((0, -2, -1)) / interval / torch.where(total > TINY, total, torch.nan)
 
 
 def wall_density(field: Tensor, padding: Padding) -> Tensor:
     """Return the share of pairs of edge neighbours whose signs differ: [..., H, W] -> float64 [...]."""
     sign = field >= 0
-    rows, columns = (sign ^ shifted(sign, *offset, "periodic") for offset in ((1, 0), (0, 1)))
+    rows, columns = (sign ^ torch.roll(sign, -1, axis) for axis in (-2, -1))
     if padding == "zero":
         rows, columns = rows[..., :-1, :], columns[..., :-1]
     pairs = rows.shape[-2] * rows.shape[-1] + columns.shape[-2] * columns.shape[-1]

@@ -52,7 +52,8 @@ def test_a_uniform_field_has_no_wavelength() -> None:
 
 
 def test_decay_exponent_of_a_power_law() -> None:
-    density = 0.3 * torch.arange(1, 50, dtype=torch.float64)[:, None] ** torch.tensor([-0.7, -1.1])
+    density = 0.3 * torch.arange(50, dtype=torch.float64)[:, None] ** torch.tensor([-0.7, -1.1])
+    density[0] = 0.3
     assert measures.decay_exponent(density, floor=0).tolist() == pytest.approx([0.7, 1.1])
 
 
