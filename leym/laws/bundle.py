@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 
 from leym.contract.problems import Problem
 from leym.laws.architectures import Architecture, architectures
+from leym.physics.constraint import Constraint, Living, check_living
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -38,6 +39,9 @@ class Manifest(BaseModel):
             `leym.quantization.policy`.
         description: One line for people.
         provenance: Origin of the law.
+        constraint: Bound of the state after each step: "unit" (norm 1 per cell), "none", or {"box": [low, high]} for
+            every real channel.
+        living: Mask that empties cells without living cells near them; None for a law without.
         codes: Precision -> sha256 of the weights that the law's own codes of that precision stand for, if it carries
             any: see `leym.laws.own_codes`.
     """
@@ -56,6 +60,8 @@ class Manifest(BaseModel):
     )
     description: str = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
+    constraint: Constraint = "unit"
+    living: Living | None = None
     codes: dict[Literal["nf4", "int8", "bf16"], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
         default_factory=dict, description="per precision with codes of this law's own, sha256 of the decoded weights"
     )
@@ -75,6 +81,12 @@ class Manifest(BaseModel):
         for name, option in self.architecture_info.options.items():
             if option.default is None and name not in self.options:
                 raise ValueError(f"options.{name} is required for {self.architecture}: {option}")
+        return self
+
+    @model_validator(mode="after")
+    def _living_fits(self) -> Manifest:
+        if self.living is not None:
+            check_living(self.constraint, self.living, 2 * self.d_state)
         return self
 
     def code_of(self, key: str) -> tuple[str, str] | None:
