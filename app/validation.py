@@ -18,7 +18,7 @@ from app.sweep_checks import coupled_axes, members_to_check
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
 from leym.contract.problems import Problem
 from leym.contract.records import Job
-from leym.contract.spec import INHERITED, LIMITS, FromJob, JobSpec, Upload, inherit
+from leym.contract.spec import INHERITED, LIMITS, ComplexNoise, FromJob, JobSpec, Upload, inherit
 from leym.contract.stop_rules import StopRuleError, check_stop_rules
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweeps import SweepSpec, with_point
@@ -87,7 +87,7 @@ def validate_sweep(services: Services, sweep: SweepSpec) -> ValidSweep:
     Raises:
         Problem: 422 for the first chosen member that is not valid, with its index and the axis or base key to blame.
     """
-    plan = SweepPlan(sweep)
+    plan = SweepPlan(_with_start(services, sweep))
     coupled = coupled_axes(plan)
     if (n := plan.count_groups(coupled)) > LIMITS.sweep_shapes:
         axes = ", ".join(map(repr, coupled))
@@ -104,10 +104,28 @@ def validate_sweep(services: Services, sweep: SweepSpec) -> ValidSweep:
     return ValidSweep(plan, shapes, total)
 
 
+def _with_start(services: Services, sweep: SweepSpec) -> SweepSpec:
+    """Return the sweep with the start state of its law in its base, unless the sweep names one.
+
+    The members of a sweep over laws that names none start from noise.
+    """
+    base = sweep.base
+    if "initial" in base or any(key.split(".")[0] in ("initial", "law") for key in sweep.axes):
+        return sweep
+    try:
+        start = services.laws.resolve(str(base.get("law"))).manifest.default_start
+    except Problem:
+        return sweep  # refused with its first member, which says what is wrong
+    if start == ComplexNoise():
+        return sweep
+    return sweep.model_copy(update={"base": {**base, "initial": start.model_dump(mode="json")}})
+
+
 def _validate_member(validator: _JobValidator, plan: SweepPlan, index: int) -> ValidJob:
     member = with_point(plan.base, plan.point(index))
     try:
         spec = JobSpec.model_validate(member)
+        spec = spec.model_copy(update={"initial": spec.initial})  # as the plan has it, whatever the law's own start is
         check_stop_rules(plan.spec.stop, spec)
         return validator.validate(spec)
     except ValidationError as error:
@@ -154,8 +172,10 @@ class _JobValidator:
         stored = spec.stored_bytes(manifest.d_state)
         if stored > LIMITS.stored_bytes:
             raise _refusal("/record", f"record = {stored} bytes of frames; the limit is {LIMITS.stored_bytes}")
+        if "initial" not in spec.model_fields_set:
+            spec = spec.model_copy(update={"initial": manifest.default_start})
         try:
-            check_start(manifest, spec.initial)
+            check_start(manifest.constraint, spec.initial)
         except ValueError as error:
             raise _refusal("/initial/kind", str(error)) from error
         if isinstance(spec.initial, Upload):

@@ -23,7 +23,6 @@ from leym.engine.engine import Engine
 from leym.engine.run import Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
-from leym.laws.starts import default_start
 from leym.settings import settings
 
 SILENCE_S = 900.0  # the engine is taken for dead after so long without news; a compilation takes a minute or two
@@ -176,7 +175,7 @@ def evolve(
             subject.law,
             subject.precision,
             subject.gamma,
-            default_start(subject.law.manifest),
+            subject.law.manifest.default_start,
         )
         run = Run.one(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
         runs.append((run, sink))

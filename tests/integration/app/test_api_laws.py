@@ -327,3 +327,32 @@ def test_the_command_adds_into_a_folder_without_a_service(tmp_path: Path) -> Non
     assert {b.name for b in Registry(data / "laws").bundles()} == {"tiny", "mine"}
     assert leym("laws", "add", str(tmp_path), "--data", str(data), **nowhere).returncode == 2
     assert leym("laws", "show", "tiny", **nowhere).returncode == 3
+
+
+SMOOTH = {"kind": "smooth", "scale": 3.0, "re": [0.0, 1.0], "im": [0.0, 0.5]}
+
+
+def test_a_job_and_a_sweep_that_name_no_start_take_that_of_the_law(api: Api, tmp_path: Path) -> None:
+    bundle = law(tmp_path)
+    said = bundle.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form"})
+    started = write_law(tmp_path / "s" / "tiny", load_file(bundle.path / WEIGHTS), **said, start=SMOOTH)
+    assert started.digest != bundle.digest
+    put(api, "tiny", zipped(started))
+    assert api.http.get("/v1/laws/tiny").json["start"] == SMOOTH
+    record = api.http.get(f"/v1/jobs/{api.submit(law='tiny', grid=[8, 8])}").json
+    assert record["spec"]["initial"] == SMOOTH
+    zeros = api.submit(law="tiny", grid=[8, 8], initial={"kind": "zeros"})
+    assert api.http.get(f"/v1/jobs/{zeros}").json["spec"]["initial"] == {"kind": "zeros"}
+    base = {"law": "tiny", "grid": [8, 8], "steps": 2}
+    for axes, kind in (({"seed": [1, 2]}, "smooth"), ({"law": ["tiny", "aurora"]}, "complex_noise")):
+        sweep = api.http.post("/v1/sweeps", json={"base": base, "axes": axes}).json["id"]
+        member = api.http.get(f"/v1/sweeps/{sweep}/members/0").json
+        assert member["spec"]["initial"]["kind"] == kind, axes
+
+
+def test_a_start_beyond_the_box_of_its_law_is_refused(api: Api, tmp_path: Path) -> None:
+    bundle = law(tmp_path)
+    manifest = json.loads((bundle.path / MANIFEST).read_text())
+    wrong = manifest | {"constraint": {"box": [0, 1]}, "start": SMOOTH | {"im": [-0.5, 0.5]}}
+    (bundle.path / MANIFEST).write_text(json.dumps(wrong))
+    refused(put(api, "tiny", zipped(bundle)), 422, "start", "-0.5", "[0, 1]")
