@@ -270,7 +270,7 @@ def test_members_are_added(scripted: Start) -> None:
             sweep.add()
     body = {"axes": {"initial.strength": [0.5], "gamma": {"linspace": [0, 1, 10]}}, "mode": "product"}
     assert sent(server, 1) == ("POST", f"/v1/sweeps/{'1' * 26}/members", {}, body)
-    assert server.requests[1][2]["Idempotency-Key"] == "k"
+    assert server.requests[1][2]["idempotency-key"] == "k"
     assert sent(server, 2)[2] == {"dry_run": ["true"]}
 
 
