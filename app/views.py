@@ -121,6 +121,9 @@ def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
         "blocks": sweep.blocks,
         "progress": {"cell_steps": sweep.cell_steps, "done": sweep.cell_steps_done},
         "spec": sweep.spec,
+        "added": [
+            {"first": part.first, "size": part.size, "axes": part.axes, "mode": part.mode} for part in sweep.added
+        ],
         "created_at": rfc3339(sweep.created_at),
         "paused_at": rfc3339(sweep.paused_at),
         "links": {"self": path, "store": f"{path}/store.zarr"} | {name: f"{path}/{name}" for name in SWEEP_PARTS},
