@@ -45,6 +45,10 @@ def matching_architectures(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
 
 def measured_sizes(architecture: str, shapes: Mapping[str, tuple[int, ...]]) -> Sizes | None:
     """Return the sizes that the first layer shows; None if it is missing or has an impossible shape."""
+    if architecture == "LENIA":  # its kernels are [2 d, 1, 2 c + 1, 2 c + 1]
+        kernel = shapes["kernel.weight"]
+        fits = len(kernel) == 4 and kernel[0] >= 2 and kernel[0] % 2 == 0 and kernel[2] >= 3 and kernel[2] % 2 == 1
+        return Sizes(kernel[0] // 2, kernel[2] // 2) if fits else None
     key, channels_per_d = _FIRST_LAYER[architecture]
     shape = shapes.get(key, ())
     if len(shape) != 4 or shape[1] < channels_per_d or shape[1] % channels_per_d or shape[0] < 1:
@@ -57,6 +61,7 @@ _DISTINCTIVE_KEYS = {
     "M_bias_real": "DEEP_QCA_FIVE_LAYERS",  # before DEEP_QCA, whose first layer has the same key
     "processing_net.0.weight": "DEEP_QCA",
     "perceive.weight": "NCA",
+    "kernel.weight": "LENIA",
     "net.4.weight": "MLP",
 }
 
