@@ -167,6 +167,7 @@ def law_body(bundle: Bundle, versions: Sequence[Bundle]) -> dict[str, Any]:
         "parameters": bundle.parameters,
         "grid_multiple": manifest.grid_multiple,
         "boundary": manifest.boundary,
+        **manifest.model_dump(mode="json", include={"constraint", "living"}),
         "options": manifest.network_options,
         "memory": manifest.architecture_info.memory,
         "policy": manifest.policy,
