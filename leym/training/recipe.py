@@ -48,6 +48,7 @@ class LawSection(Section):
         living: Living mask, {"channel": …, "above": …}; None for none.
         head: "zero": the last layer starts with zeros, so the law starts as the identity (without damping);
             "default": with PyTorch's random weights.
+        gain: Factor on the first random weights, biases apart. A network of thresholds needs about 3 to spike at all.
     """
 
     architecture: str
@@ -58,6 +59,7 @@ class LawSection(Section):
     constraint: Constraint = "unit"
     living: Living | None = None
     head: Literal["zero", "default"] = "zero"
+    gain: float = Field(default=1.0, gt=0, le=100)
 
 
 class TrainSection(Section):
