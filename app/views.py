@@ -167,6 +167,7 @@ def law_body(bundle: Bundle, versions: Sequence[Bundle]) -> dict[str, Any]:
         "options": manifest.network_options,
         "memory": manifest.architecture_info.memory,
         "policy": manifest.policy,
+        "codes": manifest.codes,
         "description": manifest.description,
         "provenance": manifest.provenance,
         "versions": [version.ref for version in versions],

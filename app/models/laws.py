@@ -32,6 +32,10 @@ class LawBody(Body):
         description="number formats that this law chooses itself, per precision",
         examples=[{"nf4": {"backbone": "int8"}}],
     )
+    codes: dict[str, str] = Field(
+        description="precisions that this law has codes of its own for, with the sha256 of the decoded weights",
+        examples=[{"nf4": "4be1d5c0" * 8}],
+    )
     description: str
     provenance: dict[str, Any] = Field(examples=[{"script": "examples/make_aurora.py"}])
     versions: list[str] = Field(description="name@digest of every stored version, newest first")

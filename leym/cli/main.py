@@ -57,6 +57,11 @@ class Root(LazyGroup):
             "Copy the service whose data is on this machine, also while it runs.",
             ("service",),
         ),
+        "train": LazyCommand(
+            "leym.cli.local.train",
+            "Train a law by a recipe: a known model, a picture or statistics to learn.",
+            ("worker",),
+        ),
         "bench": LazyCommand(
             "leym.cli.local.bench",
             "Measure how fast this machine runs a law, and compare it with what the machine can do.",

@@ -12,6 +12,7 @@ MODULES = {
     ),
     "worker": ("bitsandbytes", "safetensors", "torch"),
     "tables": ("pyarrow",),
+    "train": ("tensorboard",),
     "data": ("matplotlib", "xarray", "zarr"),
 }
 

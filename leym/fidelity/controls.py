@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +38,7 @@ def in_two_bits(law: Bundle, folder: Path) -> Bundle:
 def _changed(law: Bundle, folder: Path, change: Callable[[Tensor], Tensor]) -> Bundle:
     weights = {key: change(w) if w.is_floating_point() else w for key, w in load_weights(law).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(law.path / MANIFEST, folder / MANIFEST)
+    plain = law.manifest.model_copy(update={"codes": {}})  # own codes are those of the weights before the change
+    (folder / MANIFEST).write_text(plain.model_dump_json(indent=2, exclude_defaults=True) + "\n")
     save_file({key: w.contiguous() for key, w in weights.items()}, folder / WEIGHTS)
     return read_bundle(folder)

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.contract.problems import Problem
-from leym.contract.spec import ComplexNoise, Observe, Recording
+from leym.contract.spec import Observe, Recording
 from leym.engine.engine import Engine
 from leym.engine.run import Members, Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
+from leym.laws.starts import default_start
 from leym.settings import settings
 
 SILENCE_S = 900.0  # the engine is taken for dead after so long without news; a compilation takes a minute or two
@@ -182,8 +183,8 @@ def evolve(
         steps: steps of each member from its start.
         every: steps between two frames, counted from step 0 of the universe.
         spin_up: steps after the start without frames.
-        starts: a checkpoint per member to start from, all at one step; without them members start from noise at
-            step 0.
+        starts: a checkpoint per member to start from, all at one step; without them members start at step 0 from
+            what suits the law.
 
     Raises:
         ValueError: the starts are at different steps.
@@ -194,7 +195,7 @@ def evolve(
     engine.warm(subject.law, subject.precision, grid)
     n, first = len(seeds), _common_step(starts) if starts else 0
     sink = EnsembleSink(n, after=first + spin_up)
-    gammas, initial = np.full(n, subject.gamma, np.float32), ComplexNoise()
+    gammas, initial = np.full(n, subject.gamma, np.float32), default_start(subject.law.manifest)
     members = Members(np.array(seeds, np.int64), gammas, [initial] * n)
     run = Run(
         f"fidelity-{next(_run_numbers)}",

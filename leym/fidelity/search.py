@@ -40,7 +40,7 @@ from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
 from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict, write_verdict
-from leym.quantization.policy import formats_of, policy_for, roles_of
+from leym.quantization.policy import formats_of, policy_for, roles_of, unchanged
 from leym.quantization.quantized_law import encode, quantize_law
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,13 @@ def keep(result: SearchResult, data: Path, name: str | None = None) -> Bundle:
     policy = policy_for(law, result.precision, formats)
     with TemporaryDirectory() as work:
         made = write_variant(
-            law, Path(work) / "law", result.precision, policy, name=name, provenance={"tune_precision": provenance}
+            law,
+            Path(work) / "law",
+            result.precision,
+            policy,
+            name=name,
+            provenance={"tune_precision": provenance},
+            keep_codes=unchanged(law, result.precision, policy),
         )
         payload = verdict.law | {"name": made.name, "digest": made.digest, "baseline_digest": law.digest}
         payload.pop("candidate_digest", None)  # it was the same law without its provenance
@@ -261,7 +267,8 @@ class _Search:
             return judge_against(self.engine, against, Subject(self.law, self.precision, against.plan.gamma))
         policy = policy_for(self.law, self.precision, formats)
         with TemporaryDirectory(dir=self.folder) as work:
-            candidate = write_variant(self.law, Path(work) / "law", self.precision, policy)
+            keep_codes = unchanged(self.law, self.precision, policy)
+            candidate = write_variant(self.law, Path(work) / "law", self.precision, policy, keep_codes=keep_codes)
             return judge_against(self.engine, against, Subject(candidate, self.precision, against.plan.gamma))
 
     def size_with(self, raised: dict[str, str]) -> int:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
 from leym.contract.problems import Problem
 from leym.laws.architectures import Architecture, architectures
+from leym.physics.constraint import Constraint, Living, check_living
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -38,6 +39,11 @@ class Manifest(BaseModel):
             `leym.quantization.policy`.
         description: One line for people.
         provenance: Origin of the law.
+        constraint: Bound of the state after each step: "unit" (norm 1 per cell), "none", or {"box": [low, high]} for
+            every real channel.
+        living: Mask that empties cells without living cells near them; None for a law without.
+        codes: Precision -> sha256 of the weights that the law's own codes of that precision stand for, if it carries
+            any: see `leym.laws.own_codes`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +60,11 @@ class Manifest(BaseModel):
     )
     description: str = ""
     provenance: dict[str, Any] = Field(default_factory=dict)
+    constraint: Constraint = "unit"
+    living: Living | None = None
+    codes: dict[Literal["nf4", "int8", "bf16"], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict, description="per precision with codes of this law's own, sha256 of the decoded weights"
+    )
 
     @model_validator(mode="after")
     def _known_architecture(self) -> Manifest:
@@ -71,6 +82,17 @@ class Manifest(BaseModel):
             if option.default is None and name not in self.options:
                 raise ValueError(f"options.{name} is required for {self.architecture}: {option}")
         return self
+
+    @model_validator(mode="after")
+    def _living_fits(self) -> Manifest:
+        if self.living is not None:
+            check_living(self.constraint, self.living, 2 * self.d_state)
+        return self
+
+    def code_of(self, key: str) -> tuple[str, str] | None:
+        """Split the key of a tensor that is a code of the law's own: (precision, rest). None for a weight."""
+        precision, _, rest = key.partition(".")
+        return (precision, rest) if precision in self.codes else None
 
     @property
     def architecture_info(self) -> Architecture:
@@ -124,7 +146,16 @@ class Bundle:
 
     @cached_property
     def tensors(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Key -> dtype and shape of every weight, from the header of the file."""
+        """Key -> dtype and shape of every weight, from the header of the file; without the law's own codes."""
+        return {key: entry for key, entry in self._entries.items() if self.manifest.code_of(key) is None}
+
+    def codes(self, precision: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Key -> dtype and shape of every tensor of the law's own codes of a precision, keys without the precision."""
+        split = {self.manifest.code_of(key): entry for key, entry in self._entries.items()}
+        return {code[1]: entry for code, entry in split.items() if code is not None and code[0] == precision}
+
+    @cached_property
+    def _entries(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         return _header(self.path / WEIGHTS)
 
     @property

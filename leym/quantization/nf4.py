@@ -20,15 +20,20 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # Silences the import's warning that products with packed weights are not fused on this CPU: ours are decoded first.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 import bitsandbytes  # noqa: E402, F401  the import registers torch.ops.bitsandbytes
 
+from leym.laws.own_codes import NF4_LEVELS  # noqa: E402
+
 BLOCK = 64  # weights per scale; bitsandbytes' default
+LEVELS = torch.from_numpy(NF4_LEVELS)  # float32 [16], ascending
+ZERO = 7  # index of the level 0
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,25 @@ class NF4:
         flat = weight.detach().cpu().float().permute(0, 2, 3, 1).reshape(-1).contiguous()
         packed, absmax = torch.ops.bitsandbytes.quantize_4bit(flat, BLOCK, "nf4", torch.uint8)
         return cls(packed, absmax, tuple(weight.shape))
+
+    @classmethod
+    def from_indices(cls, indices: Tensor, absmax: Tensor, shape: tuple[int, ...]) -> NF4:
+        """Pack chosen levels.
+
+        Args:
+            indices: Index of the level of every weight, integers in [0, 16), flat in the order of `encode`.
+            absmax: Scale of every block, float32 [ceil(n / 64)].
+            shape: (O, I, kh, kw) of the weight.
+        """
+        # bitsandbytes pads an odd number of weights with one of value 0
+        even = nn.functional.pad(indices.to(torch.uint8), (0, indices.numel() % 2), value=ZERO)
+        return cls((even[::2] << 4 | even[1::2])[:, None].contiguous(), absmax.float(), tuple(shape))
+
+    @property
+    def indices(self) -> Tensor:
+        """Index of the level of every weight, uint8 [n], flat in the order of `encode`."""
+        both = torch.stack([self.packed.view(-1) >> 4, self.packed.view(-1) & 15], dim=-1)
+        return both.view(-1)[: prod(self.shape)]
 
     def decode(self, dtype: torch.dtype) -> Tensor:
         """Return the weight [O, I, kh, kw] in channels-last memory.

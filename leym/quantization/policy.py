@@ -117,6 +117,20 @@ def policy_with(law: Bundle, precision: str, settings: Sequence[str]) -> dict[st
     return policy
 
 
+def unchanged(law: Bundle, precision: str, policy: Mapping[str, str]) -> set[str]:
+    """Return the keys of the weights that keep their format in a precision if the manifest's policy becomes `policy`.
+
+    Their own codes of this precision stay valid (`leym.laws.variants.write_variant`).
+    """
+    changed = law.manifest.model_copy(update={"policy": {precision: dict(policy)}})
+    roles = roles_of(law).items()
+    return {
+        key
+        for key, role in roles
+        if format_of(changed, precision, key, role) == format_of(law.manifest, precision, key, role)
+    }
+
+
 def _overrides(manifest: Manifest, precision: str) -> dict[str, str]:
     """Return the manifest's entries for a precision, as a new dict."""
     return dict(manifest.policy.get(precision, {}))  # type: ignore[call-overload]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from leym.laws.bundle import Bundle
+from leym.quantization.codes import own_codes
 from leym.quantization.int8 import Int8
 from leym.quantization.nf4 import NF4
 from leym.quantization.plain import Plain
@@ -71,19 +72,24 @@ class QuantizedLaw:
 def quantize_law(
     bundle: Bundle, weights: dict[str, Tensor], precision: str, operand_dtype: torch.dtype
 ) -> QuantizedLaw:
-    """Encode the weights of a law by the policy of a precision.
+    """Encode the weights of a law by the policy of a precision, or take its own codes of this precision.
 
     Args:
         bundle: The law.
         weights: Its weights, float32.
         precision: "nf4", "int8", "bf16" or "fp32".
         operand_dtype: The dtype that the device multiplies in, which the format "16" stands for.
+
+    Raises:
+        Problem: 422, its own codes do not fit the law, or do not decode to the weights that they were made for.
     """
-    layers = []
+    layers, codes = [], own_codes(bundle, precision)
     for key, weight in weights.items():
         role = role_of(bundle.manifest, key, tuple(weight.shape))
         chosen = format_of(bundle.manifest, precision, key, role)
-        layers.append(Layer(key, role, chosen, tuple(weight.shape), encode(chosen, weight, operand_dtype)))
+        code = codes.get(key, weight)
+        encoded = code if isinstance(code, NF4) else encode(chosen, code, operand_dtype)
+        layers.append(Layer(key, role, chosen, tuple(weight.shape), encoded))
     return QuantizedLaw(bundle, precision, tuple(layers))
 
 

@@ -46,10 +46,17 @@ def tensors_of(x: torch.Tensor, which: list[int]) -> BatchTensors:
     return BatchTensors(copy(x[which]), torch.zeros(len(which), 0), gamma.view(-1, 1, 1, 1), *numbers)
 
 
-def fused(network, x: torch.Tensor, bursts: list[int], which: list[int] | None = None, operands=torch.float32):
+def fused(
+    network,
+    x: torch.Tensor,
+    bursts: list[int],
+    which: list[int] | None = None,
+    operands=torch.float32,
+    constraint="unit",
+):
     """(state, clock, good) after these bursts of the universes `which`."""
     tensors = tensors_of(x, [0, 1, 2] if which is None else which)
-    kernel = FusedCells(network.per_cell_weights(), operands)
+    kernel = FusedCells(network.per_cell_weights(), operands, constraint)
     for steps in bursts:
         kernel.advance(tensors, steps)
     return tensors.state, tensors.clock, tensors.good

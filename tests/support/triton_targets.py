@@ -30,12 +30,13 @@ LAWS = {
 }
 TYPES = {"now": "*fp32", "after": "*fp32", "finite": "*i32", "gamma": "*fp32", "seed": "*i64", "clock": "*i64"}
 TYPES |= {"occupied": "*i64", "stencil": "*fp32", "biases": "*fp32", "n": "i32", "H": "i32", "W": "i32", "rate": "fp32"}
+TYPES |= {"least": "fp32", "most": "fp32"}
 POINTERS = {"bfloat16": "*bf16", "float32": "*fp32"}
 
 
 def compiled(law: str, card: str, operands: str, block: int, warps: int) -> dict[str, Any]:
     constants = LAWS[law] | {"C": 16, "WIDE": 16, "HIDDEN": 128, "WRAP": False, "OPERANDS": getattr(tl, operands)}
-    constants |= {"BLOCK": block}
+    constants |= {"BLOCK": block, "CONSTRAINT": 0}
     types = TYPES | {"weights": POINTERS[operands]} | dict.fromkeys(constants, "constexpr")
     names = _step.arg_names
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if types[name].startswith("*")}

@@ -21,7 +21,7 @@ from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
 from leym.laws.registry import SHIPPED, Registry
 from leym.laws.variants import write_variant
-from leym.quantization.policy import policy_with
+from leym.quantization.policy import policy_with, unchanged
 from leym.quantization.quantized_law import quantize_law
 from leym.settings import settings
 
@@ -53,7 +53,10 @@ def quantize(
     policy = policy_with(law, precision, changes)
     with TemporaryDirectory() as work:
         why = {"tune_precision": {"source": law.digest, "precision": precision, "set": list(changes)}}
-        made = write_variant(law, Path(work) / "law", precision, policy, name=name, provenance=why)
+        keep_codes = unchanged(law, precision, policy)
+        made = write_variant(
+            law, Path(work) / "law", precision, policy, name=name, provenance=why, keep_codes=keep_codes
+        )
         after = quantize_law(made, weights, precision, device.operands)
         if [layer.format for layer in after.layers] == [layer.format for layer in before.layers]:
             raise invalid(f"set = {', '.join(changes)}: {law.name} already has these formats in {precision}", "/set")

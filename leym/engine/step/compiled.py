@@ -28,13 +28,15 @@ _number = count()
 def make_step_(manifest: Manifest) -> Step:
     """Return a function that advances a batch by one step, in place, with any network of the manifest's kind."""
     has_memory, stochastic, form = manifest.architecture_info.memory, manifest.stochastic, manifest.form
+    bounds: dict[str, Any] = {"constraint": manifest.constraint, "living": manifest.living}
+    bounds["periodic"] = manifest.boundary == "periodic"
 
     def step_(
         network: nn.Module, state: Tensor, memory: Tensor, gamma: Tensor, seed: Tensor, clock: Tensor, good: Tensor
     ) -> None:
         """Advance every row of the batch, occupied or not: the fields of `BatchTensors` except `occupied`."""
         draws = uniform(seed, clock, (state.shape[2], state.shape[3])) if stochastic else None
-        after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws)
+        after, remembered, finite = step(network, form, state, gamma, memory if has_memory else None, draws, **bounds)
         state.copy_(after)
         if remembered is not None:
             memory.copy_(remembered)
@@ -83,7 +85,7 @@ class CompiledSteps:
         """Return the step of laws like this one, which is compiled at its first call.
 
         Args:
-            manifest: architecture, form and options of the law.
+            manifest: architecture, form, constraint, living mask and options of the law.
             network: the network that runs; its parameters' names, shapes and dtypes count, not their values.
             operands: dtype that matrices are multiplied in.
             shape: of the state, [B, 2d, H, W].
@@ -91,7 +93,8 @@ class CompiledSteps:
         choices = tuple(sorted(manifest.network_options.items()))
         # a folded network is of another form than one that could not be folded
         weights = tuple((name, tuple(p.shape), p.dtype) for name, p in network.named_parameters())
-        key = (manifest.architecture, manifest.form, choices, weights, operands, shape)
+        bounds = (manifest.constraint, manifest.living)
+        key = (manifest.architecture, manifest.form, bounds, choices, weights, operands, shape)
         with self._lock:
             found = self._steps.pop(key, None) or compile_step(make_step_(manifest), self._threads)
             self._steps[key] = found  # last in the order of use

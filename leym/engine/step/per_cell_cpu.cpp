@@ -4,7 +4,7 @@
 //     a_0 = perceive(x)                       F 3x3 filters per channel, or the cell itself
 //     a_l = elu(W_l a_(l-1) + b_l)            l = 1 .. L - 1
 //     y   = m (W_L a_(L-1) + b_L)             m: 1, or drawn per cell and step
-//     phi = x + y - gamma x;   x' = phi / (|phi| + 1e-9)
+//     phi = x + y - gamma x;   x' = C(phi)    C: phi / (|phi| + 1e-9), phi, or phi within a box
 //
 // Each number is one chain of multiply-adds in the order of its inputs, whatever the strip, the thread or the batch: a
 // universe has the same bits among any number of others.
@@ -187,6 +187,8 @@ void layer(const Word* in, int cells, int in_width, const Word* weight, const fl
 
 struct Law {
     int32_t channels, filters, layers, periodic, bf16;  // filters 0: no neighbourhood
+    int32_t constraint;                                 // 0: norm 1 per cell, 1: none, 2: low <= x <= high
+    float low, high;
     float rate;                                         // of cells that move in a step; 1: all, and nothing is drawn
     const int32_t* widths;                              // [layers + 1], all multiples of PAD
     const float* stencil;                               // [filters][9][padded channels]
@@ -269,7 +271,15 @@ void perceive(const Law& law, float* const rows[3], int x, int cells, Word* out)
     }
 }
 
-// The update and the norm of a strip. Returns whether its cells are finite.
+// What the constraint makes of numbers of a cell with this norm.
+inline Vec constrain(const Law& law, Vec phi, float norm) {
+    if (law.constraint == 0) return phi / all(norm + 1e-9f);
+    if (law.constraint == 1) return phi;
+    const Vec above = phi < all(law.low) ? all(law.low) : phi;
+    return above > all(law.high) ? all(law.high) : above;
+}
+
+// The update and the constraint of a strip. Returns whether phi is finite in its cells.
 bool finish(const Law& law, const Universe& u, const float* cells, const float* y, int64_t first, int n) {
     const int c = law.channels, wide = padded(c);
     bool finite = true;
@@ -282,7 +292,7 @@ bool finish(const Law& law, const Universe& u, const float* cells, const float* 
         const float norm = std::sqrt(total(squares));
         finite &= std::isfinite(norm);
         for (int i = 0; i < c; i += LANES) {
-            const Vec after = phi(i) / all(norm + 1e-9f);
+            const Vec after = constrain(law, phi(i), norm);
             float* to = u.next + (first + m) * c + i;
             if (c - i >= LANES) store(to, after);
             else std::memcpy(to, &after, sizeof(float) * (c - i));

@@ -16,12 +16,14 @@ import tempfile
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.laws.networks.per_cell import PerCellWeights
+from leym.physics.constraint import Box
 
 SOURCE = Path(__file__).with_suffix(".cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
@@ -41,6 +43,9 @@ class _Law(Structure):
         ("layers", c_int32),
         ("periodic", c_int32),
         ("bf16", c_int32),
+        ("constraint", c_int32),
+        ("low", c_float),
+        ("high", c_float),
         ("rate", c_float),
         ("widths", c_void_p),
         ("stencil", c_void_p),
@@ -52,12 +57,18 @@ class _Law(Structure):
 class FusedCells:
     """A per-cell law whose weights are laid out for the kernel; used by one thread at a time."""
 
-    def __init__(self, law: PerCellWeights, operands: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        law: PerCellWeights,
+        operands: torch.dtype = torch.float32,
+        constraint: Literal["unit", "none"] | Box = "unit",
+    ):
         """Lay out the weights.
 
         Args:
             law: the layers and filters.
             operands: float32, or bfloat16 where `multiplies` returns True.
+            constraint: what holds the state in bounds.
 
         Raises:
             KernelBuildError: the kernel cannot be built.
@@ -89,7 +100,9 @@ class FusedCells:
         pointers = c_void_p * len(law.layers)
         self._weights, self._biases = pointers(*at[2 : 2 + len(matrices)]), pointers(*at[2 + len(matrices) :])
         self._law = _Law(
-            *(channels, filters, len(law.layers), law.periodic, operands == torch.bfloat16, law.update_rate),
+            *(channels, filters, len(law.layers), law.periodic, operands == torch.bfloat16),
+            *constraint_code(constraint),
+            law.update_rate,
             *at[:2],
             *(ctypes.cast(found, c_void_p) for found in (self._weights, self._biases)),
         )
@@ -118,6 +131,13 @@ class FusedCells:
         )
         sizes = (batch, height, width, steps, torch.get_num_threads())
         self._library.leym_cells(self._law, *(t.data_ptr() for t in addresses), *sizes)
+
+
+def constraint_code(constraint: Literal["unit", "none"] | Box) -> tuple[int, float, float]:
+    """Return a constraint as the fused kernels take it: 0 (unit), 1 (none) or 2 (box), then low and high of a box."""
+    if isinstance(constraint, Box):
+        return 2, *constraint.box
+    return {"unit": 0, "none": 1}[constraint], 0.0, 0.0
 
 
 def multiplies(operands: torch.dtype) -> bool:

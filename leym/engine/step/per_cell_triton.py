@@ -5,7 +5,7 @@ A block of cells goes through perception, layers, update and norm without leavin
     a_0 = perceive(x)                       F 3x3 filters per channel, or the cell itself
     a_l = elu(W_l a_(l-1) + b_l)            l = 1 .. L - 1
     y   = m (W_L a_(L-1) + b_L)             m: 1, or drawn per cell and step
-    phi = x + y - gamma x;   x' = phi / (|phi| + 1e-9)
+    phi = x + y - gamma x;   x' = C(phi)    C: phi / (|phi| + 1e-9), phi, or phi within a box
 
 Products of `operands` (a 16-bit float or float32) are summed in float32; everything else is float32. `per_cell_cpu.cpp`
 is its twin. A CPU runs it in Triton's interpreter, for tests only: the interpreter's products of bfloat16 are wrong
@@ -14,13 +14,17 @@ is its twin. A CPU runs it in Triton's interpreter, for tests only: the interpre
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from leym.engine.step.batch_tensors import BatchTensors
+from leym.engine.step.per_cell_cpu import constraint_code
 from leym.laws.networks.per_cell import PerCellWeights
+from leym.physics.constraint import Box
 
 BLOCK, WARPS = 64, 4  # cells and warps of a program; benchmarks.gpu_check tries others
 LEAST = 16  # sides of a matrix product in Triton; smaller ones are padded with zeros
@@ -61,9 +65,10 @@ def _near(universe, y, x, dy, dx, H, W, channel, shown, C: tl.constexpr, WRAP: t
 
 @triton.jit(do_not_specialize=["n"])  # or the steps of a burst would be several kernels
 def _step(
-    now, after, finite, gamma, seed, clock, occupied, stencil, weights, biases, n, H, W, rate,
+    now, after, finite, gamma, seed, clock, occupied, stencil, weights, biases, n, H, W, rate, least, most,
     C: tl.constexpr, WIDE: tl.constexpr, HIDDEN: tl.constexpr, F: tl.constexpr, LAYERS: tl.constexpr,
     WRAP: tl.constexpr, DRAWS: tl.constexpr, OPERANDS: tl.constexpr, BLOCK: tl.constexpr,
+    CONSTRAINT: tl.constexpr,
 ):  # fmt: skip
     b = tl.program_id(1)
     if tl.load(occupied + b) == 0:
@@ -115,7 +120,11 @@ def _step(
     phi = tl.where(shown, here + change - tl.load(gamma + b) * here, 0.0)
     norm = tl.sqrt(tl.sum(phi * phi, axis=1))
     out = after + b.to(tl.int64) * H * W * C
-    tl.store(out + cell[:, None] * C + channel[None, :], phi / (norm + 1e-9)[:, None], mask=shown)
+    if CONSTRAINT == 0:
+        phi = phi / (norm + 1e-9)[:, None]
+    elif CONSTRAINT == 2:
+        phi = tl.minimum(tl.maximum(phi, least), most)
+    tl.store(out + cell[:, None] * C + channel[None, :], phi, mask=shown)
     whole = tl.min((norm < float("inf")).to(tl.int32), axis=0)  # false for what is no number, too
     tl.atomic_min(finite + b, whole)
 
@@ -134,7 +143,15 @@ def serves(law: PerCellWeights, operands: torch.dtype) -> bool:
 class TritonCells:
     """A per-cell law whose weights are laid out for the kernel, on their device, in the dtype `operands`."""
 
-    def __init__(self, law: PerCellWeights, operands: torch.dtype, *, block: int = BLOCK, warps: int = WARPS):
+    def __init__(
+        self,
+        law: PerCellWeights,
+        operands: torch.dtype,
+        constraint: Literal["unit", "none"] | Box = "unit",
+        *,
+        block: int = BLOCK,
+        warps: int = WARPS,
+    ):
         """Lay out the weights.
 
         Raises:
@@ -146,6 +163,7 @@ class TritonCells:
         if self.filters not in FILTERS or len(hidden) != 1:
             raise ValueError(f"{self.filters} filters, hidden widths {sorted(hidden)}: no fused kernel")
         self.block, self.warps = block, warps
+        self.constraint, self.low, self.high = constraint_code(constraint)
         self.layers, self.rate, self.periodic = len(law.layers), law.update_rate, law.periodic
         self.wide, self.hidden = (_side(n) for n in (self.channels, *hidden))
         self.operands = getattr(tl, str(operands).removeprefix("torch."))
@@ -180,9 +198,10 @@ class TritonCells:
             _step[grid](
                 sides[n % 2], sides[1 - n % 2], finite[n], tensors.gamma, tensors.seed, tensors.clock, tensors.occupied,
                 self._stencil, self._weights, self._biases, n, height, width, self.rate,
+                self.low, self.high,
                 C=channels, WIDE=self.wide, HIDDEN=self.hidden, F=self.filters, LAYERS=self.layers,
                 WRAP=self.periodic, DRAWS=self.rate < 1, OPERANDS=self.operands, BLOCK=self.block,
-                num_warps=self.warps,
+                CONSTRAINT=self.constraint, num_warps=self.warps,
             )  # fmt: skip
         if steps % 2:
             state.copy_(other)

@@ -4,7 +4,8 @@
 
 Compiled: one static batch shape, one graph, shared by all laws of a kind (`compiled.py`); on CUDA replayed in graphs
 of many steps (`cuda_graphs.py`). Fused: per-cell laws, on a CPU a whole burst in one call (`per_cell_cpu.py`), on CUDA
-one kernel per step (`per_cell_triton.py`).
+one kernel per step (`per_cell_triton.py`). A living mask needs the neighbours of the next state too, which a fused step
+does not have: such laws take the compiled step.
 """
 
 from __future__ import annotations
@@ -114,12 +115,13 @@ class ResidentLaw:
     def _fuse(self) -> Fused | None:
         """Return the fused kernel of an additive per-cell law, or None where it does not apply or cannot be built."""
         weights = getattr(self.network, "per_cell_weights", None)
-        if not weights or self.bundle.manifest.form != "additive":
+        manifest = self.bundle.manifest
+        if not weights or manifest.form != "additive" or manifest.living is not None:
             return None
         if self.device.is_cuda:
             return self._fuse_on_cuda(weights())
         try:
-            return FusedCells(weights(), self.operands) if multiplies(self.operands) else None
+            return FusedCells(weights(), self.operands, manifest.constraint) if multiplies(self.operands) else None
         except KernelBuildError as error:
             self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
             return None
@@ -130,7 +132,9 @@ class ResidentLaw:
         except ImportError as error:
             self._say_degraded(f"{self.bundle.ref} {self.precision}: no fused step: {error}")
             return None
-        return TritonCells(weights, self.operands) if serves(weights, self.operands) else None
+        if not serves(weights, self.operands):
+            return None
+        return TritonCells(weights, self.operands, self.bundle.manifest.constraint)
 
     def _say_degraded(self, reason: str) -> None:
         log.error("degraded: %s", reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from leym.contract.problems import Problem
 from leym.laws.bundle import WEIGHTS, Bundle, Manifest
 from leym.laws.importing.expected_shapes import expected_shapes
+from leym.laws.own_codes import check_codes
 
 TITLE = "Weights do not fit the law"
 # Element types that weights may have in a file, and how numpy reads them. numpy has no bfloat16: BF16 is read as bits.
@@ -39,13 +40,14 @@ def check_shapes(manifest: Manifest, shapes: Mapping[str, tuple[int, ...]]) -> N
 
 
 def check_bundle(bundle: Bundle) -> None:
-    """Check that the weights fill their file exactly, fit the architecture and are all finite.
+    """Check that the weights fill their file exactly, fit the architecture and are all finite, and so do own codes.
 
     Raises:
         Problem: 422, listing everything that is wrong.
     """
     check_shapes(bundle.manifest, {key: shape for key, (_, shape) in bundle.tensors.items()})
-    _raise_if_any(bundle.manifest, _broken_tensors(bundle.path / WEIGHTS))
+    check_codes(bundle)
+    _raise_if_any(bundle.manifest, _broken_tensors(bundle.path / WEIGHTS, bundle.tensors))
 
 
 def _raise_if_any(manifest: Manifest, errors: list[str]) -> None:
@@ -55,7 +57,7 @@ def _raise_if_any(manifest: Manifest, errors: list[str]) -> None:
         raise Problem(422, TITLE, f"{law}: {'; '.join(sorted(errors)[:_SHOWN])}{more}")
 
 
-def _broken_tensors(path: Path) -> list[str]:
+def _broken_tensors(path: Path, own: Container[str]) -> list[str]:
     try:
         with safe_open(path, framework="numpy"):
             pass  # opening checks that the tensors fill the file without gaps and overlaps
@@ -69,6 +71,8 @@ def _broken_tensors(path: Path) -> list[str]:
         if key == "__metadata__":
             continue
         start, stop = entry["data_offsets"]
+        if entry["dtype"] == "U8" and key not in own:
+            continue  # an index of a level, in an own code: every value is valid
         if entry["dtype"] not in _DTYPES:
             errors.append(f"{key!r} has dtype {entry['dtype']}, expected one of {', '.join(_DTYPES)}")
         elif not _all_finite(path, 8 + length + start, stop - start, entry["dtype"]):

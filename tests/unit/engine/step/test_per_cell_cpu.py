@@ -19,12 +19,13 @@ from leym.engine.step.per_cell_cpu import FusedCells, KernelBuildError, multipli
 from leym.engine.step.resident_law import ResidentLaw
 from leym.laws.loading import load_weights
 from leym.laws.networks.mlp import MLP
+from leym.physics.constraint import Box
 from leym.physics.philox import uniform
 from leym.physics.step import step
 from leym.quantization.quantized_law import quantize_law
 from tests.support.engines import a_run
 from tests.support.laws import deviation, oracle, random_law
-from tests.support.per_cell import CLOCK, SEED, copy, fused, tensors_of, universes
+from tests.support.per_cell import CLOCK, SEED, copy, fused, nca, tensors_of, universes
 
 # the kernel as a lesser CPU has it: vectors of eight, or products of bfloat16 by vectors alone
 LESSER = {"short vectors": ["-mno-avx512f"], "no matrix unit": ["-mno-amx-tile", "-mno-amx-bf16"]}
@@ -75,6 +76,27 @@ def test_it_computes_what_the_network_says(network, operands):
     assert (x - expected).abs().max() > 0.1, "and the universes have moved"
     assert clock.tolist() == [c + 3 for c in CLOCK]
     assert good.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("constraint", ["none", Box(box=(-0.25, 0.5))], ids=str)
+def test_other_constraints_give_the_numbers_and_the_bits_that_the_unit_one_promises(constraint, operands):
+    torch.manual_seed(1)
+    network = nca(3, 17, update_rate=0.5).requires_grad_(False)
+    x, gamma = universes(6), torch.tensor([0.0, 0.01, 0.2]).view(-1, 1, 1, 1)
+    expected = x
+    for n in range(3):
+        draws = uniform(torch.tensor(SEED), torch.tensor(CLOCK) + n, (10, 53))
+        expected, _, _ = step(network, "additive", expected, gamma, None, draws, constraint=constraint)
+    state, _, good = fused(network, x, [3], operands=operands, constraint=constraint)
+    assert (state - expected).abs().max() < (1e-5 if operands == torch.float32 else 5e-2)
+    assert good.tolist() == [3, 3, 3]
+    assert (state.square().sum(1) - 1).abs().max() > 0.1, "cells have any norm"
+    assert constraint == "none" or (state.min() == -0.25 and state.max() == 0.5)
+    assert torch.equal(fused(network, x, [1, 2], [1], operands, constraint)[0], state[1:2]), "alone"
+    x[1, 0, 4, 4] = float("inf")
+    broken, _, good = fused(network, x, [3], operands=operands, constraint=constraint)
+    assert good[1] == 0, "a box does not hide what was infinite"
+    assert torch.equal(broken[[0, 2]], state[[0, 2]])
 
 
 def in_bfloat16(network, x: torch.Tensor) -> torch.Tensor:

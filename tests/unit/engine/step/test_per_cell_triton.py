@@ -14,6 +14,7 @@ import torch
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.laws.networks.deep_qca import DeepQCA
 from leym.laws.networks.mlp import MLP
+from leym.physics.constraint import Box
 from tests.support.per_cell import CLOCK, NETWORKS, fused, nca, tensors_of, universes
 
 kernel = pytest.importorskip("leym.engine.step.per_cell_triton", reason="Triton is not installed", exc_type=ImportError)
@@ -21,10 +22,10 @@ GRID = (6, 13)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # conftest chooses the interpreter where there is no CUDA
 
 
-def interpreted(network, x, bursts, operands=torch.float32, empty=(), **sizes):
+def interpreted(network, x, bursts, operands=torch.float32, empty=(), constraint="unit", **sizes):
     tensors = BatchTensors(*(tensor.to(DEVICE) for tensor in tensors_of(x, [0, 1, 2])))
     tensors.occupied[list(empty)] = 0
-    law = kernel.TritonCells(network.to(DEVICE).per_cell_weights(), operands, **sizes)
+    law = kernel.TritonCells(network.to(DEVICE).per_cell_weights(), operands, constraint, **sizes)
     for steps in bursts:
         law.advance(tensors, steps)
     network.cpu()
@@ -48,6 +49,17 @@ def test_it_computes_what_its_twin_computes(network):
     assert (x - expected).abs().max() > 0.1, "and the universes have moved"
     assert clock.tolist() == [c + 3 for c in CLOCK]
     assert good.tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("constraint", ["none", Box(box=(-0.25, 0.5))], ids=str)
+def test_it_keeps_the_constraint_as_its_twin_does(constraint):
+    network = NETWORKS["NCA that draws"]().requires_grad_(False)
+    x = universes(network.per_cell_weights().layers[-1][0].shape[0], GRID)
+    expected, *_ = fused(network, x, [2], constraint=constraint)
+    state, *_ = interpreted(network, x, [2], constraint=constraint)
+    assert (state - expected).abs().max() < 1e-5, "rounding alone"
+    x[1, 0, 4, 4] = float("inf")
+    assert interpreted(network, x, [2], constraint=constraint)[2].tolist() == [2, 0, 2]
 
 
 def test_products_of_16_bits_are_summed_in_32():
