@@ -189,6 +189,9 @@ def verdict_body(verdict: Verdict) -> dict[str, Any]:
         "reasons": verdict.reasons,
         "metrics": {row.name: {key: getattr(row, key) for key in columns} for row in verdict.metrics},
         "members": verdict.plan["members"],
+        "power": verdict.power,
+        "members_needed": verdict.members_needed,
+        "regime": verdict.regime.get("label"),
         "created": verdict.created,
     }
 

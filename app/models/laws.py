@@ -86,6 +86,13 @@ class VerdictBody(Body):
         examples=[{"activity": {"outcome": "pass", "effect": 0.004, "low": -0.01, "high": 0.02}}],
     )
     members: int = Field(description="number of universes per ensemble")
+    power: float | None = Field(
+        description="smallest power of the deciding metrics: the probability that each passes without an effect"
+    )
+    members_needed: int | None = Field(description="members per ensemble for which that power is 0.8")
+    regime: str | None = Field(
+        description="frozen, periodic, chaotic, waves or undecided, in fp32; null in earlier verdicts"
+    )
     created: str
 
 
