@@ -26,6 +26,7 @@ from leym.frames.last import last_state_step
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.laws.bundle import Bundle
+from leym.laws.starts import check_start
 from leym.laws.verdicts import fidelity_status, resolve_precision
 
 
@@ -153,6 +154,10 @@ class _JobValidator:
         stored = spec.stored_bytes(manifest.d_state)
         if stored > LIMITS.stored_bytes:
             raise _refusal("/record", f"record = {stored} bytes of frames; the limit is {LIMITS.stored_bytes}")
+        try:
+            check_start(manifest, spec.initial)
+        except ValueError as error:
+            raise _refusal("/initial/kind", str(error)) from error
         if isinstance(spec.initial, Upload):
             self._check_upload(spec.initial, spec, manifest.d_state)
         elif isinstance(spec.initial, FromJob):

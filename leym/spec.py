@@ -10,6 +10,7 @@ from leym.contract.spec import (
     Precision,
     RandomState,
     Recording,
+    Seed,
     Upload,
     Zeros,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Precision",
     "RandomState",
     "Recording",
+    "Seed",
     "SeedRange",
     "SweepSpec",
     "Upload",

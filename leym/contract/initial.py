@@ -28,7 +28,7 @@ class ComplexNoise(InitialState):
 
 
 class RandomState(InitialState):
-    """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell."""
+    """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell. In a box: uniform in it."""
 
     kind: Literal["random"] = "random"
 
@@ -37,6 +37,16 @@ class Zeros(InitialState):
     """All cells are zero; the biases of the law start the dynamics."""
 
     kind: Literal["zeros"] = "zeros"
+
+
+class Seed(InitialState):
+    """One living cell at the centre of an empty grid: its real channels are 1 from the fourth on (all, for d = 1).
+
+    The real channels of a cell are Re psi_0, …, Re psi_(d-1), Im psi_0, …, Im psi_(d-1). The first three are a colour
+    in Mordvintsev et al., "Growing neural cellular automata", Distill (2020), whose seed this is.
+    """
+
+    kind: Literal["seed"] = "seed"
 
 
 class FromJob(InitialState):
@@ -54,4 +64,4 @@ class Upload(InitialState):
     id: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-Initial = Annotated[ComplexNoise | RandomState | Zeros | FromJob | Upload, Field(discriminator="kind")]
+Initial = Annotated[ComplexNoise | RandomState | Zeros | Seed | FromJob | Upload, Field(discriminator="kind")]

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from leym.contract.problems import Problem
-from leym.contract.spec import ComplexNoise, Observe, Recording
+from leym.contract.spec import Observe, Recording
 from leym.engine.engine import Engine
 from leym.engine.run import Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
+from leym.laws.starts import default_start
 from leym.settings import settings
 
 SILENCE_S = 900.0  # the engine is taken for dead after so long without news; a compilation takes a minute or two
@@ -157,7 +158,7 @@ def evolve(
         steps: steps of each member from its start.
         every: steps between two frames, counted from step 0 of the universe.
         spin_up: steps after the start without frames.
-        starts: a checkpoint per member to start from; without them members start from noise at step 0.
+        starts: a checkpoint per member to start from; without them members start from what suits the law
 
     Raises:
         Problem: the law cannot be run at all, or the engine stops.
@@ -171,7 +172,12 @@ def evolve(
         begin = start.step if start else 0
         sink = RecordingSink(after=begin + spin_up, seed=seed)
         name = f"fidelity-{next(_run_numbers)}"
-        law, precision, gamma, initial = subject.law, subject.precision, subject.gamma, ComplexNoise()
+        law, precision, gamma, initial = (
+            subject.law,
+            subject.precision,
+            subject.gamma,
+            default_start(subject.law.manifest),
+        )
         run = Run.one(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
         runs.append((run, sink))
     for run, _ in runs:

@@ -63,6 +63,43 @@ def haar_random(shape: tuple[int, ...], seed: int) -> NDArray[np.complex64]:
     return psi.astype(np.complex64)
 
 
+def uniform_in_box(shape: tuple[int, ...], seed: int, low: float, high: float) -> NDArray[np.complex64]:
+    """Draw real and imaginary parts uniformly in [low, high].
+
+    Args:
+        shape: [H, W, d].
+        seed: decides every number.
+        low: least value of a part.
+        high: largest value of a part.
+
+    Returns:
+        complex64 [H, W, d], computed in float64 and rounded once.
+    """
+    re, im = draws(seed, stream=0).uniform(low, high, (2, *shape))
+    psi: NDArray[np.complex128] = re + 1j * im
+    return psi.astype(np.complex64)
+
+
+def one_living_cell(shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    """Return zeros but for the cell at (H // 2, W // 2), whose real channels are 1 from the fourth on.
+
+    The seed of Mordvintsev et al., "Growing neural cellular automata", Distill (2020); channels 0 to 2 are its colour.
+    A cell with fewer than four real channels (d = 1) has 1 in all.
+
+    Args:
+        shape: [H, W, d].
+
+    Returns:
+        complex64 [H, W, d].
+    """
+    h, w, d = shape
+    channels = np.ones(2 * d, np.float32)
+    channels[: 3 if d > 1 else 0] = 0
+    psi = np.zeros(shape, np.complex64)
+    psi[h // 2, w // 2] = channels[:d] + 1j * channels[d:]
+    return psi
+
+
 def zeros(shape: tuple[int, ...]) -> NDArray[np.complex64]:
     """Return ψ = 0, complex64 [H, W, d]: the biases of the law start everything."""
     return np.zeros(shape, np.complex64)

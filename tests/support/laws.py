@@ -90,6 +90,21 @@ def random_law(
     return write_law(folder, weights, **said)
 
 
+def growing_law(folder: Path, seed: int = 0, **manifest: Any) -> Bundle:
+    """A growing NCA as Mordvintsev et al. have it, untrained: no constraint, a living mask, half of the cells at once.
+
+    The fourth of its eight real channels says how alive a cell is. Its changes are small, so that it stays finite, and
+    its cells come to life by and by.
+    """
+    law = random_law(folder / "drawn", "NCA", d=4, c=16, seed=seed, options={"update_rate": 0.5})
+    weights = load_file(law.path / WEIGHTS)
+    weights["net.2.weight"] *= 0.02
+    weights["net.2.bias"][3] = 0.06
+    said = law.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form", "options"})
+    said |= {"constraint": "none", "living": {"channel": 3, "above": 0.1}}
+    return write_law(folder / "growing", weights, **(said | manifest))
+
+
 def lively_law(folder: Path) -> Bundle:
     """A small chaotic law: the twofold head shortens its memory, so that few members tell much."""
     law = random_law(folder / "drawn", "UNET")

@@ -61,7 +61,7 @@ class Teacher(ABC):
     known: ClassVar[Mapping[str, Parameter]]
     presets: ClassVar[Mapping[str, Mapping[str, float]]] = {}
 
-    def __init__(self, *, padding: Padding = "periodic", preset: str | None = None, **parameters: float) -> None:
+    def __init__(self, *, padding: str = "periodic", preset: str | None = None, **parameters: float) -> None:
         """Take the defaults, then the preset, then the parameters given by name.
 
         Raises:
@@ -74,7 +74,7 @@ class Teacher(ABC):
         if unknown := sorted(parameters.keys() - self.known.keys()):
             raise ValueError(f"{unknown[0]}: {self.name} has the parameters {', '.join(self.known)}")
         defaults = {key: parameter.default for key, parameter in self.known.items()}
-        self.padding = padding
+        self.padding: Padding = "zero" if padding == "zero" else "periodic"
         self.parameters = {**defaults, **(self.presets[preset] if preset is not None else {}), **parameters}
         for key, value in self.parameters.items():
             low, high = self.known[key].low, self.known[key].high

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from leym.training.teachers.allen_cahn import AllenCahn
-from leym.training.teachers.base import Padding, Teacher
+from leym.training.teachers.base import Teacher
 from leym.training.teachers.excitable import Excitable
 from leym.training.teachers.ginzburg_landau import GinzburgLandau
 from leym.training.teachers.gray_scott import GrayScott
@@ -17,7 +17,7 @@ TEACHERS: dict[str, type[Teacher]] = {
 }
 
 
-def teacher(name: str, *, padding: Padding = "periodic", preset: str | None = None, **parameters: float) -> Teacher:
+def teacher(name: str, *, padding: str = "periodic", preset: str | None = None, **parameters: float) -> Teacher:
     """Make a teacher from its name; parameters that are not given come from the preset, then from the defaults.
 
     Raises:
