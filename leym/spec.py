@@ -10,6 +10,8 @@ from leym.contract.spec import (
     Precision,
     RandomState,
     Recording,
+    Seed,
+    Smooth,
     Upload,
     Zeros,
 )
@@ -25,7 +27,9 @@ __all__ = [
     "Precision",
     "RandomState",
     "Recording",
+    "Seed",
     "SeedRange",
+    "Smooth",
     "SweepSpec",
     "Upload",
     "Zeros",

@@ -24,7 +24,7 @@ class FidelityJob(ClaimedJob):
     """Runs the gate in a thread of its own.
 
     It has no frames and no checkpoints: when it is interrupted, the next attempt starts again with the same seeds.
-    Its step is the sum of the steps of all universes that have ended.
+    Its step is the sum of the steps that all universes have made.
     """
 
     def __init__(self, job: Job, context: WorkerContext, engine: Engine, law: Bundle):

@@ -15,6 +15,7 @@ from leym.cli.output import exits, note, write_json, write_table
 from leym.client import Client
 from leym.common.files import STDOUT, write_text
 from leym.common.printable import printable
+from leym.contract.fidelity_words import outcome_in_words, power_in_words, regime_in_words
 
 
 class Fidelity(LazyGroup):
@@ -79,7 +80,7 @@ def show(
         else:
             found = client.fidelity(law)
             write_json(found) if as_json else write_table(
-                ("precision", "verdict", "members", "reason"), map(_row, found)
+                ("precision", "verdict", "members", "power", "regime", "reason"), map(_row, found)
             )
 
 
@@ -87,7 +88,11 @@ def _show_one(verdict: dict[str, Any], as_json: bool) -> None:
     if as_json:
         write_json(verdict)
         return
-    print(f"{verdict['precision']}: {verdict['verdict']}")
+    power = verdict.get("power")  # an earlier service tells neither this nor the regime
+    print(f"{verdict['precision']}: {outcome_in_words(verdict['verdict'], power)}")
+    words = power_in_words(power, verdict.get("members_needed")), regime_in_words(verdict.get("regime", {}))
+    for line in filter(None, words):
+        print(f"  {printable(line)}")
     for reason in verdict["reasons"]:
         print(f"  {printable(reason)}")
     columns = ("metric", "decides", "outcome", "effect", "interval")
@@ -95,7 +100,9 @@ def _show_one(verdict: dict[str, Any], as_json: bool) -> None:
 
 
 def _row(short: dict[str, Any]) -> tuple[Any, ...]:
-    return short["precision"], short["verdict"], short["members"], (short["reasons"] or [""])[0]
+    power, reason = short.get("power"), (short["reasons"] or [""])[0]  # an earlier service does not tell the power
+    shown = "" if power is None else f"{power:.2f}"
+    return short["precision"], short["verdict"], short["members"], shown, short.get("regime") or "", reason
 
 
 def _metric(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ Seed = Annotated[int | None, typer.Option(help="seed of the random numbers; defa
 Gamma = Annotated[float | None, typer.Option(help="damping; default: 0.01")]
 InitialText = Annotated[
     str | None,
-    typer.Option(help="start state: zeros, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy"),
+    typer.Option(help="start state: zeros, seed, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy"),
 ]
 PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 or auto; default: auto")]
 Priority = Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent; default: 4")]

@@ -24,6 +24,11 @@ class Laws(LazyGroup):
             "Print the size of a law in few bits, or give it formats of your choice per role or weight.",
             ("worker",),
         ),
+        "calibrate": LazyCommand(
+            "leym.cli.local.calibrate",
+            "Choose better four-bit codes for a law without training it, and keep the law that passes.",
+            ("worker",),
+        ),
         "tune-precision": LazyCommand(
             "leym.cli.local.tune_precision",
             "Find the weights that need more bits for a law to pass its gate.",

@@ -54,7 +54,8 @@ def initial(text: str | None, client: Client) -> dict[str, Any] | None:
     """Parse a start state; an .npy file is uploaded.
 
     Args:
-        text: `zeros`, `random`, `complex_noise[:STRENGTH]`, `JOB@STEP`, `upload:ID` or the name of an .npy file.
+        text: `zeros`, `seed`, `random`, `complex_noise[:STRENGTH]`, `JOB@STEP`, `upload:ID` or the name of an .npy
+            file.
         client: client for the upload.
 
     Raises:

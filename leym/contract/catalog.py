@@ -14,6 +14,7 @@ class FieldInfo:
         formula: definition of the quantity, in ASCII.
         dtypes: dtypes that a recording may choose; the first is the default.
         per_channel: frames are [H, W, d] instead of [H, W].
+        components: frames are [H, W, components]; None for a field without.
         bounds: range of values that pictures map to colours.
         cyclic: the ends of the range are the same value, as for an angle.
         note: a remark for readers of the results.
@@ -23,9 +24,14 @@ class FieldInfo:
     formula: str
     dtypes: tuple[str, ...]
     per_channel: bool = False
+    components: int | None = None
     bounds: tuple[float, float] | None = None
     cyclic: bool = False
     note: str = ""
+
+    def depth(self, d_state: int) -> int | None:
+        """Return the length of a frame's last dimension for d channels per cell; None for frames [H, W]."""
+        return d_state if self.per_channel else self.components
 
 
 REAL = ("float32", "float16")
@@ -58,7 +64,16 @@ FIELDS: dict[str, FieldInfo] = {
         "sum_c |psi_c|^2",
         REAL,
         bounds=(0.0, 1.0),
-        note="identically 1 after the first step: the law renormalises every cell",
+        note="identically 1 after the first step, if the law has the constraint unit",
+    ),
+    "rgb": FieldInfo(
+        "1",
+        "1 - min(max(x_3, 0), 1) + (x_0, x_1, x_2), with x = (Re psi_0, ..., Re psi_(d-1), Im psi_0, ...)",
+        REAL,
+        components=3,
+        bounds=(0.0, 1.0),
+        note="the first four real channels as red, green, blue (times opacity) and opacity, over white; for laws that"
+        " were taught pictures",
     ),
 }
 

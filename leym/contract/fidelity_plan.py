@@ -51,6 +51,11 @@ class Plan:
         settle: first rounds, which only align the perturbation.
         round_steps: steps of a round.
         damage: share of the weights set to zero in the control that must fail; 0 for no control.
+        regime_steps: steps of the few members in which the regime is observed step by step; 0 leaves that out.
+        frozen_below: activity per step below which a law counts as frozen.
+        chaos_above: the interval of the Lyapunov exponent of a chaotic law lies above it, per step.
+        recurrence: least overlap with an earlier state of a periodic law, in [0, 1].
+        travel_above: least share of the motion of a law of waves that shifting the picture along undoes.
         information: estimate mutual information as well.
         permutations: of the global energy test.
     """
@@ -74,6 +79,11 @@ class Plan:
     settle: int = 4
     round_steps: int = 2
     damage: float = 0.1
+    regime_steps: int = 64
+    frozen_below: float = 1e-5
+    chaos_above: float = 1e-3
+    recurrence: float = 0.99
+    travel_above: float = 0.5
     information: bool = False
     permutations: int = 999
 
@@ -124,13 +134,13 @@ class Plan:
 
     @property
     def total_steps(self) -> int:
-        """Steps of all universes: pilot, ensembles, pairs of the Lyapunov exponents and the paired comparison.
+        """Steps of all universes: pilot, ensembles, pairs of the Lyapunov exponents, paired comparison and regime.
 
         An estimate for a plan with a pilot, which sets the number of members later.
         """
         exponents = 2 * self.rounds * self.round_steps if "lyapunov" in self.deciding else 0
         universes = self.ensembles * self.members + self.pilot
-        return universes * (self.steps + exponents) + 2 * self.pairs * self.paired_steps
+        return universes * (self.steps + exponents) + self.pairs * (2 * self.paired_steps + self.regime_steps)
 
     def with_(self, **changes: object) -> Plan:
         """Return a copy with some attributes changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from leym.contract.limits import JOB_ID, LIMITS
 from leym.contract.model import Model, Real, Whole
@@ -28,7 +28,7 @@ class ComplexNoise(InitialState):
 
 
 class RandomState(InitialState):
-    """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell."""
+    """Haar-random unit vectors: re, im ~ N(0, 1) divided by the norm of the cell. In a box: uniform in it."""
 
     kind: Literal["random"] = "random"
 
@@ -37,6 +37,45 @@ class Zeros(InitialState):
     """All cells are zero; the biases of the law start the dynamics."""
 
     kind: Literal["zeros"] = "zeros"
+
+
+class Seed(InitialState):
+    """One living cell at the centre of an empty grid: its real channels are 1 from the fourth on (all, for d = 1).
+
+    The real channels of a cell are Re psi_0, …, Re psi_(d-1), Im psi_0, …, Im psi_(d-1). The first three are a colour
+    in Mordvintsev et al., "Growing neural cellular automata", Distill (2020), whose seed this is.
+    """
+
+    kind: Literal["seed"] = "seed"
+
+
+_PART: dict[str, Any] = {"type": "number", "minimum": -LIMITS.part, "maximum": LIMITS.part}
+Span = Annotated[
+    tuple[
+        Annotated[Real, Field(ge=-LIMITS.part, le=LIMITS.part)], Annotated[Real, Field(ge=-LIMITS.part, le=LIMITS.part)]
+    ],
+    WithJsonSchema({"type": "array", "items": _PART, "minItems": 2, "maxItems": 2}),  # without prefixItems, as `Grid`
+]
+
+
+class Smooth(InitialState):
+    """Smooth random fields, one for each real part and one for each imaginary part of the channels.
+
+    Each is Gaussian noise, filtered with a Gaussian of standard deviation `scale` on the periodic grid, and mapped by
+    its own distribution so that every value of the span is equally frequent.
+    """
+
+    kind: Literal["smooth"] = "smooth"
+    scale: Real = Field(default=4.0, ge=0.5, le=64, description="standard deviation of the filter, in cells")
+    re: Span = Field(default=(-1.0, 1.0), description="[low, high] of the real parts")
+    im: Span = Field(default=(-1.0, 1.0), description="[low, high] of the imaginary parts")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Smooth:
+        for name, (low, high) in (("re", self.re), ("im", self.im)):
+            if low > high:
+                raise ValueError(f"{name} = [{low:g}, {high:g}]: the lower value comes first")
+        return self
 
 
 class FromJob(InitialState):
@@ -54,4 +93,5 @@ class Upload(InitialState):
     id: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-Initial = Annotated[ComplexNoise | RandomState | Zeros | FromJob | Upload, Field(discriminator="kind")]
+Drawn = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth, Field(discriminator="kind")]
+Initial = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth | FromJob | Upload, Field(discriminator="kind")]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from leym.contract.catalog import FIELDS
-from leym.contract.initial import ComplexNoise, FromJob, Initial, RandomState, Upload, Zeros
+from leym.contract.initial import ComplexNoise, FromJob, Initial, RandomState, Seed, Smooth, Upload, Zeros
 from leym.contract.limits import JOB_ID, LAW_NAME, LIMITS
 from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
 from leym.contract.recording import Observe, Recording
@@ -37,6 +37,8 @@ __all__ = [
     "RandomState",
     "Real",
     "Recording",
+    "Seed",
+    "Smooth",
     "Tags",
     "Upload",
     "Whole",
@@ -174,7 +176,7 @@ class JobSpec(Model):
         total = 0
         for r in self.record:
             cell = {"float16": 2, "float32": 4, "complex64": 8}[r.stored_dtype]
-            total += self.frames_of(r.every) * h * w * cell * (d_state if FIELDS[r.field].per_channel else 1)
+            total += self.frames_of(r.every) * h * w * cell * (FIELDS[r.field].depth(d_state) or 1)
         return total
 
 

@@ -10,33 +10,41 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leym.contract.catalog import current_observable
-from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
+from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Seed, Smooth, Zeros
 from leym.engine.sink import Sink
 from leym.engine.states import Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
 from leym.physics import initial
+from leym.physics.constraint import Box
 
 DRAWN_TOGETHER = 16  # members whose start states one thread draws
 STATE_HASH = "state_hash"  # int64 per universe: equal states have equal hashes
-Start = ComplexNoise | RandomState | Zeros | NDArray[np.complex64]
+Drawn = ComplexNoise | RandomState | Zeros | Seed | Smooth
+Start = Drawn | NDArray[np.complex64]
 
 
 def initial_state(
-    start: ComplexNoise | RandomState | Zeros, grid: tuple[int, int], d_state: int, seed: int
+    start: Drawn, grid: tuple[int, int], d_state: int, seed: int, constraint: Literal["unit", "none"] | Box = "unit"
 ) -> NDArray[np.complex64]:
-    """Draw the start state that a JobSpec names: complex64 [H, W, d] at step 0."""
+    """Draw the start state that a JobSpec names, for a law with this constraint: complex64 [H, W, d] at step 0."""
     shape = (*grid, d_state)
     match start:
         case ComplexNoise(strength=strength):
             return initial.complex_noise(shape, seed, strength)
+        case RandomState() if isinstance(constraint, Box):
+            return initial.uniform_in_box(shape, seed, *constraint.box)
         case RandomState():
             return initial.haar_random(shape, seed)
+        case Seed():
+            return initial.one_living_cell(shape)
+        case Smooth(scale=scale, re=re, im=im):
+            return initial.smooth(shape, seed, scale, re, im)
         case Zeros():
             return initial.zeros(shape)
 
@@ -195,7 +203,7 @@ class Run:
             if isinstance(start, np.ndarray):
                 found[i] = start
             elif not isinstance(start, ComplexNoise):
-                found[i] = initial_state(start, self.grid, shape[-1], seed)
+                found[i] = initial_state(start, self.grid, shape[-1], seed, self.law.manifest.constraint)
         return found
 
     def take(self, most: int) -> GroupState:

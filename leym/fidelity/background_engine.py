@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from leym.contract.problems import Problem
 from leym.engine.engine import Engine
 from leym.engine.run import Run
@@ -19,10 +21,12 @@ POLL_S = 0.5
 class BackgroundEngine:
     """The part of an Engine that ensembles use, restricted to a few runs at a time, each after every waiting job.
 
+    A run has one of the engine's slots, however many members it has.
+
     Args:
         engine: serves jobs as well.
         max_runs: runs in the engine at a time.
-        on_progress: called with the steps of all runs that have finished so far.
+        on_progress: called with the steps that all members of all runs have made so far, a few times a second at most.
     """
 
     def __init__(self, engine: Engine, max_runs: int, on_progress: Callable[[int], None] = lambda steps: None):
@@ -31,7 +35,7 @@ class BackgroundEngine:
         self._left = threading.Event()
         self._lock = threading.Lock()
         self._active: dict[str, ForwardingSink] = {}
-        self._steps = 0
+        self._steps = 0  # of all runs
 
     @property
     def draining(self) -> bool:
@@ -72,16 +76,19 @@ class BackgroundEngine:
             self.engine.cancel(sink.run.id)
             sink.released()
 
-    def ended(self, run: Run, steps: int) -> None:
-        """Free the room of a run that has left the engine after so many steps; 0 if it did not finish."""
+    def ended(self, run: Run) -> None:
+        """Free the room of a run that has left the engine."""
         with self._lock:
             if self._active.pop(run.id, None) is None:
                 return
+        self._room.release()
+
+    def advanced(self, steps: int) -> None:
+        """Count steps that members of a run have made since the last call."""
+        with self._lock:
             self._steps += steps
             done = self._steps
-        self._room.release()
-        if steps:
-            self._on_progress(done)
+        self._on_progress(done)
 
     def _check(self) -> None:
         if self.draining:
@@ -89,14 +96,17 @@ class BackgroundEngine:
 
 
 class ForwardingSink:
-    """Forwards everything to the own sink of a run of one universe, and frees the run's room when it ends."""
+    """Forwards everything to the own sink of a run, counts the steps, and frees the run's room when it ends."""
 
     def __init__(self, owner: BackgroundEngine, run: Run):
         self.owner, self.run, self.sink = owner, run, run.sink
-        self.begin = run.resumed[0].step if run.resumed else 0
+        self._at = np.zeros(len(run.members), np.int64)  # the step of each member
+        for state in run.resumed:
+            self._at[state.places] = state.step
+        self._going = len(run.members)
 
     def admitted(self) -> None:
-        """Forward that the run has a slot."""
+        """Forward that members have slots."""
         self.sink.admitted()
 
     def frames(self, step: int, places: Places, fields: Arrays, observables: Arrays) -> None:
@@ -104,24 +114,36 @@ class ForwardingSink:
         self.sink.frames(step, places, fields, observables)
 
     def progress(self, step: int, places: Places) -> None:
-        """Forward the present step."""
+        """Forward and count the present step."""
         self.sink.progress(step, places)
+        self._count(step, places)
 
     def checkpoint(self, state: GroupState) -> None:
         """Forward a checkpoint."""
         self.sink.checkpoint(state)
 
     def finished(self, state: GroupState) -> None:
-        """Forward the last state, and count the steps of the run."""
+        """Forward the last states, and count their steps."""
         self.sink.finished(state)
-        self.owner.ended(self.run, state.step - self.begin)
+        self._end(state.step, state.places)
 
     def failed(self, step: int, places: Places, problem: Problem) -> None:
-        """Forward a failure."""
+        """Forward that members have failed, and count the steps that they have made."""
         self.sink.failed(step, places, problem)
-        self.owner.ended(self.run, 0)
+        self._end(step, places)
 
     def released(self) -> None:
         """Forward that the engine has let the run go."""
         self.sink.released()
-        self.owner.ended(self.run, 0)
+        self.owner.ended(self.run)
+
+    def _end(self, step: int, places: Places) -> None:
+        self._going -= len(places)
+        if self._going == 0:
+            self.owner.ended(self.run)
+        self._count(step, places)
+
+    def _count(self, step: int, places: Places) -> None:
+        before = int(self._at[places].sum())
+        self._at[places] = step
+        self.owner.advanced(step * len(places) - before)

@@ -17,6 +17,7 @@ from leym.fidelity.controls import zeroed
 from leym.fidelity.decision import Decision, compare
 from leym.fidelity.ensemble import EngineLike, Subject, Trajectories
 from leym.fidelity.measurement import Measurements, mean_information_flow, run_and_measure, scales_of
+from leym.fidelity.regime import Regime, regime_of
 from leym.fidelity.stats import members_needed
 from leym.laws.bundle import Bundle
 
@@ -40,6 +41,7 @@ class Baselines:
         control: the first against the second, which must pass.
         damage: a damaged copy against the first, which must fail; None if the plan leaves it out.
         information: stored information and information flow per ensemble, in bits.
+        regime: of the law in fp32, with its evidence.
     """
 
     law: Bundle
@@ -51,6 +53,7 @@ class Baselines:
     control: Decision
     damage: Decision | None
     information: dict[str, dict[str, float]]
+    regime: Regime
 
     @property
     def subject(self) -> Subject:
@@ -76,7 +79,9 @@ def run_baselines(engine: EngineLike, law: Bundle, plan: Plan) -> Baselines:
         information["baseline"] = mean_information_flow(trajectories)
     control = compare(plan, scales, baseline, reference)
     damage = _damaged(engine, law, plan, scales, baseline)
-    return Baselines(law, plan, scales, baseline, trajectories, reference, control, damage, information)
+    regime = regime_of(engine, subject, baseline, trajectories, plan)
+    log.info("law %s in fp32: %s", law.ref, regime.label)
+    return Baselines(law, plan, scales, baseline, trajectories, reference, control, damage, information, regime)
 
 
 def sized_by_pilot(engine: EngineLike, subject: Subject, plan: Plan) -> Plan:

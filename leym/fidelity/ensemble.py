@@ -5,9 +5,10 @@ The frames stay in memory.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from threading import Event
 from time import monotonic
@@ -15,12 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.contract.problems import Problem
-from leym.contract.spec import ComplexNoise, Observe, Recording
+from leym.contract.spec import Observe, Recording
 from leym.engine.engine import Engine
-from leym.engine.run import Run
+from leym.engine.run import Members, Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
 from leym.settings import settings
@@ -66,7 +68,7 @@ class Trajectories:
         seeds: the seed of each member.
         broken: seeds whose state did not stay finite; they are not among the members.
         frames: the step of each frame; empty for runs that start from checkpoints.
-        attributes: how the engine computed the runs.
+        attributes: how the engine computed the run.
     """
 
     psi: Tensor
@@ -78,48 +80,71 @@ class Trajectories:
     attributes: dict[str, Any]
 
 
-@dataclass
-class RecordingSink:
-    """A sink of one universe that keeps the frames after step `after` in memory."""
+class EnsembleSink:
+    """A sink of a whole ensemble that keeps the frames after step `after` in memory.
 
-    after: int
-    seed: int
-    psi: dict[int, np.ndarray[Any, Any]] = field(default_factory=dict)
-    activity: dict[int, float] = field(default_factory=dict)
-    end: Checkpoint | None = None
-    over: Event = field(default_factory=Event)
-    last_news: float = field(default_factory=monotonic)
+    Args:
+        members: N, the members of the run.
+        after: a step.
+
+    Attributes:
+        psi: states by step, complex64 [N, H, W, d]; undefined for members that have not recorded the step.
+        activity: by step, float32 [N].
+        ends: the last state of each member that has finished, by its place.
+        over: set when every member has finished or failed, or the engine has let the run go.
+        last_news: time of the last call, monotonic seconds.
+    """
+
+    def __init__(self, members: int, after: int):
+        self._members, self._after = members, after
+        self.psi: dict[int, NDArray[np.complex64]] = {}
+        self.activity: dict[int, NDArray[np.float32]] = {}
+        self.ends: dict[int, Checkpoint] = {}
+        self.over = Event()
+        self.last_news = monotonic()
+        self._going = members
 
     def admitted(self) -> None:
-        """Note that the run has a slot."""
+        """Note that members have slots."""
         self.last_news = monotonic()
 
     def frames(self, step: int, places: Places, fields: Arrays, observables: Arrays) -> None:
-        """Keep the state and the activity of a step."""
+        """Keep the states and the activity of a step."""
         self.last_news = monotonic()
-        if step > self.after:
-            self.psi[step], self.activity[step] = fields["psi"][0], float(observables["activity"][0])
+        if step <= self._after:
+            return
+        if step not in self.psi:  # not earlier: memory for a long run is taken as it goes
+            self.psi[step] = np.empty((self._members, *fields["psi"].shape[1:]), np.complex64)
+            self.activity[step] = np.empty(self._members, np.float32)
+        self.psi[step][places], self.activity[step][places] = fields["psi"], observables["activity"]
 
     def progress(self, step: int, places: Places) -> None:
-        """Note that the run advances."""
+        """Note that members advance."""
         self.last_news = monotonic()
 
     def checkpoint(self, state: GroupState) -> None:
-        """Note that the run advances; the checkpoint is not kept."""
+        """Note that members advance; the checkpoint is not kept."""
         self.last_news = monotonic()
 
     def finished(self, state: GroupState) -> None:
-        """Keep the last state."""
-        self.end = Checkpoint(state.step, {name: array[0] for name, array in state.arrays.items()})
-        self.over.set()
+        """Keep the last states."""
+        for i, place in enumerate(state.places.tolist()):
+            self.ends[place] = Checkpoint(state.step, {name: array[i] for name, array in state.arrays.items()})
+        self._end(len(state.places))
 
     def failed(self, step: int, places: Places, problem: Problem) -> None:
-        """End without a last state: the run did not stay finite."""
-        self.over.set()
+        """Leave members without a last state: they did not stay finite."""
+        self._end(len(places))
 
     def released(self) -> None:
-        """End without a last state: the engine has let the run go."""
+        """End without the last states: the engine has let the run go."""
         self.over.set()
+
+    def _end(self, members: int) -> None:
+        self.last_news = monotonic()
+        self._going -= members
+        if self._going <= 0:
+            self.over.set()
 
 
 @contextmanager
@@ -147,7 +172,7 @@ def evolve(
     spin_up: int = 0,
     starts: Sequence[Checkpoint] | None = None,
 ) -> Trajectories:
-    """Run an ensemble to its end, one member per seed.
+    """Run an ensemble to its end, one member per seed: one run of the engine, whose members share batches.
 
     Args:
         engine: runs the universes.
@@ -157,49 +182,63 @@ def evolve(
         steps: steps of each member from its start.
         every: steps between two frames, counted from step 0 of the universe.
         spin_up: steps after the start without frames.
-        starts: a checkpoint per member to start from; without them members start from noise at step 0.
+        starts: a checkpoint per member to start from, all at one step; without them members start at step 0 from
+            what suits the law.
 
     Raises:
+        ValueError: the starts are at different steps.
         Problem: the law cannot be run at all, or the engine stops.
-        TimeoutError: the engine has sent no news of any run for `SILENCE_S`.
+        TimeoutError: the engine has sent no news of the run for `SILENCE_S`.
     """
     record, observe = (Recording(field="psi", every=every),), Observe(every=every, names=("activity",))
     engine.warm(subject.law, subject.precision, grid)
-    runs: list[tuple[Run, RecordingSink]] = []
-    for i, seed in enumerate(seeds):
-        start = starts[i] if starts else None
-        begin = start.step if start else 0
-        sink = RecordingSink(after=begin + spin_up, seed=seed)
-        name = f"fidelity-{next(_run_numbers)}"
-        law, precision, gamma, initial = subject.law, subject.precision, subject.gamma, ComplexNoise()
-        run = Run.one(name, law, precision, grid, begin + steps, gamma, seed, initial, sink, record, observe, start)
-        runs.append((run, sink))
-    for run, _ in runs:
-        engine.submit(run)
-    for run, sink in runs:
-        _wait(run, sink, runs)
-    finished = [(run, sink) for run, sink in runs if sink.end is not None]
+    n, first = len(seeds), _common_step(starts) if starts else 0
+    sink = EnsembleSink(n, after=first + spin_up)
+    gammas, initial = np.full(n, subject.gamma, np.float32), subject.law.manifest.default_start
+    members = Members(np.array(seeds, np.int64), gammas, [initial] * n)
+    run = Run(
+        f"fidelity-{next(_run_numbers)}",
+        subject.law,
+        subject.precision,
+        grid,
+        first + steps,
+        members,
+        sink,
+        record,
+        observe,
+        resumed=deque([_group(starts)] if starts else []),
+    )
+    engine.submit(run)
+    while not sink.over.wait(1.0):
+        if monotonic() - sink.last_news > SILENCE_S:
+            raise TimeoutError(f"{run.id}: the engine has sent no news of the run for {SILENCE_S:.0f} s")
     if engine.draining:
         raise Problem(503, "The engine is stopping", "an ensemble was released before its end")
-    frames = sorted({step for _, sink in finished for step in sink.psi}) if starts is None else []
-    shape = (0, 0, *grid, subject.law.manifest.d_state)
-    psi = [
-        torch.from_numpy(np.stack([sink.psi[step] for step in sorted(sink.psi)])) for _, sink in finished if sink.psi
-    ]
-    activity = [torch.tensor([sink.activity[step] for step in sorted(sink.activity)]) for _, sink in finished]
+    finished = sorted(sink.ends)
+    frames = sorted(sink.psi) if finished else []
+    psi = np.empty((len(finished), len(frames), *grid, subject.law.manifest.d_state), np.complex64)
+    activity = np.empty((len(finished), len(frames)), np.float32)
+    for column, step in enumerate(frames):
+        psi[:, column], activity[:, column] = sink.psi.pop(step)[finished], sink.activity.pop(step)[finished]
     return Trajectories(
-        torch.stack(psi) if psi else torch.zeros(shape, dtype=torch.complex64),
-        torch.stack(activity) if activity else torch.zeros(0, 0),
-        [sink.end for _, sink in finished if sink.end is not None],
-        [sink.seed for _, sink in finished],
-        [sink.seed for _, sink in runs if sink.end is None],
-        frames,
-        engine.attributes(runs[0][0]),
+        torch.from_numpy(psi),
+        torch.from_numpy(activity),
+        [sink.ends[place] for place in finished],
+        [seeds[place] for place in finished],
+        [seed for place, seed in enumerate(seeds) if place not in sink.ends],
+        frames if starts is None else [],
+        engine.attributes(run),
     )
 
 
-def _wait(run: Run, sink: RecordingSink, runs: list[tuple[Run, RecordingSink]]) -> None:
-    """Block until a run is over; news of any run counts as a sign of life."""
-    while not sink.over.wait(1.0):
-        if monotonic() - max(other.last_news for _, other in runs) > SILENCE_S:
-            raise TimeoutError(f"{run.id}: the engine has sent no news of any run for {SILENCE_S:.0f} s")
+def _common_step(starts: Sequence[Checkpoint]) -> int:
+    """Return the step of all starts, which one run continues together."""
+    steps = {start.step for start in starts}
+    if len(steps) > 1:
+        raise ValueError(f"the starts of an ensemble are at steps {sorted(steps)}: expected one step")
+    return steps.pop()
+
+
+def _group(starts: Sequence[Checkpoint]) -> GroupState:
+    arrays = {name: np.stack([start.arrays[name] for start in starts]) for name in starts[0].arrays}
+    return GroupState(starts[0].step, np.arange(len(starts)), arrays)

@@ -102,6 +102,7 @@ def judge_against(engine: EngineLike, baselines: Baselines, candidate: Subject, 
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=monotonic() - began,
         information=information,
+        regime=asdict(baselines.regime),
         samples={
             name: {metric: [float(f"{x:.6g}") for x in sample] for metric, sample in ensemble.values.items()}
             for name, ensemble in ensembles.items()

@@ -104,11 +104,16 @@ def shuffled(psi: Tensor, seed: int) -> Tensor:
 
 
 def flags(psi: Tensor, step_activity: Tensor) -> tuple[str, ...]:
-    """Return the defects of a run: `nan`, `frozen` (activity < 1e-6), `collapsed` (mean channel entropy < 0.01)."""
+    """Return the defects of a run: `nan`, `frozen` (activity < 1e-6), `collapsed` (mean channel entropy < 0.01).
+
+    The entropy is averaged over cells that are not empty; a universe of empty cells has collapsed, whatever its d.
+    """
+    entropy, lives = structure.entropy_field(psi), structure.channel_power(psi).sum(-1) > 0
+    one_channel = psi.shape[-1] > 1 and bool((entropy * lives).sum() < 0.01 * lives.sum())
     found = {
         "nan": not bool(torch.isfinite(torch.view_as_real(psi)).all()),
         "frozen": bool(step_activity.mean() < 1e-6),
-        "collapsed": psi.shape[-1] > 1 and bool(structure.entropy_field(psi).mean() < 0.01),
+        "collapsed": one_channel or not bool(lives.any()),
     }
     return tuple(name for name, present in found.items() if present)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,10 +17,12 @@ from torch import Tensor
 from leym.contract.fidelity_plan import Plan
 from leym.engine.states import Checkpoint
 from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
-from leym.physics.dynamics import distance, exponent, normalised, perturbed, rescaled
+from leym.physics.constraint import Box
+from leym.physics.dynamics import distance, exponent, perturbed, projected, rescaled
 from leym.physics.structure import alignment
 
 TINY = 1e-12
+Bounds = Literal["unit", "none"] | Box
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def compare_pairs(
         return PairedComparison([], [], [], float("nan"), None)
     psi_baseline, psi_candidate = _members(of_baseline, common), _members(of_candidate, common)
     curve, floor = state_fidelity(psi_baseline, psi_candidate).mean(0), unrelated(of_baseline.psi).mean(0)
-    before = normalised(torch.stack([torch.from_numpy(np.array(start.arrays["psi"])) for start in starts]))
+    before = torch.stack([_psi(start, baseline.law.manifest.constraint) for start in starts])
     before = before[[seeds.index(seed) for seed in common]]
     db, dc = psi_baseline[:, 0] - before, psi_candidate[:, 0] - before
     error = float(((dc - db).abs().square().sum().sqrt()) / db.abs().square().sum().sqrt().clamp_min(TINY))
@@ -110,17 +113,19 @@ def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, p
 
     Benettin's method, from the last states of the trajectories: each member runs beside a perturbed twin, whose
     distance is rescaled after every round. Both have the same seed, so a stochastic law draws the same numbers for
-    both. The memory of a recurrent law is not perturbed, but its difference is rescaled with that of the state.
+    both. The memory of a recurrent law is not perturbed, but its difference is rescaled with that of the state. Cells
+    are normalised for laws with the constraint "unit" only, and empty cells are not perturbed.
     """
+    constraint = subject.law.manifest.constraint
     starts, seeds, n = trajectories.ends, trajectories.seeds, len(trajectories.ends)
     states = [torch.from_numpy(np.array(e.arrays["psi"])) for e in starts]
     twins = [
-        Checkpoint(e.step, {**e.arrays, "psi": perturbed(psi, plan.perturbation, seed).numpy()})
+        Checkpoint(e.step, {**e.arrays, "psi": perturbed(psi, plan.perturbation, seed, constraint).numpy()})
         for e, psi, seed in zip(starts, states, seeds, strict=True)
     ]
     before, after = (np.full((plan.rounds, n), np.nan) for _ in range(2))
     for i in range(plan.rounds):
-        before[i] = [_distance(a, b) for a, b in zip(starts, twins, strict=True)]
+        before[i] = [_distance(a, b, constraint) for a, b in zip(starts, twins, strict=True)]
         both = evolve(
             engine,
             subject,
@@ -133,8 +138,8 @@ def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, p
         if both.broken:
             return np.full(n, np.nan)
         starts, twins = both.ends[:n], both.ends[n:]
-        after[i] = [_distance(a, b) for a, b in zip(starts, twins, strict=True)]
-        twins = [_rescaled(a, b, plan.perturbation) for a, b in zip(starts, twins, strict=True)]
+        after[i] = [_distance(a, b, constraint) for a, b in zip(starts, twins, strict=True)]
+        twins = [_rescaled(a, b, plan.perturbation, constraint) for a, b in zip(starts, twins, strict=True)]
     measured = slice(plan.settle, None)
     found = exponent(torch.from_numpy(before[measured]), torch.from_numpy(after[measured]), plan.round_steps)
     return np.asarray(found.numpy(), np.float64)
@@ -145,17 +150,17 @@ def _members(trajectories: Trajectories, seeds: Sequence[int]) -> Tensor:
     return trajectories.psi[[trajectories.seeds.index(seed) for seed in seeds]]
 
 
-def _psi(end: Checkpoint) -> Tensor:
-    return normalised(torch.from_numpy(np.array(end.arrays["psi"])))
+def _psi(end: Checkpoint, constraint: Bounds) -> Tensor:
+    return projected(torch.from_numpy(np.array(end.arrays["psi"])), constraint)
 
 
-def _distance(a: Checkpoint, b: Checkpoint) -> float:
-    return float(distance(_psi(a), _psi(b)))
+def _distance(a: Checkpoint, b: Checkpoint, constraint: Bounds) -> float:
+    return float(distance(_psi(a, constraint), _psi(b, constraint)))
 
 
-def _rescaled(a: Checkpoint, b: Checkpoint, size: float) -> Checkpoint:
+def _rescaled(a: Checkpoint, b: Checkpoint, size: float, constraint: Bounds) -> Checkpoint:
     """Move b to distance `size` from a along the line between them, memory included."""
-    scale = size / max(_distance(a, b), TINY)
+    scale = size / max(_distance(a, b, constraint), TINY)
     arrays = {name: a.arrays[name] + (b.arrays[name] - a.arrays[name]) * np.float32(scale) for name in b.arrays}
-    arrays["psi"] = rescaled(_psi(a), _psi(b), size).numpy()
+    arrays["psi"] = rescaled(_psi(a, constraint), _psi(b, constraint), size, constraint).numpy()
     return Checkpoint(b.step, arrays)

@@ -175,8 +175,8 @@ def job_arrays(spec: JobSpec, d_state: int, members: int = 1) -> list[ArraySpec]
         info = FIELDS[recording.field]
         shape: tuple[int, ...] = spec.grid
         dims: tuple[str, ...] = ("y", "x")
-        if info.per_channel:
-            shape, dims = (*shape, d_state), (*dims, "channel")
+        if depth := info.depth(d_state):
+            shape, dims = (*shape, depth), (*dims, "channel" if info.per_channel else "colour")
         dtype = recording.stored_dtype
         frame_bytes = prod(shape) * np.dtype(dtype).itemsize
         arrays.append(

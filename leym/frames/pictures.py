@@ -41,7 +41,7 @@ def render(
     channel: int | None = None,
     limits: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """Colour frames [n, H, W] or [n, H, W, d] as uint8 [n, H, W, 3].
+    """Colour frames [n, H, W], [n, H, W, d] or, of a field that is a colour, [n, H, W, 3], as uint8 [n, H, W, 3].
 
     Args:
         field: name of the field, which determines the colours.
@@ -61,6 +61,8 @@ def render(
     if field == "psi":
         return _complex(frames if channel is None else frames[..., channel : channel + 1])
     values = np.asarray(frames, np.float32)
+    if info.components:
+        return (np.clip(np.nan_to_num(values), 0, 1) * 255).round().astype(np.uint8)
     if info.per_channel and channel is None:
         return _mixed(values)
     if channel is not None:

@@ -104,6 +104,8 @@ class Verdict:
         seconds: Duration of the whole judgement.
         information: Further numbers that decide nothing.
         samples: Ensemble -> metric -> one number per member.
+        regime: "label" of the law in fp32 ("frozen", "periodic", "chaotic", "waves" or "undecided") and "evidence",
+            its numbers by name (`leym.fidelity.regime`); empty in verdicts of earlier versions.
     """
 
     verdict: Outcome
@@ -126,6 +128,21 @@ class Verdict:
     seconds: float
     information: dict[str, dict[str, float]] = field(default_factory=dict)
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    regime: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def power(self) -> float:
+        """Smallest power of the deciding metrics; NaN if none was measured."""
+        return min((m.power for m in self._measured), default=math.nan)
+
+    @property
+    def members_needed(self) -> int | None:
+        """Members per ensemble for which every deciding metric has a power of 0.8; None if none was measured."""
+        return max((m.members_needed for m in self._measured), default=None)
+
+    @property
+    def _measured(self) -> list[MetricVerdict]:
+        return [m for m in self.metrics if m.deciding and math.isfinite(m.power)]
 
     def metric(self, name: str) -> MetricVerdict:
         """Return the row of a metric, by its current or its old name."""
@@ -133,7 +150,8 @@ class Verdict:
 
     def to_json(self) -> str:
         """Return the verdict as JSON; numbers that are not finite become null, because JSON cannot hold them."""
-        return json.dumps(nan_to_null(asdict(self) | {"format": FORMAT}), indent=1, allow_nan=False)
+        derived = {"format": FORMAT, "power": self.power, "members_needed": self.members_needed}
+        return json.dumps(nan_to_null(asdict(self) | derived), indent=1, allow_nan=False)
 
 
 def from_json(text: str, *, as_stored: bool = False) -> Verdict:
@@ -150,11 +168,15 @@ def from_json(text: str, *, as_stored: bool = False) -> Verdict:
         stored = json.loads(text)
         if stored.pop("format") != FORMAT:
             raise ValueError("a verdict of another format")
+        for derived in ("power", "members_needed"):
+            stored.pop(derived, None)
         if not as_stored:
             _rename_metrics(stored)
         tuples = {name: tuple(map(_number, stored[name])) for name in ("spectrum", "long_range", "energy")}
         seeds = {name: tuple(ends) for name, ends in stored["seeds"].items()}
         metrics = [_metric(row) for row in stored["metrics"]]
+        if "evidence" in (regime := stored.get("regime", {})):
+            regime["evidence"] = {name: _number(value) for name, value in regime["evidence"].items()}
         verdict = Verdict(**stored | tuples | {"metrics": metrics, "seeds": seeds})
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a verdict: {error}") from error

@@ -6,9 +6,12 @@ complex64 [..., T, H, W, d], T frames at equal intervals, and an alignment is |<
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+from leym.physics.constraint import Box
 from leym.physics.structure import TINY, alignment
 
 
@@ -29,24 +32,39 @@ def normalised(psi: Tensor) -> Tensor:
     return psi / psi.abs().square().sum(-1, keepdim=True).sqrt().clamp_min(TINY)
 
 
-def rescaled(psi: Tensor, other: Tensor, size: float) -> Tensor:
-    """Return the state on the line from psi to `other` at distance `size`, normalised per cell.
+def projected(psi: Tensor, constraint: Literal["unit", "none"] | Box) -> Tensor:
+    """Return psi brought to where a law's states are: normalised per cell, or clipped to its box, or as it is."""
+    if constraint == "unit":
+        return normalised(psi)
+    return psi if constraint == "none" else torch.view_as_complex(torch.view_as_real(psi).clamp(*constraint.box))
 
-    Normalising changes the distance, in second order: measure the distance again where it must be exact.
+
+def rescaled(psi: Tensor, other: Tensor, size: float, constraint: Literal["unit", "none"] | Box = "unit") -> Tensor:
+    """Return the state on the line from psi to `other` at distance `size`, brought to where the law's states are.
+
+    Normalising changes the distance, in second order, and a box may shorten it: measure the distance again where it
+    must be exact.
 
     Args:
-        psi: complex64 [..., H, W, d], unit cells.
-        other: same shape, unit cells.
+        psi: complex64 [..., H, W, d], a state under the constraint.
+        other: same shape, another one.
         size: distance as in `distance`.
+        constraint: what holds the law's states in bounds.
     """
     scale = size / distance(psi, other).clamp_min(TINY)
-    return normalised(psi + (other - psi) * scale.float()[..., None, None, None])
+    return projected(psi + (other - psi) * scale.float()[..., None, None, None], constraint)
 
 
-def perturbed(psi: Tensor, size: float, seed: int) -> Tensor:
-    """Return psi plus Haar-random noise in every cell, normalised per cell, at a distance of about `size` from psi."""
+def perturbed(psi: Tensor, size: float, seed: int, constraint: Literal["unit", "none"] | Box = "unit") -> Tensor:
+    """Return psi plus random noise at a distance of about `size`, as a state under the constraint.
+
+    "unit": Haar-random noise in every cell, orthogonal to it, since only that moves a cell on its sphere. Otherwise
+    normal noise in every cell that is not empty: what a law has emptied stays empty.
+    """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(psi.shape, dtype=psi.dtype, generator=generator)
+    if constraint != "unit":
+        return rescaled(psi, psi + noise * (psi != 0).any(-1, keepdim=True) * size, size, constraint)
     whole = normalised(psi)
     along = (whole.conj() * noise).sum(-1, keepdim=True)
     return rescaled(whole, whole + normalised(noise - whole * along.real) * size, size)

@@ -39,7 +39,10 @@ class StateView:
         self._fields: dict[str, Tensor] = {}
 
     def field(self, name: str) -> Tensor:
-        """Return a field: float32 [..., H, W], or [..., H, W, d] per channel; `psi` is complex64 [..., H, W, d]."""
+        """Return a field: float32 [..., H, W], or [..., H, W, d] per channel; `psi` is complex64 [..., H, W, d].
+
+        `rgb` is float32 [..., H, W, 3].
+        """
         if name not in self._fields:
             self._fields[name] = FIELDS[name](self)
         return self._fields[name]
@@ -64,10 +67,15 @@ def power(x: Tensor) -> Tensor:
 
 
 def alignment(a: Tensor, b: Tensor) -> Tensor:
-    """Return |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., 2d, H, W] each -> [..., H, W]."""
+    """Return |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., 2d, H, W] each -> [..., H, W].
+
+    1 for two empty cells (Σ_c |ψ_c|² < 1e-12), which are equal; 0 for an empty cell and another.
+    """
     (ar, ai), (br, bi) = a.chunk(2, -3), b.chunk(2, -3)
     inner = ((ar * br + ai * bi).sum(-3).square() + (ar * bi - ai * br).sum(-3).square()).sqrt()
-    return (inner / (a.square().sum(-3) * b.square().sum(-3)).sqrt().clamp_min(TINY)).clamp(max=1.0)
+    in_a, in_b = a.square().sum(-3), b.square().sum(-3)
+    found = (inner / (in_a * in_b).sqrt().clamp_min(TINY)).clamp(max=1.0)
+    return torch.where((in_a < TINY) & (in_b < TINY), 1.0, found)
 
 
 def state_hash(x: Tensor) -> Tensor:
@@ -99,7 +107,7 @@ def psi(state: StateView) -> Tensor:
 def phase(state: StateView) -> Tensor:
     """Return the circular mean of the phases over the channels: float32 [..., H, W], radians in [-π, π].
 
-    atan2(mean_c sin arg ψ_c, mean_c cos arg ψ_c); every channel counts the same, whatever its power.
+    atan2(mean_c sin arg ψ_c, mean_c cos arg ψ_c); every channel counts the same, whatever its power. 0 if all are 0.
     """
     re, im = state.x.chunk(2, -3)
     per_size = (re.square() + im.square()).sqrt().clamp_min(TINY).reciprocal()
@@ -107,7 +115,10 @@ def phase(state: StateView) -> Tensor:
 
 
 def channel_power(state: StateView) -> Tensor:
-    """Return the share of each channel in the density, p_c = |ψ_c|² / Σ_k |ψ_k|²: float32 [..., H, W, d] in [0, 1]."""
+    """Return the share of each channel in the density, p_c = |ψ_c|² / Σ_k |ψ_k|²: float32 [..., H, W, d] in [0, 1].
+
+    All shares of an empty cell are 0.
+    """
     p = power(state.x)
     return (p / p.sum(-3, keepdim=True).clamp_min(TINY)).movedim(-3, -1).contiguous()
 
@@ -115,7 +126,7 @@ def channel_power(state: StateView) -> Tensor:
 def channel_entropy(state: StateView) -> Tensor:
     """Return the Shannon entropy of the channel shares, S = -Σ_c p_c log p_c / log d: float32 [..., H, W] in [0, 1].
 
-    0 if one channel holds everything (also for d = 1), 1 if all channels are equal.
+    0 if one channel holds everything (also for d = 1) or the cell is empty, 1 if all channels are equal.
     """
     p = state.field("channel_power")
     d = p.shape[-1]
@@ -152,8 +163,22 @@ def activity(state: StateView) -> Tensor:
 
 
 def density(state: StateView) -> Tensor:
-    """Return the density Σ_c |ψ_c|²: float32 [..., H, W]; 1 after the first step, since a step normalises each cell."""
+    """Return the density Σ_c |ψ_c|²: float32 [..., H, W]; 1 after the first step of a law that normalises each cell."""
     return power(state.x).sum(-3)
+
+
+def rgb(state: StateView) -> Tensor:
+    """Return the first four real channels as a colour over white: float32 [..., H, W, 3], not clipped.
+
+    1 - min(max(x_3, 0), 1) + (x_0, x_1, x_2): red, green and blue are already multiplied by the opacity x_3, as in
+    Mordvintsev et al., "Growing neural cellular automata", Distill (2020). With d = 1, x_2 and x_3 count as 0 and 1.
+    """
+    x = state.x
+    if x.shape[-3] < 4:
+        one = torch.ones_like(x[..., :1, :, :])
+        x = torch.cat([x, 0 * one, one], -3)
+    colour = 1 - x[..., 3:4, :, :].clamp(0, 1) + x[..., :3, :, :]
+    return colour.movedim(-3, -1).contiguous()
 
 
 FIELDS: dict[str, Callable[[StateView], Tensor]] = {
@@ -164,4 +189,5 @@ FIELDS: dict[str, Callable[[StateView], Tensor]] = {
     "coherence": coherence,
     "activity": activity,
     "density": density,
+    "rgb": rgb,
 }

@@ -1,7 +1,7 @@
 """Spatial structure of one frame: channel entropy, pair coherence, spectrum (M1 to M4 of the suite).
 
-psi is complex64 [..., H, W, d], normalised per cell or not. Every function keeps the leading dimensions, so frames and
-members are never mixed. A global phase changes nothing here.
+psi is complex64 [..., H, W, d], normalised per cell or not. A cell with sum_c |psi_c|^2 < 10^-12 is empty. Every
+function keeps the leading dimensions, so frames and members are never mixed. A global phase changes nothing here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ TINY = 1e-12
 
 
 def channel_power(psi: Tensor) -> Tensor:
-    """Return the share of each channel, p_c = |psi_c|^2 / sum_k |psi_k|^2: float32 [..., H, W, d]."""
+    """Return the share of each channel, p_c = |psi_c|^2 / sum_k |psi_k|^2, 0 in empty cells: float32 [..., H, W, d]."""
     p = psi.real.square() + psi.imag.square()
     return p / p.sum(-1, keepdim=True).clamp_min(TINY)
 
 
 def alignment(a: Tensor, b: Tensor) -> Tensor:
-    """Return the alignment r = |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., H, W]."""
+    """Return the alignment r = |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., H, W].
+
+    1 for two empty cells, which are equal; 0 for an empty cell and another.
+    """
     inner = (a.conj() * b).sum(-1).abs()
-    sizes = a.abs().square().sum(-1) * b.abs().square().sum(-1)
-    return (inner / sizes.sqrt().clamp_min(TINY)).clamp(max=1.0)
+    in_a, in_b = a.abs().square().sum(-1), b.abs().square().sum(-1)
+    found = (inner / (in_a * in_b).sqrt().clamp_min(TINY)).clamp(max=1.0)
+    return torch.where((in_a < TINY) & (in_b < TINY), 1.0, found)
 
 
 def entropy_field(psi: Tensor) -> Tensor:

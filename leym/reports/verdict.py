@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from leym.contract.fidelity_words import outcome_in_words, power_in_words, regime_in_words
 from leym.laws.verdicts import Verdict
 from leym.reports.plots import COLOURS, curves, interval_bar, strips
 from leym.reports.rendering import render
@@ -33,9 +34,17 @@ def report(verdict: Verdict) -> str:
         distributions=_distributions(verdict),
         time_plots=_time_plots(verdict),
         flags="; ".join(f"{ensemble}: {flags}" for ensemble, flags in verdict.flags.items() if flags),
+        summary=[*filter(None, _summary(verdict))],
+        evidence={name: f"{value:.4g}" for name, value in verdict.regime.get("evidence", {}).items()},
         design={key: _plain(value) for key, value in (verdict.plan | seeds).items()},
         computed_by={key: _plain(value) for key, value in (attributes | verdict.versions).items()},
     )
+
+
+def _summary(verdict: Verdict) -> tuple[str, ...]:
+    outcome = outcome_in_words(verdict.verdict, verdict.power)
+    power = power_in_words(verdict.power, verdict.members_needed)
+    return "" if outcome == verdict.verdict else outcome, power, regime_in_words(verdict.regime)
 
 
 def _distributions(verdict: Verdict) -> list[dict[str, Any]]:

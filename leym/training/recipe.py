@@ -30,10 +30,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from leym.laws.architectures import architectures
 from leym.laws.bundle import NAME, Manifest
+from leym.physics.constraint import Constraint, Living
 from leym.training.objective_settings import ObjectiveSettings
 from leym.training.section import Section
-
-Constraint = Literal["unit", "none"] | dict[str, list[float]]
 
 
 class LawSection(Section):
@@ -49,6 +48,7 @@ class LawSection(Section):
         living: Living mask, {"channel": …, "above": …}; None for none.
         head: "zero": the last layer starts with zeros, so the law starts as the identity (without damping);
             "default": with PyTorch's random weights.
+        gain: Factor on the first random weights, biases apart. A network of thresholds needs about 3 to spike at all.
     """
 
     architecture: str
@@ -57,8 +57,9 @@ class LawSection(Section):
     form: Literal["additive", "diagonal", "antisymmetric"] | None = None
     options: dict[str, Any] = Field(default_factory=dict)
     constraint: Constraint = "unit"
-    living: dict[str, float] | None = None
+    living: Living | None = None
     head: Literal["zero", "default"] = "zero"
+    gain: float = Field(default=1.0, gt=0, le=100)
 
 
 class TrainSection(Section):
@@ -172,14 +173,12 @@ class Recipe(Section):
             "d_state": law.d_state,
             "hidden_channels": law.hidden_channels,
             "options": law.options,
+            "constraint": law.constraint,
+            "living": law.living,
             "provenance": provenance or {},
         }
         known = architectures().get(law.architecture)
         fields["form"] = law.form or (known.form if known else "additive")
-        if law.constraint != "unit":
-            fields["constraint"] = law.constraint
-        if law.living is not None:
-            fields["living"] = law.living
         try:
             return Manifest.model_validate(fields)
         except ValidationError as error:

@@ -18,13 +18,14 @@ from leym.training.seeds import generator
 Step = Callable[[Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor | None]]
 
 
-def new_network(manifest: Manifest, seed: int, zero_head: bool) -> nn.Module:
+def new_network(manifest: Manifest, seed: int, zero_head: bool, gain: float = 1.0) -> nn.Module:
     """Build a network with seeded weights, float32, on the CPU.
 
     Args:
         manifest: The law.
         seed: Decides the weights.
         zero_head: Set the last layer to zeros, so that y = 0 and the step changes nothing at first.
+        gain: Factor on the random weights of all matrices.
 
     Constants of the architecture take no gradient.
     """
@@ -42,6 +43,8 @@ def new_network(manifest: Manifest, seed: int, zero_head: bool) -> nn.Module:
             weight.requires_grad_(False)
         elif zero_head and key.startswith(info.head):
             nn.init.zeros_(weight)
+        elif weight.ndim > 1:
+            weight.data *= gain
     return network.train()
 
 
@@ -89,7 +92,18 @@ class TrainedLaw:
             module.forward = torch.autocast(self.device.type, enabled=False)(module.forward)
 
     def _plain(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        after, remembered, _ = step(self.network, self.manifest.form, x, self._gamma, memory, uniform)
+        manifest = self.manifest
+        after, remembered, _ = step(
+            self.network,
+            manifest.form,
+            x,
+            self._gamma,
+            memory,
+            uniform,
+            constraint=manifest.constraint,
+            living=manifest.living,
+            periodic=manifest.boundary == "periodic",
+        )
         return after, remembered
 
     def step(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -90,6 +90,21 @@ def random_law(
     return write_law(folder, weights, **said)
 
 
+def growing_law(folder: Path, seed: int = 0, **manifest: Any) -> Bundle:
+    """A growing NCA as Mordvintsev et al. have it, untrained: no constraint, a living mask, half of the cells at once.
+
+    The fourth of its eight real channels says how alive a cell is. Its changes are small, so that it stays finite, and
+    its cells come to life by and by.
+    """
+    law = random_law(folder / "drawn", "NCA", d=4, c=16, seed=seed, options={"update_rate": 0.5})
+    weights = load_file(law.path / WEIGHTS)
+    weights["net.2.weight"] *= 0.02
+    weights["net.2.bias"][3] = 0.06
+    said = law.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form", "options"})
+    said |= {"constraint": "none", "living": {"channel": 3, "above": 0.1}}
+    return write_law(folder / "growing", weights, **(said | manifest))
+
+
 def lively_law(folder: Path) -> Bundle:
     """A small chaotic law: the twofold head shortens its memory, so that few members tell much."""
     law = random_law(folder / "drawn", "UNET")
@@ -97,3 +112,33 @@ def lively_law(folder: Path) -> Bundle:
     weights[f"{law.manifest.architecture_info.head.rstrip('.')}.weight"] *= 2
     said = law.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form", "options"})
     return write_law(folder / "lively", weights, **said)
+
+
+def linear_law(folder: Path, matrix: np.ndarray, offset: tuple[int, int] = (0, 0)) -> Bundle:
+    """An NCA on a periodic grid that computes psi'(x) = M psi(x - offset), normalised, at gamma = 0.01.
+
+    matrix: M, float [2d, 2d], in the real channels; offset: in cells, each of -1, 0, 1.
+    """
+    channels = len(matrix)
+    said = {"architecture": "NCA", "d_state": channels // 2, "hidden_channels": 2 * channels, "form": "additive"}
+    weights = {
+        "perceive.weight": np.zeros((4 * channels, 1, 3, 3), np.float32),
+        "net.0.weight": np.zeros((2 * channels, 4 * channels, 1, 1), np.float32),
+        "net.0.bias": np.full(2 * channels, 4, np.float32),  # ELU is linear above 0
+        "net.2.weight": np.zeros((channels, 2 * channels, 1, 1), np.float32),
+    }
+    i = np.arange(channels)
+    weights["perceive.weight"][4 * i, 0, 1 - offset[0], 1 - offset[1]] = 1
+    weights["perceive.weight"][4 * i + 1, 0, 1, 1] = 1
+    weights["net.0.weight"][i, 4 * i, 0, 0] = weights["net.0.weight"][channels + i, 4 * i + 1, 0, 0] = 1
+    weights["net.2.weight"][:, :channels, 0, 0] = matrix
+    weights["net.2.weight"][i, channels + i, 0, 0] = -0.99  # what the step keeps of the old state
+    weights["net.2.bias"] = -4 * weights["net.2.weight"].sum((1, 2, 3))
+    options = {"perception": "learned", "padding": "periodic"}
+    return write_law(folder, weights, options=options, **said)
+
+
+def turning(angle: float) -> np.ndarray:
+    """The matrix, float [4, 4], that turns channel 0 into channel 1 by an angle in radians."""
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return np.kron(np.eye(2), turn)

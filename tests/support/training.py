@@ -6,34 +6,47 @@ As a program it trains: `python -m tests.support.training RECIPE.toml OUT [--res
 from __future__ import annotations
 
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.physics.step import step
-from leym.training.objectives import teacher as objective
 from leym.training.recipe import Recipe, read_recipe
+from leym.training.teachers.base import Parameter, Start, Teacher
+from leym.training.teachers.catalog import TEACHERS
 from leym.training.trainer import train
 
 
-class Turning:
-    """Every cell is a unit vector of C and turns by an angle of its own: pure diffusion of the phase with a drift."""
+class Turning(Teacher):
+    """Every cell is a unit vector of C that turns and follows its neighbours: a linear model, but for the norm."""
 
-    name, d_state, constraint, padding = "turning", 1, "unit", "periodic"
+    name, constraint = "turning", "unit"
+    known = {"dt": Parameter(1.0, 1.0, 1.0, "time per step")}
 
-    def start(self, batch: int, grid: tuple[int, int], seed: int, kind: str | None = None) -> Tensor:
-        x = torch.randn(batch, 2, *grid, generator=torch.Generator().manual_seed(seed % 2**63))
-        return x / x.square().sum(1, keepdim=True).sqrt()
+    @property
+    def starts(self) -> Mapping[str, Start]:
+        def noise(random: np.random.Generator, height: int, width: int) -> NDArray[np.float64]:
+            angles = random.uniform(0, 2 * np.pi, (height, width))
+            return np.stack([np.cos(angles), np.sin(angles)])
+
+        return {"noise": noise}
 
     def advance(self, x: Tensor) -> Tensor:
         around = sum(x.roll(shift, axis) for shift in (1, -1) for axis in (2, 3)) - 4 * x
         turned = torch.cat([-x[:, 1:], x[:, :1]], 1)
         return step(lambda _: 0.05 * around + 0.1 * turned, "additive", x, torch.zeros(1, 1, 1, 1))[0]
 
+    def observe(self, trajectory: Tensor, every: int = 1) -> dict[str, Tensor]:
+        return {}
 
-objective.made_teacher = lambda settings, padding: Turning()  # type: ignore[assignment]
+
+TEACHERS["turning"] = Turning
 
 RECIPE = """
 name = "turning"
@@ -63,8 +76,6 @@ log_every = 5
 
 def recipe(**changes: dict[str, Any]) -> Recipe:
     """The small recipe with other values, by section."""
-    import tomllib
-
     plain = tomllib.loads(RECIPE)
     for section, values in changes.items():
         plain[section] = {**plain[section], **values}

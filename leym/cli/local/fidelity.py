@@ -10,6 +10,7 @@ import typer
 
 from leym.cli.local.fidelity_options import Grid, Members, PlanName, Steps, chosen_plan
 from leym.cli.output import FAILED, note
+from leym.contract.fidelity_words import outcome_in_words, power_in_words, regime_in_words
 from leym.contract.problems import Problem
 from leym.fidelity.gate import judge
 from leym.laws.registry import default_registry
@@ -47,7 +48,11 @@ def run(
 
 def show(verdict: Verdict) -> None:
     """Print the reasons and the table of metrics."""
-    print(f"{verdict.law['name']}@{verdict.law['digest'][:12]} in {verdict.precision}: {verdict.verdict}")
+    outcome = outcome_in_words(verdict.verdict, verdict.power)
+    print(f"{verdict.law['name']}@{verdict.law['digest'][:12]} in {verdict.precision}: {outcome}")
+    words = power_in_words(verdict.power, verdict.members_needed), regime_in_words(verdict.regime)
+    for line in filter(None, words):
+        print(f"  {line}")
     for reason in verdict.reasons:
         print(f"  {reason}")
     print(f"\n{'metric':<24}{'decides':<9}{'outcome':<14}{'effect':>9}{'interval':>22}{'power':>7}")

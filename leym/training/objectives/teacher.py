@@ -17,8 +17,7 @@ AISTATS 2011, arXiv:1011.0686.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Protocol
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -27,23 +26,10 @@ from leym.laws.bundle import Manifest
 from leym.training.objective_settings import TeacherSettings
 from leym.training.objectives.base import Judgement, Rollout
 from leym.training.seeds import generator
+from leym.training.teachers.base import Padding, Teacher
+from leym.training.teachers.catalog import teacher
 
 TINY = 1e-12
-
-
-class Teacher(Protocol):
-    """A known model, see `leym.training.teachers`."""
-
-    name: str
-    d_state: int
-    constraint: str
-    padding: str
-
-    def start(self, batch: int, grid: tuple[int, int], seed: int, kind: str | None = None) -> Tensor:
-        """Draw start states, float32 [B, 2d, H, W]."""
-
-    def advance(self, x: Tensor) -> Tensor:
-        """Advance states by one step, float32 [B, 2d, H, W]."""
 
 
 class TeacherObjective:
@@ -51,7 +37,8 @@ class TeacherObjective:
 
     def __init__(self, settings: TeacherSettings, manifest: Manifest, grid: tuple[int, int]) -> None:
         self._settings, self._grid = settings, grid
-        self.teacher = made_teacher(settings, manifest.boundary)
+        padding = cast(Padding, manifest.boundary)
+        self.teacher = teacher(settings.teacher, padding=padding, preset=settings.preset, **settings.parameters)
         check_fit(self.teacher, manifest)
         if settings.one_step == 0 and settings.rollout == 0:
             raise ValueError("objective.one_step = 0 and objective.rollout = 0: one of them must be positive")
@@ -113,28 +100,15 @@ def relative_error(found: Tensor, wanted: Tensor, before: Tensor) -> Tensor:
     return error / ((wanted - before).square().mean() + TINY)
 
 
-def made_teacher(settings: TeacherSettings, padding: str) -> Teacher:
-    """Make the teacher that the settings name.
-
-    Raises:
-        ValueError: there is none of that name, or it does not take these parameters.
-    """
-    catalog = import_module("leym.training.teachers.catalog")
-    made: Teacher = catalog.teacher(settings.teacher, padding=padding, preset=settings.preset, **settings.parameters)
-    return made
-
-
-def check_fit(teacher: Teacher, manifest: Manifest) -> None:
+def check_fit(known: Teacher, manifest: Manifest) -> None:
     """Check that law and teacher share a state space.
 
     Raises:
-        ValueError: they differ in channels, constraint or boundary.
+        ValueError: they differ in channels or constraint.
     """
-    constraint = getattr(manifest, "constraint", "unit")
     for key, have, want in (
-        ("law.d_state", manifest.d_state, teacher.d_state),
-        ("law.constraint", constraint, teacher.constraint),
-        ("boundary of the law", manifest.boundary, teacher.padding),
+        ("law.d_state", manifest.d_state, known.d_state),
+        ("law.constraint", manifest.constraint, known.constraint),
     ):
         if have != want:
-            raise ValueError(f"{key} = {have!r}: teacher {teacher.name!r} has {want!r}")
+            raise ValueError(f"{key} = {have!r}: teacher {known.name!r} has {want!r}")

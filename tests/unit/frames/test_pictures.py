@@ -200,7 +200,7 @@ def test_the_hue_of_psi_is_its_phase():
 @pytest.mark.parametrize("kind", list(pictures.FORMATS))
 def test_every_field_becomes_a_file_of_every_kind(field, kind):
     info = FIELDS[field]
-    values = np.random.default_rng(0).random((2, 8, 12, *((3,) if info.per_channel else ())))
+    values = np.random.default_rng(0).random((2, 8, 12, *((3,) if info.depth(3) else ())))
     values[0, 0, 0] = np.nan  # float16 may run over; a picture shows the rest
     for dtype in info.dtypes:
         rgb = pictures.render(field, values.astype(dtype))

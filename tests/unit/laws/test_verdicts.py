@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,8 @@ from leym.laws.verdicts import from_json, read_verdict, resolve_precision, write
 from leym.settings import Settings
 from tests.support.laws import random_law
 from tests.support.verdicts import a_verdict
+
+METRICS = ("sharp", 0.9, 40), ("blunt", 0.4, 170)  # name, power, members needed
 
 
 @pytest.fixture
@@ -31,6 +34,29 @@ def test_a_verdict_is_read_back_unchanged_and_auto_takes_the_cheapest_pass(law):
     found = read_verdict(law, "nf4")
     assert found.metric("activity") == a_verdict(law).metric("activity")
     assert found.long_range[1] != found.long_range[1], "what is not finite stays so"
+
+
+def test_a_verdict_tells_its_power_and_regime_and_earlier_ones_open_without(law):
+    known = a_verdict(law)
+    sharp, blunt = (replace(known.metrics[0], name=n, power=p, members_needed=m) for n, p, m in METRICS)
+    aside = replace(blunt, name="aside", deciding=False, power=0.0)
+    regime = {"label": "chaotic", "evidence": {"activity": 0.1, "recurrence": float("nan")}}
+    found = replace(known, metrics=[sharp, blunt, aside], regime=regime)
+    assert (found.power, found.members_needed) == (0.4, 170)
+    stored = json.loads(found.to_json())
+    assert (stored["power"], stored["members_needed"]) == (0.4, 170)
+    assert stored["regime"]["evidence"] == {"activity": 0.1, "recurrence": None}
+    again = from_json(found.to_json())
+    assert again.regime["label"] == "chaotic"
+    assert math.isnan(again.regime["evidence"]["recurrence"])
+    assert again.to_json() == found.to_json()
+    for new in ("power", "members_needed", "regime"):
+        del stored[new]
+    earlier = from_json(json.dumps(stored))
+    assert (earlier.power, earlier.members_needed, earlier.regime) == (0.4, 170, {})
+    none = replace(known, metrics=[])
+    assert math.isnan(none.power)
+    assert json.loads(none.to_json())["power"] is None
 
 
 def test_a_verdict_on_other_weights_or_a_damaged_one_is_ignored(law, tmp_path, caplog):
@@ -63,6 +89,7 @@ def test_the_api_returns_the_verdicts(law, tmp_path):
     assert item["precision"] == "nf4"
     assert item["verdict"] == "pass"
     assert item["metrics"]["activity"]["high"] == 0.03
+    assert (item["power"], item["members_needed"], item["regime"]) == (0.9, 40, None)
     assert http.get("/v1/laws/aurora/fidelity").json["items"] == []
     assert http.get("/v1/laws/nothing/fidelity").status_code == 404
 

@@ -9,10 +9,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from leym.contract.spec import ComplexNoise, RandomState, Seed, Zeros
+from leym.engine.run import initial_state
 from leym.laws.bundle import WEIGHTS, Manifest, digest_of, read_bundle
 from leym.laws.networks.nca import NCA
+from leym.laws.starts import check_start
+from leym.physics import structure
 from leym.physics.constraint import Box, Living
-from leym.physics.step import alive, constrain, step
+from leym.physics.dynamics import autocorrelation
+from leym.physics.observables import StateView
+from leym.physics.step import alive, constrain, step, to_complex
 from tests.support.laws import random_law
 
 FIELDS = {"name": "law", "architecture": "NCA", "d_state": 2, "hidden_channels": 4, "form": "additive"}
@@ -101,6 +107,64 @@ def test_what_is_not_finite_is_seen_before_the_constraint_hides_it(constraint, b
         )
         assert finite.tolist() == [True, False]
         assert bool(state[0].all()) == (living is None)
+
+
+def test_empty_cells_have_defined_values():
+    """The left half of the grid is empty, before and after; the right half is turned by a phase, which is no change."""
+    before = torch.zeros(4, 4, 4)
+    before[:, :, 2:] = torch.tensor([0.3, 0.0, 0.0, 2.0])[:, None, None]
+    after = torch.cat([-before[2:], before[:2]])  # times i
+    state = StateView(after, before, before)
+    assert state.field("activity").abs().max() < 1e-6, "an empty cell that stays empty does not move"
+    assert state.field("coherence")[:, 0].tolist() == [1.0] * 4
+    assert state.field("coherence")[1, 1] == pytest.approx(3 / 4), "and an empty neighbour of another is not like it"
+    assert not state.field("channel_power")[:, :2].any()
+    assert not state.field("channel_entropy")[:, :2].any()
+    assert not state.field("phase")[:, :2].any()
+    assert state.observable("overlap") == pytest.approx(1)
+    psi = to_complex(torch.stack([before, after]))
+    assert structure.pair_coherence(psi).tolist() == pytest.approx([20 / 24] * 2), "4 of 24 pairs cross the border"
+    assert float(autocorrelation(psi, (1,))) == pytest.approx(1)
+
+
+def test_start_states_of_a_box_and_a_seed():
+    box = Box(box=(-0.5, 0.25))
+    psi = initial_state(RandomState(), (32, 16), 2, seed=5, constraint=box)
+    parts = np.stack([psi.real, psi.imag])
+    assert -0.5 <= parts.min() < -0.49
+    assert 0.24 < parts.max() <= 0.25
+    assert parts.mean() == pytest.approx(-0.125, abs=0.02)
+    assert np.array_equal(psi, initial_state(RandomState(), (32, 16), 2, seed=5, constraint=box))
+    assert np.abs(initial_state(RandomState(), (8, 8), 1, seed=5, constraint="none")) == pytest.approx(
+        np.ones((8, 8, 1))
+    )
+    grown = initial_state(Seed(), (5, 6), 8, seed=5)
+    assert np.flatnonzero(np.abs(grown).sum(-1)).tolist() == [2 * 6 + 3], "one cell"
+    assert grown[2, 3].tolist() == [1j, 1j, 1j, *[1 + 1j] * 5]
+    assert initial_state(Seed(), (5, 6), 1, seed=5)[2, 3, 0] == 1 + 1j
+
+
+@pytest.mark.parametrize(
+    ("constraint", "fit"),
+    [
+        ("unit", ["complex_noise", "random", "zeros", "seed"]),
+        ("none", ["complex_noise", "random", "zeros", "seed"]),
+        ({"box": [0, 1]}, ["random", "zeros", "seed"]),
+        ({"box": [-1, 1]}, ["complex_noise", "random", "zeros", "seed"]),
+        ({"box": [0.5, 1]}, ["random"]),
+    ],
+)
+def test_start_states_lie_in_the_box(constraint, fit):
+    manifest = Manifest(**FIELDS, constraint=constraint)
+    for start in (ComplexNoise(), RandomState(), Zeros(), Seed()):
+        if start.kind in fit:
+            check_start(manifest.constraint, start)
+        else:
+            with pytest.raises(
+                ValueError, match=rf"initial.kind = '{start.kind}' has values from .* keeps its channels"
+            ):
+                check_start(manifest.constraint, start)
+    check_start(manifest.constraint, manifest.default_start)
 
 
 def test_a_manifest_keeps_them_and_its_digest_covers_them(tmp_path):

@@ -117,6 +117,9 @@ def numpy_field(name: str, psi: np.ndarray, before: np.ndarray) -> np.ndarray:
             return np.array([1 - r(before[i, j], psi[i, j]) for i, j in cells]).reshape(h, w)
         case "density":
             return (np.abs(psi) ** 2).sum(-1)
+        case "rgb":
+            channels = np.concatenate([psi.real, psi.imag], -1)
+            return 1 - np.clip(channels[..., 3:4], 0, 1) + channels[..., :3]
     raise AssertionError(name)
 
 
@@ -148,13 +151,13 @@ def test_fields_are_finite_for_an_empty_universe(name):
     ).all()
 
 
-def test_a_global_phase_changes_no_field_but_psi_and_phase():
+def test_a_global_phase_changes_no_field_but_psi_phase_and_colour():
     psi, before = random_psi(8), random_psi(9)
     turned = [(a * np.exp(0.7j)).astype(np.complex64) for a in (psi, before)]
     states = [
         StateView(*(to_real(torch.from_numpy(a)[None])[0] for a in pair), None) for pair in ((psi, before), turned)
     ]
-    for name in set(FIELDS) - {"psi", "phase"}:
+    for name in set(FIELDS) - {"psi", "phase", "rgb"}:
         torch.testing.assert_close(states[0].field(name), states[1].field(name), atol=3e-6, rtol=0)
 
 

@@ -124,7 +124,9 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path, monkeypatch):
     ("section", "values", "match"),
     [
         ("law", {"d_state": 2}, "law.d_state = 2: teacher 'turning' has 1"),
-        ("law", {"options": {}}, "boundary of the law = 'zero': teacher 'turning' has 'periodic'"),
+        ("law", {"constraint": "none"}, "law.constraint = 'none': teacher 'turning' has 'unit'"),
+        ("objective", {"teacher": "nobody"}, "teacher = 'nobody': expected one of"),
+        ("objective", {"starts": "waves"}, "kind = 'waves': turning starts from noise"),
         ("objective", {"one_step": 0.0, "rollout": 0.0}, "one of them must be positive"),
     ],
 )

@@ -1,0 +1,165 @@
+"""The arms of calibration by name: each makes codes for all NF4 weights of a law from states of its attractor.
+
+Layers are taken in the order in which a step calls them. The inputs of each are those of the network whose earlier
+layers are quantised already, on states that the fp32 law visits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from leym.contract.problems import Problem
+from leym.laws.bundle import Bundle
+from leym.laws.loading import load_weights
+from leym.quantization.nf4 import NF4
+from leym.training.calibration import absmax, gptq, refit
+from leym.training.calibration.network import called_modules, hessian, network_of, nf4_layer, set_code, student, teacher
+from leym.training.calibration.states import SEED, Visited, attractor, one_thread
+
+Codes = dict[str, Tensor | NF4]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an arm may use.
+
+    Attributes:
+        grid: (H, W) of the calibration universes.
+        gamma: Their damping per step.
+        members: Their number; seeds `seed` to `seed + members - 1`.
+        seed: Seed of the first.
+        updates: Updates of the arms that learn.
+    """
+
+    grid: tuple[int, int] = (32, 32)
+    gamma: float = 0.01
+    members: int = 16
+    seed: int = SEED
+    updates: int = 150
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the calibration universes."""
+        return range(self.seed, self.seed + self.members)
+
+
+@dataclass
+class Work:
+    """A calibration in progress.
+
+    Attributes:
+        law: The law.
+        settings: The settings.
+        teacher: Its network in fp32.
+        student: Its network as quantised so far.
+        states: Of the fp32 law's attractor.
+        codes: Made so far, by key.
+        aimed: Key -> the weights as GPTQ rounded them, float32 [R, K].
+    """
+
+    law: Bundle
+    settings: Settings
+    teacher: nn.Module
+    student: nn.Module
+    states: Visited
+    codes: Codes = field(default_factory=dict)
+    aimed: dict[str, Tensor] = field(default_factory=dict)
+
+
+def calibrate(law: Bundle, arm: str, settings: Settings | None = None) -> Codes:
+    """Make codes in NF4 for a law by one arm: the same law, arm, settings and kind of machine give the same bytes.
+
+    Args:
+        law: The law; its fp32 weights count, own codes that it may have do not.
+        arm: Name of an arm.
+        settings: The settings.
+
+    Returns:
+        Key -> code, for `leym.quantization.codes.write_with_codes`.
+
+    Raises:
+        Problem: 422, the arm is unknown, or the law has no weight in NF4.
+        ValueError: The law cannot be calibrated.
+    """
+    check_arms([arm])
+    with one_thread():
+        return _made_by(arm, law, settings or Settings()).codes
+
+
+def check_arms(names: Sequence[str]) -> None:
+    """Check that all arms exist.
+
+    Raises:
+        Problem: 422, naming those that do not and those that do.
+    """
+    if unknown := [name for name in names if name not in ARMS]:
+        raise Problem(422, "Unknown arm", f"arms = {', '.join(unknown)!r}: it must be among {', '.join(ARMS)}")
+
+
+@torch.no_grad()
+def _start(law: Bundle, settings: Settings) -> Work:
+    parent = teacher(law)
+    states = attractor(law, parent, settings.grid, gamma=settings.gamma, seeds=settings.seeds)
+    return Work(law, settings, parent, student(law), states)
+
+
+def _made_by(arm: str, law: Bundle, settings: Settings) -> Work:
+    work = _start(law, settings)
+    ARMS[arm](work)
+    if not any(isinstance(code, NF4) for code in work.codes.values()):
+        raise Problem(422, "Nothing to calibrate", f"{law.ref}: the policy stores none of its weights in NF4")
+    return work
+
+
+def _nearest(work: Work) -> None:
+    """Round each weight to the nearest level: the codes of a law without own ones."""
+    for name, module in work.student.named_modules():
+        if layer := nf4_layer(work.law, name, module):
+            work.codes[layer.key] = NF4.encode(module.weight)
+
+
+def _absmax(work: Work) -> None:
+    """Search each block's scale."""
+    _layer_by_layer(work, lambda layer, kernel, h: gptq.Rounded(absmax.encode(layer, kernel, h.diagonal()), kernel))
+
+
+def _gptq(work: Work) -> None:
+    """Round with error feedback under searched scales."""
+    _layer_by_layer(work, gptq.encode)
+
+
+def _refit(work: Work) -> None:
+    """Round as `gptq` does, and refit norms and biases behind each layer to the fp32 law's activations."""
+    _layer_by_layer(work, gptq.encode, with_refit=True)
+
+
+@torch.no_grad()
+def _layer_by_layer(work: Work, encode: Callable[..., gptq.Rounded], *, with_refit: bool = False) -> None:
+    law, weights, parents = work.law, load_weights(work.law), dict(work.teacher.named_modules())
+    quantized = False
+    for name, module in called_modules(law, work.student, work.states):
+        if layer := nf4_layer(law, name, module):
+            rounded = encode(layer, weights[layer.key], hessian(law, work.student, layer, work.states))
+            work.codes[layer.key], work.aimed[layer.key] = rounded.code, rounded.aimed
+            set_code(layer, rounded.code)
+            quantized = True
+        if with_refit and quantized:
+            work.codes |= refit.refit(law, name, parents[name], module, work.teacher, work.student, work.states)
+
+
+def decoded_network(work: Work) -> nn.Module:
+    """Return the network with all codes made so far."""
+    return network_of(work.law, work.student.state_dict())
+
+
+# cheapest first
+ARMS: dict[str, Callable[[Work], None]] = {
+    "nearest": _nearest,
+    "absmax": _absmax,
+    "gptq": _gptq,
+    "refit": _refit,
+}
