@@ -172,7 +172,6 @@ def law_body(bundle: Bundle, versions: Sequence[Bundle]) -> dict[str, Any]:
         "memory": manifest.architecture_info.memory,
         "policy": manifest.policy,
         "codes": manifest.codes,
-        **manifest.model_dump(mode="json", include={"constraint", "living"}),
         "start": manifest.default_start.model_dump(mode="json"),
         "description": manifest.description,
         "provenance": manifest.provenance,

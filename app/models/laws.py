@@ -53,13 +53,6 @@ class LawBody(Body):
         description="precisions that this law has codes of its own for, with the sha256 of the decoded weights",
         examples=[{"nf4": "4be1d5c0" * 8}],
     )
-    constraint: str | dict[str, Any] = Field(
-        description='what holds the state in bounds after each step: "unit", "none" or {"box": [low, high]}',
-        examples=["unit", {"box": [0.0, 1.0]}],
-    )
-    living: dict[str, Any] | None = Field(
-        description="mask that empties cells without living cells near them", examples=[{"channel": 3, "above": 0.1}]
-    )
     start: dict[str, Any] = Field(
         description="start state of jobs that name none", examples=[{"kind": "complex_noise", "strength": 0.1}]
     )

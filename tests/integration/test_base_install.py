@@ -41,6 +41,7 @@ COMMANDS = {
     "laws inspect aurora": "worker",
     "laws quantize aurora": "worker",
     "laws tune-precision aurora": "worker",
+    "laws calibrate aurora": "worker",
     "fidelity run aurora": "worker",
 }
 
