@@ -23,7 +23,7 @@ SCOPE_OF = {
     **dict.fromkeys(
         (
             *("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
-            *("sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
+            *("sweeps.add_members", "sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
         ),
         "submit",
     ),

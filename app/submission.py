@@ -11,13 +11,21 @@ from typing import Any
 
 from app.lookup import find_law
 from app.services import Services
-from app.validation import ValidJob, ValidSweep, validate_fidelity_job, validate_job, validate_sweep
+from app.validation import (
+    ValidJob,
+    ValidSweep,
+    validate_fidelity_job,
+    validate_job,
+    validate_members,
+    validate_sweep,
+)
 from leym.contract.fidelity_spec import FidelityRequest
-from leym.contract.records import Job, NewBlock, NewJob, Sweep, Worker
+from leym.contract.records import Addition, Job, JobState, NewBlock, NewJob, Sweep, Worker
 from leym.contract.spec import JobSpec
-from leym.contract.sweeps import SweepSpec
+from leym.contract.sweeps import MoreMembers, SweepSpec
+from leym.jobs.add_members import added_with
 from leym.jobs.block_size import make_blocks, speed_of
-from leym.jobs.submit import fidelity_request, job_request, sweep_request
+from leym.jobs.submit import fidelity_request, job_request, members_request, sweep_request
 
 
 def submit_job(services: Services, spec: JobSpec, idempotency_key: str | None) -> Job:
@@ -72,7 +80,45 @@ def estimate_sweep(services: Services, sweep_spec: SweepSpec) -> dict[str, Any]:
     Raises:
         Problem: 422 if the spec is not valid.
     """
-    valid = validate_sweep(services, sweep_spec)
+    return _estimate(services, validate_sweep(services, sweep_spec))
+
+
+def add_members(
+    services: Services, sweep_id: str, more: MoreMembers, idempotency_key: str | None
+) -> tuple[Sweep, Addition]:
+    """Add members to a sweep, all or none of them, and return the sweep and which members they are.
+
+    Raises:
+        Problem: 404 if there is no such sweep; 409 if it can have no more members; otherwise as `submit_job`.
+    """
+    request = members_request(sweep_id, more.model_dump(mode="json"))
+    if earlier := services.table.accepted(idempotency_key, request):
+        sweep = services.table.get_sweep(earlier)
+        return sweep, added_with(sweep, idempotency_key)
+    services.table.check_grows(sweep_id)
+    services.disk.check()
+    valid = validate_members(services, services.table.get_sweep(sweep_id), more)
+    blocks = blocks_of(valid, services.table.workers(services.alive_s), services.settings.quota_running)
+    sweep, added, rows = services.table.add_members(
+        sweep_id, more, valid.plan, blocks, valid.stored_bytes, idempotency_key
+    )
+    services.ticket_sender.send([row for row in rows if row.state == JobState.QUEUED])
+    return sweep, added
+
+
+def estimate_members(services: Services, sweep_id: str, more: MoreMembers) -> dict[str, Any]:
+    """Check members that are to be added to a sweep and return their size as `Estimate`, without adding them.
+
+    Raises:
+        Problem: 404 if there is no such sweep; 409 if it can have no more members; 422 if they are not valid.
+    """
+    services.table.check_grows(sweep_id)
+    valid = validate_members(services, services.table.get_sweep(sweep_id), more)
+    services.table.check_members(sweep_id, more, valid.plan, valid.stored_bytes)
+    return _estimate(services, valid)
+
+
+def _estimate(services: Services, valid: ValidSweep) -> dict[str, Any]:
     workers = services.table.workers(services.alive_s)
     cell_steps = sum(job.spec.steps * prod(job.spec.grid) * len(indices) for job, indices in valid.shapes)
     speed = speed_of(workers) * len(workers)

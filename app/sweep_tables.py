@@ -17,7 +17,7 @@ from app.services import Services
 from app.views import json_response, sweep_row
 from leym.common.table_formats import column, encoded, text_column
 from leym.common.table_query import Columns, Query, joined, ordered
-from leym.contract.ids import ids_after
+from leym.contract.ids import distance, id_after, ids_after
 from leym.contract.limits import LIMITS
 from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
@@ -26,8 +26,10 @@ from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweep_table import member_table, table_query
 from leym.frames.last import last_observables
 from leym.frames.layout import arrays_of
-from leym.frames.stores.base import Store
 from leym.jobs.members import BlockRow
+from leym.jobs.queries import check_cursor
+
+ATTEMPTS = 3  # commits of a running block replace objects between reading its row and reading the objects
 
 
 def table_response(services: Services, sweep_id: str, query: TableQuery) -> Response:
@@ -57,12 +59,39 @@ def table_response(services: Services, sweep_id: str, query: TableQuery) -> Resp
 
 def _page(services: Services, sweep_id: str, query: TableQuery) -> Response:
     """Answer with a page of rows whose point and observables are objects."""
-    found, following = services.table.sweep_members(sweep_id, query.limit, query.cursor)
-    found = _with_observables(services, sweep_id, found)
     if query.filter or query.sort:
-        chosen = joined(list(_refusing(_of_rows(found, query))))
-        found = [found[row] for row in (chosen["index"].tolist() if chosen else [])]
+        found, following = _chosen_page(services, sweep_id, query)
+    else:
+        found, following = services.table.sweep_members(sweep_id, query.limit, query.cursor)
+    found = _with_observables(services, found)
     return json_response({"items": [sweep_row(job) for job in found], "next": following})
+
+
+def _chosen_page(services: Services, sweep_id: str, query: TableQuery) -> tuple[list[Job], str | None]:
+    """Read a page of the rows that a query chooses, in its order; the cursor counts the rows before the page."""
+    members: list[Job] = []
+    if services.table.get_sweep(sweep_id).blocks:
+        chunks = _of_blocks(services, sweep_id, query)
+    else:
+        members = services.table.sweep_members(sweep_id, LIMITS.table_rows)[0]
+        chunks = _of_rows(members, query)
+    chosen = joined(list(_refusing(chunks)))
+    indices = chosen["index"].tolist() if chosen else []
+    start = 0 if query.cursor is None else max(distance(sweep_id, check_cursor(query.cursor)), 0)
+    stop = start + query.limit
+    following = id_after(sweep_id, stop) if stop < len(indices) else None
+    if members:
+        return [members[index] for index in indices[start:stop]], following
+    return services.table.members_at(sweep_id, indices[start:stop]), following
+
+
+def with_observables(services: Services, job: Job) -> Job:
+    """Return a job with its last observables: those of a member of a sweep are read from the store.
+
+    Raises:
+        Problem: 503 if they cannot be read.
+    """
+    return job if job.block is None else _with_observables(services, [job])[0]
 
 
 def _refusing(chunks: Iterable[Columns]) -> Iterator[Columns]:
@@ -107,20 +136,22 @@ def _of_rows(members: Sequence[Job], query: TableQuery) -> Iterator[Columns]:
 
 def _of_blocks(services: Services, sweep_id: str, query: TableQuery) -> Iterator[Columns]:
     """Yield the result of a query on the members of blocks; a block is read when its rows are asked for."""
-    plan = services.table.sweep_plan(sweep_id)
     blocks = [block for row in services.table.blocks(sweep_id) if len((block := BlockRow.of(row)).kept)]
+    plan = services.table.sweep_plan(sweep_id)  # after the blocks: members may be added at any time
     blocks.sort(key=lambda block: int(block.indices[block.kept[0]]))
     axes = {key: column(values) for key, values in plan.axes.items()}
     tables = [array for block in blocks for array in arrays_of(block.row) if array.is_table]
     names = list(dict.fromkeys(name for array in tables for name in array.columns))
-    chunks: Iterable[Columns] = (_of_block(services.store, plan, axes, names, block) for block in blocks)
+    chunks: Iterable[Columns] = (_of_block(services, plan, axes, names, block) for block in blocks)
     ends = [(int(block.indices[block.kept[0]]), int(block.indices[block.kept[-1]])) for block in blocks]
     if any(last >= first for (_, last), (first, _) in pairwise(ends)):
         chunks = [ordered(joined(list(chunks)), "index")]  # blocks of several shapes, or that were split
     yield from _query(query, list(axes), names).run(chunks)
 
 
-def _of_block(store: Store, plan: SweepPlan, axes: dict[str, Any], names: Sequence[str], block: BlockRow) -> Columns:
+def _of_block(
+    services: Services, plan: SweepPlan, axes: dict[str, Any], names: Sequence[str], block: BlockRow
+) -> Columns:
     """Return the columns of the members that a block has."""
     row, states, places = block.row, block.states, block.kept
     indices = block.indices[places]
@@ -142,17 +173,16 @@ def _of_block(store: Store, plan: SweepPlan, axes: dict[str, Any], names: Sequen
     at = dict.fromkeys(axes, indices)
     if plan.mode == "product":
         at = dict(zip(axes, np.unravel_index(indices, [len(values) for values in axes.values()]), strict=True))
-    observed = {} if row.deleted_at else last_observables(store, row)
+    observed = _last_of(services, row)
     missing = np.full(row.members, np.nan)
     last = {name: observed.get(name, missing)[places] for name in names}
     return member_table(own, {key: values[at[key]] for key, values in axes.items()}, last)
 
 
-def _with_observables(services: Services, sweep_id: str, members: Sequence[Job]) -> list[Job]:
+def _with_observables(services: Services, members: Sequence[Job]) -> list[Job]:
     """Return members of blocks with their last observables; each block is read once."""
-    wanted = {job.block for job in members} - {None}
-    rows = {row.id: row for row in services.table.blocks(sweep_id) if row.id in wanted} if wanted else {}
-    observed = {id: {} if row.deleted_at else last_observables(services.store, row) for id, row in rows.items()}
+    blocks = {str(job.block) for job in members if job.block is not None}
+    observed = {row.id: _last_of(services, row) for row in services.table.rows_of_blocks(list(blocks))}
     found = []
     for job in members:
         if job.block is None:
@@ -162,6 +192,20 @@ def _with_observables(services: Services, sweep_id: str, members: Sequence[Job])
         known = {name: value if np.isfinite(value) else None for name, value in values.items()}
         found.append(replace(job, observables_last=known if any(v is not None for v in known.values()) else None))
     return found
+
+
+def _last_of(services: Services, row: Job) -> dict[str, Any]:
+    """Return the last observables of the members of a block, also while its commits replace the objects that have them.
+
+    Raises:
+        Problem: 503 if they cannot be read.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return last_observables(services.store, row) if row.manifest else {}
+        except Problem:
+            [row] = services.table.rows_of_blocks([row.id])
+    return last_observables(services.store, row) if row.manifest else {}
 
 
 def _reason(problem: dict[str, Any] | None) -> str | None:

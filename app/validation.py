@@ -6,6 +6,8 @@ The form of a spec is checked earlier, by the models in `leym.contract`. Nothing
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +19,11 @@ from app.services import Services
 from app.sweep_checks import coupled_axes, members_to_check
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
 from leym.contract.problems import Problem
-from leym.contract.records import Job
-from leym.contract.spec import INHERITED, LIMITS, FromJob, JobSpec, Upload, inherit
+from leym.contract.records import Job, Sweep
+from leym.contract.spec import INHERITED, LIMITS, ComplexNoise, FromJob, JobSpec, Upload, inherit
 from leym.contract.stop_rules import StopRuleError, check_stop_rules
 from leym.contract.sweep_plan import SweepPlan
-from leym.contract.sweeps import SweepSpec, with_point
+from leym.contract.sweeps import MoreMembers, SweepSpec, with_point
 from leym.frames.last import last_state_step
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
@@ -77,23 +79,28 @@ class ValidSweep:
     stored_bytes: int
 
 
-def validate_sweep(services: Services, sweep: SweepSpec) -> ValidSweep:
+def validate_sweep(services: Services, sweep: SweepSpec, laws: Sequence[str] = ()) -> ValidSweep:
     """Check a sweep without building all of its members, and return its shapes.
 
     Members are chosen so that each value of each axis is in one of them, with the other axes at their first values,
     and so is each combination of values on the axes that depend on each other: all but seed, gamma and a start state
     without a source.
 
+    Args:
+        services: the services.
+        sweep: the sweep.
+        laws: versions of laws, name@digest, that the names of these laws stand for. Other names stand for the newest.
+
     Raises:
         Problem: 422 for the first chosen member that is not valid, with its index and the axis or base key to blame.
     """
-    plan = SweepPlan(sweep)
+    plan = SweepPlan(sweep if laws else _with_start(services, sweep))  # a stored sweep says where its members start
     coupled = coupled_axes(plan)
     if (n := plan.count_groups(coupled)) > LIMITS.sweep_shapes:
         axes = ", ".join(map(repr, coupled))
         detail = f"the axes {axes} have {n} combinations, each of which is another shape; at most {LIMITS.sweep_shapes}"
         raise _refusal("/axes", detail)
-    validator = _JobValidator(services)
+    validator = _JobValidator(services, laws)
     found = {index: _validate_member(validator, plan, index) for index in members_to_check(plan, coupled)}
     plan = _with_inherited(plan, list(found.values()))
     shapes = [(found[int(shape.indices[0])], shape.indices) for shape in plan.shapes()]
@@ -104,10 +111,47 @@ def validate_sweep(services: Services, sweep: SweepSpec) -> ValidSweep:
     return ValidSweep(plan, shapes, total)
 
 
+def _with_start(services: Services, sweep: SweepSpec) -> SweepSpec:
+    """Return the sweep with the start state of its law in its base, unless the sweep names one.
+
+    The members of a sweep over laws that names none start from noise.
+    """
+    base = sweep.base
+    if "initial" in base or any(key.split(".")[0] in ("initial", "law") for key in sweep.axes):
+        return sweep
+    try:
+        start = services.laws.resolve(str(base.get("law"))).manifest.default_start
+    except Problem:
+        return sweep  # refused with its first member, which says what is wrong
+    if start == ComplexNoise():
+        return sweep
+    return sweep.model_copy(update={"base": {**base, "initial": start.model_dump(mode="json")}})
+
+
+def validate_members(services: Services, sweep: Sweep, more: MoreMembers) -> ValidSweep:
+    """Check members that are to be added to a sweep, as a sweep of their own.
+
+    A law that the sweep has already keeps its version.
+
+    Raises:
+        Problem: 422 as for `validate_sweep`, or if the axes are not those of the sweep.
+    """
+    try:
+        spec = more.of(SweepSpec.model_validate(sweep.spec))
+    except ValueError as error:
+        raise _refusal("/axes", str(error)) from error
+    valid = validate_sweep(services, spec, services.table.laws_of(sweep.id))
+    if changed := [key for key in INHERITED if valid.plan.base.get(key) != spec.base.get(key)]:
+        detail = f"the sweep leaves out {changed[0]}, and these members would inherit it from the jobs they start from"
+        raise _refusal("/axes/initial", f"{detail}; submit them as another sweep")
+    return valid
+
+
 def _validate_member(validator: _JobValidator, plan: SweepPlan, index: int) -> ValidJob:
     member = with_point(plan.base, plan.point(index))
     try:
         spec = JobSpec.model_validate(member)
+        spec = spec.model_copy(update={"initial": spec.initial})  # as the plan has it, whatever the law's own start is
         check_stop_rules(plan.spec.stop, spec)
         return validator.validate(spec)
     except ValidationError as error:
@@ -141,21 +185,27 @@ def _with_inherited(plan: SweepPlan, jobs: list[ValidJob]) -> SweepPlan:
 class _JobValidator:
     """Validates specs, and caches laws, start states and jobs: the members of a large sweep share them."""
 
-    def __init__(self, services: Services):
+    def __init__(self, services: Services, laws: Sequence[str] = ()):
         self.services = services
+        names = Counter(ref.partition("@")[0] for ref in laws)
+        self._versions = {name: ref for ref in laws if names[name := ref.partition("@")[0]] == 1}
         self._laws: dict[str, Bundle] = {}
         self._state_shapes: dict[str, tuple[int, ...]] = {}
         self._jobs: dict[str, Job] = {}
 
     def validate(self, spec: JobSpec) -> ValidJob:
-        bundle = self._laws.get(spec.law) or self._laws.setdefault(spec.law, self.services.laws.resolve(spec.law))
+        if spec.law not in self._laws:
+            self._laws[spec.law] = self.services.laws.resolve(self._versions.get(spec.law, spec.law))
+        bundle = self._laws[spec.law]
         manifest = bundle.manifest
         _check_grid(bundle, spec.grid)
         stored = spec.stored_bytes(manifest.d_state)
         if stored > LIMITS.stored_bytes:
             raise _refusal("/record", f"record = {stored} bytes of frames; the limit is {LIMITS.stored_bytes}")
+        if "initial" not in spec.model_fields_set:
+            spec = spec.model_copy(update={"initial": manifest.default_start})
         try:
-            check_start(manifest, spec.initial)
+            check_start(manifest.constraint, spec.initial)
         except ValueError as error:
             raise _refusal("/initial/kind", str(error)) from error
         if isinstance(spec.initial, Upload):

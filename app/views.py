@@ -121,6 +121,9 @@ def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
         "blocks": sweep.blocks,
         "progress": {"cell_steps": sweep.cell_steps, "done": sweep.cell_steps_done},
         "spec": sweep.spec,
+        "added": [
+            {"first": part.first, "size": part.size, "axes": part.axes, "mode": part.mode} for part in sweep.added
+        ],
         "created_at": rfc3339(sweep.created_at),
         "paused_at": rfc3339(sweep.paused_at),
         "links": {"self": path, "store": f"{path}/store.zarr"} | {name: f"{path}/{name}" for name in SWEEP_PARTS},
@@ -164,10 +167,12 @@ def law_body(bundle: Bundle, versions: Sequence[Bundle]) -> dict[str, Any]:
         "parameters": bundle.parameters,
         "grid_multiple": manifest.grid_multiple,
         "boundary": manifest.boundary,
+        **manifest.model_dump(mode="json", include={"constraint", "living"}),
         "options": manifest.network_options,
         "memory": manifest.architecture_info.memory,
         "policy": manifest.policy,
         "codes": manifest.codes,
+        "start": manifest.default_start.model_dump(mode="json"),
         "description": manifest.description,
         "provenance": manifest.provenance,
         "versions": [version.ref for version in versions],

@@ -11,6 +11,7 @@ from leym.contract.spec import (
     RandomState,
     Recording,
     Seed,
+    Smooth,
     Upload,
     Zeros,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Recording",
     "Seed",
     "SeedRange",
+    "Smooth",
     "SweepSpec",
     "Upload",
     "Zeros",

@@ -61,7 +61,7 @@ class JobBody(Body):
         description="the verdict of a fidelity job; null for other jobs and before the job's end"
     )
     observables: dict[str, float | None] | None = Field(
-        description="values at the last observed step; null for members of sweeps, whose table has them",
+        description="values at the last observed step; null for members of sweeps in lists, but not in the table",
         examples=[EXAMPLE_OBSERVABLES],
     )
     created_at: str = Field(description="RFC 3339, UTC, as are the other three times")

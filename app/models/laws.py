@@ -11,6 +11,19 @@ from leym.contract.spec import LAW_NAME
 from leym.laws.bundle import NAME
 
 
+class BoxBody(Body):
+    """A constraint that keeps every real channel in an interval."""
+
+    box: list[float] = Field(min_length=2, max_length=2, description="[low, high]", examples=[[0.0, 1.0]])
+
+
+class LivingBody(Body):
+    """A mask that empties cells without a living cell among themselves and their eight neighbours."""
+
+    channel: int = Field(description="real channel that says how alive a cell is: real parts first, then imaginary")
+    above: float = Field(description="value that it must exceed")
+
+
 class LawBody(Body):
     """One version of a law."""
 
@@ -24,6 +37,10 @@ class LawBody(Body):
     parameters: int
     grid_multiple: int = Field(description="number that both sides of a grid must be divisible by")
     boundary: str
+    constraint: Literal["unit", "none"] | BoxBody = Field(
+        description="bound of the state after each step: unit (norm 1 per cell), none, or a box"
+    )
+    living: LivingBody | None = Field(description="the law's living mask; null for most laws")
     options: dict[str, Any] = Field(
         description="options of the network, including defaults", examples=[{"padding": "circular"}]
     )
@@ -35,6 +52,9 @@ class LawBody(Body):
     codes: dict[str, str] = Field(
         description="precisions that this law has codes of its own for, with the sha256 of the decoded weights",
         examples=[{"nf4": "4be1d5c0" * 8}],
+    )
+    start: dict[str, Any] = Field(
+        description="start state of jobs that name none", examples=[{"kind": "complex_noise", "strength": 0.1}]
     )
     description: str
     provenance: dict[str, Any] = Field(examples=[{"script": "examples/make_aurora.py"}])

@@ -18,7 +18,7 @@ from app.models.base import (
 )
 from leym.contract.model import Whole
 from leym.contract.spec import LIMITS
-from leym.contract.sweeps import EXAMPLE_SWEEP
+from leym.contract.sweeps import EXAMPLE_MORE, EXAMPLE_SWEEP
 
 EXAMPLE_DISTRIBUTIONS = {
     "activity": {
@@ -42,6 +42,20 @@ class Progress(Body):
     )
 
 
+class MemberRange(Body):
+    """Members with consecutive indices."""
+
+    first: int = Field(description="index of the first of them")
+    size: int = Field(description="their number")
+
+
+class AdditionBody(MemberRange):
+    """Members that were added to a sweep."""
+
+    axes: dict[str, Any] = Field(examples=[EXAMPLE_MORE])
+    mode: Any = Field(description="as in the request that added them", examples=["product"])
+
+
 class SweepBody(Body):
     """A sweep."""
 
@@ -52,15 +66,22 @@ class SweepBody(Body):
     )
     counts: dict[str, int] = Field(description="number of jobs in each state", examples=[EXAMPLE_COUNTS])
     blocks: int = Field(
-        description="groups of jobs that a worker takes together, at submission; 0 for a sweep of version 0.1.0"
+        description="groups of jobs that a worker takes together, as submitted; 0 for a sweep of version 0.1.0"
     )
     progress: Progress
-    spec: dict[str, Any] = Field(examples=[EXAMPLE_SWEEP])
+    spec: dict[str, Any] = Field(description="the sweep as it was submitted", examples=[EXAMPLE_SWEEP])
+    added: list[AdditionBody] = Field(description="members that were added since, in the order of their indices")
     created_at: str
     paused_at: str | None
     links: dict[str, str] = Field(
         examples=[{"self": f"/v1/sweeps/{EXAMPLE_ID}", "jobs": f"/v1/sweeps/{EXAMPLE_ID}/jobs"}]
     )
+
+
+class GrownSweepBody(SweepBody):
+    """A sweep to which members were added."""
+
+    members: MemberRange = Field(description="the members that this request added")
 
 
 class Distribution(Body):
@@ -157,7 +178,7 @@ class TableQuery(PageQuery):
     filter: list[str] = Field(
         [], max_length=32, description="conditions such as `gamma>=0.01` and `state=succeeded`; all must hold"
     )
-    sort: str | None = Field(None, description="a column; missing values come last. `json` sorts each page by itself")
+    sort: str | None = Field(None, description="a column; missing values come last")
     descending: bool = False
     aggregate: str | None = Field(
         None,

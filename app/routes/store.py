@@ -29,12 +29,15 @@ def get_store_object(path: StorePath) -> Response:
     return object_response(current_services(), path.id, path.key)
 
 
-@api.get("/v1/sweeps/<id>/store.zarr/<path:key>", responses=OBJECT_RESPONSES)
+@api.get(
+    "/v1/sweeps/<id>/store.zarr/<path:key>",
+    responses=responses({200: OBJECT} | partial_responses(OCTETS, JSON), 404, 409, 410, 412, 416),
+)
 def get_sweep_object(path: StorePath) -> Response:
     """Read one object of the hierarchy of a sweep: one array per field, with the axes as dimensions.
 
     A 404 means that the object is not part of the hierarchy. A committed frame that cannot be read is a 503, and never
-    an empty chunk.
+    an empty chunk. When members are added to the sweep, chunks of the arrays before are a 409: open them again.
     """
     services = current_services()
     plan = services.table.sweep_plan(path.id)
@@ -42,7 +45,7 @@ def get_sweep_object(path: StorePath) -> Response:
     def rows() -> list[Job]:
         return services.table.blocks(path.id) or services.table.sweep_members(path.id, LIMITS.table_rows)[0]
 
-    return _answer(sweep_zarr.find(services.store, plan, rows, path.key))
+    return _answer(sweep_zarr.find(services.store, plan, rows, path.key), grows=True)
 
 
 def object_response(services: Services, job_id: str, key: str) -> Response:
@@ -50,8 +53,9 @@ def object_response(services: Services, job_id: str, key: str) -> Response:
     return _answer(zarr_gateway.find(services.store, lambda: services.table.get(job_id), key))
 
 
-def _answer(found: zarr_gateway.Resource) -> Response:
+def _answer(found: zarr_gateway.Resource, *, grows: bool = False) -> Response:
+    """Answer with an object of a hierarchy; one of a sweep `grows`, since members can be added to it at any time."""
     response = Response(content_type=OCTETS if found.chunk else JSON)
-    caching = IMMUTABLE if found.chunk else REVALIDATE
+    caching = IMMUTABLE if found.chunk and not grows else REVALIDATE
     response.headers["Cache-Control"] = caching if found.final else NO_STORE
     return send_conditionally(response, found.body)

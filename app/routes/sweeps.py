@@ -10,6 +10,7 @@ from app.models.jobs import JobPage
 from app.models.sweeps import (
     DryRunQuery,
     Estimate,
+    GrownSweepBody,
     PriorityBody,
     SummaryQuery,
     SweepBody,
@@ -33,15 +34,17 @@ from app.sweep_tables import table_response
 from app.views import job_body, json_response, sweep_body
 from leym.common.table_formats import FORMATS
 from leym.contract.records import Sweep
-from leym.contract.sweeps import SweepSpec
+from leym.contract.sweeps import MoreMembers, SweepSpec
 
 api = router("sweeps", "Many jobs that differ in a few keys")
 use_pydantic_schema(SweepSpec)
+use_pydantic_schema(MoreMembers)
 
 SWEEP_LINKS = operation_links(
     "get_sweep", "cancel_sweep", "list_sweep_jobs", "get_sweep_table", id="$response.body#/id"
 )
 ACCEPTED = json_content(SweepBody, "All jobs were accepted", SWEEP_LINKS, Location="path of the sweep")
+GROWN = json_content(GrownSweepBody, "All members were accepted", Location="path of the sweep")
 ESTIMATE = json_content(Estimate, "The size of the sweep, which was not submitted")
 TABLE = content("One row per job", JSON, *FORMATS.values(), schema=SweepTable)
 TABLE_RESPONSES = responses({200: TABLE} | partial_responses(*FORMATS.values()), 404, 412, 416, 501)
@@ -58,6 +61,23 @@ def submit_sweep(header: IdempotencyHeader, query: DryRunQuery, body: SweepSpec)
         return json_response(submission.estimate_sweep(current_services(), body))
     sweep = submission.submit_sweep(current_services(), body, header.idempotency_key)
     return json_response(sweep_body(sweep, sweep.counts), 202, Location=url_for("sweeps.get_sweep", id=sweep.id))
+
+
+@api.post("/v1/sweeps/<id>/members", responses=responses({200: ESTIMATE, 202: GROWN}, 404, 409, 413, 415, 507))
+def add_members(header: IdempotencyHeader, path: IdPath, query: DryRunQuery, body: MoreMembers) -> Response:
+    """Add members to a sweep, also while it runs or after it has ended.
+
+    They have the base and the stop rules of the sweep, and values of their own on its axes. Their indices follow those
+    of the members before them, which stay as they are. Either all are accepted or none. With `dry_run`, the answer says
+    how much work they are, and nothing is added.
+    """
+    services = current_services()
+    if query.dry_run:
+        return json_response(submission.estimate_members(services, path.id, body))
+    sweep, added = submission.add_members(services, path.id, body, header.idempotency_key)
+    members = {"members": {"first": added.first, "size": added.size}}
+    location = url_for("sweeps.get_sweep", id=sweep.id)
+    return json_response(sweep_body(sweep, sweep.counts) | members, 202, Location=location)
 
 
 @api.get("/v1/sweeps", responses=responses({200: SweepPage}))

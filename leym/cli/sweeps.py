@@ -25,12 +25,25 @@ from leym.cli.jobs import (
     source_of,
     spec_of,
 )
-from leym.cli.output import FAILED, exits, write_json, write_table
+from leym.cli.output import FAILED, age, exits, note, write_json, write_table
 from leym.client import Client, Sweep
 from leym.common.files import STDOUT
 
 app = typer.Typer(help="Run one job for many values of its keys.", no_args_is_help=True)
 Id = Annotated[str, typer.Argument(metavar="ID", help="sweep id")]
+Axes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--axis",
+        "-a",
+        help="values of a key: KEY=VALUE,VALUE,…, KEY=FIRST..LAST or 'KEY=linspace(A,B,N)', repeatable",
+    ),
+]
+Zipped = Annotated[bool, typer.Option("--zip", help="take the axes side by side instead of every combination")]
+SampleText = Annotated[
+    str | None,
+    typer.Option("--sample", help="draw the points: latin_hypercube:COUNT or random:COUNT, and :SEED after it"),
+]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="show the progress until all members have ended")]
 Filters = Annotated[
     list[str] | None,
@@ -42,20 +55,9 @@ Filters = Annotated[
 def run(
     context: typer.Context,
     law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--axis",
-            "-a",
-            help="values of a key: KEY=VALUE,VALUE,…, KEY=FIRST..LAST or 'KEY=linspace(A,B,N)', repeatable",
-        ),
-    ] = None,
-    zipped: Annotated[
-        bool, typer.Option("--zip", help="take the axes side by side instead of every combination")
-    ] = False,
-    sample: Annotated[
-        str | None, typer.Option(help="draw the points: latin_hypercube:COUNT or random:COUNT, and :SEED after it")
-    ] = None,
+    axis: Axes = None,
+    zipped: Zipped = False,
+    sample: SampleText = None,
     stop: Annotated[
         list[str] | None,
         typer.Option(
@@ -88,10 +90,7 @@ def run(
             initial=initial, precision=precision, priority=priority, tag=tag,
         )  # fmt: skip
         axes, source = specs.axes(axis), source_of(base)
-        if zipped and sample:
-            raise ValueError("--zip and --sample exclude each other: choose one")
-        mode: Any = specs.sample(sample) if sample else "zip" if zipped else "product"
-        wanted = {"law": None, "axes": axes, "mode": mode, "stop": specs.stop_rules(stop or [])} | base
+        wanted = {"law": None, "axes": axes, "mode": _mode(zipped, sample), "stop": specs.stop_rules(stop or [])} | base
         if dry_run:
             _print_facts(client.estimate_sweep(**wanted), as_json)
             return
@@ -107,6 +106,52 @@ def run(
         write_json(sweep.as_dict())
     if watch and sweep.state != "succeeded":
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def add(
+    context: typer.Context,
+    id: Id,
+    axis: Axes = None,
+    zipped: Zipped = False,
+    sample: SampleText = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="add nothing; print what the members would need")] = False,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Add members to a sweep, with further values for each of its axes, and print their indices."""
+    with exits(as_json):
+        if not axis:
+            raise ValueError("members need an --axis for each axis of the sweep, e.g. --axis seed=10..19")
+        axes, mode, sweep = specs.axes(axis), _mode(zipped, sample), context.obj.get_sweep(id)
+        if dry_run:
+            _print_facts(sweep.estimate_add(axes, mode), as_json)
+            return
+        members = sweep.add(axes, mode)
+        if not as_json:
+            print(f"{members.start}..{members.stop - 1}", flush=True)
+        if watch:
+            sweep.wait(progress=True)
+    if as_json:
+        write_json(sweep.as_dict() | {"members": {"first": members.start, "size": len(members)}})
+    if watch and sweep.state != "succeeded":
+        raise typer.Exit(FAILED)
+
+
+@app.command("list")
+def list_sweeps(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="number of sweeps at most")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List sweeps, newest first."""
+    with exits(as_json):
+        found = list(context.obj.sweeps(limit))
+    if as_json:
+        write_json([sweep.as_dict() for sweep in found])
+        return
+    rows = ((s.id, s.state, f"{s.step}/{s.size}", ",".join(s.axes), age(s.as_dict().get("created_at"))) for s in found)
+    write_table(("id", "state", "members", "axes", "age"), rows)
 
 
 @app.command("show", hidden=True)  # its name in version 0.1.0
@@ -182,6 +227,40 @@ def plot(
 
 
 @app.command()
+def summary(context: typer.Context, id: Id, as_json: Json = False) -> None:
+    """Print how the last values of each observable are distributed over the members."""
+    with exits(as_json):
+        found = context.obj.get_sweep(id).summary()
+    if as_json:
+        write_json(found)
+        return
+    numbers = ("members", "mean", "sd", "minimum", "maximum")
+    rows = ([name, *(values[key] for key in numbers)] for name, values in found["observables"].items())
+    write_table(("observable", *numbers), rows, heading=True)
+
+
+@app.command()
+def priority(
+    context: typer.Context,
+    id: Id,
+    priority: Annotated[int, typer.Argument(metavar="PRIORITY", min=0, max=9, help="9 is the most urgent")],
+    as_json: Json = False,
+) -> None:
+    """Change the priority of the members that have not ended."""
+    with exits(as_json):
+        sweep: Sweep = context.obj.get_sweep(id).set_priority(priority)
+    _print_counts(sweep, as_json)
+
+
+@app.command()
+def delete(context: typer.Context, id: Id, as_json: Json = False) -> None:
+    """Remove the results of a sweep that has ended."""
+    with exits(as_json):
+        context.obj.get_sweep(id).delete()
+    write_json({"deleted": [id]}) if as_json else note("deleted 1")
+
+
+@app.command()
 def pause(context: typer.Context, id: Id, as_json: Json = False) -> None:
     """Stop the members where they are, until `leym sweep resume`."""
     _change(context, id, "pause", as_json)
@@ -203,6 +282,12 @@ def retry(context: typer.Context, id: Id, as_json: Json = False) -> None:
 def cancel(context: typer.Context, id: Id, as_json: Json = False) -> None:
     """Cancel every member that has not ended."""
     _change(context, id, "cancel", as_json)
+
+
+def _mode(zipped: bool, sample: str | None) -> Any:
+    if zipped and sample:
+        raise ValueError("--zip and --sample exclude each other: choose one")
+    return specs.sample(sample) if sample else "zip" if zipped else "product"
 
 
 def _change(context: typer.Context, id: str, action: str, as_json: bool) -> None:

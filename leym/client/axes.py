@@ -79,6 +79,21 @@ def sweep_request(
     return sweep_body(job(base.pop("law", None), **base), varied, mode, stop)
 
 
+def more_members(axes: Mapping[str, Any], mode: str | Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the JSON of a request for more members from the arguments of `Sweep.add`.
+
+    Raises:
+        ValueError: there is no axis, an axis is given twice, or one of `values` is not a sequence of values.
+    """
+    single, varied = split_axes(values, axes)
+    if single:
+        key = next(iter(single))
+        raise ValueError(
+            f"{key} = {single[key]!r} is one value, but added members have the base of the sweep; {key}=[…] is an axis"
+        )
+    return {"axes": {key: axis_body(values) for key, values in varied.items()}, "mode": plain(mode)}
+
+
 def axis_body(values: Any) -> Any:
     """Return the JSON of an axis; consecutive whole numbers become their start and their count."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "iu" and values.ndim == 1 and len(values) > 1:

@@ -15,7 +15,7 @@ from leym.client.errors import ProblemError, UnexpectedAnswer
 from leym.client.http import Http, segment
 from leym.client.job import JOB_KEYS, Job, list_jobs
 from leym.client.requests import ObserveLike, RecordLike, job_body, plain, state_file
-from leym.client.sweep import SWEEP_KEYS, Sweep
+from leym.client.sweep import SWEEP_KEYS, Sweep, list_sweeps
 from leym.contract.spec import JobSpec
 from leym.settings import clean_token, read_settings
 
@@ -186,13 +186,12 @@ class Client:
         return list_jobs(self._http, {key: value for key, value in filters.items() if value is not None}, limit)
 
     def get_sweep(self, id: str) -> Sweep:
-        """Return a sweep by its id.
-
-        Raises:
-            ProblemError: there is no such sweep.
-            ValueError: `id` is empty, "." or "..".
-        """
+        """Return a sweep by its id. Raises ProblemError if there is none, ValueError if `id` is empty, "." or ".."."""
         return Sweep(self._http, self._http.json("GET", f"/v1/sweeps/{segment(id)}", having=SWEEP_KEYS))
+
+    def sweeps(self, limit: int | None = 50) -> Iterator[Sweep]:
+        """Yield sweeps, newest first, `limit` at most or all if None; pages are requested one by one."""
+        return list_sweeps(self._http, limit)
 
     def laws(self) -> list[dict[str, Any]]:
         """List the laws of the service: name, digest, architecture, d_state and more of each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -264,12 +264,16 @@ class Job:
 
 def list_jobs(http: Http, filters: dict[str, str], limit: int | None = None) -> Iterator[Job]:
     """Yield jobs, newest first, `limit` at most; a page is requested when the iteration reaches it."""
+    return (Job(http, data) for data in listed(http, "/v1/jobs", filters, limit))
+
+
+def listed(http: Http, path: str, filters: Mapping[str, str], limit: int | None) -> Iterator[dict[str, Any]]:
+    """Yield the items of a list that comes in pages, `limit` at most."""
     params: dict[str, Any] = dict(filters)
     left = limit if limit is not None else 2**63
     while left > 0:
-        page = http.json("GET", "/v1/jobs", having=("items",), params=params | {"limit": min(left, PAGE)})
-        for data in page["items"][:left]:
-            yield Job(http, data)
+        page = http.json("GET", path, having=("items",), params=params | {"limit": min(left, PAGE)})
+        yield from page["items"][:left]
         left -= len(page["items"])
         if not page.get("next"):
             return

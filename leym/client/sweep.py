@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leym.client import plots, results, tables
+from leym.client.axes import more_members
 from leym.client.http import Http, segment
-from leym.client.job import FINAL, JOB_KEYS, Job, list_jobs
+from leym.client.job import FINAL, JOB_KEYS, Job, list_jobs, listed
 from leym.client.progress import Amount, Bars
 from leym.common.backoff import Backoff
 from leym.contract.sweep_table import axis_name
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SWEEP_KEYS = ("id", "size", "counts")
+GROWN_KEYS = (*SWEEP_KEYS, "members")
 POLL = Backoff(0.2, longest_s=2.0, factor=1.5)  # delays between two requests
 
 
@@ -149,8 +152,8 @@ class Sweep:
     def dataset(self) -> xarray.Dataset:
         """The results of all members as one xarray.Dataset, read from the service when they are used.
 
-        Dimensions are the axes, `step`, `y` and `x`; a sweep with zipped or drawn axes has one dimension `member`. What
-        is not computed yet is NaN. Chunks are those of dask where it is installed.
+        Dimensions are the axes, `step`, `y` and `x`; a sweep with zipped or drawn axes, or to which members were added,
+        has one dimension `member`. What is not computed yet is NaN. Chunks are those of dask where it is installed.
 
         Raises:
             ValueError: the service is older, or the members differ in shape: then `datasets` has them.
@@ -239,12 +242,60 @@ class Sweep:
                 raise ValueError(f"{key!r} is no axis of sweep {self.id}; its axes are {', '.join(self.axes)}")
         over = [axis_name(key) for key in self.axes if key not in (x, y)]
         rows = self.table("rows", aggregate=statistic, over=over, value=value, filter=filter)
-        scattered = self._data["spec"].get("mode", "product") != "product"
+        scattered = self._data["spec"].get("mode", "product") != "product" or bool(self._data.get("added"))
         return plots.phase_diagram(rows, axis_name(x), axis_name(y), f"{value}.{statistic}", ax, scattered)
 
     def summary(self) -> dict[str, Any]:
         """Return counts, progress and a histogram per observable, without reading every member."""
         return self._http.json("GET", f"{self._path}/summary", having=("counts",))
+
+    def add(
+        self,
+        axes: Mapping[str, Any] | None = None,
+        mode: str | Mapping[str, Any] = "product",
+        *,
+        idempotency_key: str | None = None,
+        **values: Any,
+    ) -> range:
+        """Add members, also while the sweep runs or after it has ended: `sweep.add(gamma=[0.3], seed=range(5))`.
+
+        They have the law, the steps and all other keys of the sweep's base, and its stop rules. The indices of the
+        other members stay. In `dataset`, all members are then along one dimension `member`.
+
+        Args:
+            axes: values by key, as for `Client.sweep`; each axis of the sweep needs some, here or in `values`.
+            mode: as for `Client.sweep`.
+            idempotency_key: calls with the same key add once; default: a new key.
+            **values: sequences of values, as for `Client.sweep`.
+
+        Returns:
+            The indices of the new members, for `member`.
+
+        Raises:
+            ProblemError: the axes are not those of the sweep, or it can have no more members.
+            ValueError: one of `values` is no sequence.
+        """
+        body, headers = more_members(axes or {}, mode, values), {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        self._data = self._http.json(
+            "POST", f"{self._path}/members", having=GROWN_KEYS, json=body, headers=headers, repeatable=True
+        )
+        members = self._data.pop("members")
+        return range(members["first"], members["first"] + members["size"])
+
+    def estimate_add(
+        self, axes: Mapping[str, Any] | None = None, mode: str | Mapping[str, Any] = "product", **values: Any
+    ) -> dict[str, Any]:
+        """Return what an `add` with these arguments needs, and add nothing: size, blocks, cell_steps, bytes."""
+        body, path = more_members(axes or {}, mode, values), f"{self._path}/members"
+        return self._http.json("POST", path, having=("cell_steps",), params={"dry_run": "true"}, json=body)
+
+    def delete(self) -> None:
+        """Remove the results of the sweep, which must have ended.
+
+        Raises:
+            ProblemError: members have not ended, or live jobs start from them.
+        """
+        self._http.remove(self._path)
 
     def cancel(self) -> Sweep:
         """Cancel every member that has not ended, and return the sweep."""
@@ -277,3 +328,8 @@ class Sweep:
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)
         return f"<Sweep {self.id} {self.size} jobs: {counts}>"
+
+
+def list_sweeps(http: Http, limit: int | None = None) -> Iterator[Sweep]:
+    """Yield sweeps, newest first, `limit` at most; a page is requested when the iteration reaches it."""
+    return (Sweep(http, data) for data in listed(http, "/v1/sweeps", {}, limit))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
 from leym.contract.limits import JOB_ID, LIMITS
 from leym.contract.model import Model, Real, Whole
@@ -49,6 +49,35 @@ class Seed(InitialState):
     kind: Literal["seed"] = "seed"
 
 
+_PART: dict[str, Any] = {"type": "number", "minimum": -LIMITS.part, "maximum": LIMITS.part}
+Span = Annotated[
+    tuple[
+        Annotated[Real, Field(ge=-LIMITS.part, le=LIMITS.part)], Annotated[Real, Field(ge=-LIMITS.part, le=LIMITS.part)]
+    ],
+    WithJsonSchema({"type": "array", "items": _PART, "minItems": 2, "maxItems": 2}),  # without prefixItems, as `Grid`
+]
+
+
+class Smooth(InitialState):
+    """Smooth random fields, one for each real part and one for each imaginary part of the channels.
+
+    Each is Gaussian noise, filtered with a Gaussian of standard deviation `scale` on the periodic grid, and mapped by
+    its own distribution so that every value of the span is equally frequent.
+    """
+
+    kind: Literal["smooth"] = "smooth"
+    scale: Real = Field(default=4.0, ge=0.5, le=64, description="standard deviation of the filter, in cells")
+    re: Span = Field(default=(-1.0, 1.0), description="[low, high] of the real parts")
+    im: Span = Field(default=(-1.0, 1.0), description="[low, high] of the imaginary parts")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Smooth:
+        for name, (low, high) in (("re", self.re), ("im", self.im)):
+            if low > high:
+                raise ValueError(f"{name} = [{low:g}, {high:g}]: the lower value comes first")
+        return self
+
+
 class FromJob(InitialState):
     """The state of another job at a step where its `psi` was recorded, or at its last step."""
 
@@ -64,4 +93,5 @@ class Upload(InitialState):
     id: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-Initial = Annotated[ComplexNoise | RandomState | Zeros | Seed | FromJob | Upload, Field(discriminator="kind")]
+Drawn = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth, Field(discriminator="kind")]
+Initial = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth | FromJob | Upload, Field(discriminator="kind")]

@@ -16,6 +16,7 @@ class LIMITS:
     seed = 2**63 - 1
     gamma = 10.0
     strength = 10.0
+    part = 100.0  # largest real or imaginary part of a start state that is drawn
     recordings = len(FIELDS)
     frames = 1_000_000  # recorded frames of one field
     stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job

@@ -196,14 +196,36 @@ class NewBlock:
 
 
 @dataclass(frozen=True, slots=True)
+class Addition:
+    """Members that were added to a sweep in one request.
+
+    Attributes:
+        first: index of the first of them; the others follow.
+        size: their number.
+        shapes: number of their shapes, which follow those before them.
+        axes: values by key, as requested.
+        mode: mode, as requested.
+        key: SHA-256 of the Idempotency-Key of the request; None without one.
+    """
+
+    first: int
+    size: int
+    shapes: int
+    axes: dict[str, Any]
+    mode: Any
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Sweep:
     """Jobs submitted together, the members of the sweep. `counts` has every state, and includes deleted jobs.
 
     Attributes:
-        blocks: rows that the members were packed into at submission; 0 in sweeps of version 0.1.0, whose members are
-            rows.
+        blocks: rows that the members were packed into when they were submitted or added; 0 in sweeps of version 0.1.0,
+            whose members are rows.
         cell_steps: work of all members.
         cell_steps_done: the part of it that is committed.
+        added: members that were added after the submission.
     """
 
     id: str
@@ -216,6 +238,7 @@ class Sweep:
     paused_at: float | None = None
     cell_steps: int = 0
     cell_steps_done: int = 0
+    added: tuple[Addition, ...] = ()
 
     @property
     def final(self) -> bool:

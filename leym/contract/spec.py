@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from leym.contract.catalog import FIELDS
-from leym.contract.initial import ComplexNoise, FromJob, Initial, RandomState, Seed, Upload, Zeros
+from leym.contract.initial import ComplexNoise, FromJob, Initial, RandomState, Seed, Smooth, Upload, Zeros
 from leym.contract.limits import JOB_ID, LAW_NAME, LIMITS
 from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
 from leym.contract.recording import Observe, Recording
@@ -38,6 +38,7 @@ __all__ = [
     "Real",
     "Recording",
     "Seed",
+    "Smooth",
     "Tags",
     "Upload",
     "Whole",

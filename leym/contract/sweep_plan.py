@@ -43,7 +43,7 @@ class SweepPlan:
 
     Attributes:
         spec: the sweep.
-        mode: "product", "zip" or "sample".
+        mode: "product", "zip", "sample", or "parts" for a sweep to which members were added (`PlanOfParts`).
         axes: values by key, in the order of the spec. In a product, the values of the axis; otherwise, one value per
             member.
         size: number of members.
@@ -52,7 +52,7 @@ class SweepPlan:
     def __init__(self, spec: SweepSpec):
         """Expand the axes of a sweep."""
         self.spec, self.base = spec, spec.base
-        self.mode = "sample" if isinstance(spec.mode, Sample) else spec.mode
+        self.mode: str = "sample" if isinstance(spec.mode, Sample) else spec.mode
         self.axes: dict[str, Values] = _drawn(spec, spec.mode) if isinstance(spec.mode, Sample) else _listed(spec)
         self.size = spec.size()
         self._strides: dict[str, int] = {}

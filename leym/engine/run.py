@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leym.contract.catalog import current_observable
-from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Seed, Zeros
+from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Seed, Smooth, Zeros
 from leym.engine.sink import Sink
 from leym.engine.states import Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
@@ -25,7 +25,7 @@ from leym.physics.constraint import Box
 
 DRAWN_TOGETHER = 16  # members whose start states one thread draws
 STATE_HASH = "state_hash"  # int64 per universe: equal states have equal hashes
-Drawn = ComplexNoise | RandomState | Zeros | Seed
+Drawn = ComplexNoise | RandomState | Zeros | Seed | Smooth
 Start = Drawn | NDArray[np.complex64]
 
 
@@ -43,6 +43,8 @@ def initial_state(
             return initial.haar_random(shape, seed)
         case Seed():
             return initial.one_living_cell(shape)
+        case Smooth(scale=scale, re=re, im=im):
+            return initial.smooth(shape, seed, scale, re, im)
         case Zeros():
             return initial.zeros(shape)
 

@@ -25,7 +25,6 @@ from leym.engine.engine import Engine
 from leym.engine.run import Members, Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
-from leym.laws.starts import default_start
 from leym.settings import settings
 
 SILENCE_S = 900.0  # the engine is taken for dead after so long without news; a compilation takes a minute or two
@@ -195,7 +194,7 @@ def evolve(
     engine.warm(subject.law, subject.precision, grid)
     n, first = len(seeds), _common_step(starts) if starts else 0
     sink = EnsembleSink(n, after=first + spin_up)
-    gammas, initial = np.full(n, subject.gamma, np.float32), default_start(subject.law.manifest)
+    gammas, initial = np.full(n, subject.gamma, np.float32), subject.law.manifest.default_start
     members = Members(np.array(seeds, np.int64), gammas, [initial] * n)
     run = Run(
         f"fidelity-{next(_run_numbers)}",

@@ -1,7 +1,7 @@
 """Layout of the labelled array of a sweep: its dimensions, coordinates and chunks.
 
-Members that record arrays of one shape are one group. The axes of a product are dimensions; the members of a zipped or
-sampled sweep are one dimension `member`, and each axis is a coordinate of it.
+Members that record arrays of one shape are one group. The axes of a product are dimensions; the members of other
+sweeps, and of those to which members were added, are one dimension `member`, and each axis is a coordinate of it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PlanLike(Protocol):
 
     @property
     def mode(self) -> str:
-        """Return "product", "zip" or "sample"."""
+        """Return "product", "zip", "sample", or "parts" for a sweep to which members were added."""
 
     @property
     def axes(self) -> Mapping[str, Sequence[Any] | NDArray[Any]]:

@@ -8,7 +8,7 @@ state/c/0/0                     per member: state, steps_done, stopped_at and er
 shape_0/zarr.json               a group for members of one shape, if the sweep has several
 
 All shapes are those at the end of the sweep. Frames that are not committed are NaN, and `steps_done` says which those
-are.
+are. When members are added to the sweep, the arrays get another shape, with one dimension `member` for all axes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.contract.problems import Problem, not_found
+from leym.contract.problems import Problem, conflict, not_found
 from leym.contract.records import Job
 from leym.frames.layout import TABLE, column_attributes, step_dims
 from leym.frames.reader import check_available
@@ -39,6 +39,7 @@ from leym.frames.sweep_layout import (
     chunk_of,
     chunk_over,
     inside_chunk,
+    row_indices,
     sweep_groups,
 )
 from leym.frames.sweep_reader import STATES, SweepReader
@@ -107,8 +108,8 @@ def find(store: Store, plan: PlanLike, load: Callable[[], Sequence[Job]], path: 
         path: key below `store.zarr/`.
 
     Raises:
-        Problem: 404 for a key that the hierarchy does not have; 410 if all results were deleted or have expired; 503
-            if a committed object cannot be read.
+        Problem: 404 for a key that the hierarchy does not have; 409 for a chunk that it had before members were added;
+            410 if all results were deleted or have expired; 503 if a committed object cannot be read.
     """
     for attempt in range(1, ATTEMPTS + 1):
         rows = load()
@@ -122,6 +123,7 @@ def find(store: Store, plan: PlanLike, load: Callable[[], Sequence[Job]], path: 
 
 
 def _find(store: Store, plan: PlanLike, rows: Sequence[Job], path: str) -> Resource:
+    rows = [row for number, row in enumerate(rows) if row_indices(row, number)[0] < plan.size]  # others came after it
     _check_available(rows)
     final = all(row.final for row in rows)
     groups = sweep_groups(plan, rows)
@@ -138,6 +140,8 @@ def _find(store: Store, plan: PlanLike, rows: Sequence[Job], path: str) -> Resou
         if part is not None:
             body = array.encode(part, array.read(SweepReader(store, rows), part))
             return Resource(body, chunk=True, final=final)
+    if found and plan.mode == "parts":  # a reader that opened the array before would take a 404 for an empty chunk
+        raise conflict(f"members were added to sweep {rows[0].sweep} since its array was opened: open it again")
     raise not_found("key", path[:200])
 
 

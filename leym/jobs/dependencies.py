@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, or_, select, text
 
 from leym.contract.initial import FromJob, Upload
 from leym.contract.problems import invalid
@@ -67,9 +67,8 @@ def live_dependencies(connection: Connection, plans: PlanCache) -> Dependencies:
 
 def _of_blocks(connection: Connection, plans: PlanCache) -> Iterator[tuple[str, set[str], set[str]]]:
     """Iterate over live blocks whose members start from various states: id of the row, ids of jobs and of uploads."""
-    varying = sweeps.c.spec.contains('"initial') & (
-        sweeps.c.spec.contains('"state"') | sweeps.c.spec.contains('"upload"')
-    )
+    kinds = [text.contains(kind) for text in (sweeps.c.spec, sweeps.c.added) for kind in ('"state"', '"upload"')]
+    varying = sweeps.c.spec.contains('"initial') & or_(*kinds)
     live = (jobs.c.state.in_(LIVE), jobs.c.indices.is_not(None), varying)
     rows = select(jobs.c.id, jobs.c.sweep, jobs.c.indices).join(sweeps, sweeps.c.id == jobs.c.sweep).where(*live)
     for row in connection.execute(rows.order_by(jobs.c.id)).all():

@@ -15,9 +15,10 @@ from leym.contract.ids import ALPHABET, distance, id_after
 from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.problems import not_found
 from leym.contract.ranges import unpack_ranges
-from leym.contract.records import Job, JobState
+from leym.contract.records import Addition, Job, JobState
+from leym.contract.sweep_parts import PlanOfParts
 from leym.contract.sweep_plan import SweepPlan
-from leym.contract.sweeps import SweepSpec
+from leym.contract.sweeps import MoreMembers, SweepSpec
 from leym.jobs.queries import COLUMNS, PlanCache, chunks, find_job, jobs_of
 from leym.jobs.schema import jobs, sweeps
 
@@ -78,7 +79,7 @@ class BlockRow:
             state=state,
             step=max(int(self.states.step[place]), 0),
             steps=row.steps // row.members,
-            spec=row.spec | own_keys(plan, np.array([index]))[0],
+            spec=row.spec | own_keys(plan, np.array([index]))[0] | {"priority": row.priority},
             error=error,
             finished_at=row.finished_at if state.final else None,
             point=plan.point(index),
@@ -105,10 +106,18 @@ def load_plan(connection: Connection, plans: PlanCache, sweep_id: str) -> SweepP
     """Return the members of a sweep, which must exist."""
 
     def load() -> SweepPlan:
-        stored = connection.execute(select(sweeps.c.spec).where(sweeps.c.id == sweep_id)).scalar_one()
-        return SweepPlan(SweepSpec.model_validate(json.loads(stored)))
+        row = connection.execute(select(sweeps.c.spec, sweeps.c.added).where(sweeps.c.id == sweep_id)).one()
+        spec, added = SweepSpec.model_validate(json.loads(row.spec)), additions(row.added)
+        more = [MoreMembers.model_validate({"axes": part.axes, "mode": part.mode}) for part in added]
+        return PlanOfParts(spec, more) if more else SweepPlan(spec)
 
-    return plans.get(sweep_id, load)
+    size = connection.execute(select(sweeps.c.size).where(sweeps.c.id == sweep_id)).scalar_one()
+    return plans.get(sweep_id, size, load)
+
+
+def additions(text: str | None) -> list[Addition]:
+    """Return the members that were added to a sweep, from the text of its column."""
+    return [Addition(**part) for part in json.loads(text or "[]")]
 
 
 def index_of(connection: Connection, member_id: str) -> tuple[str, int] | None:

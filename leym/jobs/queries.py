@@ -39,10 +39,10 @@ class PlanCache:
         self._lock = threading.Lock()
         self._plans: OrderedDict[str, SweepPlan] = OrderedDict()
 
-    def get(self, sweep_id: str, load: Callable[[], SweepPlan]) -> SweepPlan:
-        """Return the plan of a sweep, which `load` makes if it is not here."""
+    def get(self, sweep_id: str, size: int, load: Callable[[], SweepPlan]) -> SweepPlan:
+        """Return the plan of a sweep of `size` members, which `load` makes if it is not here."""
         with self._lock:
-            if sweep_id in self._plans:
+            if sweep_id in self._plans and self._plans[sweep_id].size == size:
                 self._plans.move_to_end(sweep_id)
                 return self._plans[sweep_id]
         plan = load()

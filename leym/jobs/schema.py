@@ -115,8 +115,10 @@ sweeps = Table(
     Column("created_at", Double, nullable=False),
     Column("cancelled_at", Double),
     Column("project", String(64), nullable=False, server_default="default"),
-    Column("blocks", Integer, nullable=False, server_default="0"),  # at submission; 0: each member is a row of its own
+    Column("blocks", Integer, nullable=False, server_default="0"),  # 0: each member is a row
     Column("paused_at", Double),  # null unless the sweep is paused
+    Column("reserved", Integer, nullable=False, server_default="0"),  # ids for members; 0: just those of `size`
+    Column("added", Text),  # JSON: members that were added (`Addition`), in the order of their indices
 )
 
 tokens = Table(

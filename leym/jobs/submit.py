@@ -55,6 +55,11 @@ def sweep_request(spec: dict[str, Any]) -> dict[str, Any]:
     return {"sweep": spec}
 
 
+def members_request(sweep_id: str, more: dict[str, Any]) -> dict[str, Any]:
+    """Return the request that an Idempotency-Key identifies: the members to add to a sweep, as requested."""
+    return {"members": {"sweep": sweep_id, **more}}
+
+
 def fidelity_request(law: str, request: FidelityRequest) -> dict[str, Any]:
     """Return the request that an Idempotency-Key identifies: a fidelity job of `law` as named, not as resolved."""
     return {"fidelity": {"law": law, **request.model_dump(mode="json")}}

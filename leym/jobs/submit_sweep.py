@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, insert, select
 
 from leym.contract.ids import new_id
+from leym.contract.limits import LIMITS
 from leym.contract.records import Job, JobState, NewBlock, Sweep
 from leym.contract.sweep_plan import SweepPlan
 from leym.jobs.blocks import insert_rows, member_columns
@@ -53,7 +54,8 @@ class SubmitSweep(Submit):
         """
         now = time.time() if now is None else now
         spec = plan.spec.model_dump(mode="json")
-        sweep = Sweep(new_id(following=plan.size), spec, plan.size, now, blocks=len(blocks))
+        reserved = LIMITS.sweep_jobs  # also for members that are added later
+        sweep = Sweep(new_id(following=reserved), spec, plan.size, now, blocks=len(blocks))
 
         def load(connection: Connection, existing: str) -> tuple[Sweep, list[Job]]:
             rows = select(*COLUMNS).where(jobs.c.sweep == existing).order_by(jobs.c.id)
@@ -61,7 +63,7 @@ class SubmitSweep(Submit):
 
         def create(connection: Connection) -> tuple[Sweep, list[Job]]:
             row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now, "blocks": len(blocks)}
-            connection.execute(insert(sweeps), row | {"project": self._new_project})
+            connection.execute(insert(sweeps), row | {"project": self._new_project, "reserved": reserved})
             made = self._insert_blocks(connection, sweep.id, plan, blocks, now)
             return get_sweep(connection, sweep.id, self.project), made
 
@@ -70,19 +72,47 @@ class SubmitSweep(Submit):
         return sweep, made, created
 
     def _insert_blocks(
-        self, connection: Connection, sweep_id: str, plan: SweepPlan, blocks: Sequence[NewBlock], now: float
+        self,
+        connection: Connection,
+        sweep_id: str,
+        plan: SweepPlan,
+        blocks: Sequence[NewBlock],
+        now: float,
+        *,
+        first: int = 0,
+        first_shape: int = 0,
+        state: JobState = JobState.QUEUED,
     ) -> list[Job]:
-        made = list(self._new_blocks(sweep_id, plan, blocks, now))
+        """Insert blocks, and return their rows.
+
+        Args:
+            connection: the transaction.
+            sweep_id: the sweep.
+            plan: the members, counted from 0.
+            blocks: their blocks, with indices and shapes of `plan`.
+            now: time of the submission.
+            first: index in the sweep of the first of the members.
+            first_shape: number in the sweep of the first of their shapes.
+            state: state of the rows.
+
+        Raises:
+            Problem: as `submit_sweep`.
+        """
+        made = [replace(job, state=state) for job in self._new_blocks(sweep_id, plan, blocks, now, first)]
         self.quotas.check(connection, self._new_project, made, now)
         check_dependencies(connection, self.plans, _sources(plan), now)
-        insert_rows(connection, (_block_row(job, block) for job, block in zip(made, blocks, strict=True)))
+        insert_rows(
+            connection, (_block_row(job, block, first, first_shape) for job, block in zip(made, blocks, strict=True))
+        )
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in made for tag in job.tags.items()]
         if tagged:
             connection.execute(insert(tags), tagged)
         count(connection, submitted=plan.size)
         return made
 
-    def _new_blocks(self, sweep_id: str, plan: SweepPlan, blocks: Sequence[NewBlock], now: float) -> Iterator[Job]:
+    def _new_blocks(
+        self, sweep_id: str, plan: SweepPlan, blocks: Sequence[NewBlock], now: float, first: int
+    ) -> Iterator[Job]:
         """Iterate over the rows of new blocks. The spec of a row is that of its first member."""
         firsts = own_keys(plan, np.array([block.indices[0] for block in blocks], np.int64))
         of_shape: dict[int, Job] = {}
@@ -90,7 +120,7 @@ class SubmitSweep(Submit):
             if block.shape not in of_shape:
                 of_shape[block.shape] = self._new_job(block.job, sweep_id, now)
             shared = of_shape[block.shape]
-            columns = member_columns(block.indices, shared.steps)
+            columns = member_columns(first + block.indices, shared.steps)
             yield replace(
                 shared,
                 id=new_id(),
@@ -111,6 +141,6 @@ def _sources(plan: SweepPlan) -> set[str]:
     return start_states(plan, np.concatenate(some))[0]
 
 
-def _block_row(job: Job, block: NewBlock) -> dict[str, Any]:
-    shape = {"shape": block.shape, "first": int(block.indices[0]), "last": int(block.indices[-1])}
-    return row_of(job) | shape
+def _block_row(job: Job, block: NewBlock, first: int, first_shape: int) -> dict[str, Any]:
+    ends = {"first": first + int(block.indices[0]), "last": first + int(block.indices[-1])}
+    return row_of(job) | {"shape": first_shape + block.shape} | ends

@@ -188,12 +188,13 @@ class SweepLife(Base):
             return ids
 
     def _lock(self, connection: Connection, sweep_id: str, chosen: ColumnElement[bool]) -> list[tuple[str, int]]:
-        """Lock the chosen rows of a sweep, and return their ids with the numbers of their live members.
+        """Lock a sweep and the chosen rows of it, and return their ids with the numbers of their live members.
 
         Raises:
             Problem: 404 if there is no such sweep in the project.
         """
-        project = connection.execute(select(sweeps.c.project).where(sweeps.c.id == sweep_id)).scalar()
+        # the row of the sweep first, so that no members are added meanwhile
+        project = connection.execute(select(sweeps.c.project).where(sweeps.c.id == sweep_id).with_for_update()).scalar()
         if project is None or self.project not in (None, project):
             raise not_found("sweep", sweep_id)
         rows = select(jobs.c.id, LIVE_MEMBERS).where(jobs.c.sweep == sweep_id, chosen).order_by(jobs.c.id)

@@ -13,7 +13,7 @@ from leym.contract.problems import Problem, not_found
 from leym.contract.records import Job, JobState
 from leym.contract.sweep_plan import SweepPlan
 from leym.jobs.members import BlockRow, load_plan, views
-from leym.jobs.queries import COLUMNS, Base, check_cursor, job_of
+from leym.jobs.queries import COLUMNS, Base, check_cursor, chunks, job_of, jobs_of
 from leym.jobs.schema import jobs, sweeps
 
 
@@ -35,6 +35,25 @@ class SweepMembers(Base):
         statement = select(*COLUMNS).where(jobs.c.sweep == sweep_id, jobs.c.indices.is_not(None), *self._own())
         with self.db.read() as connection:
             return [job_of(row) for row in connection.execute(statement.order_by(jobs.c.id)).mappings()]
+
+    def rows_of_blocks(self, ids: Sequence[str]) -> list[Job]:
+        """Return the rows of some blocks in the order of their ids; unknown ids are skipped."""
+        found: list[Job] = []
+        with self.db.read() as connection:
+            for some in chunks(sorted(ids)):
+                chosen = (jobs.c.id.in_(some), jobs.c.indices.is_not(None), *self._own())
+                found += jobs_of(connection, select(*COLUMNS).where(*chosen).order_by(jobs.c.id))
+        return found
+
+    def members_at(self, sweep_id: str, indices: Sequence[int]) -> list[Job]:
+        """Return members of a sweep of blocks in the order of `indices`, deleted ones included.
+
+        Raises:
+            Problem: 404 if there is no such sweep.
+        """
+        with self.db.read() as connection:
+            self._sweep_size(connection, sweep_id)
+            return views(connection, load_plan(connection, self.plans, sweep_id), sweep_id, indices)
 
     def member(self, sweep_id: str, index: int) -> Job:
         """Return one member of a sweep, by its index.

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from leym.contract.problems import not_found
 from leym.contract.records import Job, JobState, Sweep
+from leym.jobs.members import additions
 from leym.jobs.queries import COLUMNS, check_cursor, jobs_of, page_of
 from leym.jobs.schema import LIVE_MEMBERS, jobs, sweeps
 from leym.jobs.sweep_members import SweepMembers
@@ -60,6 +61,7 @@ def _sweeps_of(connection: Connection, rows: list[Row[Any]]) -> list[Sweep]:
             paused_at=row.paused_at,
             cell_steps=work[row.id][0],
             cell_steps_done=work[row.id][1],
+            added=tuple(additions(row.added)),
         )
         for row in rows
     ]

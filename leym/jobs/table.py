@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
 from leym.jobs.leases import Leases
 from leym.jobs.migrate import SchemaError, bring_up_to_date
@@ -19,7 +20,6 @@ from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
 from leym.jobs.statistics import Statistics
-from leym.jobs.submit_sweep import SubmitSweep
 from leym.jobs.sweep_life import SweepLife
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
@@ -28,7 +28,7 @@ from leym.settings import USAGE, Settings
 
 
 class JobTable(
-    SubmitSweep, Outbox, Reading, Leases, Progress, Retention, Sweeps, SweepLife, Workers, Statistics, Tokens, Projects
+    AddMembers, Outbox, Reading, Leases, Progress, Retention, Sweeps, SweepLife, Workers, Statistics, Tokens, Projects
 ):
     """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 

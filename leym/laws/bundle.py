@@ -17,9 +17,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
+from leym.contract.initial import ComplexNoise, Drawn, RandomState, Seed
 from leym.contract.problems import Problem
 from leym.laws.architectures import Architecture, architectures
-from leym.physics.constraint import Constraint, Living, check_living
+from leym.laws.starts import check_start
+from leym.physics.constraint import Box, Constraint, Living, check_living
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -42,6 +44,7 @@ class Manifest(BaseModel):
         constraint: Bound of the state after each step: "unit" (norm 1 per cell), "none", or {"box": [low, high]} for
             every real channel.
         living: Mask that empties cells without living cells near them; None for a law without.
+        start: Start state of jobs that name none, and of the fidelity gate: see `leym.laws.starts.default_start`.
         codes: Precision -> sha256 of the weights that the law's own codes of that precision stand for, if it carries
             any: see `leym.laws.own_codes`.
     """
@@ -62,6 +65,7 @@ class Manifest(BaseModel):
     provenance: dict[str, Any] = Field(default_factory=dict)
     constraint: Constraint = "unit"
     living: Living | None = None
+    start: Drawn | None = None
     codes: dict[Literal["nf4", "int8", "bf16"], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
         default_factory=dict, description="per precision with codes of this law's own, sha256 of the decoded weights"
     )
@@ -88,6 +92,27 @@ class Manifest(BaseModel):
         if self.living is not None:
             check_living(self.constraint, self.living, 2 * self.d_state)
         return self
+
+    @model_validator(mode="after")
+    def _start_fits(self) -> Manifest:
+        if self.start is not None:
+            try:
+                check_start(self.constraint, self.start)
+            except ValueError as error:
+                raise ValueError(f"start: {error}") from None
+        return self
+
+    @property
+    def default_start(self) -> Drawn:
+        """Start state that shows what the law does.
+
+        That is `start`; without one noise, in a box noise that fills it, and a seed for a law that grows.
+        """
+        if self.start is not None:
+            return self.start
+        if self.living is not None and not isinstance(self.constraint, Box):
+            return Seed()
+        return RandomState() if isinstance(self.constraint, Box) else ComplexNoise()
 
     def code_of(self, key: str) -> tuple[str, str] | None:
         """Split the key of a tensor that is a code of the law's own: (precision, rest). None for a weight."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from leym.contract.spec import ComplexNoise, FromJob, RandomState, Seed, Upload, Zeros
-from leym.laws.bundle import Manifest
-from leym.physics.constraint import Box
+from leym.contract.spec import ComplexNoise, FromJob, RandomState, Seed, Smooth, Upload, Zeros
+from leym.physics.constraint import Box, Constraint
 
-Start = ComplexNoise | RandomState | Zeros | Seed | FromJob | Upload
+Drawn = ComplexNoise | RandomState | Zeros | Seed | Smooth
+Start = Drawn | FromJob | Upload
 _RANGES = {"complex_noise": (-1.0, 1.0), "zeros": (0.0, 0.0), "seed": (0.0, 1.0)}  # of the parts of a start state
 
 
-def check_start(manifest: Manifest, start: Start) -> None:
+def check_start(constraint: Constraint, start: Start) -> None:
     """Check that a start state lies in the box of a law.
 
     Other constraints take every start state: the first step normalises each cell of "unit", and "none" has no bounds.
@@ -20,18 +20,15 @@ def check_start(manifest: Manifest, start: Start) -> None:
     Raises:
         ValueError: the start state has values beyond the box.
     """
-    if not isinstance(manifest.constraint, Box) or start.kind not in _RANGES:
+    if isinstance(start, Smooth):
+        least, most = min(start.re[0], start.im[0]), max(start.re[1], start.im[1])
+    elif start.kind in _RANGES:
+        least, most = _RANGES[start.kind]
+    else:
         return
-    (low, high), (least, most) = manifest.constraint.box, _RANGES[start.kind]
-    if not low <= least <= most <= high:
+    if isinstance(constraint, Box) and not constraint.box[0] <= least <= most <= constraint.box[1]:
+        low, high = constraint.box
         raise ValueError(
-            f"initial.kind = {start.kind!r} has values from {least:g} to {most:g}; law {manifest.name!r} keeps its"
-            f" channels in [{low:g}, {high:g}]: start from random, or upload a state"
+            f"initial.kind = {start.kind!r} has values from {least:g} to {most:g}; the law keeps its channels in"
+            f" [{low:g}, {high:g}]: start from random, from smooth within the box, or upload a state"
         )
-
-
-def default_start(manifest: Manifest) -> ComplexNoise | RandomState | Seed:
-    """Return the start state that shows what a law does: noise, noise that fills its box, or a seed that grows."""
-    if manifest.living is not None and not isinstance(manifest.constraint, Box):
-        return Seed()
-    return RandomState() if isinstance(manifest.constraint, Box) else ComplexNoise()

@@ -100,6 +100,37 @@ def one_living_cell(shape: tuple[int, ...]) -> NDArray[np.complex64]:
     return psi
 
 
+def smooth(
+    shape: tuple[int, ...], seed: int, scale: float, re: tuple[float, float], im: tuple[float, float]
+) -> NDArray[np.complex64]:
+    """Draw smooth random fields with uniform values.
+
+    g = Gaussian noise filtered by exp(-scale² |k|² / 2) on the periodic grid, divided by its standard deviation;
+    value = low + (high - low) Φ(g), Φ the normal distribution function: one field per channel and part.
+
+    Args:
+        shape: [H, W, d].
+        seed: decides every number.
+        scale: standard deviation of the filter in cells.
+        re: lowest and highest real part.
+        im: lowest and highest imaginary part.
+
+    Returns:
+        complex64 [H, W, d], computed in float64 and rounded once.
+    """
+    h, w, d = shape
+    noise = draws(seed, stream=0).standard_normal((2 * d, h, w))
+    ky, kx = 2 * np.pi * np.fft.fftfreq(h)[:, None], 2 * np.pi * np.fft.rfftfreq(w)[None, :]
+    field = np.fft.irfft2(np.fft.rfft2(noise) * np.exp(-0.5 * scale**2 * (ky**2 + kx**2)), (h, w))
+    field -= field.mean((1, 2), keepdims=True)
+    field /= np.maximum(field.std((1, 2), keepdims=True), np.finfo(float).tiny)
+    uniform = per_number(torch.special.ndtr, torch.from_numpy(field)).numpy()
+    span = np.array([re] * d + [im] * d)
+    parts = np.moveaxis(span[:, :1, None] + (span[:, 1:] - span[:, :1])[:, :, None] * uniform, 0, -1)
+    psi: NDArray[np.complex128] = parts[..., :d] + 1j * parts[..., d:]
+    return psi.astype(np.complex64)
+
+
 def zeros(shape: tuple[int, ...]) -> NDArray[np.complex64]:
     """Return ψ = 0, complex64 [H, W, d]: the biases of the law start everything."""
     return np.zeros(shape, np.complex64)

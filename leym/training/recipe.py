@@ -28,6 +28,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from leym.contract.initial import Drawn
 from leym.laws.architectures import architectures
 from leym.laws.bundle import NAME, Manifest
 from leym.physics.constraint import Constraint, Living
@@ -46,8 +47,10 @@ class LawSection(Section):
         options: Choices of the architecture.
         constraint: "unit", "none" or {"box": [low, high]}: what the step does to a cell at its end.
         living: Living mask, {"channel": …, "above": …}; None for none.
+        start: Start state of jobs that name none, as the `initial` of a JobSpec; None for that of laws of this kind.
         head: "zero": the last layer starts with zeros, so the law starts as the identity (without damping);
             "default": with PyTorch's random weights.
+        gain: Factor on the first random weights, biases apart. A network of thresholds needs about 3 to spike at all.
     """
 
     architecture: str
@@ -57,7 +60,9 @@ class LawSection(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     constraint: Constraint = "unit"
     living: Living | None = None
+    start: Drawn | None = None
     head: Literal["zero", "default"] = "zero"
+    gain: float = Field(default=1.0, gt=0, le=100)
 
 
 class TrainSection(Section):
@@ -173,6 +178,7 @@ class Recipe(Section):
             "options": law.options,
             "constraint": law.constraint,
             "living": law.living,
+            "start": law.start,
             "provenance": provenance or {},
         }
         known = architectures().get(law.architecture)

@@ -18,13 +18,14 @@ from leym.training.seeds import generator
 Step = Callable[[Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor | None]]
 
 
-def new_network(manifest: Manifest, seed: int, zero_head: bool) -> nn.Module:
+def new_network(manifest: Manifest, seed: int, zero_head: bool, gain: float = 1.0) -> nn.Module:
     """Build a network with seeded weights, float32, on the CPU.
 
     Args:
         manifest: The law.
         seed: Decides the weights.
         zero_head: Set the last layer to zeros, so that y = 0 and the step changes nothing at first.
+        gain: Factor on the random weights of all matrices.
 
     Constants of the architecture take no gradient.
     """
@@ -42,6 +43,8 @@ def new_network(manifest: Manifest, seed: int, zero_head: bool) -> nn.Module:
             weight.requires_grad_(False)
         elif zero_head and key.startswith(info.head):
             nn.init.zeros_(weight)
+        elif weight.ndim > 1:
+            weight.data *= gain
     return network.train()
 
 
@@ -79,6 +82,13 @@ class TrainedLaw:
         self.network = network.to(device)
         self._gamma = torch.full((1, 1, 1, 1), gamma, device=device)
         self._bf16, self._checkpointed = bf16, checkpoint_gradients
+        # read here, because the compiler cannot trace the look-up of an architecture
+        self._form = manifest.form
+        self._bounds: dict[str, Any] = {
+            "constraint": manifest.constraint,
+            "living": manifest.living,
+            "periodic": manifest.boundary == "periodic",
+        }
         if bf16:
             self._keep_constants_exact()
         self._step: Any = torch.compile(self._plain, fullgraph=True, dynamic=False) if compiled else self._plain
@@ -89,18 +99,7 @@ class TrainedLaw:
             module.forward = torch.autocast(self.device.type, enabled=False)(module.forward)
 
     def _plain(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        manifest = self.manifest
-        after, remembered, _ = step(
-            self.network,
-            manifest.form,
-            x,
-            self._gamma,
-            memory,
-            uniform,
-            constraint=manifest.constraint,
-            living=manifest.living,
-            periodic=manifest.boundary == "periodic",
-        )
+        after, remembered, _ = step(self.network, self._form, x, self._gamma, memory, uniform, **self._bounds)
         return after, remembered
 
     def step(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:

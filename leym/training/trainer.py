@@ -72,7 +72,7 @@ def train(
     objective = make_objective(recipe, manifest)
     law = TrainedLaw(
         manifest,
-        new_network(manifest, settings.seed, recipe.law.head == "zero"),
+        new_network(manifest, settings.seed, recipe.law.head == "zero", recipe.law.gain),
         device or torch.device("cpu"),
         gamma=settings.gamma,
         bf16=settings.precision == "bf16",
@@ -97,7 +97,9 @@ def train(
                 memory[: settings.restart] = 0
         if settings.damage:
             low, high = settings.damage_radius
-            x = damaged(x, random, settings.damage, (low, high), unit=recipe.law.constraint == "unit")
+            unit = recipe.law.constraint == "unit"
+            rest = slice(settings.restart, None)  # a start of one cell would not survive
+            x[rest] = damaged(x[rest], random, settings.damage, (low, high), unit)
         steps = horizon(settings, number, random)
 
         rollout = Rollout.of(law, x, memory, steps, random, truncated=objective.truncated)

@@ -37,9 +37,11 @@ COMMANDS = {
     "laws import {data}/x.pth --name x --data {data}": "service",
     "laws add {data}/law --data {data}": "service",
     "bench aurora": "worker",
+    "train recipe.toml": "worker",
     "laws inspect aurora": "worker",
     "laws quantize aurora": "worker",
     "laws tune-precision aurora": "worker",
+    "laws calibrate aurora": "worker",
     "fidelity run aurora": "worker",
 }
 

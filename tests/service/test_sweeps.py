@@ -265,6 +265,36 @@ def test_a_dry_run_says_what_the_sweep_needs(service, sweeps):
     assert service.client.queue()["jobs"] == before["jobs"]
 
 
+def test_members_are_added_while_the_sweep_runs(service):
+    sweep = service.client.sweep(**(SLOW | {"gamma": [0.0, 0.05], "seed": range(3)}))
+    before = sweep.dataset
+    assert before["psi"].dims == ("gamma", "seed", "step", "y", "x", "channel")
+    until(lambda: sweep.refresh().counts["running"] or sweep.done, what="members run")
+    first = sweep.add(gamma=linspace(0.1, 0.2, 2), seed=[7])
+    assert (first, sweep.size, sweep.done) == (range(6, 8), 8, False)
+    with pytest.raises(Exception, match=r"409|Conflict|open it again"):
+        before["activity"].load()
+    sweep.wait(240)
+    assert sweep.add(gamma=[0.3, 0.4], seed=[1, 2], mode="zip") == range(8, 10)  # and again after the end
+    sweep.wait(240)
+    points = [(gamma, seed) for gamma in (0.0, 0.05) for seed in range(3)]
+    points += [(0.1, 7), (0.2, 7), (0.3, 1), (0.4, 2)]
+    members = [sweep.member(index) for index in range(10)]
+    assert [(member.spec["gamma"], member.spec["seed"]) for member in members] == points
+    assert {member.state for member in members} == {"succeeded"}
+    found = sweep.dataset.load()
+    assert found["psi"].dims == ("member", "step", "y", "x", "channel")
+    rows = sweep.table("rows", sort="gamma")
+    assert [(row["gamma"], row["seed"]) for row in rows] == sorted(points)
+    for index, (member, expected) in enumerate(zip(members, alone(service, members), strict=True)):
+        assert_same(results(member), expected)
+        one = found.isel(member=index)
+        assert (float(one["gamma"]), int(one["seed"])) == points[index]
+        assert np.array_equal(one["psi"], expected["psi"])
+        assert np.array_equal(one["activity"], expected["activity"])
+        assert member.as_dict()["observables"]["activity"] == expected["activity"][-1]
+
+
 def metric(service, name):
     [value] = re.findall(rf"^{re.escape(name)} (\S+)$", get(service, "/metrics").decode(), re.MULTILINE)
     return float(value)

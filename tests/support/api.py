@@ -17,6 +17,8 @@ from app.services import Services
 from leym import tickets
 from leym.client.sse import Event, parse_events
 from leym.contract.identity import SCOPES
+from leym.contract.member_states import MemberState, MemberStates
+from leym.contract.ranges import unpack_ranges
 from leym.contract.records import JobState
 from leym.frames.layout import arrays_of
 from leym.frames.writer import FrameWriter
@@ -34,6 +36,7 @@ SPEC: dict[str, Any] = {
     ],
     "observe": {"every": 2, "names": ["coherence", "activity"]},
 }
+PROBLEM = {"title": "Diverged", "detail": "a cell is NaN at step 21", "status": 422}
 
 
 class Api:
@@ -143,6 +146,36 @@ def done(api: Api, **spec: Any) -> str:
     worker.run(worker.job.steps)
     worker.finish()
     return job
+
+
+def run_blocks(api: Api, sweep: str, *, ends: bool = True) -> None:
+    """Run every block that has not ended.
+
+    Members with an even seed succeed, the others fail at step 20. The coherence is the step and an eighth of the index.
+    """
+    plan = api.table.sweep_plan(sweep)
+    for row in api.table.blocks(sweep):
+        if row.final:
+            continue
+        claim = api.table.claim(row.id, "pretender", 60, 9)
+        assert claim is not None
+        indices = unpack_ranges(row.indices or "")
+        states = MemberStates.new(len(indices))
+        writer = FrameWriter(
+            api.store, row.id, claim.epoch, arrays_of(claim.job), {}, {}, members=len(indices), shown=states.step
+        )
+        odd = np.array(plan.column("seed", indices)) % 2 == 1
+        for step in range(0, 31, 10):
+            places = np.flatnonzero(~odd) if step > 20 else np.arange(len(indices))
+            writer.append(step, places, {}, {"coherence": indices[places] / 8 + step})
+        states.step[:] = np.where(odd, 20, 30)
+        states.end(np.flatnonzero(odd), MemberState.FAILED, problem=PROBLEM)
+        done = {"step": int(states.step.sum()), "manifest": writer.flush(), "members": states}
+        if ends:
+            states.end(np.flatnonzero(~odd), MemberState.SUCCEEDED, stopped=1)
+            api.table.finish(row.id, claim.epoch, JobState.SUCCEEDED, **done)
+        else:
+            api.table.commit(row.id, claim.epoch, **done)
 
 
 def refused(answer: Any, status: int, *named: str, pointer: str | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import schemathesis
 from pydantic import BaseModel, ValidationError
 
 from leym.contract.spec import JobSpec
-from leym.contract.sweeps import SweepSpec
+from leym.contract.sweeps import MoreMembers, SweepSpec
 
 SMALL = {
     "law": "tiny",
@@ -33,6 +33,8 @@ def map_body(context: Any, body: Any) -> Any:
         return body | SMALL | SEEN
     if operation == "submit_sweep" and _is(SweepSpec, body):
         return {"base": SMALL | SEEN, "axes": {"seed": {"count": 2}}}
+    if operation == "add_members" and _is(MoreMembers, body):
+        return {"axes": {"seed": {"count": 2}}}
     return body
 
 

@@ -7,6 +7,7 @@ import torch
 from leym.engine.step.batch_tensors import BatchTensors
 from leym.engine.step.per_cell_cpu import FusedCells
 from leym.laws.networks.deep_qca import DeepQCA
+from leym.laws.networks.deep_qca_five_layers import DeepQCAFiveLayers
 from leym.laws.networks.mlp import MLP
 from leym.laws.networks.nca import NCA
 
@@ -26,6 +27,7 @@ NETWORKS = {
     "MLP, odd sizes": lambda: MLP(3, 7),
     "DEEP_QCA": lambda: DeepQCA(2, 24),
     "DEEP_QCA, folded": lambda: DeepQCA(8, 40).folded(),
+    "DEEP_QCA_FIVE_LAYERS": lambda: DeepQCAFiveLayers(3, 12).folded(),
     "DEEP_QCA, many channels": lambda: DeepQCA(9, 33).folded(),
 }
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from leym.physics.step import step
 from leym.training.recipe import Recipe, read_recipe
-from leym.training.teachers.base import Start, Teacher
+from leym.training.teachers.base import Parameter, Start, Teacher
 from leym.training.teachers.catalog import TEACHERS
 from leym.training.trainer import train
 
@@ -26,7 +26,8 @@ from leym.training.trainer import train
 class Turning(Teacher):
     """Every cell is a unit vector of C that turns and follows its neighbours: a linear model, but for the norm."""
 
-    name, constraint, known = "turning", "unit", {}
+    name, constraint = "turning", "unit"
+    known = {"dt": Parameter(1.0, 1.0, 1.0, "time per step")}
 
     @property
     def starts(self) -> Mapping[str, Start]:

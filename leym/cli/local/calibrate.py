@@ -95,6 +95,7 @@ def table(result: Calibrated) -> str:
             f"{one.arm:<10}{one.stage:<8}{one.members:>8}  {one.verdict.verdict:<14}{metric:<22}{effect:>+9.1%}"
         )
         lines += [f"{'':<10}{reason}" for reason in one.verdict.reasons]
+    lines += [f"{arm:<10}left out: {why}" for arm, why in result.left_out.items()]
     lines += [f"no candidate could pass: {reason}" for reason in result.why_not]
     return "\n".join(lines if result.judged else [f"{', '.join(result.codes)}: codes made, not judged"])
 

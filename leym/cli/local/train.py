@@ -15,7 +15,9 @@ from leym.contract.problems import Problem
 from leym.engine.device import pick_device
 from leym.laws import versions
 from leym.settings import settings
+from leym.training import checkpoint
 from leym.training.curve import tensorboard_installed
+from leym.training.output import LAW
 from leym.training.recipe import Recipe, read_recipe
 from leym.training.trainer import Diverged, train
 
@@ -41,6 +43,10 @@ def run(
     try:
         read = read_recipe(recipe, **({} if updates is None else {"updates": updates}))
         folder = out or Path(f"{read.name}-training")
+        if not resume and (folder / checkpoint.FILE).exists() and not (folder / LAW).exists():
+            raise ValueError(
+                f"{folder} holds a training that has not ended: --resume continues it, --out names another"
+            )
         if not tensorboard_installed():
             note("TensorBoard is not installed, so no events are written: pip install 'leym[train]'")
         with Bars() as bars:

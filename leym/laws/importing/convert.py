@@ -18,6 +18,7 @@ from leym import __version__
 from leym.contract.problems import Problem, conflict
 from leym.contract.spec import LIMITS
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
+from leym.laws.importing.averages import find_average
 from leym.laws.importing.checks import check_shapes
 from leym.laws.importing.experiment import find_experiment, read_config
 from leym.laws.importing.identify import UserHints, identify
@@ -112,6 +113,7 @@ def convert(
             "sha256": _sha256(checkpoint),
             "importer": __version__,
             **({"choice": choice} if choice else {}),
+            **_choice_of_weights(file.content),
             **_training_facts(file.content, config),
             **({"skipped": _printable(skipped)} if skipped else {}),
             **({"skipped_types": _printable(file.skipped)} if file.skipped else {}),
@@ -131,6 +133,9 @@ def convert(
 def split_weights(content: Any) -> tuple[dict[str, TensorInfo], list[str]]:
     """Separate the weights of the law from everything else in a saved object.
 
+    A running average of the weights is taken in place of the weights themselves, since trainers keep one to use it.
+    Weights that it lacks, such as buffers, are those of the model.
+
     Args:
         content: A training checkpoint or a bare state dict.
 
@@ -148,9 +153,37 @@ def split_weights(content: Any) -> tuple[dict[str, TensorInfo], list[str]]:
         raise Problem(422, TITLE, detail)
     if not isinstance(content, dict):
         raise Problem(422, TITLE, f"the file holds a {type(content).__name__}, not a state dict")
-    holder = next((key for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)), None)
-    state = content[holder] if holder else content
-    skipped = [str(key) for key in content if key != holder] if holder else []
+    holder, average = _holder(content), find_average(content)
+    held = [key for key in (holder, average and average[0].split(".")[0]) if key]
+    skipped = [str(key) for key in content if key not in held] if held else []
+    if average is None:
+        weights, others = _bare_weights(content[holder] if holder else content, holder)
+        return weights, skipped + others
+    weights, others = _bare_weights(average[1], average[0])
+    if holder:
+        weights = _bare_weights(content[holder], holder)[0] | weights
+    return weights, skipped + others
+
+
+def _holder(content: dict[Any, Any]) -> str | None:
+    return next((key for key in _STATE_DICT_KEYS if isinstance(content.get(key), dict)), None)
+
+
+def _choice_of_weights(content: Any) -> dict[str, str]:
+    """Return the sentence of the provenance that says which weights were taken, where there were two."""
+    if (average := find_average(content)) is None:
+        return {}
+    holder = _holder(content)
+    return {"weights": f"{average[0]}, a running average" + (f", not {holder}" if holder else "")}
+
+
+def _bare_weights(state: dict[Any, Any], holder: str | None) -> tuple[dict[str, TensorInfo], list[str]]:
+    """Return the tensors of a state dict by key, without the prefixes of wrappers, and the keys of all else in it.
+
+    Raises:
+        Problem: 422, if there are no weights, or a key occurs twice.
+    """
+    skipped: list[str] = []
     tensors = {key: value for key, value in state.items() if isinstance(key, str) and isinstance(value, TensorInfo)}
     if not tensors:
         keys = ", ".join(_shown_entry(key, value) for key, value in list(state.items())[:10]) or "none"
@@ -208,8 +241,11 @@ def _manifest(fields: dict[str, Any]) -> Manifest:
 
 
 def _embedded_config(content: Any) -> dict[str, Any] | None:
-    """Return the config that trainers of version 3 put into the checkpoint, or None."""
-    found = content.get("config") if isinstance(content, dict) and "model_state_dict" in content else None
+    """Return the config that trainers of version 3, or Lightning as hyper-parameters, put into the checkpoint."""
+    if not isinstance(content, dict):
+        return None
+    named = {"model_state_dict": "config", "state_dict": "hyper_parameters"}
+    found = next((content.get(config) for state, config in named.items() if state in content), None)
     return found if isinstance(found, dict) else None
 
 

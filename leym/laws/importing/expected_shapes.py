@@ -45,6 +45,10 @@ def matching_architectures(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
 
 def measured_sizes(architecture: str, shapes: Mapping[str, tuple[int, ...]]) -> Sizes | None:
     """Return the sizes that the first layer shows; None if it is missing or has an impossible shape."""
+    if architecture == "LENIA":  # its kernels are [2 d, 1, 2 c + 1, 2 c + 1]
+        kernel = shapes["kernel.weight"]
+        fits = len(kernel) == 4 and kernel[0] >= 2 and kernel[0] % 2 == 0 and kernel[2] >= 3 and kernel[2] % 2 == 1
+        return Sizes(kernel[0] // 2, kernel[2] // 2) if fits else None
     key, channels_per_d = _FIRST_LAYER[architecture]
     shape = shapes.get(key, ())
     if len(shape) != 4 or shape[1] < channels_per_d or shape[1] % channels_per_d or shape[0] < 1:
@@ -54,8 +58,10 @@ def measured_sizes(architecture: str, shapes: Mapping[str, tuple[int, ...]]) -> 
 
 _DISTINCTIVE_KEYS = {
     "conv_bottom.weight": "SNN_UNET",
+    "M_bias_real": "DEEP_QCA_FIVE_LAYERS",  # before DEEP_QCA, whose first layer has the same key
     "processing_net.0.weight": "DEEP_QCA",
     "perceive.weight": "NCA",
+    "kernel.weight": "LENIA",
     "net.4.weight": "MLP",
 }
 
@@ -69,6 +75,7 @@ _FIRST_LAYER = {
     "SNN_UNET": ("conv1.weight", 2),
     "MLP": ("net.0.weight", 2),
     "DEEP_QCA": ("processing_net.0.weight", 16),
+    "DEEP_QCA_FIVE_LAYERS": ("processing_net.0.weight", 16),
     "NCA": ("net.0.weight", 8),
 }
 
@@ -135,6 +142,17 @@ def _deep_qca(d: int, c: int) -> Shapes:
     return _pointwise("processing_net", (16 * d, c, c, 2 * d)) | {"conv_neighbors.weight": (16 * d, 1, 3, 3)}
 
 
+def _deep_qca_five_layers(d: int, c: int) -> Shapes:
+    layers = _pointwise("processing_net", (16 * d, c, c, c, c, 8 * d))
+    weights = {key: shape for key, shape in layers.items() if key.endswith("weight")}
+    return weights | {"conv_neighbors.weight": (16 * d, 1, 3, 3), "M_bias_real": (d,), "M_bias_imag": (d,)}
+
+
+def _lenia(d: int, c: int) -> Shapes:
+    side = 2 * c + 1
+    return {"kernel.weight": (2 * d, 1, side, side), "mu": (2 * d,), "sigma": (2 * d,), "dt": (1,)}
+
+
 def _nca(d: int, c: int) -> Shapes:
     return _pointwise("net", (8 * d, c, 2 * d)) | {"perceive.weight": (8 * d, 1, 3, 3)}
 
@@ -152,5 +170,7 @@ _TABLES: dict[str, Callable[[int, int], Shapes]] = {
     "SNN_UNET": _snn,
     "MLP": _mlp,
     "DEEP_QCA": _deep_qca,
+    "DEEP_QCA_FIVE_LAYERS": _deep_qca_five_layers,
+    "LENIA": _lenia,
     "NCA": _nca,
 }

@@ -31,7 +31,7 @@ class UserHints(NamedTuple):
 
 
 def identify(shapes: Shapes, hints: UserHints, config: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the manifest fields architecture, d_state, hidden_channels, form and options.
+    """Return the manifest fields architecture, d_state, hidden_channels, form, options and, unless unit, constraint.
 
     Args:
         shapes: Key -> shape of the weights.
@@ -63,6 +63,7 @@ def identify(shapes: Shapes, hints: UserHints, config: Mapping[str, Any] | None)
         "hidden_channels": sizes.c,
         "form": hints.form or default_form,
         "options": _options(architecture, hints),
+        **({"constraint": {"box": [0, 1]}} if architecture == "LENIA" else {}),  # Lenia is defined in it
     }
 
 

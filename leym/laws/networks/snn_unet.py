@@ -15,11 +15,15 @@
 
 The leaky neurons of the original start every step with an empty membrane and see one input, so they have neither
 memory nor reset: a current above the threshold is a spike. Their buffers stay in the checkpoint. Threshold and spike
-height are read from it; `beta` and `reset_mechanism_val` have no effect. `antialias` is data because torchvision's
+height are read from it; `beta` and `reset_mechanism_val` have no effect. A step has no slope, so training takes that of
+an arctangent in its place (W. Fang et al., "Deep residual learning in spiking neural networks", NeurIPS 2021,
+arXiv:2102.04159); values are the same bits with and without. `antialias` is data because torchvision's
 default changed: checkpoints trained with versions up to 0.16 need false, those of current versions true.
 """
 
 from __future__ import annotations
+
+from math import pi
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +45,11 @@ class Spikes(nn.Module):
 
     def forward(self, current: Tensor) -> Tensor:
         """Map a current [B, C, H, W] to spikes, float32 of the same shape."""
-        return (current.float() > self.threshold).float() * self.graded_spikes_factor
+        spikes = (current.float() > self.threshold).float()
+        if torch.is_grad_enabled() and current.requires_grad:
+            smooth = (pi * (current.float() - self.threshold)).atan() / pi  # slope 1 at the threshold
+            spikes = spikes + (smooth - smooth.detach())  # adds 0 and a gradient
+        return spikes * self.graded_spikes_factor
 
 
 class SNNUNet(nn.Module):

@@ -16,8 +16,8 @@ from leym.contract.problems import Problem
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
 from leym.quantization.nf4 import NF4
-from leym.training.calibration import absmax, gptq, refit
-from leym.training.calibration.network import called_modules, hessian, network_of, nf4_layer, set_code, student, teacher
+from leym.training.calibration import absmax, gptq, refit, rounding
+from leym.training.calibration.network import called_modules, hessian, nf4_layer, set_code, student, teacher
 from leym.training.calibration.states import SEED, Visited, attractor, one_thread
 
 Codes = dict[str, Tensor | NF4]
@@ -151,9 +151,27 @@ def _layer_by_layer(work: Work, encode: Callable[..., gptq.Rounded], *, with_ref
             work.codes |= refit.refit(law, name, parents[name], module, work.teacher, work.student, work.states)
 
 
-def decoded_network(work: Work) -> nn.Module:
-    """Return the network with all codes made so far."""
-    return network_of(work.law, work.student.state_dict())
+def _rounding(work: Work) -> None:
+    """Begin as `gptq` does, then learn the choice of levels over steps of the closed loop."""
+    _gptq(work)
+    modules = dict(work.student.named_modules())
+    layers = {}
+    for name, module in modules.items():
+        layer = nf4_layer(work.law, name, module)
+        code = work.codes.get(layer.key) if layer else None
+        if layer and isinstance(code, NF4):
+            layers[layer.key] = rounding.Latent.start(layer, code, work.aimed[layer.key])
+    settings = work.settings
+    work.codes |= rounding.learn(
+        work.law.manifest,
+        work.teacher,
+        work.student,
+        layers,
+        work.states,
+        gamma=settings.gamma,
+        updates=settings.updates,
+        seed=settings.seed,
+    )
 
 
 # cheapest first
@@ -162,4 +180,5 @@ ARMS: dict[str, Callable[[Work], None]] = {
     "absmax": _absmax,
     "gptq": _gptq,
     "refit": _refit,
+    "rounding": _rounding,
 }

@@ -32,6 +32,7 @@ from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.quantization.codes import write_with_codes
 from leym.training.calibration.arms import Codes, Settings, calibrate, check_arms
+from leym.training.calibration.rounding import NoGradientError
 from leym.training.calibration.states import check_seeds
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Calibrated:
         device: That the candidates ran on.
         codes: Arm -> its codes.
         judged: In the order of the judgements.
+        left_out: Arm -> why it cannot be used for this law.
         why_not: Why no candidate could have passed, in words.
     """
 
@@ -97,6 +99,7 @@ class Calibrated:
     device: str = ""
     codes: dict[str, Codes] = field(default_factory=dict)
     judged: list[Judged] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     why_not: list[str] = field(default_factory=list)
 
     @property
@@ -142,8 +145,11 @@ def search_codes(
     check_seeds(settings.seeds, plan)
     result = Calibrated(law, settings, device=pick_device().kind)
     for arm in arms:
-        result.codes[arm] = calibrate(law, arm, settings)
-        on_progress(f"{arm}: codes made")
+        try:
+            result.codes[arm] = calibrate(law, arm, settings)
+        except NoGradientError as error:
+            result.left_out[arm] = str(error)
+        on_progress(f"{arm}: {result.left_out.get(arm, 'codes made')}")
     slots = min(max(plan.members, plan.pilot), ENGINE_SLOTS)
     with running_engine(engine, slots) as running, TemporaryDirectory() as folder:
         on_progress("baselines of the whole plan")
@@ -165,7 +171,7 @@ def search_codes(
         screening = replace(
             baselines, plan=baselines.plan.with_(members=few, pilot=0, pairs=min(baselines.plan.pairs, few))
         )
-        screened = [judge(arm, "screen", screening) for arm in arms]
+        screened = [judge(arm, "screen", screening) for arm in result.codes]
         for one in sorted(screened, key=lambda one: abs(one.worst[1])):
             if one.verdict.verdict != "fail" and result.passed is None and not result.why_not:
                 judge(one.arm, "gate", baselines)
@@ -194,6 +200,7 @@ def write(result: Calibrated, arm: str, folder: Path, *, name: str | None = None
         "updates": settings.updates,
         "candidates": [one.as_json() for one in result.judged],
         "judgements": result.judgements,
+        "left_out": result.left_out,
     }
     made = write_with_codes(
         law, folder, PRECISION, result.codes[arm], name=name, provenance={"calibration": provenance}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -105,18 +104,6 @@ def hessian(law: Bundle, network: nn.Module, layer: Layer, states: Visited) -> T
         u = layer.vectors(x)
         total, count = total + (u.T @ u).double(), count + len(u)
     return total / count
-
-
-@contextmanager
-def gradients(parameters: Sequence[Tensor]) -> Iterator[None]:
-    """Let gradients flow to these tensors."""
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
 
 
 def set_code(layer: Layer, code: NF4) -> None:

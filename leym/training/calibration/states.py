@@ -56,7 +56,17 @@ class Visited:
         """Return the universes one step later; differentiable."""
         damping = torch.full((len(self), 1, 1, 1), gamma)
         draws = self._uniform() if manifest.stochastic else None
-        x, memory, _ = step(network, manifest.form, self.x, damping, self.memory, draws)
+        x, memory, _ = step(
+            network,
+            manifest.form,
+            self.x,
+            damping,
+            self.memory,
+            draws,
+            constraint=manifest.constraint,
+            living=manifest.living,
+            periodic=manifest.boundary == "periodic",
+        )
         return Visited(x, memory, self.seeds, self.clock + 1)
 
     def _uniform(self) -> Tensor:

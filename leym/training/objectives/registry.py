@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from leym.laws.bundle import Manifest
+from leym.training.objectives.atheria import AtheriaObjective
 from leym.training.objectives.base import Objective
+from leym.training.objectives.growth import GrowthObjective
+from leym.training.objectives.statistics import StatisticsObjective
 from leym.training.objectives.teacher import TeacherObjective
 from leym.training.recipe import Recipe
 
 OBJECTIVES: dict[str, Callable[[Any, Manifest, tuple[int, int]], Objective]] = {
     "teacher": TeacherObjective,
+    "growth": GrowthObjective,
+    "statistics": StatisticsObjective,
+    "atheria": AtheriaObjective,
 }
 
 

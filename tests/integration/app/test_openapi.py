@@ -65,10 +65,13 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     job = api.http.post("/v1/jobs", json=examples.pop("submit_job"))
     sweep = api.http.post("/v1/sweeps", json=examples.pop("submit_sweep"))
     assert api.http.patch(f"/v1/sweeps/{sweep.json['id']}", json=examples.pop("change_sweep")).status_code == 200
+    more = api.http.post(f"/v1/sweeps/{sweep.json['id']}/members", json=examples.pop("add_members"))
     judgement = api.http.post("/v1/laws/aurora/fidelity", json=examples.pop("judge_law"))
     link = api.http.post(f"/v1/jobs/{job.json['id']}/links", json=examples.pop("share_job"))
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))
-    assert [a.status_code for a in (job, sweep, judgement, link, token)] == [202, 202, 202, 201, 401], token.text
+    assert [a.status_code for a in (job, sweep, more, judgement, link, token)] == [202, 202, 202, 202, 201, 401], (
+        token.text
+    )
     assert not examples, "an example that nothing here sends"
 
 

@@ -38,6 +38,7 @@ REFUSED = {
         r"there is no such (job|uploaded state)",
     ),
     "submit_sweep": (r".",),  # its base is any mapping: the points are held against JobSpec
+    "add_members": (r".",),  # its axes must be those of the sweep
     "judge_law": (
         r"Idempotency-Key .* used before",
         r"a plan needs at least|must be multiples of every|sides divisible by|measures nothing",

@@ -7,46 +7,14 @@ import io
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 from pyarrow import ipc, parquet
 
 from leym.common.table_formats import FORMATS
-from leym.contract.member_states import MemberState, MemberStates
-from leym.contract.ranges import unpack_ranges
-from leym.contract.records import JobState
-from leym.frames.layout import arrays_of
-from leym.frames.writer import FrameWriter
-from tests.support.api import Api, refused
+from tests.support.api import PROBLEM, Api, refused, run_blocks
 
 BASE = {"law": "aurora", "grid": [8, 8], "steps": 30, "observe": {"every": 10, "names": ["coherence"]}}
-PROBLEM = {"title": "Diverged", "detail": "a cell is NaN at step 21", "status": 422}
 COLUMNS = ["index", "id", "state", "step", "steps", "stopped_at", "error", "gamma", "seed", "axis.steps", "grid"]
-
-
-def run_blocks(api: Api, sweep: str, *, ends: bool = True) -> None:
-    """Run every block: members with an even seed succeed, the others fail at step 20; coherence is the index / 8."""
-    plan = api.table.sweep_plan(sweep)
-    for row in api.table.blocks(sweep):
-        claim = api.table.claim(row.id, "pretender", 60, 9)
-        assert claim is not None
-        indices = unpack_ranges(row.indices or "")
-        states = MemberStates.new(len(indices))
-        writer = FrameWriter(
-            api.store, row.id, claim.epoch, arrays_of(claim.job), {}, {}, members=len(indices), shown=states.step
-        )
-        odd = np.array(plan.column("seed", indices)) % 2 == 1
-        for step in range(0, 31, 10):
-            places = np.flatnonzero(~odd) if step > 20 else np.arange(len(indices))
-            writer.append(step, places, {}, {"coherence": indices[places] / 8 + step})
-        states.step[:] = np.where(odd, 20, 30)
-        states.end(np.flatnonzero(odd), MemberState.FAILED, problem=PROBLEM)
-        done = {"step": int(states.step.sum()), "manifest": writer.flush(), "members": states}
-        if ends:
-            states.end(np.flatnonzero(~odd), MemberState.SUCCEEDED, stopped=1)
-            api.table.finish(row.id, claim.epoch, JobState.SUCCEEDED, **done)
-        else:
-            api.table.commit(row.id, claim.epoch, **done)
 
 
 def submitted(api: Api, axes: dict[str, Any], **more: Any) -> str:
@@ -101,6 +69,20 @@ def test_rows_are_filtered_and_sorted(api: Api, sweep: str) -> None:
     ]  # fmt: skip
     items = api.http.get(f"{sweep}/table?filter=gamma%3D0&sort=seed&descending=true").json["items"]
     assert [item["point"]["seed"] for item in items] == [10, 9, 8, 7]
+
+
+def test_pages_of_json_are_those_of_the_whole_table(api: Api, sweep: str) -> None:
+    """The order goes over all pages, and a page is full although others do not meet the filter."""
+    query = {"filter": "index!=3", "sort": "coherence", "descending": "true"}
+    found, sizes, cursor = [], [], {}
+    while cursor is not None:
+        page = api.http.get(f"{sweep}/table", query_string=query | cursor | {"limit": 3}).json
+        found += [item["id"] for item in page["items"]]
+        sizes.append(len(page["items"]))
+        cursor = {"cursor": page["next"]} if page["next"] else None
+    assert found == [row["id"] for row in rows(api, sweep, **query)]
+    assert sizes == [3, 3, 1]
+    refused(api.http.get(f"{sweep}/table?sort=seed&cursor={'0' * 25}i"), 422, pointer="/cursor")
 
 
 def test_statistics_over_seeds(api: Api, sweep: str) -> None:

@@ -252,3 +252,41 @@ def test_a_phase_diagram_of_text_and_of_drawn_points(scripted: Start) -> None:
     np.testing.assert_array_equal(dots.collections[0].get_offsets(), [[0.0, 0.0], [0.1, 1.0]])
     assert [label.get_text() for label in mesh.get_xticklabels()] == ["b", "a"]
     assert sent(server, 0)[2]["over"] == [""]
+
+
+def test_members_are_added(scripted: Start) -> None:
+    added = {"first": 6, "size": 10, "axes": {}, "mode": "product"}
+    grown = SWEEP | {"size": 16, "counts": {"queued": 16}, "added": [added], "members": {"first": 6, "size": 10}}
+    server = scripted(answers(200, SWEEP), answers(202, grown), answers(200, {"size": 10, "cell_steps": 7}))
+    with Client(server.url) as client:
+        sweep = client.get_sweep("1" * 26)
+        axes = {"initial.strength": [0.5]}
+        assert sweep.add(axes, gamma=linspace(0, 1, 10), idempotency_key="k") == range(6, 16)
+        assert (sweep.size, "members" in sweep.as_dict()) == (16, False)
+        assert sweep.estimate_add(axes, gamma=[0.3])["cell_steps"] == 7
+        with pytest.raises(ValueError, match=r"steps = 100 is one value, .*; steps=\[…\] is an axis"):
+            sweep.add(axes, gamma=[1], steps=100)
+        with pytest.raises(ValueError, match="needs an axis"):
+            sweep.add()
+    body = {"axes": {"initial.strength": [0.5], "gamma": {"linspace": [0, 1, 10]}}, "mode": "product"}
+    assert sent(server, 1) == ("POST", f"/v1/sweeps/{'1' * 26}/members", {}, body)
+    assert server.requests[1][2]["idempotency-key"] == "k"
+    assert sent(server, 2)[2] == {"dry_run": ["true"]}
+
+
+def test_sweeps_are_listed_and_deleted(scripted: Start) -> None:
+    other = SWEEP | {"id": "2" * 26}
+    server = scripted(
+        answers(200, {"items": [SWEEP], "next": "n"}),
+        answers(200, {"items": [other], "next": None}),
+        says(204, b"", ""),
+    )
+    with Client(server.url) as client:
+        found = list(client.sweeps())
+        assert [sweep.id for sweep in found] == ["1" * 26, "2" * 26]
+        found[1].delete()
+    assert [sent(server, i)[:3] for i in range(3)] == [
+        ("GET", "/v1/sweeps", {"limit": ["50"]}),
+        ("GET", "/v1/sweeps", {"limit": ["49"], "cursor": ["n"]}),
+        ("DELETE", f"/v1/sweeps/{'2' * 26}", {}),
+    ]

@@ -110,3 +110,42 @@ def test_a_plot_is_saved(scripted: Start, tmp_path: Path) -> None:
     done = leym("sweep", "plot", ID, *arguments, LEYM_URL=server.url)
     assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
     assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_add_prints_the_indices_of_the_new_members(scripted: Start) -> None:
+    grown = SWEEP | {"size": 12, "members": {"first": 2, "size": 10}}
+    server = scripted(
+        answers(200, SWEEP), answers(202, grown), answers(200, SWEEP), answers(200, {"size": 10, "cell_steps": 7})
+    )
+    arguments = ("sweep", "add", ID, "-a", "gamma=linspace(0,1,5)", "-a", "law=a,b")
+    assert leym(*arguments, LEYM_URL=server.url).stdout == "2..11\n"
+    assert json.loads(server.requests[1][3]) == {
+        "axes": {"gamma": {"linspace": [0, 1, 5]}, "law": ["a", "b"]}, "mode": "product"
+    }  # fmt: skip
+    assert leym(*arguments, "--dry-run", LEYM_URL=server.url).stdout == "size\t10\ncell_steps\t7\n"
+    refused = leym("sweep", "add", ID, LEYM_URL=server.url)
+    assert (refused.returncode, "an --axis for each axis" in refused.stderr) == (2, True)
+
+
+def test_sweeps_are_listed_summarised_hurried_and_deleted(scripted: Start) -> None:
+    numbers = {"members": 2, "mean": 0.5, "sd": 0.1, "minimum": 0.4, "maximum": 0.6, "edges": [0, 1], "counts": [2]}
+    summary = {"counts": {}, "observables": {"activity": numbers}}
+    server = scripted(
+        answers(200, {"items": [SWEEP], "next": None}),
+        answers(200, SWEEP), answers(200, summary),
+        answers(200, SWEEP), answers(200, SWEEP),
+        answers(200, SWEEP), says(204, b"", ""),
+    )  # fmt: skip
+
+    def printed(*arguments: str) -> str:
+        done = leym("sweep", *arguments, LEYM_URL=server.url)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert printed("list", "--limit", "3") == f"{ID}\trunning\t1/2\tgamma,law\t-\n"
+    assert printed("summary", ID).splitlines()[1] == "activity\t2\t0.5\t0.1\t0.4\t0.6"
+    assert "queued\t1" in printed("priority", ID, "7")
+    assert printed("delete", ID) == ""
+    methods = [(request[0], urlsplit(request[1]).path) for request in server.requests]
+    assert methods[-3:] == [("PATCH", f"/v1/sweeps/{ID}"), ("GET", f"/v1/sweeps/{ID}"), ("DELETE", f"/v1/sweeps/{ID}")]
+    assert json.loads(server.requests[4][3]) == {"priority": 7}

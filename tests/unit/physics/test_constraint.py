@@ -13,7 +13,7 @@ from leym.contract.spec import ComplexNoise, RandomState, Seed, Zeros
 from leym.engine.run import initial_state
 from leym.laws.bundle import WEIGHTS, Manifest, digest_of, read_bundle
 from leym.laws.networks.nca import NCA
-from leym.laws.starts import check_start, default_start
+from leym.laws.starts import check_start
 from leym.physics import structure
 from leym.physics.constraint import Box, Living
 from leym.physics.dynamics import autocorrelation
@@ -158,13 +158,13 @@ def test_start_states_lie_in_the_box(constraint, fit):
     manifest = Manifest(**FIELDS, constraint=constraint)
     for start in (ComplexNoise(), RandomState(), Zeros(), Seed()):
         if start.kind in fit:
-            check_start(manifest, start)
+            check_start(manifest.constraint, start)
         else:
             with pytest.raises(
                 ValueError, match=rf"initial.kind = '{start.kind}' has values from .* keeps its channels"
             ):
-                check_start(manifest, start)
-    check_start(manifest, default_start(manifest))
+                check_start(manifest.constraint, start)
+    check_start(manifest.constraint, manifest.default_start)
 
 
 def test_a_manifest_keeps_them_and_its_digest_covers_them(tmp_path):

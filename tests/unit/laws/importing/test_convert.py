@@ -160,6 +160,45 @@ def test_state_dicts_of_averages_and_of_lightning_are_taken(wrapped, tmp_path):
     assert expected in skipped
 
 
+@pytest.mark.parametrize("key", ["ema_state_dict", "state_dict_ema", "model_ema", "ema"])
+@pytest.mark.parametrize("inside", [None, "module", "shadow"])
+def test_a_running_average_is_taken_in_place_of_the_weights(key, inside, tmp_path):
+    state = weights("MLP", 4, 8)
+    average = {f"module.{name}": value + 1 for name, value in state.items() if "bias" not in name}
+    entry = {inside: average, "decay": 0.999, "num_updates": torch.tensor(7)} if inside else average
+    content = {"model_state_dict": state, key: entry, "episode": 3}
+    law = import_law(save(tmp_path / "x.pth", content), "x", target=tmp_path / "laws")
+    found = load_file(law.path / WEIGHTS)
+    assert found.keys() == state.keys()
+    for name, array in found.items():
+        assert same(array, state[name] + 1 if "bias" not in name else state[name]), "what it lacks is the model's"
+    name = f"{key}.{inside}" if inside else key
+    assert law.manifest.provenance["weights"] == f"{name}, a running average, not model_state_dict"
+    assert law.manifest.provenance["skipped"] == ["episode"]
+    alone = {key: {f"module.{name}": value for name, value in state.items()}}
+    law = import_law(save(tmp_path / "y.pth", alone), "y", target=tmp_path / "laws")
+    assert law.manifest.provenance["weights"] == f"{key}, a running average"
+
+
+def test_an_average_without_keys_is_skipped_and_named(tmp_path):
+    state = weights("MLP", 4, 8)
+    content = {"model_state_dict": state, "ema": {"decay": 0.9, "shadow_params": [v + 1 for v in state.values()]}}
+    law = import_law(save(tmp_path / "x.pth", content), "x", target=tmp_path / "laws")
+    assert all(same(array, state[key]) for key, array in load_file(law.path / WEIGHTS).items())
+    assert law.manifest.provenance["skipped"] == ["ema"]
+    assert "weights" not in law.manifest.provenance
+
+
+def test_the_hyper_parameters_of_lightning_are_its_config(tmp_path):
+    state = {f"model.{key}": value for key, value in weights("UNET", 4, 8).items()}
+    parameters = {"MODEL_ARCHITECTURE": "UNET_UNITARY", "d_state": 4, "lr": 1e-3}
+    content = {"state_dict": state, "hyper_parameters": parameters, "pytorch-lightning_version": "2.5.0"}
+    law = import_law(save(tmp_path / "x.ckpt", content), "x", target=tmp_path / "laws")
+    assert law.manifest.architecture == "UNET_UNITARY", "the weights fit UNET too"
+    wrong = content | {"hyper_parameters": parameters | {"d_state": 5}}
+    refused(422, "d_state = 5 in the config", path=save(tmp_path / "y.ckpt", wrong), name="y", target=tmp_path / "laws")
+
+
 def test_which_checkpoint_of_a_folder(tmp_path):
     state = weights("MLP", 2, 4)
     runs, config = tmp_path / "training_checkpoints" / "RUN", tmp_path / "experiments" / "RUN" / "config.json"
