@@ -2,8 +2,8 @@
 
     python -m benchmarks.zoo train NAME…      train laws/NAME by its recipe.toml; calibrate and refine are commands
     python -m benchmarks.zoo physics NAME…    compare the law with its teacher: laws/NAME/physics.json
-    python -m benchmarks.zoo draw NAME…       laws/NAME/preview.webp and a strip of stills in docs/images/zoo
-    python -m benchmarks.zoo page             docs/zoo.md from all of it
+    python -m benchmarks.zoo draw NAME…       laws/NAME/preview.webp
+    python -m benchmarks.zoo page             docs/zoo.md and docs/images/zoo/zoo.webp from all of it
 
 Teacher and law start from the same states, those that the law's manifest names, and run with the law's default gamma:
 the teacher has no damping of its own, which the law has learned to make up for.
@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from leym.engine.run import initial_state
 from leym.fidelity.ensemble import EngineLike, Subject, evolve, running_engine
 from leym.fidelity.stats import tost
-from leym.frames.pictures import encode, render
+from leym.frames.pictures import render
 from leym.laws.bundle import Bundle, Manifest, read_bundle
 from leym.laws.verdicts import CHEAPEST_FIRST, read_verdict
 from leym.physics.observables import StateView
@@ -41,6 +42,7 @@ LAWS, IMAGES = ROOT / "laws", ROOT / "docs" / "images" / "zoo"
 RECIPE, PHYSICS, PREVIEW, CURVE = "recipe.toml", "physics.json", "preview.webp", "curve.csv"
 SEEDS = range(500_000, 500_024)  # none of them is used for training, calibration or the gate
 GAMMA = 0.01
+TILED = 40  # frames of the montage
 INTRODUCTION = """\
 # The zoo
 
@@ -57,6 +59,7 @@ class Exhibit:
         field: field of the pictures.
         channel: its channel, if it has several.
         limits: values between which the colours run; None for those of the field.
+        precision: precision of the pictures.
         steps: steps of an animation.
         every: steps between two of its frames.
         measured: steps after which it is compared with its teacher.
@@ -67,6 +70,7 @@ class Exhibit:
     field: str = "phase"
     channel: int | None = None
     limits: tuple[float, float] | None = None
+    precision: str = "nf4"
     steps: int = 400
     every: int = 4
     measured: int = 400
@@ -199,23 +203,51 @@ def difference(own: NDArray[np.float64], reference: NDArray[np.float64]) -> list
 
 
 def draw(name: str) -> None:
-    """Draw the animation of a law, and a strip of stills."""
+    """Draw the animation of a law."""
     law, exhibit = read_bundle(LAWS / name), EXHIBITS[name]
     with running_engine(None, 1) as engine:
-        psi = trajectory(engine, law, "nf4", SEEDS[:1], exhibit.steps, exhibit.every)[0]
+        psi = trajectory(engine, law, exhibit.precision, SEEDS[:1], exhibit.steps, exhibit.every)[0]
     states = torch.stack([to_real(torch.from_numpy(frame[None]))[0] for frame in psi])
     values = StateView(states, None, states).field(exhibit.field).numpy()
     pictures = render(exhibit.field, values, exhibit.channel, exhibit.limits)
-    (LAWS / name / PREVIEW).write_bytes(encode(pictures, "webp", fps=20, scale=3))
+    animate(pictures, LAWS / name / PREVIEW)
+
+
+def animate(pictures: NDArray[np.uint8], path: Path) -> None:
+    """Write uint8 [n, H, W, 3] as a small animation; the service's own pictures are lossless, and larger."""
+    frames = [Image.fromarray(picture).resize((192, 192), Image.Resampling.NEAREST) for picture in pictures]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=66, loop=0, quality=60, method=4)
+
+
+def montage(names: Sequence[str]) -> None:
+    """Draw all animations side by side, for the page and the README."""
+    tiles = []
+    for name in names:
+        with Image.open(LAWS / name / PREVIEW) as animation:
+            n = getattr(animation, "n_frames", 1)
+            tiles.append([frame_at(animation, t * n // TILED) for t in range(TILED)])
+    columns = 4
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles) - len(tiles) % columns, columns)]
+    frames = [np.concatenate([np.concatenate([tile[t] for tile in row], 1) for row in rows], 0) for t in range(TILED)]
+    whole = [Image.fromarray(frame) for frame in frames]
     IMAGES.mkdir(parents=True, exist_ok=True)
-    chosen = [0, *(len(pictures) - 1) * np.array([1, 2, 4, 8]) // 8]
-    (IMAGES / f"{name}.png").write_bytes(encode(pictures[chosen], "png", scale=2))
-    shutil.copy(LAWS / name / PREVIEW, IMAGES / f"{name}.webp")
+    whole[0].save(
+        IMAGES / "zoo.webp", save_all=True, append_images=whole[1:], duration=100, loop=0, quality=55, method=4
+    )
+
+
+def frame_at(animation: Image.Image, number: int) -> NDArray[np.uint8]:
+    """Return one frame of an animation with a white border: uint8 [200, 200, 3]."""
+    animation.seek(number)
+    framed = Image.new("RGB", (200, 200), "white")
+    framed.paste(animation.convert("RGB"), (4, 4))
+    return np.asarray(framed)
 
 
 def page() -> None:
     """Write docs/zoo.md from the bundles."""
     names = [name for name in EXHIBITS if (LAWS / name / PREVIEW).exists()]
+    montage(names)
     text = [INTRODUCTION, *(section(name) for name in names)]
     (ROOT / "docs" / "zoo.md").write_text("\n".join(text))
 
@@ -228,7 +260,7 @@ def section(name: str) -> str:
     lines = [
         f"## {name}",
         "",
-        f"![{name}: an animation](images/zoo/{name}.webp)",
+        f"![{name}: an animation](../laws/{name}/{PREVIEW})",
         "",
         manifest.description,
         "",
