@@ -1,7 +1,9 @@
 """Judges shipped laws, the oracle's and an NCA in every precision: `python -m benchmarks.fidelity_table`.
 
-The precisions of a law share its baselines. Results go to a JSON file after every law, so that the command can be
-stopped and started again. `--markdown` prints the table of docs/fidelity.md from that file.
+`--laws NAME...` judges laws of the data folder instead. A version with own codes of a precision gets two rows: its own
+codes, and what nearest rounding makes of its fp32 weights. All rows of a law share its baselines. Results go to a JSON
+file after every law, so that the command can be stopped and started again. `--markdown` prints the table of
+docs/fidelity.md from that file.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 
 from benchmarks.common import make_law
 from leym.contract.fidelity_plan import PLANS, Plan
+from leym.contract.fidelity_words import outcome_in_words
 from leym.engine.device import pick_device
 from leym.engine.engine import Engine
 from leym.fidelity.baselines import run_baselines
@@ -24,7 +27,8 @@ from leym.fidelity.ensemble import Subject
 from leym.fidelity.gate import judge_against
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
-from leym.laws.registry import SHIPPED, Registry
+from leym.laws.registry import SHIPPED, Registry, default_registry
+from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict
 from leym.quantization.quantized_law import quantize_law
 from tests.support.laws import FORMS, oracle
@@ -37,8 +41,22 @@ def laws(folder: Path) -> list[Bundle]:
     return [*Registry(SHIPPED).bundles(), *(oracle(name, folder).bundle for name in FORMS), make_law("nca", folder)]
 
 
-def row(verdict: Verdict, law: Bundle) -> dict[str, Any]:
-    """Return the row of a verdict; bytes are those of the weights at rest."""
+def arms(law: Bundle, plan: Plan, folder: Path) -> dict[str, Subject]:
+    """Return the candidates of a law by the name of their row; copies without own codes are written to `folder`."""
+    found = {}
+    for precision in PRECISIONS:
+        if precision not in law.manifest.codes:
+            found[precision] = Subject(law, precision, plan.gamma)
+            continue
+        found[f"{precision}, own codes"] = Subject(law, precision, plan.gamma)
+        policy = dict(law.manifest.policy.get(precision, {}))
+        nearest = write_variant(law, folder / f"{law.name}-{precision}", precision, policy)
+        found[f"{precision}, nearest"] = Subject(nearest, precision, plan.gamma)
+    return found
+
+
+def row(arm: str, verdict: Verdict, law: Bundle) -> dict[str, Any]:
+    """Return the row of a verdict; bytes are those of the weights at rest of the law that was judged."""
     weights, sixteen = load_weights(law), pick_device().operands
     sizes = {p: quantize_law(law, weights, p, sixteen).bytes_at_rest for p in (verdict.precision, "fp32")}
     metrics = {m.name: [m.effect, m.low, m.high, m.power, m.members_needed] for m in verdict.metrics}
@@ -46,40 +64,43 @@ def row(verdict: Verdict, law: Bundle) -> dict[str, Any]:
     undecided = [m.name for m in verdict.metrics if m.deciding and m.outcome == "inconclusive"]
     alive = not verdict.flags["baseline"]
     shown = {"law": law.name, "digest": law.digest, "precision": verdict.precision, "verdict": verdict.verdict}
+    shown |= {"arm": arm, "power": verdict.power, "members_needed": verdict.members_needed, "regime": verdict.regime}
     shown |= {"bytes": sizes[verdict.precision], "bytes_fp32": sizes["fp32"], "metrics": metrics, "failed": failed}
     shown |= {"undecided": undecided, "alive": alive, "reasons": verdict.reasons, "plan": verdict.plan}
     return shown | {"engine": verdict.engine, "seconds": round(verdict.seconds), "controls": verdict.controls}
 
 
-def judge_all(law: Bundle, plan: Plan) -> list[dict[str, Any]]:
-    """Judge every precision of a law; return a row each."""
+def judge_all(law: Bundle, plan: Plan, folder: Path) -> list[dict[str, Any]]:
+    """Judge every arm of a law; return a row each."""
     engine = Engine(min(plan.members, 64))
     engine.start()
     try:
         began = monotonic()
         baselines = run_baselines(engine, law, plan)
         print(f"{law.name}: baselines in {monotonic() - began:.0f} s, control {baselines.control.outcome}", flush=True)
-        rows = [row(judge_against(engine, baselines, Subject(law, p, plan.gamma)), law) for p in PRECISIONS]
+        candidates = arms(law, plan, folder).items()
+        rows = [row(arm, judge_against(engine, baselines, one), one.law) | {"law": law.name} for arm, one in candidates]
     finally:
         engine.stop()
     for found in rows:
-        print(f"{law.name} {found['precision']}: {found['verdict']}, {found['seconds']} s", flush=True)
+        print(f"{law.name} {found['arm']}: {found['verdict']}, {found['seconds']} s", flush=True)
     return rows
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
     """Return the table, one line per law and precision."""
     lines = [
-        "| law | precision | bytes at rest | verdict | activity | Lyapunov exponent | fails, or (undecided) |",
-        "|---|---|---|---|---|---|---|",
+        "| law | precision | bytes at rest | verdict | activity | Lyapunov exponent | memory | fails, or (undecided) |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         why = ", ".join(r["failed"]) or ", ".join(f"({name})" for name in r["undecided"])
         why = why if r["alive"] else "; ".join(filter(None, (why, "baseline frozen")))
         share = r["bytes"] / r["bytes_fp32"]
         lines.append(
-            f"| {r['law']} | {r['precision']} | {r['bytes']:,} ({share:.0%} of fp32) | {r['verdict']}"
-            f" | {_effect(r, 'activity')} | {_effect(r, 'lyapunov')} | {why} |"
+            f"| {r['law']} | {r.get('arm', r['precision'])} | {r['bytes']:,} ({share:.0%} of fp32)"
+            f" | {outcome_in_words(r['verdict'], r.get('power'))}"
+            f" | {_effect(r, 'activity')} | {_effect(r, 'lyapunov')} | {_effect(r, 'memory_short')} | {why} |"
         )
     return "\n".join(lines)
 
@@ -93,8 +114,9 @@ def main() -> None:
     """Judge the laws that the file does not hold yet, or print the table."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_table", description=__doc__)
     options.add_argument("--plan", choices=PLANS, default="small")
-    options.add_argument("--members", type=int, default=64, help="per ensemble")
+    options.add_argument("--members", type=int, default=64, help="per ensemble; 0: what the pilot asks for")
     options.add_argument("--only", nargs="*", help="names of laws")
+    options.add_argument("--laws", nargs="+", metavar="NAME", help="laws of the data folder: name or name@digest")
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_table.json"))
     options.add_argument("--markdown", action="store_true", help="print the table from the file")
     chosen = options.parse_args()
@@ -103,13 +125,16 @@ def main() -> None:
     if chosen.markdown:
         print(markdown([r for rows in found["laws"].values() for r in rows]))
         return
-    plan = PLANS[chosen.plan].with_(members=chosen.members, pilot=0)
+    plan = PLANS[chosen.plan]
+    plan = plan.with_(members=chosen.members, pilot=0) if chosen.members else plan
     found |= {"device": pick_device().kind, "laws": found.get("laws", {})}
     with TemporaryDirectory() as folder:
-        for law in laws(Path(folder)):
-            if law.name in found["laws"] or (chosen.only and law.name not in chosen.only):
+        named = [default_registry().resolve(name) for name in chosen.laws or []]
+        for law in named or laws(Path(folder)):
+            key = law.ref if named else law.name
+            if key in found["laws"] or (chosen.only and law.name not in chosen.only):
                 continue
-            found["laws"][law.name] = judge_all(law, plan)
+            found["laws"][key] = judge_all(law, plan, Path(folder))
             chosen.file.parent.mkdir(parents=True, exist_ok=True)
             chosen.file.write_text(json.dumps(found, indent=1) + "\n")
 
