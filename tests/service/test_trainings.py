@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from leym.contract.records import TRAINING
 from leym.frames.layout import job_prefix
 from leym.frames.stores.open import open_store
 from leym.laws.registry import Registry
+from tests.support.browser import dom_of
 from tests.support.service import Service, until
 
 RECIPE = """
@@ -148,6 +150,15 @@ def test_a_recipe_that_cannot_be_trained_fails_and_says_why(own, recipe):
     until(lambda: job.refresh().done)
     assert job.state == "failed"
     assert "law.d_state = 2" in job.error["detail"]
+
+
+@pytest.mark.browser
+def test_the_page_shows_a_training_with_its_losses(own, recipe, tmp_path):
+    job = own.client.train(recipe(10, "shown")).wait(240)
+    shown = re.sub(r"<[^>]+>", " ", dom_of(f"{own.url}/#{job.id}", tmp_path, budget_ms=10_000))
+    assert "10 of 10 updates" in shown
+    assert re.search(r"10 / 10 · loss \d", shown)
+    assert "one_step" in shown
 
 
 def test_the_command_line_trains_and_shows_the_curve(own, recipe):
