@@ -38,5 +38,7 @@ def test_each_fleet_counts_its_own_jobs(table, tmp_path):
 
 
 def test_training_workers_start_on_demand_up_to_their_number(tmp_path):
-    limits = training_limits(Settings(data=tmp_path, training_workers=3))
+    settings = Settings(data=tmp_path, training_workers=3)
+    limits = training_limits(settings)
     assert (limits.minimum, limits.maximum) == (0, 3)
+    assert training_limits(settings, elsewhere=True).maximum == 0
