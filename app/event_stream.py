@@ -63,6 +63,10 @@ def _follow(
             data = {"step": recorded.step, "fields": recorded.fields, "observables": recorded.observables}
             yield _event("frame", data, recorded.step)
             sent = True
+        if job.is_training and job.observables_last and job.step > after:
+            seen = after = job.step
+            yield _event("progress", _progress_data(job), job.step)
+            sent = True
         if job.final:
             yield _event("state", _state_data(job))
             end = max(job.step, after, 0)
@@ -92,6 +96,10 @@ def hide_removed(job: Job) -> Job:
 
 def _state_data(job: Job) -> dict[str, Any]:
     return {"id": job.id, "state": str(job.state), "step": job.step, "steps": job.steps, "error": job.error}
+
+
+def _progress_data(job: Job) -> dict[str, Any]:
+    return {"step": job.step, "steps": job.steps, "observables": job.observables_last}
 
 
 def _event(name: str, data: dict[str, Any], event_id: int | None = None) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.metrics import ProcessCollector, upper_bound
 from app.services import Services
-from leym.contract.records import JobState
+from leym.contract.records import SIMULATION, JobState
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,10 @@ class TableCollector:
         yield live
 
     def _backlog(self) -> Iterator[Metric]:
+        trainings = GaugeMetricFamily("leym_trainings", "Queued and running trainings.", labels=["state"])
+        for state, n in self.services.table.trainings().items():
+            trainings.add_metric([state], n)
+        yield trainings
         backlog = self.services.table.backlog()
         yield _gauge("leym_queue_depth", "Queued jobs.", self.services.table.counts().get("queued", 0))
         yield _gauge("leym_queue_oldest_seconds", "Age of the oldest queued job.", backlog["oldest_queued_s"] or 0)
@@ -88,9 +92,11 @@ class TableCollector:
         )
 
     def _workers(self) -> Iterator[Metric]:
-        workers = self.services.table.workers(self.services.alive_s)
+        living = self.services.table.workers(self.services.alive_s)
+        workers = [worker for worker in living if worker.kind == SIMULATION]
+        yield _gauge("leym_training_workers", "Workers of trainings alive.", len(living) - len(workers))
         slots, busy = sum(w.slots for w in workers), sum(w.busy for w in workers)
-        yield _gauge("leym_workers", "Workers alive.", len(workers))
+        yield _gauge("leym_workers", "Workers of simulations alive.", len(workers))
         yield _gauge("leym_slots", "Batch slots of all workers.", slots)
         yield _gauge("leym_slots_busy", "Batch slots that hold a job.", busy)
         yield _gauge(

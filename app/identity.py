@@ -1,7 +1,7 @@
 """Authenticates callers and checks their scopes.
 
 A caller shows a bearer token or the page's cookie; while the service has no tokens, everybody may do everything. Each
-route of the API must be listed in SCOPE_OF or in OPEN: a route in neither is refused.
+route of the API must be listed in SCOPE_OF, with the scopes that it needs, or in OPEN: a route in neither is refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,13 @@ SCOPE_OF = {
     **dict.fromkeys(
         (
             *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
-            *("results.list_fields", "results.get_frames", "results.get_observables", "store.get_store_object"),
+            *(
+                "results.list_fields",
+                "trainings.get_curve",
+                "results.get_frames",
+                "results.get_observables",
+                "store.get_store_object",
+            ),
             *("sweeps.list_sweeps", "sweeps.get_sweep", "sweeps.list_sweep_jobs", "sweeps.get_sweep_table"),
             "sweeps.get_sweep_summary",
             *("members.get_member", "members.list_member_fields", "members.get_member_frames"),
@@ -49,6 +55,7 @@ SCOPE_OF = {
         "cancel",
     ),
     **dict.fromkeys(("laws.put_law", "laws.delete_law"), "laws"),
+    "trainings.submit_training": "submit laws",
     "operation.get_metrics": "admin",
 }
 # probes, docs and the page expose no project's data; a session starts with a token; a shared link authorizes itself
@@ -63,10 +70,11 @@ def register(app: Flask) -> None:
         endpoint = request.endpoint
         if endpoint is None or endpoint.startswith(OPEN) or request.method == "OPTIONS":
             return
-        scope = SCOPE_OF.get(endpoint)
+        scopes = SCOPE_OF.get(endpoint, "").split()
         caller = authenticate(_presented_token())
-        if scope is None or not caller.may(scope):
-            raise Problem(403, "Forbidden", f"this request needs a token with the scope {scope!r}")
+        if not scopes or not all(map(caller.may, scopes)):
+            needed = " and ".join(map(repr, scopes))
+            raise Problem(403, "Forbidden", f"this request needs a token with the scope {needed}")
         g.caller = caller
         g.services = service_wide().for_project(caller.project)
 

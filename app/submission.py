@@ -11,6 +11,7 @@ from typing import Any
 
 from app.lookup import find_law
 from app.services import Services
+from app.training_checks import validate_training
 from app.validation import (
     ValidJob,
     ValidSweep,
@@ -20,12 +21,13 @@ from app.validation import (
     validate_sweep,
 )
 from leym.contract.fidelity_spec import FidelityRequest
-from leym.contract.records import Addition, Job, JobState, NewBlock, NewJob, Sweep, Worker
+from leym.contract.records import SIMULATION, Addition, Job, JobState, NewBlock, NewJob, Sweep, Worker
 from leym.contract.spec import JobSpec
 from leym.contract.sweeps import MoreMembers, SweepSpec
+from leym.contract.training_spec import TrainingRequest
 from leym.jobs.add_members import added_with
 from leym.jobs.block_size import make_blocks, speed_of
-from leym.jobs.submit import fidelity_request, job_request, members_request, sweep_request
+from leym.jobs.submit import fidelity_request, job_request, members_request, sweep_request, training_request
 
 
 def submit_job(services: Services, spec: JobSpec, idempotency_key: str | None) -> Job:
@@ -56,6 +58,19 @@ def submit_fidelity_job(services: Services, law: str, body: FidelityRequest, ide
     return _insert_job(services, validate_fidelity_job(bundle, body), idempotency_key, request)
 
 
+def submit_training(services: Services, body: TrainingRequest, idempotency_key: str | None) -> Job:
+    """Submit a job that trains a law, and return it.
+
+    Raises:
+        Problem: as `submit_job`.
+    """
+    request = training_request(body)
+    if earlier := services.table.accepted(idempotency_key, request):
+        return services.table.get(earlier)
+    services.disk.check()
+    return _insert_job(services, validate_training(body), idempotency_key, request)
+
+
 def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str | None) -> Sweep:
     """Submit all jobs of a sweep, or none of them, and return the sweep.
 
@@ -67,7 +82,7 @@ def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str
         return services.table.get_sweep(earlier)
     services.disk.check()
     valid = validate_sweep(services, sweep_spec)
-    blocks = blocks_of(valid, services.table.workers(services.alive_s), services.settings.quota_running)
+    blocks = blocks_of(valid, _workers(services), services.settings.quota_running)
     sweep, rows, is_new = services.table.submit_sweep(valid.plan, blocks, idempotency_key, request=request)
     if is_new:
         services.ticket_sender.send(rows)
@@ -98,7 +113,7 @@ def add_members(
     services.table.check_grows(sweep_id)
     services.disk.check()
     valid = validate_members(services, services.table.get_sweep(sweep_id), more)
-    blocks = blocks_of(valid, services.table.workers(services.alive_s), services.settings.quota_running)
+    blocks = blocks_of(valid, _workers(services), services.settings.quota_running)
     sweep, added, rows = services.table.add_members(
         sweep_id, more, valid.plan, blocks, valid.stored_bytes, idempotency_key
     )
@@ -119,7 +134,7 @@ def estimate_members(services: Services, sweep_id: str, more: MoreMembers) -> di
 
 
 def _estimate(services: Services, valid: ValidSweep) -> dict[str, Any]:
-    workers = services.table.workers(services.alive_s)
+    workers = _workers(services)
     cell_steps = sum(job.spec.steps * prod(job.spec.grid) * len(indices) for job, indices in valid.shapes)
     speed = speed_of(workers) * len(workers)
     return {
@@ -130,6 +145,11 @@ def _estimate(services: Services, valid: ValidSweep) -> dict[str, Any]:
         "bytes": valid.stored_bytes,
         "seconds": cell_steps / speed if speed else None,
     }
+
+
+def _workers(services: Services) -> list[Worker]:
+    """Return the live workers that run simulations."""
+    return [worker for worker in services.table.workers(services.alive_s) if worker.kind == SIMULATION]
 
 
 def blocks_of(valid: ValidSweep, workers: list[Worker], most: int) -> list[NewBlock]:

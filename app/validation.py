@@ -24,6 +24,7 @@ from leym.contract.spec import INHERITED, LIMITS, ComplexNoise, FromJob, JobSpec
 from leym.contract.stop_rules import StopRuleError, check_stop_rules
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweeps import MoreMembers, SweepSpec, with_point
+from leym.contract.training_spec import TrainingSpec
 from leym.frames.last import last_state_step
 from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
@@ -36,7 +37,7 @@ from leym.laws.verdicts import fidelity_status, resolve_precision
 class ValidJob:
     """A job that can run: its law is pinned by digest and its precision is resolved."""
 
-    spec: JobSpec | FidelitySpec
+    spec: JobSpec | FidelitySpec | TrainingSpec
     law: str
     precision: str
     d_state: int

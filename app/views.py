@@ -64,6 +64,10 @@ def job_body(job: Job) -> dict[str, Any]:
         "store": f"{path}/store.zarr",
         "cancel": f"{path}/cancel",
     }
+    if job.is_training:
+        links = {name: links[name] for name in ("self", "events", "cancel")} | {"curve": f"{path}/curve"}
+        if "@" in job.law:
+            links["law"] = f"{root}/v1/laws/{job.law}"
     if job.is_fidelity:
         links["fidelity"] = f"{root}/v1/laws/{job.law}/fidelity/{job.precision}"
     if job.sweep:
@@ -97,6 +101,7 @@ def job_body(job: Job) -> dict[str, Any]:
         "queue": {
             "waited_s": _duration(job.created_at, job.started_at),
             "ran_s": _duration(job.started_at, job.finished_at),
+            "waits_for": None,
         },
         "links": links,
     }
@@ -207,6 +212,7 @@ def worker_body(worker: Worker, now: float) -> dict[str, Any]:
         "host": worker.host,
         "pid": worker.pid,
         "device": worker.device,
+        "kind": worker.kind,
         "state": str(worker.state),
         "slots": worker.slots,
         "busy": worker.busy,

@@ -12,7 +12,7 @@ import re
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -208,6 +208,12 @@ class Settings(BaseSettings):
 
     autoscale: Annotated[str, AfterValidator(_range)] = Field(
         "1:1", description="MIN:MAX worker processes, chosen by the backlog; MIN may be 0"
+    )
+    training_workers: int = Field(
+        1, ge=0, le=64, description="worker processes for trainings at most, started when one waits; 0: none"
+    )
+    worker: Literal["simulation", "training"] = Field(
+        "simulation", description="kind of jobs that a worker process takes; supervisors set it"
     )
     flower_url: Annotated[str, AfterValidator(urls.http_url)] = Field(
         "", description="URL of Flower for the link on the page; `leym up` sets it; empty: no link"

@@ -1,5 +1,7 @@
 """Tickets: Celery messages that tell a worker to run a job. They contain the job id and nothing else.
 
+Trainings have a queue and workers of their own, so that simulations never wait for them.
+
 `app` is the only Celery application. The API sends tickets with it, Flower watches it, and workers add the task and
 the pool to it.
 """
@@ -17,7 +19,8 @@ from redis.exceptions import RedisError
 from leym.contract.records import Job
 from leym.settings import Settings, settings
 
-TASK = "leym.simulate"
+TASK, TRAINING_TASK = "leym.simulate", "leym.train"
+TASKS = (TASK, TRAINING_TASK)
 PRIORITY_STEPS = (0, 3, 6, 9)  # queues of the Redis transport, which serves 0 first
 WEEK_S = 7 * 86400
 
@@ -94,9 +97,10 @@ def send(job: Job) -> None:
     """
     _check_broker()
     app.send_task(
-        TASK,
+        TRAINING_TASK if job.is_training else TASK,
         args=(job.id,),
         task_id=job.id,
+        queue=training_queue(app.conf.task_default_queue) if job.is_training else app.conf.task_default_queue,
         priority=queue_priority(job.priority),
         argsrepr=f"{job.id}: {summary(job)}",  # not in the name of the task, which is a label of Flower's metrics
         kwargsrepr="",
@@ -112,6 +116,16 @@ def revoke(job_id: str) -> None:
     """
     _check_broker()
     app.control.revoke(job_id, terminate=True)
+
+
+def training_queue(queue: str) -> str:
+    """Return the name of the queue of trainings that belongs to this queue of simulations."""
+    return f"{queue}.training"
+
+
+def waiting_in_all(redis_url: str, queue: str) -> int:
+    """Count the tickets in the queues of simulations and of trainings. Errors are those of `waiting`."""
+    return waiting(redis_url, queue) + waiting(redis_url, training_queue(queue))
 
 
 def waiting(redis_url: str, queue: str, above: int | None = None) -> int:
@@ -150,6 +164,8 @@ def queue_priority(priority: int) -> int:
 def summary(job: Job) -> str:
     """Describe a job for Flower: law, precision, grid and steps."""
     height, width = job.grid
+    if job.is_training:
+        return f"training of {job.law} {job.precision} {height}x{width}, {job.steps} updates"
     of = f"{job.law.split('@')[0]} {job.precision} {height}x{width}"
     if job.is_block:
         return f"{of}, {job.members} members of sweep {job.sweep}, {job.spec['steps']} steps each"
@@ -161,10 +177,10 @@ def _check_broker() -> None:
         raise OperationalError("no broker is configured (LEYM_REDIS_URL is empty)")
 
 
-def pool_options(slots: int, look_ahead: int) -> dict[str, Any]:
-    """Return the settings that a worker adds to those of `app`."""
+def pool_options(tickets: int) -> dict[str, Any]:
+    """Return the settings that a worker, which fetches so many tickets at once, adds to those of `app`."""
     return {
         "worker_pool": "workers.celery_pool:SlotPool",
-        "worker_concurrency": slots + look_ahead,
+        "worker_concurrency": tickets,
         "worker_consumer": "workers.celery_consumer:TicketConsumer",
     }

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from typing import Any
 
 from celery.platforms import SecurityWarning
 from celery.signals import task_revoked, worker_init
 
+from leym.contract.records import TRAINING
 from leym.settings import settings
-from leym.tickets import TASK, app, pool_options
+from leym.tickets import TASK, TRAINING_TASK, app, pool_options
 from workers import controls
-from workers.fetch_limit import LOOK_AHEAD
+from workers.fetch_limit import FetchLimit
 
 log = logging.getLogger(__name__)
+
+NICENESS = 10  # of training workers: half of the way to the lowest priority
 
 # Celery warns a root user that pickled messages could run code; this application accepts none
 warnings.filterwarnings("ignore", category=SecurityWarning)
 
 controls.install()
-app.conf.update(pool_options(settings().slots, LOOK_AHEAD))
+app.conf.update(pool_options(FetchLimit(settings()).minimum))
+# named, since Celery would otherwise also take tickets from every queue that this process has sent one to
+app.amqp.queues.select([controls.own_queue(settings())])
 
 
 @app.task(name=TASK, bind=True, acks_late=True, ignore_result=True)
@@ -30,10 +36,19 @@ def simulate(self: Any, job_id: str) -> dict[str, Any]:
     return outcome
 
 
+@app.task(name=TRAINING_TASK, bind=True, acks_late=True, ignore_result=True)
+def train(self: Any, job_id: str) -> dict[str, Any]:
+    """Run a training; blocks a thread of the SlotPool until it has left the worker."""
+    outcome: dict[str, Any] = app.job_runner.run(job_id, self.request.id)
+    return outcome
+
+
 @worker_init.connect
 def remember_name(sender: Any, **_: Any) -> None:
-    """Keep the worker's host name for SlotPool, which has no access to the worker."""
+    """Keep the worker's host name for SlotPool, and let simulations on this machine go before trainings."""
     app.worker_name = sender.hostname
+    if settings().worker == TRAINING:
+        os.nice(NICENESS)  # before other threads start: they inherit it
 
 
 @task_revoked.connect

@@ -14,7 +14,7 @@ from celery.worker.consumer import Consumer
 from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.message import Message
 
-from leym.tickets import TASK
+from leym.tickets import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def flaw_of(message: Message) -> str | None:
     if message.content_type != CONTENT_TYPE:
         return f"content_type = {message.content_type!r:.80}; a ticket has {CONTENT_TYPE}"
     headers = message.headers
-    if headers.get("task") != TASK:
-        return f"task = {headers.get('task')!r:.80}; a ticket has {TASK}"
+    if headers.get("task") not in TASKS:
+        return f"task = {headers.get('task')!r:.80}; a ticket has {' or '.join(TASKS)}"
     if later := [key for key in ("eta", "expires") if headers.get(key) is not None]:
         return f"{later[0]} is set; a ticket has none"
     try:

@@ -11,6 +11,10 @@ from typing import Any
 from celery.worker import control
 from celery.worker.control import Panel
 
+from leym.contract.records import TRAINING
+from leym.settings import Settings, settings
+from leym.tickets import training_queue
+
 FIXED_SIZE = "a worker has LEYM_SLOTS slots from its start to its end"
 REFUSED = {
     "pool_grow": FIXED_SIZE,
@@ -20,6 +24,11 @@ REFUSED = {
     "time_limit": "the time limit of a job is the key deadline_s of its JobSpec",
     "rate_limit": "LEYM_RATE limits requests of the API, LEYM_QUOTA_RUNNING the running jobs of a project",
 }
+
+
+def own_queue(configured: Settings) -> str:
+    """Return the name of the only queue that this worker takes tickets from."""
+    return training_queue(configured.queue) if configured.worker == TRAINING else configured.queue
 
 
 def install() -> None:
@@ -39,7 +48,7 @@ def _refusal(name: str, reason: str) -> Callable[..., dict[str, str]]:
 
 def _for_own_queue(action: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
     def checked(state: Any, queue: str, **options: Any) -> dict[str, str]:
-        own = state.app.conf.task_default_queue
+        own = own_queue(settings())
         if queue != own:
             return {"error": f"queue = {queue[:80]!r}: a worker takes tickets from {own!r} only"}
         return action(state, queue, **options)

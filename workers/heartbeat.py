@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from leym.contract.records import Worker
+from leym.contract.records import TRAINING, Worker
 from leym.engine.engine import Engine
 from leym.jobs.table import JobTable
 from leym.settings import Settings
@@ -88,6 +88,8 @@ class Heartbeat:
         """Write the worker's state, load and speed to the job table."""
         info = self.engine.info()
         busy_s = info["busy_s"]
+        if self.settings.worker == TRAINING:
+            info |= {"slots": 1, "busy": len(self.claimed_jobs())}
         self.table.heartbeat(
             Worker(
                 name=self.name,
@@ -103,6 +105,7 @@ class Heartbeat:
                 cell_steps_per_s=info["cell_steps"] / busy_s if busy_s else 0.0,
                 idle_since=time.time() - info["idle_s"] if info["idle_s"] and not self.claimed_jobs() else None,
                 started_at=self._started_at,
+                kind=self.settings.worker,
                 info={key: info[key] for key in ENGINE_INFO} | {"ready_s": round(self.ready_s, 2)},
             )
         )

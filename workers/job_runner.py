@@ -13,7 +13,8 @@ The way of a job through a worker:
 7. `JobSink.finished` makes the row final and sets `ClaimedJob.outcome`; `JobRunner.run` returns, and Celery
    acknowledges the ticket.
 
-A fidelity job takes the same way with `FidelityJob` in the place of 4 to 6. Meanwhile `Heartbeat` renews the leases.
+A fidelity job takes the same way with `FidelityJob` in the place of 4 to 6, and a training, in a worker of its own
+kind, with `TrainingJob`. Meanwhile `Heartbeat` renews the leases.
 The runner does not depend on Celery: a ticket is a call of `run`.
 """
 
@@ -27,13 +28,13 @@ from typing import Any
 
 from leym.contract.identity import DEFAULT
 from leym.contract.problems import Problem
-from leym.contract.records import Fenced, Job, JobState
+from leym.contract.records import TRAINING, Fenced, Job, JobState
 from leym.engine.engine import Engine
 from leym.events import Events
 from leym.frames.stores.base import Store
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
-from leym.laws.registry import Registry, default_registry, project_registry
+from leym.laws.registry import Registry, default_registry, project_laws_folder, project_registry
 from leym.settings import Settings
 from workers import compile_cache
 from workers.claimed_job import ClaimedJob, HandedBack, WorkerContext
@@ -48,6 +49,7 @@ from workers.readiness import make_ready
 from workers.reaper import Reaper
 from workers.run_builder import build_run
 from workers.sink import JobSink
+from workers.training_job import TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +100,8 @@ class JobRunner:
     @classmethod
     def open(cls, settings: Settings, name: str, on_admitted: Callable[[str], None]) -> JobRunner:
         """Make a runner with the table, store, broker and engine that the settings name."""
-        engine = Engine(
-            settings.slots,
+        engine = Engine(  # of a training worker, it only tells the device
+            1 if settings.worker == TRAINING else settings.slots,
             largest_batch=settings.largest_batch,
             compile=settings.compile,
             checkpoint_s=settings.checkpoint_s,
@@ -124,7 +126,8 @@ class JobRunner:
         """
         self.heartbeat.start()
         self.engine.start()
-        make_ready(self.engine, self.settings, self.table, self.laws, self.compile_cache)
+        if self.settings.worker != TRAINING:
+            make_ready(self.engine, self.settings, self.table, self.laws, self.compile_cache)
         self.reaper.start()
         self.collector.start()
         self.heartbeat.state, self.heartbeat.ready_s = "ready", age_s()
@@ -229,6 +232,8 @@ class JobRunner:
             on_progress=lambda: self.quarantine.release(job.id),
             draining=self.draining,
         )
+        if job.is_training:
+            return TrainingJob(job, context, project_laws_folder(job.project, self.settings.data))
         laws = self.laws if job.project == DEFAULT else project_registry(job.project, self.settings.data)
         if job.is_fidelity:
             return FidelityJob(job, context, self.engine, laws.resolve(job.law))

@@ -6,7 +6,6 @@ import logging
 import time
 
 from leym.contract.problems import Problem
-from leym.contract.spec import stored_spec
 from leym.engine.engine import Engine
 from leym.jobs.table import JobTable
 from leym.laws.bundle import Bundle
@@ -80,7 +79,7 @@ def buckets_in_use(table: JobTable, laws: Registry) -> Buckets:
     keys = [(bucket["law"], bucket["precision"], tuple(bucket["grid"])) for bucket in waiting]
     if not keys:
         jobs, _ = table.list(blocks=True, limit=50)
-        keys = [(job.law, job.precision, stored_spec(job.spec).grid) for job in jobs]
+        keys = [(job.law, job.precision, job.grid) for job in jobs if not job.is_training]
     found: Buckets = []
     for law, precision, grid in list(dict.fromkeys(keys))[:IN_USE_LIMIT]:
         try:

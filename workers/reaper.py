@@ -128,7 +128,8 @@ class Reaper:
             expected = self.table.count_ticketed()
             if not expected:
                 return 0
-            found = tickets.waiting(self.settings.redis_url, self.settings.queue) if self.settings.redis_url else 0
+            url = self.settings.redis_url
+            found = tickets.waiting_in_all(url, self.settings.queue) if url else 0
             if (lost := expected - found) > 0:
                 missing = self.table.unticketed(RESEND_AFTER_S, min(lost, BATCH))
             if missing:

@@ -30,6 +30,7 @@ class Times(Body):
 
     waited_s: float | None = Field(description="seconds from submission to start; null before the start")
     ran_s: float | None = Field(description="seconds from start to end; null before the end")
+    waits_for: str | None = Field(description="of a queued training: why it waits; null in lists")
 
 
 class JobBody(Body):
@@ -38,15 +39,18 @@ class JobBody(Body):
     id: str = Field(examples=[EXAMPLE_ID])
     state: State
     step: int = Field(description="last completed step whose frames are stored and readable")
-    steps: int
-    law: str = Field(description="name@digest, which identifies the exact weights")
+    steps: int = Field(description="of a training, updates")
+    law: str = Field(
+        description="name@digest, which identifies the exact weights; of a training, the name until it has succeeded"
+    )
     precision: str = Field(description="the precision in use; never `auto`")
     fidelity: Standing = Field(
         description="standing of this precision when the job was submitted; `unverified` without a verdict"
     )
     d_state: int
     spec: dict[str, Any] = Field(
-        description="the accepted JobSpec (or FidelitySpec), with all defaults filled in", examples=[EXAMPLE_JOB]
+        description="the accepted JobSpec (or FidelitySpec or TrainingSpec), with all defaults filled in",
+        examples=[EXAMPLE_JOB],
     )
     priority: int
     tags: dict[str, str] = Field(examples=[EXAMPLE_TAGS])
@@ -61,7 +65,8 @@ class JobBody(Body):
         description="the verdict of a fidelity job; null for other jobs and before the job's end"
     )
     observables: dict[str, float | None] | None = Field(
-        description="values at the last observed step; null for members of sweeps in lists, but not in the table",
+        description="values at the last observed step; null for members of sweeps in lists, but not in the table. "
+        "Of a training: the losses of the last committed update",
         examples=[EXAMPLE_OBSERVABLES],
     )
     created_at: str = Field(description="RFC 3339, UTC, as are the other three times")
@@ -73,7 +78,7 @@ class JobBody(Body):
     stored_bytes: int = Field(description="size of the frames and the checkpoint in the store; 0 once they are removed")
     queue: Times
     links: dict[str, str] = Field(
-        description="self, events, frames, observables, store, cancel",
+        description="self, events, cancel; of a simulation, frames, observables, store; of a training, curve and law",
         examples=[{"self": f"/v1/jobs/{EXAMPLE_ID}", "events": f"/v1/jobs/{EXAMPLE_ID}/events"}],
     )
 
@@ -135,6 +140,14 @@ class StateEvent(Body):
     error: dict[str, Any] | None = Field(examples=[None])
 
 
+class ProgressEvent(Body):
+    """Data of a `progress` event: the newest losses of a training."""
+
+    step: int = Field(description="updates that are done")
+    steps: int
+    observables: dict[str, float | None] = Field(examples=[{"loss": 0.031}])
+
+
 class EndEvent(Body):
     """Data of the `end` event, the last of a stream."""
 
@@ -145,8 +158,10 @@ class EndEvent(Body):
 class JobEvent(BaseModel):
     """One event of a job's stream."""
 
-    event: Literal["frame", "state", "end"]
+    event: Literal["frame", "state", "progress", "end"]
     id: str = Field(
-        "", pattern=r"^[0-9]*$", description="step of a frame; of `end`: the last step, unless a frame had it"
+        "",
+        pattern=r"^[0-9]*$",
+        description="step of a frame or of progress; of `end`: the last step, unless a frame had it",
     )
-    data: Json[FrameEvent | StateEvent | EndEvent]
+    data: Json[FrameEvent | StateEvent | ProgressEvent | EndEvent]

@@ -16,6 +16,7 @@ class WorkerBody(Body):
     host: str
     pid: int
     device: str
+    kind: str = Field(description="simulation or training: of the jobs that it takes")
     state: str = Field(description="starting, ready, paused (fetches no jobs until it is resumed) or draining")
     slots: int
     busy: int
@@ -49,10 +50,15 @@ class QueueBody(Body):
 
     storage: StorageBody
     states: dict[str, int] = Field(description="number of jobs in each state", examples=[EXAMPLE_COUNTS])
-    jobs: int = Field(description="number of queued and running jobs")
+    jobs: int = Field(description="number of queued and running simulations")
     cell_steps: int = Field(description="cell-steps that these jobs still have to run")
     queued_cell_steps: int
     oldest_queued_s: float | None
+    trainings: dict[str, int] = Field(
+        description="trainings that are queued and running, and the live workers that take them; they are in `states`, "
+        "and not in the other numbers",
+        examples=[{"queued": 1, "running": 0, "workers": 0}],
+    )
     buckets: list[dict[str, Any]] = Field(
         description="backlog per law, precision and grid", examples=[[EXAMPLE_BUCKET]]
     )

@@ -17,6 +17,7 @@ from app.routes import (
     states,
     store,
     sweeps,
+    trainings,
 )
 
 # in the order in which the docs show them
@@ -30,6 +31,7 @@ APIS = (
     members.api,
     laws.api,
     fidelity.api,
+    trainings.api,
     queue.api,
     shared.api,
     session.api,

@@ -18,7 +18,8 @@ api = router("events", "Live events")
 
 STREAM = content(
     "`event: frame` (id: the step; data: step, fields, observables) for each step at which something was recorded, in "
-    "order and as soon as it can be read; `event: state` (data: id, state, step, steps, error) when the state has "
+    "order and as soon as it can be read; `event: progress` (id: the step; data: step, steps, observables) for the "
+    "newest losses of a training; `event: state` (data: id, state, step, steps, error) when the state has "
     "changed; `event: end` after the final state (id: the step at which the job ended, unless a frame had it).",
     EVENTS,
     schema=JobEvent,

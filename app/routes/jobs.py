@@ -14,6 +14,7 @@ from app.models.jobs import JobBody, JobPage, JobsQuery, WaitQuery
 from app.openapi import json_content, operation_links, responses, router, use_pydantic_schema
 from app.services import Services, current_services
 from app.sweep_tables import with_observables
+from app.training_view import training_body
 from app.views import job_body, json_response
 from leym.contract.spec import JobSpec
 from leym.frames.layout import job_prefix
@@ -69,11 +70,11 @@ def get_job(path: IdPath, query: WaitQuery) -> Response:
 def job_response(services: Services, job_id: str, query: WaitQuery) -> Response:
     """Answer with a job, as `get_job` does."""
     if not query.wait:
-        return json_response(job_body(with_observables(services, find_job(services, job_id))))
+        return json_response(training_body(services, with_observables(services, find_job(services, job_id))))
     release = acquire_stream()
     try:
         job = wait_for_change(services, job_id, query.state, query.wait, disconnect_check())
-        return json_response(job_body(with_observables(services, job)))
+        return json_response(training_body(services, with_observables(services, job)))
     finally:
         release()
 

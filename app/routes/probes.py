@@ -17,6 +17,7 @@ from app.services import service_wide
 from app.views import json_response
 from leym import tickets
 from leym.contract.problems import Problem
+from leym.contract.records import SIMULATION
 
 api = router("operation", "Probes and metrics")
 log = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ def get_health() -> Response:
 def get_readiness() -> Response:
     """Check that jobs can be submitted: the job table and the frame store answer.
 
-    `checks` names both. It also names the broker and the workers: how many take jobs, and how many are starting, paused
-    or draining. Without a broker or workers, jobs are accepted and wait. The problem of a 503 has `checks` too.
+    `checks` names both. It also names the broker and the workers of simulations: how many take jobs, and how many are
+    starting, paused or draining. Without a broker or workers, jobs are accepted and wait. The problem of a 503 has
+    `checks` too.
     """
     services = service_wide()
     checks = {
@@ -43,7 +45,8 @@ def get_readiness() -> Response:
         "store": _check("the frame store", lambda: services.store.head("probe")),
     }
     unavailable = [f"{name} is {found}" for name, found in checks.items() if found != "ok"]
-    alive = services.table.workers(services.alive_s) if checks["table"] == "ok" else []
+    living = services.table.workers(services.alive_s) if checks["table"] == "ok" else []
+    alive = [worker for worker in living if worker.kind == SIMULATION]
     others = Counter(worker.state for worker in alive if worker.state != "ready")
     workers = ", ".join([str(len(alive) - others.total()), *(f"{n} {state}" for state, n in sorted(others.items()))])
     broker = "ok" if tickets.answers(services.settings.redis_url) else "away: tickets wait in the job table"

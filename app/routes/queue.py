@@ -11,6 +11,7 @@ from app.models.operation import QueueBody, WorkerList
 from app.openapi import responses, router
 from app.services import current_services
 from app.views import json_response, worker_body
+from leym.contract.records import TRAINING
 
 api = router("queue", "Workers, their slots, and the backlog")
 
@@ -35,5 +36,12 @@ def get_queue() -> Response:
     services = current_services()
     table, backlog = services.table, services.table.backlog()
     keys = ("jobs", "cell_steps", "queued_cell_steps", "oldest_queued_s")
-    body = {"states": table.counts(), "buckets": table.buckets(), "storage": services.disk.state()}
+    able = sum(worker.kind == TRAINING for worker in table.workers(services.alive_s))
+    trainings = table.trainings() | {"workers": able}
+    body = {
+        "trainings": trainings,
+        "states": table.counts(),
+        "buckets": table.buckets(),
+        "storage": services.disk.state(),
+    }
     return json_response(body | {key: backlog[key] for key in keys})

@@ -81,12 +81,15 @@ function fillRow(row, job) {
   state.className = `badge ${job.state}`;
   row.cells[4].firstChild.max = job.steps;
   row.cells[4].firstChild.value = job.step;
-  row.cells[5].textContent = `${whole.format(job.step)} / ${whole.format(job.steps)}`;
+  const loss = job.spec.kind === "training" && job.observables?.loss;
+  const newest = typeof loss === "number" ? ` · loss ${loss.toPrecision(3)}` : "";
+  row.cells[5].textContent = `${whole.format(job.step)} / ${whole.format(job.steps)}${newest}`;
   row.classList.toggle("chosen", chosen !== null && chosen.id === job.id);
 }
 
 function showWorkers(workers, queue) {
-  const total = (key) => workers.reduce((sum, worker) => sum + worker[key], 0);
+  const simulating = workers.filter((worker) => worker.kind !== "training");
+  const total = (key) => simulating.reduce((sum, worker) => sum + worker[key], 0);
   $("running").textContent = whole.format(queue.states.running || 0);
   $("queued").textContent = whole.format(queue.states.queued || 0);
   $("slots").textContent = `${total("busy")} / ${total("slots")}`;
@@ -166,9 +169,9 @@ async function choose(id) {
     mine.job = await ask(`v1/jobs/${id}`);
     if (mine !== chosen) return;
     showFacts(mine.job);
-    const fields = mine.job.spec.record.map((recording) => recording.field);
+    const fields = (mine.job.spec.record || []).map((recording) => recording.field);
     $("field").replaceChildren(...fields.map((field) => make("option", {}, field)));
-    $("picture-box").hidden = $("no-picture").hidden = fields.length > 0;
+    $("picture-box").hidden = $("no-picture").hidden = fields.length > 0 || !mine.job.spec.record; // others never have any
     if (fields.length) await showLast(mine);
     await loadSeries(mine);
     if (mine === chosen) follow(mine);
@@ -179,8 +182,11 @@ async function choose(id) {
 
 function showFacts(job) {
   const at = (key, words) => (job[key] ? [`${words} ${new Date(job[key]).toLocaleString()}`] : []);
-  $("detail-facts").textContent = [job.state, `${whole.format(job.step)} of ${whole.format(job.steps)} steps`,
-    job.law.slice(0, job.law.indexOf("@") + 9), job.precision, `${job.spec.grid.join(" × ")} cells`, `seed ${job.spec.seed}`,
+  const training = job.spec.kind === "training";
+  const seed = training ? job.spec.recipe.train?.seed ?? 0 : job.spec.seed;
+  $("detail-facts").textContent = [job.state, `${whole.format(job.step)} of ${whole.format(job.steps)} ${training ? "updates" : "steps"}`,
+    job.law.replace(/(@.{8}).*/, "$1"), job.precision, `${job.spec.grid.join(" × ")} cells`,
+    ...(seed === undefined ? [] : [`seed ${seed}`]), ...(job.state === "queued" && job.queue.waits_for ? [job.queue.waits_for] : []),
     ...at("created_at", "submitted"), ...at("finished_at", "ended")].join(" · ");
   $("cancel").disabled = FINAL.includes(job.state);
   if (job.error) complain(job.error.detail || job.error.title);
@@ -228,6 +234,12 @@ function showPicture(mine, step) {
 async function loadSeries(mine) {
   const observe = mine.job.spec.observe;
   mine.series = { step: [] };
+  if (mine.job.spec.kind === "training") {
+    const { update, ...losses } = await ask(`v1/jobs/${mine.id}/curve`);
+    if (mine !== chosen) return;
+    mine.series = { step: update, ...losses };
+    showNumbers(mine);
+  }
   if (!observe) return;
   const stride = Math.max(1, Math.ceil(mine.job.step / observe.every / POINTS));
   const found = await ask(`v1/jobs/${mine.id}/observables?stride=${stride}`);
@@ -251,13 +263,20 @@ function follow(mine) {
       showNumbers(mine);
     });
   });
+  mine.stream.addEventListener("progress", (event) => {
+    const data = JSON.parse(event.data);
+    addNumbers(mine, data);
+    mine.job = { ...mine.job, step: data.step };
+    showFacts(mine.job);
+    showNumbers(mine);
+  });
   mine.stream.addEventListener("state", (event) => {
     mine.job = { ...mine.job, ...JSON.parse(event.data) };
     showFacts(mine.job);
   });
   mine.stream.addEventListener("end", () => {
     mine.stream.close();
-    if (mine === chosen && mine.job.spec.record.length) showLast(mine).catch((error) => complain(error.message));
+    if (mine === chosen && mine.job.spec.record?.length) showLast(mine).catch((error) => complain(error.message));
     look();
   });
   mine.stream.addEventListener("error", async () => {

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import leym
-from leym.cli import data, fidelity, jobs, laws, sweeps, verify
+from leym.cli import data, fidelity, jobs, laws, sweeps, training, verify
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits
 from leym.client import Client
@@ -59,7 +59,7 @@ class Root(LazyGroup):
         ),
         "train": LazyCommand(
             "leym.cli.local.train",
-            "Train a law by a recipe: a known model, a picture or statistics to learn.",
+            "Train a law by a recipe on this machine: a known model, a picture or statistics to learn.",
             ("worker",),
         ),
         "bench": LazyCommand(
@@ -89,6 +89,7 @@ verify.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(fidelity.app, name="fidelity")
+app.add_typer(training.app, name="training")
 
 
 def _version(wanted: bool) -> None:

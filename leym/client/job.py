@@ -70,7 +70,7 @@ class Job:
 
     @property
     def law(self) -> str:
-        """The version of the law that runs, as `name@digest`."""
+        """The version of the law that runs, or that a training has made, as `name@digest`."""
         return str(self._data["law"])
 
     @property
@@ -209,6 +209,14 @@ class Job:
     def series(self) -> dict[str, np.ndarray]:
         """Read the observables as plain arrays: `step`, int64 [n], and one float64 [n] per name."""
         return results.series(self._http, self._path)
+
+    def curve(self) -> dict[str, np.ndarray]:
+        """Read the curve of a training so far: `update` and one float64 [n] per name; `pandas.DataFrame` takes it.
+
+        Raises:
+            ProblemError: the job is no training.
+        """
+        return results.curve(self._http, self._path)
 
     def download(self, field: str, path: str | Path, format: str | None = None, **options: Any) -> Path:
         """Save a field or the observables to a file.

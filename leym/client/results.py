@@ -66,6 +66,12 @@ def series(http: Http, job: str) -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files if name != "attributes"}
 
 
+def curve(http: Http, job: str) -> dict[str, np.ndarray]:
+    """Read the curve of a training: `update`, int64 [n], and one float64 [n] per other column."""
+    columns = http.json("GET", f"{job}/curve", having=("update",))
+    return {name: np.array(values, np.int64 if name == "update" else np.float64) for name, values in columns.items()}
+
+
 def observables(http: Http, job: str) -> xarray.Dataset | dict[str, np.ndarray]:
     """Read the observables as an xarray.Dataset over `step`, or as a dict of arrays without xarray."""
     arrays = series(http, job)

@@ -28,6 +28,7 @@ class LIMITS:
     sweep_bytes = 1024 * 2**30  # uncompressed bytes of all recordings of a sweep
     upload_bytes = 256 * 2**20
     law_bytes = 512 * 2**20  # of one law or checkpoint, as a file
+    training_bytes = 2 * 2**30  # states of the pool of a training
     body_bytes = 1 * 2**20
     answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
     answer_pixels = 32 * 2**20  # of one picture or animation

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from leym.contract.fidelity_spec import FidelitySpec
 from leym.contract.problems import Problem
 from leym.contract.spec import JobSpec
+from leym.contract.training_spec import TrainingSpec
 
 
 class JobState(StrEnum):
@@ -31,6 +32,7 @@ class JobState(StrEnum):
         return self in FINAL
 
 
+SIMULATION, TRAINING = "simulation", "training"  # kinds of workers
 FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 LIVE = frozenset(JobState) - FINAL
 
@@ -58,9 +60,9 @@ class Job:
     id: str
     state: JobState
     step: int
-    steps: int  # of a fidelity job, the steps of all universes together
-    spec: dict[str, Any]  # JobSpec, or FidelitySpec, as JSON
-    law: str  # name@digest, 64 hex digits
+    steps: int  # of a fidelity job, the steps of all universes together; of a training, its updates
+    spec: dict[str, Any]  # JobSpec, FidelitySpec or TrainingSpec, as JSON
+    law: str  # name@digest, 64 hex digits; of a training, the name alone until it has succeeded
     precision: str  # resolved: never "auto"
     fidelity: str  # status of the precision at submission, as `leym.laws.verdicts.fidelity_status` returns it
     d_state: int
@@ -150,6 +152,11 @@ class Job:
         return self.spec.get("kind") == "fidelity"
 
     @property
+    def is_training(self) -> bool:
+        """True for a training, which makes a law, records no frames and is served by workers of its own."""
+        return self.spec.get("kind") == "training"
+
+    @property
     def tags(self) -> dict[str, str]:
         """Tags of the job, by key."""
         tags: dict[str, str] = self.spec.get("tags", {})
@@ -172,8 +179,8 @@ class Claim:
 class NewJob:
     """A job to submit: its spec, and the law and precision that the spec resolved to."""
 
-    spec: JobSpec | FidelitySpec
-    law: str  # name@digest, 64 hex digits
+    spec: JobSpec | FidelitySpec | TrainingSpec
+    law: str  # name@digest, 64 hex digits; of a training, the name alone
     precision: str
     d_state: int
     point: dict[str, Any] | None = None
@@ -265,3 +272,4 @@ class Worker:
     started_at: float = 0.0
     updated_at: float = 0.0  # set by the heartbeat
     info: dict[str, Any] = field(default_factory=dict)
+    kind: str = SIMULATION  # of the jobs that it takes

@@ -55,6 +55,11 @@ def compute_alone() -> None:
     _compute_on(1)
 
 
+def compute_on_pool() -> None:
+    """Make the calling thread compute on as many threads as the device thread does, which must have nothing to do."""
+    _compute_on(pool_size())
+
+
 def _compute_on(threads: int) -> None:
     # Asking initialises the thread, which would otherwise undo the number when it first computes. Setting more than one
     # starts XNNPACK's threads as well, which nothing here uses, so it is done only where the number differs.

@@ -17,6 +17,7 @@ from torch import Tensor
 from leym.contract.fidelity_plan import Plan
 from leym.engine.states import Checkpoint
 from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
+from leym.fidelity.stats import Sample
 from leym.physics.constraint import Box
 from leym.physics.dynamics import distance, exponent, perturbed, projected, rescaled
 from leym.physics.structure import alignment
@@ -77,8 +78,7 @@ def compare_pairs(
         return PairedComparison([], [], [], float("nan"), None)
     psi_baseline, psi_candidate = _members(of_baseline, common), _members(of_candidate, common)
     curve, floor = state_fidelity(psi_baseline, psi_candidate).mean(0), unrelated(of_baseline.psi).mean(0)
-    before = torch.stack([_psi(start, baseline.law.manifest.constraint) for start in starts])
-    before = before[[seeds.index(seed) for seed in common]]
+    before = _psi(starts, baseline.law.manifest.constraint)[[seeds.index(seed) for seed in common]]
     db, dc = psi_baseline[:, 0] - before, psi_candidate[:, 0] - before
     error = float(((dc - db).abs().square().sum().sqrt()) / db.abs().square().sum().sqrt().clamp_min(TINY))
     below = (curve <= floor).nonzero()
@@ -125,7 +125,7 @@ def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, p
     ]
     before, after = (np.full((plan.rounds, n), np.nan) for _ in range(2))
     for i in range(plan.rounds):
-        before[i] = [_distance(a, b, constraint) for a, b in zip(starts, twins, strict=True)]
+        before[i] = distance(_psi(starts, constraint), _psi(twins, constraint)).numpy()
         both = evolve(
             engine,
             subject,
@@ -138,8 +138,8 @@ def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, p
         if both.broken:
             return np.full(n, np.nan)
         starts, twins = both.ends[:n], both.ends[n:]
-        after[i] = [_distance(a, b, constraint) for a, b in zip(starts, twins, strict=True)]
-        twins = [_rescaled(a, b, plan.perturbation, constraint) for a, b in zip(starts, twins, strict=True)]
+        after[i] = distance(_psi(starts, constraint), _psi(twins, constraint)).numpy()
+        twins = _rescaled(starts, twins, after[i], plan.perturbation, constraint)
     measured = slice(plan.settle, None)
     found = exponent(torch.from_numpy(before[measured]), torch.from_numpy(after[measured]), plan.round_steps)
     return np.asarray(found.numpy(), np.float64)
@@ -150,17 +150,28 @@ def _members(trajectories: Trajectories, seeds: Sequence[int]) -> Tensor:
     return trajectories.psi[[trajectories.seeds.index(seed) for seed in seeds]]
 
 
-def _psi(end: Checkpoint, constraint: Bounds) -> Tensor:
-    return projected(torch.from_numpy(np.array(end.arrays["psi"])), constraint)
+def _psi(ends: Sequence[Checkpoint], constraint: Bounds) -> Tensor:
+    """Return the states of M members as the constraint allows them: complex64 [M, H, W, d]."""
+    return projected(torch.from_numpy(np.stack([end.arrays["psi"] for end in ends])), constraint)
 
 
-def _distance(a: Checkpoint, b: Checkpoint, constraint: Bounds) -> float:
-    return float(distance(_psi(a, constraint), _psi(b, constraint)))
+def _rescaled(
+    starts: Sequence[Checkpoint], twins: Sequence[Checkpoint], apart: Sample, size: float, constraint: Bounds
+) -> list[Checkpoint]:
+    """Move each twin to distance `size` from its start along the line between them, memory included.
 
-
-def _rescaled(a: Checkpoint, b: Checkpoint, size: float, constraint: Bounds) -> Checkpoint:
-    """Move b to distance `size` from a along the line between them, memory included."""
-    scale = size / max(_distance(a, b, constraint), TINY)
-    arrays = {name: a.arrays[name] + (b.arrays[name] - a.arrays[name]) * np.float32(scale) for name in b.arrays}
-    arrays["psi"] = rescaled(_psi(a, constraint), _psi(b, constraint), size, constraint).numpy()
-    return Checkpoint(b.step, arrays)
+    Args:
+        starts: M checkpoints.
+        twins: M checkpoints.
+        apart: their distances, float64 [M].
+        size: the new distance.
+        constraint: of the law.
+    """
+    moved = rescaled(_psi(starts, constraint), _psi(twins, constraint), size, constraint).numpy()
+    scales = (size / np.maximum(apart, TINY)).astype(np.float32)
+    found = []
+    for a, b, psi, scale in zip(starts, twins, moved, scales, strict=True):
+        others = b.arrays.keys() - {"psi"}
+        arrays = {name: a.arrays[name] + (b.arrays[name] - a.arrays[name]) * scale for name in others}
+        found.append(Checkpoint(b.step, arrays | {"psi": psi}))
+    return found

@@ -3,9 +3,8 @@
 The method is fixed before anything is run:
 
 a. Sensitivity. For every quantised matrix, a law in which only that matrix is quantised (in the format that the
-   precision gives it) and all others are fp32 runs an ensemble of `SCREENING` members. Its score is the least change
-   that its intervals admit: the larger of the effects on activity and on the Lyapunov exponent, in the gate's scales,
-   each taken at the end of its interval that is nearer to 0. The relative error of the first step breaks ties.
+   precision gives it) and all others are fp32 makes `stability.STEPS` steps from states on the attractor, beside the
+   law in which none is. `stability` scores how far the two stray. No gate is run for a single matrix.
 b. Order. Score per byte that the format saves against the next higher format.
 c. Ladder. Rung k raises the first k weights by one format (nf4 -> int8 -> 16 bits), then the first ones again. A
    bisection finds the first rung that `SCREENING` members do not refuse; from there on the whole plan judges rung by
@@ -20,10 +19,11 @@ by the whole plan accepts a law at the margin with a probability of at most n al
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from math import inf, isfinite, nan
+from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -35,6 +35,7 @@ from leym.fidelity.baselines import Baselines, run_baselines
 from leym.fidelity.ensemble import EngineLike, Subject, running_engine
 from leym.fidelity.gate import ENGINE_SLOTS, control_problems, judge_against
 from leym.fidelity.search_ladder import HIGHER, Weight, climb, ordered, rungs
+from leym.fidelity.stability import Rollouts, Stability
 from leym.laws import versions
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
@@ -45,17 +46,16 @@ from leym.quantization.quantized_law import encode, quantize_law
 
 log = logging.getLogger(__name__)
 
-SCREENING = 16  # members that order the weights and refuse rungs; far too few to pass one
+SCREENING = 16  # members that refuse rungs; far too few to pass one
 Effect = tuple[float, float, float]  # value, low, high; in the gate's scales
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """A weight, and the effects of quantising only this one."""
+    """A weight, and what quantising only this one does to rollouts."""
 
     weight: Weight
-    activity: Effect
-    lyapunov: Effect
+    stability: Stability
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class _Search:
         plan = baselines.plan.with_(members=few, pilot=0, pairs=min(baselines.plan.pairs, few))
         # the baselines keep all their members: a few members of the candidate against many beat a few against few
         screening = replace(baselines, plan=plan)
-        sensitivities = [self.sensitivity_of(weight, screening) for weight in self.weights]
+        sensitivities = self.sensitivities(baselines)
         order = ordered([s.weight for s in sensitivities])
         result.sensitivities = sorted(sensitivities, key=lambda s: order.index(s.weight))
         ladder = rungs(order)
@@ -246,30 +246,38 @@ class _Search:
 
         climb(result.last_rung, lambda rung: judge_rung(rung, screening, "screen").verdict == "fail", passes)
 
-    def sensitivity_of(self, weight: Weight, screening: Baselines) -> Sensitivity:
-        """Judge the law with every other matrix in fp32, by the two metrics that order the weights."""
-        names = tuple(name for name in ("activity", "lyapunov") if name in screening.baseline.values)
-        plan = screening.plan.with_(deciding=names, paired_steps=1, permutations=1)
-        formats = dict.fromkeys(self.formats, "fp32") | {weight.key: weight.format}
-        verdict = self.judge(formats, replace(screening, plan=plan))
-        activity, lyapunov = effects(verdict)
-        error = float(verdict.paired.get("one_step_error", nan))
-        score = max(_least_change(effect) for effect in (activity, lyapunov)[: len(names)])
-        scored = replace(weight, score=score, error=error if isfinite(error) else inf)
-        self.on_progress(
-            f"{weight.key} alone in {weight.format}: {scored.score:.1%} at least, first step off by {error:.2%}"
-        )
-        return Sensitivity(scored, activity, lyapunov)
+    def sensitivities(self, baselines: Baselines) -> list[Sensitivity]:
+        """Score each weight alone, against the law with every matrix in fp32 at the same precision of products."""
+        plan, nothing = baselines.plan, dict.fromkeys(self.formats, "fp32")
+        ends, seeds = baselines.trajectories.ends[: plan.pairs], baselines.baseline.seeds[: plan.pairs]
+        found = []
+        with self.subject(nothing, plan.gamma) as reference:
+            rollouts = Rollouts(self.engine, reference, plan.grid, ends, seeds)
+        for weight in self.weights:
+            with self.subject(nothing | {weight.key: weight.format}, plan.gamma) as alone:
+                scored = rollouts.score(alone)
+            found.append(Sensitivity(replace(weight, score=scored.score, error=scored.error), scored))
+            self.on_progress(
+                f"{weight.key} alone in {weight.format}: score {scored.score:.3g}, first step off by {scored.error:.2%}"
+            )
+        return found
 
     def judge(self, formats: dict[str, str], against: Baselines) -> Verdict:
-        """Judge the law in these formats; a derived bundle runs unless they are the precision's own."""
+        """Judge the law in these formats."""
+        with self.subject(formats, against.plan.gamma) as candidate:
+            return judge_against(self.engine, against, candidate)
+
+    @contextmanager
+    def subject(self, formats: dict[str, str], gamma: float) -> Iterator[Subject]:
+        """Yield the law in these formats: a derived bundle unless they are the precision's own."""
         if formats == self.formats:
-            return judge_against(self.engine, against, Subject(self.law, self.precision, against.plan.gamma))
+            yield Subject(self.law, self.precision, gamma)
+            return
         policy = policy_for(self.law, self.precision, formats)
+        keep_codes = unchanged(self.law, self.precision, policy)
         with TemporaryDirectory(dir=self.folder) as work:
-            keep_codes = unchanged(self.law, self.precision, policy)
-            candidate = write_variant(self.law, Path(work) / "law", self.precision, policy, keep_codes=keep_codes)
-            return judge_against(self.engine, against, Subject(candidate, self.precision, against.plan.gamma))
+            derived = write_variant(self.law, Path(work) / "law", self.precision, policy, keep_codes=keep_codes)
+            yield Subject(derived, self.precision, gamma)
 
     def size_with(self, raised: dict[str, str]) -> int:
         """Return the bytes at rest with these weights raised."""
@@ -283,8 +291,3 @@ def effects(verdict: Verdict) -> tuple[Effect, Effect]:
     """Return the effects on activity and on the Lyapunov exponent; NaN where too few members have one."""
     found = {m.name: (m.effect, m.low, m.high) for m in verdict.metrics}
     return found.get("activity", (nan,) * 3), found.get("lyapunov", (nan,) * 3)
-
-
-def _least_change(effect: Effect) -> float:
-    """Return the least change that the interval admits; infinity without an effect, since the runs broke."""
-    return max(0.0, effect[1], -effect[2]) if isfinite(effect[0]) else inf

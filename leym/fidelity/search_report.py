@@ -24,6 +24,13 @@ def outcome(result: SearchResult) -> str:
     return f"{law}: rung {best.rung} passes, {best.bytes_at_rest:,} B at rest, {raised}"
 
 
+def judged(result: SearchResult) -> str:
+    """Return in words how many candidates were judged."""
+    whole = result.judgements
+    few = len(result.candidates) - whole
+    return f"{few + whole} candidates judged: {few} by a screening of few members, {whole} by the whole plan"
+
+
 def as_json(result: SearchResult) -> dict[str, Any]:
     """Return the result as a JSON document; numbers that are not finite become null."""
     document = {
@@ -40,13 +47,15 @@ def as_json(result: SearchResult) -> dict[str, Any]:
                 "bytes": dict(s.weight.sizes),
                 "score": s.weight.score,
                 "one_step_error": s.weight.error,
-                "activity": s.activity,
-                "lyapunov": s.lyapunov,
+                "deviation": s.stability.deviation,
+                "drift": s.stability.drift,
+                "growth": s.stability.growth,
             }
             for s in result.sensitivities
         ],
         "candidates": [asdict(candidate) for candidate in by_size(result)],
         "judgements": result.judgements,
+        "screenings": len(result.candidates) - result.judgements,
         "passed": result.passed is not None,
         "reasons": result.why_not,
     }
@@ -57,11 +66,17 @@ def text(result: SearchResult) -> str:
     """Return both tables and the outcome; a row names the weights that it raises beyond the row above."""
     lines = []
     if result.sensitivities:
-        lines.append(f"{'weight alone':<34}{'format':<7}{'activity':>24}{'lyapunov':>24}{'1st step':>10}{'B saved':>9}")
+        lines.append(
+            f"{'weight alone':<34}{'format':<7}{'score':>8}{'deviation':>11}{'drift':>8}{'growth':>8}"
+            f"{'1st step':>10}{'B saved':>9}"
+        )
     for sensitivity in result.sensitivities:
         weight = sensitivity.weight
-        effects = f"{effect_text(sensitivity.activity):>24}{effect_text(sensitivity.lyapunov):>24}"
-        lines.append(f"{weight.key:<34}{weight.format:<7}{effects}{weight.error:>10.2%}{weight.saved:>9,}")
+        found = sensitivity.stability
+        lines.append(
+            f"{weight.key:<34}{weight.format:<7}{found.score:>8.3f}{found.deviation:>11.3f}{found.drift:>8.1%}"
+            f"{found.growth:>8.3f}{weight.error:>10.2%}{weight.saved:>9,}"
+        )
     if result.candidates:
         lines.append(
             f"\n{'rung':<6}{'at rest':>12}{'of fp32':>9}  {'by':<8}{'verdict':<14}{'activity':>24}{'lyapunov':>24}"
@@ -73,7 +88,7 @@ def text(result: SearchResult) -> str:
         lines.append(f"{c.rung:<6}{c.bytes_at_rest:>12,}{share:>9.1%}  {c.stage:<8}{c.verdict:<14}{effects}")
         lines += [f"{'':<6}raised {key} to {form}" for key, form in c.raised.items() if above.get(key) != form]
         above = c.raised
-    lines += ["", outcome(result), *(f"  {reason}" for reason in result.why_not)]
+    lines += ["", outcome(result), judged(result), *(f"  {reason}" for reason in result.why_not)]
     return "\n".join(lines)
 
 
@@ -89,6 +104,7 @@ def html(result: SearchResult) -> str:
         law=result.law,
         precision=result.precision,
         outcome=outcome(result),
+        judged=judged(result),
         reasons=result.why_not,
         device=result.device,
         margin=plan.margin,

@@ -30,12 +30,13 @@ def garbage(job: Job, objects: Iterable[Entry]) -> list[Entry]:
 def referenced_keys(job: Job) -> set[str]:
     """Return the keys that the row of a job names.
 
-    They are those of visible frames, of frames that are written again after a resume, of last states and of
-    checkpoints. The row of a job whose results were deleted or have expired names none.
+    They are those of visible frames, of frames that are written again after a resume, of last states, of checkpoints
+    and of the curve of a training. The row of a job whose results were deleted or have expired names none.
     """
     parts = ("arrays", "next", "last")
     keys = {key for array, committed in all_objects(job, parts) for key in committed.keys(job.id, array)}
-    return keys | {ref["key"] for ref in references(job.checkpoint)}
+    curve = {job.manifest["curve"]["key"]} if "curve" in job.manifest else set()
+    return keys | curve | {ref["key"] for ref in references(job.checkpoint)}
 
 
 def referenced_bytes(job: Job, objects: Iterable[Entry]) -> int:

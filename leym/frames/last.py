@@ -19,8 +19,10 @@ from leym.frames.stores.base import Missing, Store
 def last_state_step(job: Job) -> int | None:
     """Return the step of the last state that the store keeps of a job or member; None if it keeps none.
 
-    A member that was stopped early or has failed has none: only the frames up to there.
+    A member that was stopped early or has failed has none: only the frames up to there. Nor has a training.
     """
+    if job.is_training:
+        return None
     if job.block is None:
         return int(job.checkpoint["step"]) if job.final and job.checkpoint and "step" in job.checkpoint else None
     return job.step if job.state == "succeeded" and job.step == job.steps else None

@@ -45,7 +45,7 @@ class JobLike(Protocol):
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        """JobSpec or FidelitySpec as JSON."""
+        """JobSpec, FidelitySpec or TrainingSpec as JSON."""
 
     @property
     def law(self) -> str:
@@ -235,11 +235,12 @@ def _attributes(name: str, units: str, formula: str, note: str) -> dict[str, str
 
 
 def arrays_of(job: JobLike) -> list[ArraySpec]:
-    """Return the recorded arrays of a row of the job table, or of the block of a member; a fidelity job has none.
+    """Return the recorded arrays of a row of the job table, or of the block of a member.
 
-    Once something is committed, the manifest says how the arrays of a block are cut.
+    Fidelity jobs and trainings have none. Once something is committed, the manifest says how the arrays of a block are
+    cut.
     """
-    if job.spec.get("kind") == "fidelity":
+    if job.spec.get("kind") in ("fidelity", "training"):
         return []
     manifest = job.manifest or {}
     arrays = job_arrays(stored_spec(job.spec), job.d_state, int(manifest.get("members", job.members)))

@@ -91,11 +91,13 @@ class Progress(Base):
         checkpoint: dict[str, Any] | None = None,
         stored_bytes: int | None = None,
         members: MemberStates | None = None,
+        law: str | None = None,
         now: float | None = None,
     ) -> frozenset[int]:
         """Commit for the last time and end the job in the final `state`. Arguments and errors are those of `commit`.
 
-        Members of a block that have not ended take the state and the error of the row.
+        Members of a block that have not ended take the state and the error of the row. A training names the version of
+        its law, name@digest, as `law`.
         """
         now = time.time() if now is None else now
         state = JobState(state)
@@ -107,6 +109,8 @@ class Progress(Base):
             counted = _counts(held) | {name: values[name] for name in COUNTED if name in values}
             left = held.members - sum(counted.values())
             values |= {"state": state.value, "error": dump(error), "finished_at": now, "lease_until": None}
+            if law is not None:
+                values["law"] = law
             if held.indices is not None:
                 values |= {state.value: counted[state.value] + left, "remaining": 0}
             change_job(connection, job_id, **values)

@@ -72,6 +72,7 @@ jobs = Table(
     Column("frames", BigInteger, nullable=False),  # committed frames of all arrays together
     Column("ticketed_at", Double),  # time of the last ticket
     Column("put_off_at", Double, key="held_back_at"),  # time of the last claim that was refused by quota_running
+    Column("pool", String(16), nullable=False, server_default="simulation"),  # kind of the workers that may run it
     Column("deadline_at", Double),  # time at which the job fails unless it has ended
 )
 _shown = jobs.c.deleted_at.is_(None)

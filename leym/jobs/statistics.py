@@ -14,13 +14,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Update, bindparam, func, select, update
 
-from leym.contract.records import JobState
+from leym.contract.records import SIMULATION, TRAINING, JobState
 from leym.jobs.queries import Base
 from leym.jobs.quotas import stored_bytes
 from leym.jobs.schema import BOUNDS, KINDS, LIVE_MEMBERS, SHARDS, jobs, latencies, totals
 
 _NAMES = tuple(column.name for column in totals.c if column.name != "shard")
 _BACKLOG = (JobState.QUEUED, JobState.RUNNING)
+_SIMULATIONS = jobs.c.pool == SIMULATION
 
 
 def count(connection: Connection, **growth: int) -> None:
@@ -116,25 +117,36 @@ class Statistics(Base):
             return stored_bytes(connection, self.project)
 
     def standings(self) -> dict[str, int]:
-        """Count queued and running jobs by the fidelity of their precision."""
+        """Count queued and running simulations by the fidelity of their precision."""
         statement = (
             select(jobs.c.fidelity, func.sum(LIVE_MEMBERS))
-            .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
+            .where(jobs.c.state.in_(_BACKLOG), _SIMULATIONS, jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.fidelity)
             .order_by(jobs.c.fidelity)
         )
         with self.db.read() as connection:
             return {standing: int(n) for standing, n in connection.execute(statement)}
 
+    def trainings(self) -> dict[str, int]:
+        """Count the trainings that are queued and running."""
+        live = (jobs.c.state.in_(_BACKLOG), jobs.c.pool == TRAINING, jobs.c.deleted_at.is_(None), *self._own())
+        with self.db.read() as connection:
+            rows = connection.execute(select(jobs.c.state, func.count()).where(*live).group_by(jobs.c.state))
+            found = {state: int(n) for state, n in rows}
+        return {state.value: found.get(state.value, 0) for state in _BACKLOG}
+
     def backlog(self, now: float | None = None) -> dict[str, Any]:
-        """Count queued and running jobs and their remaining cell-steps; `oldest_queued_s` is None if none is queued."""
+        """Count queued and running simulations and their remaining cell-steps.
+
+        `oldest_queued_s` is None if none is queued. Trainings are not counted: see `trainings`.
+        """
         now = time.time() if now is None else now
         # Multiplied in Python: the sum over many large jobs could exceed SQLite's integers.
         statement = (
             select(jobs.c.state, jobs.c.height, jobs.c.width)
             .add_columns(func.sum(LIVE_MEMBERS).label("n"), func.sum(jobs.c.remaining).label("steps"))
             .add_columns(func.min(jobs.c.created_at).label("oldest"))
-            .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
+            .where(jobs.c.state.in_(_BACKLOG), _SIMULATIONS, jobs.c.deleted_at.is_(None), *self._own())
             .group_by(jobs.c.state, jobs.c.height, jobs.c.width)
         )
         with self.db.read() as connection:
@@ -148,11 +160,11 @@ class Statistics(Base):
         }
 
     def buckets(self) -> list[dict[str, Any]]:
-        """Return the backlog per bucket: [{law, precision, grid: [H, W], jobs, cell_steps}]."""
+        """Return the backlog of simulations per bucket: [{law, precision, grid: [H, W], jobs, cell_steps}]."""
         key = (jobs.c.law, jobs.c.precision, jobs.c.height, jobs.c.width)
         statement = (
             select(*key, func.sum(LIVE_MEMBERS).label("n"), func.sum(jobs.c.remaining).label("steps"))
-            .where(jobs.c.state.in_(_BACKLOG), jobs.c.deleted_at.is_(None), *self._own())
+            .where(jobs.c.state.in_(_BACKLOG), _SIMULATIONS, jobs.c.deleted_at.is_(None), *self._own())
             .group_by(*key)
             .order_by(*key)
         )

@@ -16,8 +16,9 @@ from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec
 from leym.contract.identity import DEFAULT
 from leym.contract.ids import new_id
 from leym.contract.problems import invalid
-from leym.contract.records import Job, JobState, NewJob
+from leym.contract.records import SIMULATION, TRAINING, Job, JobState, NewJob
 from leym.contract.spec import JobSpec
+from leym.contract.training_spec import TrainingRequest, TrainingSpec
 from leym.jobs.dependencies import check_dependencies
 from leym.jobs.queries import Base, digest, dump, get_job
 from leym.jobs.schema import jobs, requests, tags
@@ -39,7 +40,7 @@ def key_prefix(project: str) -> str:
     return "" if project == DEFAULT else f"{project}{SEPARATOR}"
 
 
-def job_request(spec: JobSpec | FidelitySpec) -> dict[str, Any]:
+def job_request(spec: JobSpec | FidelitySpec | TrainingSpec) -> dict[str, Any]:
     """Return the request that an Idempotency-Key identifies: the job as requested.
 
     Observables have their first names, so that a retry still matches a request that an earlier version accepted.
@@ -65,6 +66,11 @@ def fidelity_request(law: str, request: FidelityRequest) -> dict[str, Any]:
     return {"fidelity": {"law": law, **request.model_dump(mode="json")}}
 
 
+def training_request(request: TrainingRequest) -> dict[str, Any]:
+    """Return the request that an Idempotency-Key identifies: the training as requested."""
+    return {"training": request.model_dump(mode="json")}
+
+
 class Submit(Base):
     """Submission of jobs."""
 
@@ -75,7 +81,7 @@ class Submit(Base):
 
     def submit(
         self,
-        spec: JobSpec | FidelitySpec,
+        spec: JobSpec | FidelitySpec | TrainingSpec,
         *,
         law: str,
         precision: str,
@@ -89,7 +95,7 @@ class Submit(Base):
 
         Args:
             spec: validated spec of the job.
-            law: name@digest of the law.
+            law: name@digest of the law; of a training, its name.
             precision: resolved precision, never "auto".
             d_state: channels of the law's state.
             fidelity: standing of the precision (`leym.laws.verdicts.standing`).
@@ -123,7 +129,7 @@ class Submit(Base):
 
         Args:
             key: key of the caller; None for a request without one.
-            request: `job_request`, `sweep_request` or `fidelity_request` of the body.
+            request: `job_request`, `sweep_request`, `fidelity_request` or `training_request` of the body.
 
         Returns:
             The id of the job or sweep; None if the key is new.
@@ -266,6 +272,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "frames": 0,
         "project": job.project,
         "deadline_at": job.deadline_at,
+        "pool": TRAINING if job.is_training else SIMULATION,
         "members": job.members,
         "indices": job.indices,
     }

@@ -14,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 from safetensors import SafetensorError, safe_open
 
 from leym.contract.initial import ComplexNoise, Drawn, RandomState, Seed
@@ -101,6 +101,11 @@ class Manifest(BaseModel):
             except ValueError as error:
                 raise ValueError(f"start: {error}") from None
         return self
+
+    @field_serializer("start")
+    def _whole_start(self, start: Drawn | None) -> dict[str, Any] | None:
+        """Write every key, so that `kind`, which is a default in Python, is in the manifest and in the digest."""
+        return None if start is None else start.model_dump(mode="json")
 
     @property
     def default_start(self) -> Drawn:

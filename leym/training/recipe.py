@@ -26,7 +26,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
 from leym.contract.initial import Drawn
 from leym.laws.architectures import architectures
@@ -63,6 +63,10 @@ class LawSection(Section):
     start: Drawn | None = None
     head: Literal["zero", "default"] = "zero"
     gain: float = Field(default=1.0, gt=0, le=100)
+
+    @field_serializer("start")
+    def _whole_start(self, start: Drawn | None) -> dict[str, Any] | None:
+        return None if start is None else start.model_dump(mode="json")  # with its `kind`, which is a default
 
 
 class TrainSection(Section):

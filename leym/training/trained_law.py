@@ -82,6 +82,13 @@ class TrainedLaw:
         self.network = network.to(device)
         self._gamma = torch.full((1, 1, 1, 1), gamma, device=device)
         self._bf16, self._checkpointed = bf16, checkpoint_gradients
+        # read here, because the compiler cannot trace the look-up of an architecture
+        self._form = manifest.form
+        self._bounds: dict[str, Any] = {
+            "constraint": manifest.constraint,
+            "living": manifest.living,
+            "periodic": manifest.boundary == "periodic",
+        }
         if bf16:
             self._keep_constants_exact()
         self._step: Any = torch.compile(self._plain, fullgraph=True, dynamic=False) if compiled else self._plain
@@ -92,18 +99,7 @@ class TrainedLaw:
             module.forward = torch.autocast(self.device.type, enabled=False)(module.forward)
 
     def _plain(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        manifest = self.manifest
-        after, remembered, _ = step(
-            self.network,
-            manifest.form,
-            x,
-            self._gamma,
-            memory,
-            uniform,
-            constraint=manifest.constraint,
-            living=manifest.living,
-            periodic=manifest.boundary == "periodic",
-        )
+        after, remembered, _ = step(self.network, self._form, x, self._gamma, memory, uniform, **self._bounds)
         return after, remembered
 
     def step(self, x: Tensor, memory: Tensor | None, uniform: Tensor | None) -> tuple[Tensor, Tensor | None]:

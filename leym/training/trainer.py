@@ -48,6 +48,8 @@ def train(
     device: torch.device | None = None,
     on_update: OnUpdate = lambda number, row: None,
     should_stop: Callable[[], bool] = lambda: False,
+    on_row: Callable[[Curve], None] = lambda curve: None,
+    on_checkpoint: Callable[[int, Path], None] = lambda number, file: None,
 ) -> Bundle:
     """Train a law, and write it into a folder with its curve.
 
@@ -58,6 +60,8 @@ def train(
         device: Where to compute; default: the CPU.
         on_update: Called after every update with the number of updates that are done and the values of this one.
         should_stop: Asked after every update; True saves a checkpoint and raises `Stopped`.
+        on_row: Called with the whole curve when a row of it is complete, before `on_update`.
+        on_checkpoint: Called with the number of updates that are done, and the file, after every checkpoint.
 
     Returns:
         The bundle in `out`.
@@ -121,11 +125,13 @@ def train(
         values |= {name: float(part) for name, part in judgement.parts.items()}
         if row := curve.add(number + 1, values):
             events.add(row)
+            on_row(curve)
         on_update(number + 1, values)
         stop = should_stop()
         if stop or (number + 1) % settings.checkpoint_every == 0 or number + 1 == settings.updates:
             checkpoint.save(saved, progress, number + 1, recipe.digest)
             curve.write(out)
+            on_checkpoint(number + 1, saved)
         if stop:
             events.close()
             raise Stopped(f"stopped after {number + 1} of {settings.updates} updates; --resume continues")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from leym import tickets
-from leym.contract.records import Fenced, Job, JobState
+from leym.contract.records import SIMULATION, TRAINING, Fenced, Job, JobState
 from leym.events import Events
 from leym.frames.checkpoint import references
 from leym.frames.garbage import referenced_keys
@@ -112,11 +112,15 @@ class Checkup:
         """Check that a worker takes the waiting jobs; if not, that is a note, for nothing is damaged."""
         alive = self.table.workers(ALIVE_HEARTBEATS * self.settings.heartbeat_s)
         states = ", ".join(f"{n} {state}" for state, n in sorted(Counter(worker.state for worker in alive).items()))
-        queued = self.table.counts().get(JobState.QUEUED, 0)
+        trainings = self.table.trainings()[JobState.QUEUED]
+        queued = self.table.counts().get(JobState.QUEUED, 0) - trainings
         todo = "start a worker (`leym up`), or let a paused one fetch again: Flower, add consumer"
         check = Check("workers", f"{states or 'none'}; {queued} jobs wait", todo=todo, note=True)
-        if queued and not any(worker.state in ("ready", "starting") for worker in alive):
+        able = {worker.kind for worker in alive if worker.state in ("ready", "starting")}
+        if queued and SIMULATION not in able:
             check.add("queue", f"{queued} jobs wait and no worker takes them")
+        if trainings and TRAINING not in able:
+            check.add("queue of trainings", f"{trainings} trainings wait and no training worker takes them")
         return [check]
 
     def laws(self) -> list[Check]:
@@ -124,6 +128,8 @@ class Checkup:
         pinned: dict[tuple[str, str], list[str]] = {}
         for state in (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED):
             for job in self._rows(state):
+                if job.is_training:  # it makes its law
+                    continue
                 pinned.setdefault((job.project, job.law), []).append(job.id)
         check = Check("laws", f"{len(pinned)} laws of live jobs", todo="put the law back, or cancel the jobs")
         for (project, law), jobs in sorted(pinned.items()):
@@ -250,7 +256,7 @@ class Checkup:
         return {job.id for job in self.table.unticketed(RESEND_AFTER_S, lost)} if lost > 0 else set()
 
     def _tickets(self) -> int:
-        return tickets.waiting(self.settings.redis_url, self.settings.queue)
+        return tickets.waiting_in_all(self.settings.redis_url, self.settings.queue)
 
 
 def _first(found: list[Damage]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leym.common.backoff import Backoff
-from leym.contract.records import JobState, Worker
+from leym.contract.records import SIMULATION, TRAINING, JobState, Worker
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from workers import processes
@@ -51,7 +51,14 @@ class Fleet:
     """The worker processes of this machine. Not thread-safe: the supervisor calls `tick` about once a second."""
 
     def __init__(
-        self, table: JobTable, settings: Settings, limits: Limits, env: Mapping[str, str], *, log_level: str = "INFO"
+        self,
+        table: JobTable,
+        settings: Settings,
+        limits: Limits,
+        env: Mapping[str, str],
+        *,
+        kind: str = SIMULATION,
+        log_level: str = "INFO",
     ):
         """Start with no worker; `tick` starts them.
 
@@ -60,10 +67,12 @@ class Fleet:
             settings: Passed to the workers in their environment.
             limits: Bounds of the number of workers.
             env: The workers' environment.
+            kind: Kind of the workers.
             log_level: The workers' log level.
         """
         self.table, self.settings, self.limits = table, settings, limits
-        self.env, self.log_level = {**env, **settings.environment()}, log_level
+        self.kind, self.log_level = kind, log_level
+        self.env = {**env, **settings.environment(), "LEYM_WORKER": kind}
         self.workers: list[WorkerProcess] = []
         self._gpus = gpus()
         self._overloaded_ticks = 0
@@ -106,10 +115,17 @@ class Fleet:
         for worker in live:
             worker.worked |= worker.child.pid in reports and reports[worker.child.pid].cell_steps > 0
         ready = [_load(w, reports[w.child.pid], now) for w in live if _is_ready(reports.get(w.child.pid))]
-        backlog = self.table.backlog()
+        trainings = self.table.trainings()[JobState.QUEUED]
+        if self.kind == TRAINING:  # their speed is not known: another worker is started when none is free
+            queued, cell_steps = trainings, 0
+        else:
+            queued, cell_steps = (
+                self.table.counts().get(JobState.QUEUED, 0) - trainings,
+                self.table.backlog()["cell_steps"],
+            )
         return Observation(
-            queued=self.table.counts().get(JobState.QUEUED, 0),
-            cell_steps=backlog["cell_steps"],
+            queued=queued,
+            cell_steps=cell_steps,
             ready=tuple(ready),
             starting=len(live) - len(ready),
             overloaded_ticks=self._overloaded_ticks,
@@ -125,8 +141,9 @@ class Fleet:
             env["CUDA_VISIBLE_DEVICES"] = self._gpus[index % len(self._gpus)]
         elif self.limits.maximum > 1:  # share the CPU's cores equally, whatever runs: bits depend on the thread count
             env.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // self.limits.maximum)))
-        command = [sys.executable, *COMMAND.split(), f"--hostname=worker{index}@%h", f"--loglevel={self.log_level}"]
-        child = processes.start(f"worker{index}", command, env)
+        name = f"training{index}" if self.kind == TRAINING else f"worker{index}"
+        command = [sys.executable, *COMMAND.split(), f"--hostname={name}@%h", f"--loglevel={self.log_level}"]
+        child = processes.start(name, command, env)
         self.workers.append(WorkerProcess(child, index, time.monotonic()))
 
     def _drain(self, name: str) -> None:
@@ -153,6 +170,11 @@ class Fleet:
             pause = RESTART.delay_s(self._crashes - 1)
             self._paused_until = now + pause
             log.error("%s ended by itself with code %d; the next start waits %.0f s", worker.child.name, code, pause)
+
+
+def training_limits(settings: Settings) -> Limits:
+    """Return the bounds of the workers of trainings: none while no training waits, at most LEYM_TRAINING_WORKERS."""
+    return Limits(0, settings.training_workers, settings.autoscale_idle_s)
 
 
 def _load(worker: WorkerProcess, report: Worker, now: float) -> WorkerLoad:

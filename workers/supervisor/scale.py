@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from leym.contract.records import SIMULATION, TRAINING
 from leym.events import Events
 from leym.frames.stores.open import open_store
 from leym.jobs.table import open_table
@@ -18,7 +19,7 @@ from workers.maintenance.collector import Collector
 from workers.outages import TABLE_UNAVAILABLE
 from workers.reaper import Reaper
 from workers.supervisor.autoscaler import Limits, autoscale_range
-from workers.supervisor.fleet import Fleet
+from workers.supervisor.fleet import Fleet, training_limits
 
 log = logging.getLogger("leym.scale")
 
@@ -33,13 +34,20 @@ def run(
     autoscale: Annotated[
         str | None, typer.Option(metavar="MIN:MAX", help="least and most workers; default: LEYM_AUTOSCALE")
     ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="workers of trainings, at most LEYM_TRAINING_WORKERS")
+    ] = False,
 ) -> None:
     """Start and stop the worker processes of this machine by backlog, until SIGINT or SIGTERM."""
     configured = settings()
-    try:
-        minimum, maximum = autoscale_range(configured.autoscale if autoscale is None else autoscale)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="'--autoscale'") from error
+    if training:
+        limits = training_limits(configured)
+    else:
+        try:
+            minimum, maximum = autoscale_range(configured.autoscale if autoscale is None else autoscale)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--autoscale'") from error
+        limits = Limits(minimum, maximum, configured.autoscale_idle_s)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,7 +55,8 @@ def run(
     table, events = open_table(configured), Events(configured.redis_url or None)
     reaper = Reaper(table, events, configured)
     collector = Collector(table, open_store(configured.store), configured)
-    fleet = Fleet(table, configured, Limits(minimum, maximum, configured.autoscale_idle_s), os.environ)
+    kind = TRAINING if training else SIMULATION
+    fleet = Fleet(table, configured, limits, os.environ, kind=kind)
     reaper.start()
     collector.start()
     while not stopping.is_set():

@@ -25,6 +25,7 @@ from leym import tickets
 from leym.cli.output import FAILED, note
 from leym.common.loopback import bypass_proxies_for_loopback
 from leym.common.typed_numbers import whole
+from leym.contract.records import SIMULATION, TRAINING
 from leym.events import Events
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
@@ -36,7 +37,7 @@ from workers.outages import TABLE_UNAVAILABLE
 from workers.processes import Child
 from workers.reaper import Reaper
 from workers.supervisor.autoscaler import MAX_WORKERS, Limits, autoscale_range
-from workers.supervisor.fleet import Fleet
+from workers.supervisor.fleet import Fleet, training_limits
 
 log = logging.getLogger("leym.up")
 
@@ -114,6 +115,7 @@ class Supervisor:
             limits = Limits(minimum, maximum, configured.autoscale_idle_s)
             level = "INFO" if self.options.verbose else "WARNING"
             fleet = Fleet(table, configured, limits, self.env, log_level=level)
+            trainers = Fleet(table, configured, training_limits(configured), self.env, kind=TRAINING, log_level=level)
             try:
                 reaper.start()
                 collector.start()
@@ -121,11 +123,12 @@ class Supervisor:
                     self._start_flower()
                 url = self._start_api()
                 say(f"the API is at {url}; {_expected(limits)}")
-                self._watch(fleet, table, configured, url)
+                self._watch(fleet, trainers, table, configured, url)
             finally:
                 say("ending: workers save their jobs first")
                 collector.stop()
                 reaper.stop()
+                trainers.drain()
                 fleet.drain()
                 for name, grace in (("flower", FLOWER_GRACE_S), ("api", API_GRACE_S), ("valkey", BROKER_GRACE_S)):
                     if name in self._servers:
@@ -133,12 +136,13 @@ class Supervisor:
                 events.close()
                 table.close()
 
-    def _watch(self, fleet: Fleet, table: JobTable, configured: Settings, url: str) -> None:
+    def _watch(self, fleet: Fleet, trainers: Fleet, table: JobTable, configured: Settings, url: str) -> None:
         ready, warn_at = False, time.monotonic() + READY_S
         while not self.stopping.is_set():
             self._restart_servers()
             try:
                 fleet.tick()
+                trainers.tick()
                 if not ready and _api_is_ready(url) and _workers_are_ready(table, configured, fleet.limits.minimum):
                     print(f"ready {url}", flush=True)
                     ready = True
@@ -234,7 +238,9 @@ def _api_is_ready(url: str) -> bool:
 
 
 def _workers_are_ready(table: JobTable, configured: Settings, minimum: int) -> bool:
-    return sum(w.state == "ready" for w in table.workers(5 * configured.heartbeat_s)) >= minimum
+    return (
+        sum(w.state == "ready" and w.kind == SIMULATION for w in table.workers(5 * configured.heartbeat_s)) >= minimum
+    )
 
 
 def _is_free(port: int) -> bool:

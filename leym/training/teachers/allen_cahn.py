@@ -29,7 +29,7 @@ class AllenCahn(Teacher):
 
     Observables:
 
-    - `length`: 1 / share of edge neighbours with opposite signs, in cells, last frame.
+    - `length`: 1 / share of edge neighbours with opposite signs, in cells, last frame; NaN without any.
     - `growth_exponent`: p of the fit length ∝ t^p without the first eighth of the frames. Frame 0 must be t = 0.
     - `magnetisation`: mean of u, last frame.
     - `energy`: mean of D |∇u|² / 2 + (1 - u²)² / 4 per cell, last frame, with the gradient of forward differences.
@@ -71,7 +71,7 @@ class AllenCahn(Teacher):
         walls = measures.wall_density(u, self.padding)
         last = u[-1]
         return {
-            "length": 1 / walls[-1],
+            "length": measures.domain_length(walls[-1]),
             "growth_exponent": measures.decay_exponent(walls, floor=1 / last[0].numel()),
             "magnetisation": last.mean((-2, -1)),
             "energy": self.energy(last),

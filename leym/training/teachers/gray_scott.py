@@ -47,12 +47,13 @@ class GrayScott(Teacher):
     presets: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "labyrinth": {"feed": 0.037, "kill": 0.06},
         "spots": {"feed": 0.03, "kill": 0.062},
-        "chaos": {"feed": 0.026, "kill": 0.051},
+        "chaos": {"feed": 0.018, "kill": 0.051},
+        "living_spots": {"feed": 0.014, "kill": 0.053},
     }
 
     @property
     def starts(self) -> Mapping[str, Start]:
-        """Return seeds on bare ground, and smooth noise of seeds."""
+        """Return a few seeds on bare ground, and many: the peaks of smooth noise."""
         return {"seeds": self._seeds, "noise": self._noise}
 
     def _seeds(self, random: np.random.Generator, height: int, width: int) -> Field:
@@ -62,7 +63,7 @@ class GrayScott(Teacher):
         return _sow(random, sown)
 
     def _noise(self, random: np.random.Generator, height: int, width: int) -> Field:
-        return _sow(random, starts.smooth_noise(random, height, width, 3.0) > random.uniform(0.0, 1.5))
+        return _sow(random, starts.smooth_noise(random, height, width, 3.0) > random.uniform(1.0, 2.0))
 
     def longest_dt(self) -> float:
         """Return 2 / (16 D / 3), of the chequerboard and the larger D."""

@@ -44,7 +44,7 @@ class LandauLifshitz(Teacher):
     - `wavelength`: of the peak of the structure factor of s_z, in cells, last frame.
     - `charge`: skyrmion number Σ s·(∂_x s × ∂_y s) / 4π of the grid, last frame: the Berry phase of the spinors around
       every plaquette (Fukui, Hatsugai & Suzuki 2005), a whole number on a torus.
-    - `length`: 1 / share of edge neighbours whose s_z differ in sign, in cells, last frame.
+    - `length`: 1 / share of edge neighbours whose s_z differ in sign, in cells, last frame; NaN without any.
     - `growth_exponent`: p of the fit length ∝ t^p without the first eighth of the frames. Frame 0 must be t = 0.
     """
 
@@ -120,7 +120,7 @@ class LandauLifshitz(Teacher):
             "frequency": turn / (every * self.parameters["dt"]),
             "wavelength": measures.peak_wavelength(last),
             "charge": charge(trajectory[-1], closed=self.padding == "periodic"),
-            "length": 1 / walls[-1],
+            "length": measures.domain_length(walls[-1]),
             "growth_exponent": measures.decay_exponent(walls, floor=1 / last[0].numel()),
         }
 

@@ -204,3 +204,8 @@ def wall_density(field: Tensor, padding: Padding) -> Tensor:
         rows, columns = rows[..., :-1, :], columns[..., :-1]
     pairs = rows.shape[-2] * rows.shape[-1] + columns.shape[-2] * columns.shape[-1]
     return (rows.sum((-2, -1)) + columns.sum((-2, -1))).double() / pairs
+
+
+def domain_length(walls: Tensor) -> Tensor:
+    """Return 1 / the density of walls, in cells; NaN where there are none."""
+    return torch.where(walls > 0, walls, torch.nan).reciprocal()

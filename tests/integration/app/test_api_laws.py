@@ -136,7 +136,10 @@ def test_a_law_in_a_box_says_so_and_takes_the_starts_that_lie_in_it(api: Api, tm
     assert api.http.get("/v1/laws/aurora").json["constraint"] == "unit"
     assert api.http.get("/v1/laws/aurora").json["living"] is None
     record = [{"field": "rgb", "every": 1}]
-    answer = api.http.post("/v1/jobs", json=SPEC | {"law": "boxed", "record": record})
+    first = api.http.get(f"/v1/jobs/{api.submit(law='boxed', record=record)}").json
+    assert first["spec"]["initial"] == {"kind": "random"}, "noise that fills the box, where none is named"
+    noise = {"initial": {"kind": "complex_noise"}}
+    answer = api.http.post("/v1/jobs", json=SPEC | {"law": "boxed", "record": record} | noise)
     refused(answer, 422, "complex_noise", "[0, 1]", "random", pointer="/initial/kind")
     for kind in ("seed", "random", "zeros"):
         job = api.submit(law="boxed", record=record, initial={"kind": kind})
@@ -360,6 +363,8 @@ def test_a_job_and_a_sweep_that_name_no_start_take_that_of_the_law(api: Api, tmp
     said = bundle.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form"})
     started = write_law(tmp_path / "s" / "tiny", load_file(bundle.path / WEIGHTS), **said, start=SMOOTH)
     assert started.digest != bundle.digest
+    kinds = [write_law(tmp_path / kind, {}, **said, start={"kind": kind}).digest for kind in ("zeros", "random")]
+    assert kinds[0] != kinds[1]
     put(api, "tiny", zipped(started))
     assert api.http.get("/v1/laws/tiny").json["start"] == SMOOTH
     record = api.http.get(f"/v1/jobs/{api.submit(law='tiny', grid=[8, 8])}").json

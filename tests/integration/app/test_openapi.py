@@ -67,11 +67,11 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     assert api.http.patch(f"/v1/sweeps/{sweep.json['id']}", json=examples.pop("change_sweep")).status_code == 200
     more = api.http.post(f"/v1/sweeps/{sweep.json['id']}/members", json=examples.pop("add_members"))
     judgement = api.http.post("/v1/laws/aurora/fidelity", json=examples.pop("judge_law"))
+    training = api.http.post("/v1/trainings", json=examples.pop("submit_training"))
     link = api.http.post(f"/v1/jobs/{job.json['id']}/links", json=examples.pop("share_job"))
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))
-    assert [a.status_code for a in (job, sweep, more, judgement, link, token)] == [202, 202, 202, 202, 201, 401], (
-        token.text
-    )
+    answers = (job, sweep, more, judgement, training, link, token)
+    assert [a.status_code for a in answers] == [202, 202, 202, 202, 202, 201, 401], token.text
     assert not examples, "an example that nothing here sends"
 
 

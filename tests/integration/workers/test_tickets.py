@@ -18,7 +18,7 @@ from workers.fetch_limit import LOOK_AHEAD, FetchLimit
 def test_a_ticket_says_what_the_job_is_without_giving_its_task_a_name_of_its_own(settings):
     """Flower counts by the names of tasks, for as long as it lives."""
     job = SimpleNamespace(id="0" * 26, law="tiny@00", precision="fp32", grid=(32, 32), steps=9, priority=4)
-    job.is_block = False
+    job.is_block = job.is_training = False
     tickets.send(job)
     with Redis.from_url(settings.redis_url) as redis:
         [queue] = [key for key in redis.keys("leym*") if redis.type(key) == b"list"]
@@ -27,6 +27,24 @@ def test_a_ticket_says_what_the_job_is_without_giving_its_task_a_name_of_its_own
     assert headers["argsrepr"] == f"{job.id}: tiny fp32 32x32, 9 steps"
     job.is_block, job.members, job.sweep, job.spec = True, 40, "sweep", {"steps": 9}
     assert tickets.summary(job) == "tiny fp32 32x32, 40 members of sweep sweep, 9 steps each"
+
+
+def test_a_training_has_a_queue_and_a_task_of_its_own(settings):
+    job = SimpleNamespace(
+        id="0" * 26, law="small", precision="fp32", grid=(8, 8), steps=9, priority=4, is_training=True
+    )
+    tickets.send(job)
+    with Redis.from_url(settings.redis_url, decode_responses=True) as redis:
+        [queue] = [key for key in redis.keys("leym*") if redis.type(key) == "list"]
+        headers = json.loads(redis.lindex(queue, 0))["headers"]
+    assert queue.startswith("leym.training")
+    assert headers["task"] == "leym.train"
+    assert headers["argsrepr"] == f"{job.id}: training of small fp32 8x8, 9 updates"
+    assert tickets.waiting(settings.redis_url, settings.queue) == 0
+    assert tickets.waiting_in_all(settings.redis_url, settings.queue) == 1
+    kept = FetchLimit(settings.model_copy(update={"worker": "training"}))
+    kept.update([4])
+    assert (kept.minimum, kept.current, kept.maximum) == (1, 1, 1)
 
 
 def test_the_embedded_broker_keeps_its_data_and_requires_its_password(valkey):

@@ -11,6 +11,7 @@ from leym.contract.fidelity_plan import PLANS
 from leym.fidelity import search_report
 from leym.fidelity.search import Candidate, SearchResult, Sensitivity
 from leym.fidelity.search_ladder import Weight
+from leym.fidelity.stability import Stability
 from leym.laws.verdicts import MetricVerdict, Verdict
 from leym.reports.plots import Point, curves, frontier, interval_bar, strips
 from leym.reports.verdict import report
@@ -59,7 +60,16 @@ def a_frontier(name):
     weight = Weight(name, name, "nf4", {"nf4": 10, "int8": 20, "16": 40})
     candidate = Candidate(1, {name: name}, 100, name, 16, name, effect, effect, [name])
     return SearchResult(
-        law, name, PLANS["small"], name, 400, [Sensitivity(weight, effect, effect)], [candidate], 1, None, [name]
+        law,
+        name,
+        PLANS["small"],
+        name,
+        400,
+        [Sensitivity(weight, Stability(0.3, 0.2, 0.1, 0.0, 0.1))],
+        [candidate],
+        1,
+        None,
+        [name],
     )
 
 

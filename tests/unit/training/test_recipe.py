@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from leym.training.recipe import read_recipe
+from leym.contract.initial import Smooth
+from leym.laws.bundle import Manifest
+from leym.training.recipe import Recipe, read_recipe
 from tests.support.training import RECIPE, recipe
 
 
@@ -62,3 +64,12 @@ def test_the_digest_is_that_of_everything_that_decides_the_weights():
 def test_recipes_are_read_without_torch():
     code = "import sys, leym.training.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_start_state_keeps_its_kind_in_manifest_and_provenance():
+    law = {"architecture": "MLP", "d_state": 1, "hidden_channels": 4, "start": {"kind": "smooth", "re": [0, 1]}}
+    found = Recipe.model_validate({"name": "x", "law": law, "objective": {"kind": "teacher", "teacher": "kuramoto"}})
+    manifest = found.manifest({"recipe": found.as_dict()})
+    again = Manifest.model_validate_json(manifest.model_dump_json(exclude_defaults=True))
+    assert again.start == manifest.start == Smooth(re=(0, 1))
+    assert Recipe.model_validate(again.provenance["recipe"]) == found

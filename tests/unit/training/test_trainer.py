@@ -186,3 +186,21 @@ def test_the_horizon_ramps_or_is_drawn():
     assert [horizon(ramp, number, random) for number in range(11)] == list(range(2, 13))
     drawn = recipe(train={"updates": 11, "horizon": [2, 4], "horizon_choice": "random", "warm_up": 0}).train
     assert {horizon(drawn, 0, random) for _ in range(50)} == {2, 3, 4}
+
+
+@pytest.mark.slow
+@pytest.mark.compile
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_compiled_step_has_the_same_values_and_gradients(bf16):
+    manifest = recipe(law={"d_state": 2, "constraint": "none", "living": {"channel": 3, "above": 0.1}}).manifest()
+    found = []
+    for compiled in (False, True):
+        network = new_network(manifest, 3, zero_head=False)
+        law = TrainedLaw(manifest, network, torch.device("cpu"), bf16=bf16, compiled=compiled)
+        x = torch.rand(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+        for _ in range(2):
+            x, _ = law.step(x, None, None)
+        x.square().sum().backward()
+        found.append([x.detach(), *(weight.grad for weight in law.parameters())])
+    for plain, other in zip(*found, strict=True):
+        assert (plain - other).abs().max() <= (2e-2 if bf16 else 1e-4) * plain.abs().max()
