@@ -1,9 +1,16 @@
 """Judges shipped laws, the oracle's and an NCA in every precision: `python -m benchmarks.fidelity_table`.
 
 `--laws NAME...` judges laws of the data folder instead. A version with own codes of a precision gets two rows: its own
-codes, and what nearest rounding makes of its fp32 weights. All rows of a law share its baselines. Results go to a JSON
-file after every law, so that the command can be stopped and started again. `--markdown` prints the table of
-docs/fidelity.md from that file.
+codes, and what nearest rounding makes of its fp32 weights. All rows of a law share its baselines, which are fp32 of the
+law itself. Results go to a JSON file after every law, so that the command can be stopped and started again.
+`--markdown` prints the table of docs/fidelity.md from that file.
+
+`--arms nearest calibrated refined int8 bf16` makes four-bit codes of every law on the spot, and judges these rows:
+
+    nearest     NF4, every weight rounded to the nearest level
+    calibrated  NF4 with the codes of `leym laws calibrate --arms gptq`
+    refined     NF4 after `leym laws refine`
+    int8, bf16  these precisions
 """
 
 from __future__ import annotations
@@ -11,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Sequence
 from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +38,15 @@ from leym.laws.loading import load_weights
 from leym.laws.registry import SHIPPED, Registry, default_registry
 from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict
+from leym.quantization.codes import write_with_codes
 from leym.quantization.quantized_law import quantize_law
+from leym.training.calibration import arms as calibration
+from leym.training.calibration.states import check_seeds
+from leym.training.refinement.training import Settings, refine
 from tests.support.laws import FORMS, oracle
 
 PRECISIONS = ("nf4", "int8", "bf16")
+MADE = ("nearest", "calibrated", "refined", "int8", "bf16")
 
 
 def laws(folder: Path) -> list[Bundle]:
@@ -55,6 +68,26 @@ def arms(law: Bundle, plan: Plan, folder: Path) -> dict[str, Subject]:
     return found
 
 
+def made(law: Bundle, names: Sequence[str], updates: int, plan: Plan, folder: Path) -> dict[str, Subject]:
+    """Return the law as each of these arms makes it; copies with codes are written to `folder`."""
+    found = {}
+    for name in names:
+        began = monotonic()
+        precision = name if name in PRECISIONS else "nf4"
+        subject = Subject(law, precision, plan.gamma)
+        if name in ("calibrated", "refined"):
+            if name == "calibrated":
+                codes = calibration.calibrate(law, "gptq", calibration.Settings(plan.grid, plan.gamma))
+            else:
+                how = Settings(plan.grid, plan.gamma, updates=updates)
+                check_seeds(how.seeds, plan)
+                codes = refine(law, "nf4", how).codes
+            subject = Subject(write_with_codes(law, folder / f"{law.name}-{name}", "nf4", codes), "nf4", plan.gamma)
+            print(f"{law.name} {name}: made in {monotonic() - began:.0f} s", flush=True)
+        found[name] = subject
+    return found
+
+
 def row(arm: str, verdict: Verdict, law: Bundle) -> dict[str, Any]:
     """Return the row of a verdict; bytes are those of the weights at rest of the law that was judged."""
     weights, sixteen = load_weights(law), pick_device().operands
@@ -70,7 +103,7 @@ def row(arm: str, verdict: Verdict, law: Bundle) -> dict[str, Any]:
     return shown | {"engine": verdict.engine, "seconds": round(verdict.seconds), "controls": verdict.controls}
 
 
-def judge_all(law: Bundle, plan: Plan, folder: Path) -> list[dict[str, Any]]:
+def judge_all(law: Bundle, plan: Plan, candidates: dict[str, Subject]) -> list[dict[str, Any]]:
     """Judge every arm of a law; return a row each."""
     engine = Engine(min(plan.members, 64))
     engine.start()
@@ -78,8 +111,10 @@ def judge_all(law: Bundle, plan: Plan, folder: Path) -> list[dict[str, Any]]:
         began = monotonic()
         baselines = run_baselines(engine, law, plan)
         print(f"{law.name}: baselines in {monotonic() - began:.0f} s, control {baselines.control.outcome}", flush=True)
-        candidates = arms(law, plan, folder).items()
-        rows = [row(arm, judge_against(engine, baselines, one), one.law) | {"law": law.name} for arm, one in candidates]
+        rows = [
+            row(arm, judge_against(engine, baselines, one), one.law) | {"law": law.name}
+            for arm, one in candidates.items()
+        ]
     finally:
         engine.stop()
     for found in rows:
@@ -117,6 +152,8 @@ def main() -> None:
     options.add_argument("--members", type=int, default=64, help="per ensemble; 0: what the pilot asks for")
     options.add_argument("--only", nargs="*", help="names of laws")
     options.add_argument("--laws", nargs="+", metavar="NAME", help="laws of the data folder: name or name@digest")
+    options.add_argument("--arms", nargs="+", choices=MADE, help="make these of every law; default: what it carries")
+    options.add_argument("--updates", type=int, default=Settings.updates, help="of the arm refined")
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_table.json"))
     options.add_argument("--markdown", action="store_true", help="print the table from the file")
     chosen = options.parse_args()
@@ -134,7 +171,11 @@ def main() -> None:
             key = law.ref if named else law.name
             if key in found["laws"] or (chosen.only and law.name not in chosen.only):
                 continue
-            found["laws"][key] = judge_all(law, plan, Path(folder))
+            if chosen.arms:
+                candidates = made(law, chosen.arms, chosen.updates, plan, Path(folder))
+            else:
+                candidates = arms(law, plan, Path(folder))
+            found["laws"][key] = judge_all(law, plan, candidates)
             chosen.file.parent.mkdir(parents=True, exist_ok=True)
             chosen.file.write_text(json.dumps(found, indent=1) + "\n")
 

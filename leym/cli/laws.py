@@ -29,6 +29,11 @@ class Laws(LazyGroup):
             "Choose better four-bit codes for a law without training it, and keep the law that passes.",
             ("worker",),
         ),
+        "refine": LazyCommand(
+            "leym.cli.local.refine",
+            "Train the four-bit weights of a law towards its fp32 form, and keep it if it passes.",
+            ("worker",),
+        ),
         "tune-precision": LazyCommand(
             "leym.cli.local.tune_precision",
             "Find the weights that need more bits for a law to pass its gate.",

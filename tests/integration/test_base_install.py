@@ -42,6 +42,7 @@ COMMANDS = {
     "laws quantize aurora": "worker",
     "laws tune-precision aurora": "worker",
     "laws calibrate aurora": "worker",
+    "laws refine aurora": "worker",
     "fidelity run aurora": "worker",
 }
 

@@ -27,7 +27,6 @@ from leym.engine.device import pick_device
 from leym.fidelity.baselines import Baselines, run_baselines
 from leym.fidelity.ensemble import EngineLike, Subject, running_engine
 from leym.fidelity.gate import ENGINE_SLOTS, control_problems, judge_against
-from leym.laws import versions
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.quantization.codes import write_with_codes
@@ -211,10 +210,3 @@ def write(result: Calibrated, arm: str, folder: Path, *, name: str | None = None
         payload.pop("candidate_digest", None)  # it was the same law without its provenance
         write_verdict(made, replace(verdicts[-1], law=payload), data=data)
     return made
-
-
-def keep(result: Calibrated, arm: str, data: Path, *, name: str | None = None) -> Bundle:
-    """Store the law with the codes of one arm as the newest version of its name in a data folder."""
-    with TemporaryDirectory() as work:
-        made = write(result, arm, Path(work) / "law", name=name, data=data)
-        return versions.add_copy(data / "laws", made.path)[0]

@@ -18,7 +18,7 @@ from leym.laws.registry import Registry
 from leym.laws.verdicts import cheapest_passing, read_verdict
 from leym.quantization.codes import own_codes
 from leym.training.calibration.arms import Settings
-from leym.training.calibration.candidates import keep, search_codes
+from leym.training.calibration.candidates import search_codes, write
 from tests.support.laws import random_law
 
 # Margins as wide as few members need: what is tested is the choice, not the laws.
@@ -53,16 +53,16 @@ def test_the_arm_that_passes_is_kept_with_verdict_seeds_and_every_judgement(engi
     assert [one.stage for one in found.judged[:2]] == ["screen", "screen"]
     assert found.passed is not None, [one.verdict.reasons for one in found.judged]
     assert lines[-1] == f"{found.passed.arm}, 20 members: pass"
-    kept = keep(found, found.passed.arm, tmp_path / "data")
+    kept = write(found, found.passed.arm, tmp_path / "made")
     said = kept.manifest.provenance["calibration"]
     assert said["source"] == law.digest
     assert said["seeds"] == [FEW.seed, FEW.seed + 1]
     assert [one["arm"] for one in said["candidates"]] == [one.arm for one in found.judged]
     assert said["judgements"] == found.judgements >= 1
-    verdict = read_verdict(kept, "nf4", data=tmp_path / "data")
+    verdict = read_verdict(kept, "nf4")
     assert verdict is not None
     assert verdict.law["baseline_digest"] == law.digest
-    assert cheapest_passing(kept, data=tmp_path / "data") == "nf4"
+    assert cheapest_passing(kept) == "nf4"
     assert cheapest_passing(law, data=tmp_path / "data") == "fp32"
     assert own_codes(kept, "nf4").keys() == found.codes[found.passed.arm].keys()
 
