@@ -110,6 +110,10 @@ EXHIBITS = {
         taught="Landau–Lifshitz spins with a twist, no field",
     ),
     "weave": Exhibit("channel_power", 0, (0.0, 1.0), steps=400, taught="Landau–Lifshitz spins with a twist, no field"),
+    "boil": Exhibit(steps=300, every=3, observables=KURAMOTO, taught="Kuramoto–Sakaguchi oscillators, α = 0.9"),
+    "hurricanes": Exhibit(
+        steps=600, observables=("intensity", "frequency", "wavelength"), taught="complex Ginzburg–Landau equation"
+    ),
     "flower": Exhibit("rgb", steps=200, every=2, taught="to grow a picture from one cell and to repair it"),
     "kites": Exhibit("channel_power", None, None, steps=400, taught="statistics: activity, growth, entropy, length"),
     "choir": Exhibit(steps=400, observables=KURAMOTO, taught="Kuramoto–Sakaguchi oscillators, α = 0.45"),
