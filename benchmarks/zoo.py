@@ -91,15 +91,6 @@ EXHIBITS = {
         observables=("active", "tip_density", "wavelength"),
         taught="Barkley's excitable medium",
     ),
-    "labyrinth": Exhibit(
-        "density",
-        limits=(0.0, 0.9),
-        steps=2000,
-        every=16,
-        measured=2000,
-        observables=("wavelength", "mean_v", "cover"),
-        taught="Gray–Scott",
-    ),
     "skyrmions": Exhibit(
         "channel_power",
         0,
@@ -109,16 +100,18 @@ EXHIBITS = {
         taught="Landau–Lifshitz spins with a twist",
     ),
     "pinwheels": Exhibit(steps=400, observables=KURAMOTO, taught="Kuramoto–Sakaguchi oscillators, α = 0.9"),
-    "convection": Exhibit(
-        "density",
-        limits=(0.0, 0.6),
-        steps=1000,
-        every=8,
-        measured=1000,
-        observables=("wavelength", "amplitude"),
-        taught="Swift–Hohenberg",
-    ),
     "tides": Exhibit(steps=600, observables=("intensity", "frequency"), taught="complex Ginzburg–Landau equation"),
+    "labyrinth": Exhibit(
+        "channel_power",
+        0,
+        (0.0, 1.0),
+        steps=400,
+        observables=("wavelength", "magnetisation", "energy"),
+        taught="Landau–Lifshitz spins with a twist, no field",
+    ),
+    "weave": Exhibit("channel_power", 0, (0.0, 1.0), steps=400, taught="Landau–Lifshitz spins with a twist, no field"),
+    "flower": Exhibit("rgb", steps=200, every=2, taught="to grow a picture from one cell and to repair it"),
+    "kites": Exhibit("channel_power", None, None, steps=400, taught="statistics: activity, growth, entropy, length"),
     "choir": Exhibit(steps=400, observables=KURAMOTO, taught="Kuramoto–Sakaguchi oscillators, α = 0.45"),
 }
 

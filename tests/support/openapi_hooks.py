@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from leym.contract.spec import JobSpec
 from leym.contract.sweeps import MoreMembers, SweepSpec
+from leym.contract.training_spec import EXAMPLE_RECIPE, TrainingRequest
 
 SMALL = {
     "law": "tiny",
@@ -35,6 +36,9 @@ def map_body(context: Any, body: Any) -> Any:
         return {"base": SMALL | SEEN, "axes": {"seed": {"count": 2}}}
     if operation == "add_members" and _is(MoreMembers, body):
         return {"axes": {"seed": {"count": 2}}}
+    if operation == "submit_training" and _is(TrainingRequest, body):
+        train = {"updates": 2, "grid": [8, 8], "batch": 1, "pool": 1}
+        return body | {"recipe": EXAMPLE_RECIPE | {"train": train}, "deadline_s": None}
     return body
 
 

@@ -172,9 +172,14 @@ class Fleet:
             log.error("%s ended by itself with code %d; the next start waits %.0f s", worker.child.name, code, pause)
 
 
-def training_limits(settings: Settings) -> Limits:
-    """Return the bounds of the workers of trainings: none while no training waits, at most LEYM_TRAINING_WORKERS."""
-    return Limits(0, settings.training_workers, settings.autoscale_idle_s)
+def training_limits(settings: Settings, *, elsewhere: bool = False) -> Limits:
+    """Return the bounds of the workers of trainings: none while no training waits, at most LEYM_TRAINING_WORKERS.
+
+    Args:
+        settings: The settings.
+        elsewhere: Whether workers run on other machines only.
+    """
+    return Limits(0, 0 if elsewhere else settings.training_workers, settings.autoscale_idle_s)
 
 
 def _load(worker: WorkerProcess, report: Worker, now: float) -> WorkerLoad:

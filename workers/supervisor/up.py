@@ -115,7 +115,8 @@ class Supervisor:
             limits = Limits(minimum, maximum, configured.autoscale_idle_s)
             level = "INFO" if self.options.verbose else "WARNING"
             fleet = Fleet(table, configured, limits, self.env, log_level=level)
-            trainers = Fleet(table, configured, training_limits(configured), self.env, kind=TRAINING, log_level=level)
+            training = training_limits(configured, elsewhere=maximum == 0)
+            trainers = Fleet(table, configured, training, self.env, kind=TRAINING, log_level=level)
             try:
                 reaper.start()
                 collector.start()

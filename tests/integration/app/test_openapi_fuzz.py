@@ -38,6 +38,7 @@ REFUSED = {
         r"there is no such (job|uploaded state)",
     ),
     "submit_sweep": (r".",),  # its base is any mapping: the points are held against JobSpec
+    "submit_training": (r".",),  # its recipe is any mapping
     "add_members": (r".",),  # its axes must be those of the sweep
     "judge_law": (
         r"Idempotency-Key .* used before",
