@@ -29,7 +29,7 @@ from leym.training.calibration.states import Visited
 
 TINY = 1e-12
 STILL = 1e-6  # (0.1 %)² of a state: an error beside less motion than that is not measured by the motion
-SIZE = 0.02  # root mean square of a small difference per real component
+SIZE = 0.01  # root mean square over cells of a small difference |d psi|, as in the plans of the gate
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def follow(
         path.append(now.x[:n])
     whole = torch.stack(path)
     apart = now.x[n:] - now.x[:n]
-    grown, before = apart.square().mean((1, 2, 3)).add(TINY), start.nudge.square().mean((1, 2, 3)).add(TINY)
+    grown, before = (part.square().sum(1).mean((1, 2)).add(TINY) for part in (apart, start.nudge))
     statistics = Statistics(
         (whole[1:] - whole[:-1]).square().sum(2).add(TINY).sqrt().mean(),
         torch.stack([overlap(whole[0], whole[lag]) for lag in lags]),
@@ -135,7 +135,7 @@ def follow(
 def aligned(manifest: Manifest, network: nn.Module, states: Visited, seed: int, gamma: float) -> Universes:
     """Return later states of the same universes with differences that have turned towards the most growing one."""
     noise = torch.randn(states.x.shape, generator=torch.Generator().manual_seed(seed))
-    now = Universes(states, noise * SIZE)
+    now = Universes(states, noise * (SIZE / states.x.shape[1] ** 0.5))
     with torch.no_grad():
         for _ in range(5):
             now = follow(manifest, network, now, 10, gamma, (10,)).end
@@ -179,7 +179,7 @@ class Weights:
     activity: float = 1.0
     memory: float = 1.0
     spectrum: float = 0.1
-    tangent: float = 1.0
+    tangent: float = 5.0  # small beside the others: 5 % of an exponent of 0.02 is (0.014)²
     drift: float = 1.0
 
     def of(self, parts: dict[str, Tensor]) -> Tensor:
