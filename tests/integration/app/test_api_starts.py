@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from leym.frames.layout import arrays_of
 from leym.laws.bundle import MANIFEST, WEIGHTS
-from tests.support.api import Api, opened, refused
+from tests.support.api import SPEC, Api, opened, refused
 from tests.support.law_uploads import law, put, zipped
 from tests.support.laws import write_law
 
