@@ -12,7 +12,7 @@ from leym.client import Job
 
 STILLS = 6  # frames of a strip, about
 ANIMATED = 100  # frames of the animation, about
-PLOTTED = ("activity", "channel_entropy", "coherence")
+PLOTTED = ("activity", "coherence", "overlap")
 
 
 def summary(jobs: Sequence[Job], occupancy: Sequence[float]) -> dict[str, float]:
@@ -40,24 +40,28 @@ def summary(jobs: Sequence[Job], occupancy: Sequence[float]) -> dict[str, float]
 
 
 def save_pictures(jobs: Sequence[Job], folder: Path) -> list[Path]:
-    """Save an animation and strips of the longest job, and a plot of all observables if matplotlib is installed.
+    """Save an animation and a strip of each law's longest job, and a plot of all observables if matplotlib is there.
 
     Returns:
         The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    longest = max(jobs, key=lambda job: job.steps)
-    frames = {field["name"]: field["committed"] for field in longest.fields}
-    made = [
-        longest.download("phase", folder / "phase.webp", stride=_stride(frames["phase"], ANIMATED), fps=20, scale=4)
-    ]
-    for field, committed in frames.items():
-        made.append(longest.download(field, folder / f"{field}-strip.png", stride=_stride(committed, STILLS), scale=3))
+    made = []
+    for law, longest in {law_of(job): job for job in sorted(jobs, key=lambda job: job.steps)}.items():
+        frames = {field["name"]: field["committed"] for field in longest.fields}["phase"]
+        animated, still = _stride(frames, ANIMATED), _stride(frames, STILLS)
+        made.append(longest.download("phase", folder / f"{law}.webp", stride=animated, fps=20, scale=4))
+        made.append(longest.download("phase", folder / f"{law}-strip.png", stride=still, scale=3))
     try:
         made.append(_plot(jobs, folder / "observables.png"))
     except ModuleNotFoundError as missing:
         print(f"no plot of the observables: {missing.name} is not installed (pip install 'leym[data]')")
     return made
+
+
+def law_of(job: Job) -> str:
+    """Return the name of a job's law, without its digest."""
+    return job.law.partition("@")[0]
 
 
 def _plot(jobs: Sequence[Job], path: Path) -> Path:
@@ -67,20 +71,18 @@ def _plot(jobs: Sequence[Job], path: Path) -> Path:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(PLOTTED), figsize=(14, 4), layout="constrained")
-    gammas = sorted({job.spec["gamma"] for job in jobs})
-    colours = pyplot.colormaps["viridis"](np.linspace(0, 0.9, len(gammas)))
-    for job in sorted(jobs, key=lambda job: job.spec["gamma"]):
+    laws = sorted({law_of(job) for job in jobs})
+    colours = pyplot.colormaps["viridis"](np.linspace(0, 0.9, len(laws)))
+    for job in jobs:
         found = job.series()
-        gamma = job.spec["gamma"]
         for axis, name in zip(axes, PLOTTED, strict=True):
-            axis.plot(
-                found["step"], found[name], color=colours[gammas.index(gamma)], linewidth=1, label=f"γ = {gamma:g}"
-            )
+            colour = colours[laws.index(law_of(job))]
+            axis.plot(found["step"], found[name], color=colour, linewidth=1, label=law_of(job))
     for axis, name in zip(axes, PLOTTED, strict=True):
         axis.set(title=name.replace("_", " "), xlabel="step")
     labels = dict(zip(*axes[-1].get_legend_handles_labels()[::-1], strict=True))
     axes[-1].legend(labels.values(), labels.keys())
-    figure.suptitle(f"{len(jobs)} universes of {jobs[0].law.split('@')[0]}: mean over the grid")
+    figure.suptitle(f"{len(jobs)} universes: mean over the grid")
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
     return path
