@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
 from leym.contract.training_spec import TrainingSpec
+from leym.engine import compute_threads
 from leym.events import Events
 from leym.frames.checkpoint import references
 from leym.frames.layout import job_prefix
@@ -68,7 +70,9 @@ def world(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return train(TRAINED, tmp_path_factory.mktemp("alone")).digest
+    """Train on as many threads as a job does, whatever number this one has: the bits depend on it."""
+    with ThreadPoolExecutor(1, initializer=compute_threads.compute_on_pool) as thread:
+        return thread.submit(train, TRAINED, tmp_path_factory.mktemp("alone")).result().digest
 
 
 def killed(training):
