@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema, model_validator
 
 from leym.contract.limits import JOB_ID, LIMITS
 from leym.contract.model import Model, Real, Whole
@@ -95,3 +96,20 @@ class Upload(InitialState):
 
 Drawn = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth, Field(discriminator="kind")]
 Initial = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth | FromJob | Upload, Field(discriminator="kind")]
+
+_DRAWN: TypeAdapter[Any] = TypeAdapter(Drawn)
+
+
+def drawn_start(plain: Mapping[str, Any]) -> ComplexNoise | RandomState | Zeros | Seed | Smooth:
+    """Return the start state that `WholeStart` holds as plain data."""
+    found: ComplexNoise | RandomState | Zeros | Seed | Smooth = _DRAWN.validate_python(plain)
+    return found
+
+
+def _whole(value: Any) -> Any:
+    return None if value is None else _DRAWN.validate_python(value).model_dump(mode="json")
+
+
+# A start state as plain data with every key: as a model it would lose its defaults, `kind` among them, where a document
+# is written without defaults.
+WholeStart = Annotated[dict[str, Any] | None, BeforeValidator(_whole)]

@@ -14,10 +14,10 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
-from leym.contract.initial import ComplexNoise, Drawn, RandomState, Seed
+from leym.contract.initial import ComplexNoise, Drawn, RandomState, Seed, WholeStart, drawn_start
 from leym.contract.problems import Problem
 from leym.laws.architectures import Architecture, architectures
 from leym.laws.starts import check_start
@@ -65,7 +65,7 @@ class Manifest(BaseModel):
     provenance: dict[str, Any] = Field(default_factory=dict)
     constraint: Constraint = "unit"
     living: Living | None = None
-    start: Drawn | None = None
+    start: WholeStart = None
     codes: dict[Literal["nf4", "int8", "bf16"], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
         default_factory=dict, description="per precision with codes of this law's own, sha256 of the decoded weights"
     )
@@ -97,15 +97,10 @@ class Manifest(BaseModel):
     def _start_fits(self) -> Manifest:
         if self.start is not None:
             try:
-                check_start(self.constraint, self.start)
+                check_start(self.constraint, drawn_start(self.start))
             except ValueError as error:
                 raise ValueError(f"start: {error}") from None
         return self
-
-    @field_serializer("start")
-    def _whole_start(self, start: Drawn | None) -> dict[str, Any] | None:
-        """Write every key, so that `kind`, which is a default in Python, is in the manifest and in the digest."""
-        return None if start is None else start.model_dump(mode="json")
 
     @property
     def default_start(self) -> Drawn:
@@ -114,7 +109,7 @@ class Manifest(BaseModel):
         That is `start`; without one noise, in a box noise that fills it, and a seed for a law that grows.
         """
         if self.start is not None:
-            return self.start
+            return drawn_start(self.start)
         if self.living is not None and not isinstance(self.constraint, Box):
             return Seed()
         return RandomState() if isinstance(self.constraint, Box) else ComplexNoise()

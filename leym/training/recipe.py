@@ -26,9 +26,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from leym.contract.initial import Drawn
+from leym.contract.initial import WholeStart
 from leym.laws.architectures import architectures
 from leym.laws.bundle import NAME, Manifest
 from leym.physics.constraint import Constraint, Living
@@ -60,13 +60,9 @@ class LawSection(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     constraint: Constraint = "unit"
     living: Living | None = None
-    start: Drawn | None = None
+    start: WholeStart = None
     head: Literal["zero", "default"] = "zero"
     gain: float = Field(default=1.0, gt=0, le=100)
-
-    @field_serializer("start")
-    def _whole_start(self, start: Drawn | None) -> dict[str, Any] | None:
-        return None if start is None else start.model_dump(mode="json")  # with its `kind`, which is a default
 
 
 class TrainSection(Section):

@@ -30,6 +30,9 @@ def test_a_job_and_a_sweep_that_name_no_start_take_that_of_the_law(api: Api, tmp
     said = bundle.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form"})
     started = write_law(tmp_path / "s" / "tiny", load_file(bundle.path / WEIGHTS), **said, start=SMOOTH)
     assert started.digest != bundle.digest
+    assert (
+        write_law(tmp_path / "n" / "tiny", load_file(bundle.path / WEIGHTS), **said, start=None).digest == bundle.digest
+    )
     kinds = [write_law(tmp_path / kind, {}, **said, start={"kind": kind}).digest for kind in ("zeros", "random")]
     assert kinds[0] != kinds[1]
     put(api, "tiny", zipped(started))

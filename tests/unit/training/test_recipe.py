@@ -71,5 +71,5 @@ def test_a_start_state_keeps_its_kind_in_manifest_and_provenance():
     found = Recipe.model_validate({"name": "x", "law": law, "objective": {"kind": "teacher", "teacher": "kuramoto"}})
     manifest = found.manifest({"recipe": found.as_dict()})
     again = Manifest.model_validate_json(manifest.model_dump_json(exclude_defaults=True))
-    assert again.start == manifest.start == Smooth(re=(0, 1))
+    assert again.default_start == manifest.default_start == Smooth(re=(0, 1))
     assert Recipe.model_validate(again.provenance["recipe"]) == found
