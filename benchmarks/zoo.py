@@ -46,7 +46,7 @@ TILED = 40  # frames of the montage
 INTRODUCTION = """\
 # The zoo
 
-These laws come with the service. `leym submit spirals --grid 64,64 --steps 600` runs one; without a start state it
+These laws come with the service. `leym submit spirals --grid 64 --steps 600` runs one; without a start state it
 begins as shown here. `leym train laws/spirals/recipe.toml` trains it again, in minutes on one core.
 
 The animations are of the laws in fp32. Where a table has a column for nf4, it is the law in four bits as its manifest
