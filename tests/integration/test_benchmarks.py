@@ -127,9 +127,7 @@ with running_service(arguments=["--workers", "0", "--no-flower"]) as client:
 def test_a_benchmark_that_is_ended_leaves_no_process_behind(number):
     command = [sys.executable, "-c", STARTS]
     listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # also where a shell runs the tests behind itself
-    started = subprocess.Popen(  # noqa: PLW1509 -- no other thread of this process matters to it
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=listening
-    )
+    started = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=listening)
     assert started.stdout is not None
     assert started.stdout.readline().startswith("http://")
     left = [process.pid for process in processes_below(started.pid)]
