@@ -52,6 +52,10 @@ begins as shown here. `leym train laws/spirals/recipe.toml` trains it again, in 
 The animations are of the laws in fp32. Where a table has a column for nf4, it is the law in four bits as its manifest
 says: nearest rounding, unless the verdicts say "own codes". Small networks often do not survive nearest rounding.
 `leym laws calibrate` and `leym laws refine` look for better codes ([](four-bits.md)).
+
+None of them has a verdict yet. The metrics of the gate see the direction of a cell's vector and not its phase, which is
+all that moves where d = 1: the gate takes such a law for frozen, and so do the observable `activity` and the stop rule
+`frozen`.
 """
 
 
