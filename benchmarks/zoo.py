@@ -61,7 +61,7 @@ all that moves where d = 1: the gate takes such a law for frozen, and so do the 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """How a law is shown and compared.
+    """Says how a law is shown and compared.
 
     Attributes:
         field: field of the pictures.

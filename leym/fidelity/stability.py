@@ -34,7 +34,7 @@ SMALL = 1e-6  # least divisor of a distance
 
 @dataclass(frozen=True)
 class Stability:
-    """How far rollouts stray; all infinite if a member does not stay finite.
+    """Measures how far rollouts stray; all infinite if a member does not stay finite.
 
     Attributes:
         score: deviation + drift.

@@ -25,7 +25,7 @@ Codes = dict[str, Tensor | NF4]
 
 @dataclass(frozen=True)
 class Settings:
-    """What an arm may use.
+    """Holds the choices that an arm may use.
 
     Attributes:
         grid: (H, W) of the calibration universes.

@@ -89,7 +89,7 @@ class Latent:
 
 @dataclass(frozen=True)
 class Course:
-    """What a law does in K steps from given states.
+    """Holds the course of a law over K steps from given states.
 
     Attributes:
         path: States after each step, float32 [K, B, 2d, H, W].

@@ -85,7 +85,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Course:
-    """What a law does in K steps.
+    """Holds the course of a law over K steps.
 
     Attributes:
         path: States before the first and after each step, float32 [K + 1, B, 2d, H, W].
@@ -172,7 +172,7 @@ def _shells(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Weights:
-    """What each part of the loss counts."""
+    """Weights of the parts of the loss."""
 
     one_step: float = 1.0
     rollout: float = 1.0

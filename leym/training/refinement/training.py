@@ -37,7 +37,7 @@ OnUpdate = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Settings:
-    """How a law is refined.
+    """Says how a law is refined.
 
     Attributes:
         grid: (H, W) of the universes.
