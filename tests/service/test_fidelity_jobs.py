@@ -149,10 +149,10 @@ def test_requests_that_measure_nothing_are_refused(own, request_, says):
 
 def test_a_cancelled_judgement_frees_its_slots(own):
     job = own.client.judge("fourth", "nf4", grid=(64, 64), members=64, steps=100_000)
-    until(lambda: own.client.workers()[0]["busy"], what="its universes run")
-    assert own.client.workers()[0]["busy"] <= 2  # half of the four slots are left to others
+    until(lambda: own.simulators()[0]["busy"], what="its universes run")
+    assert own.simulators()[0]["busy"] <= 2  # half of the four slots are left to others
     job.cancel()
-    until(lambda: own.client.workers()[0]["busy"] == 0, what="its universes have left")
+    until(lambda: own.simulators()[0]["busy"] == 0, what="its universes have left")
     assert job.refresh().state == "cancelled"
     assert own.client.fidelity("fourth") == []
     own.client.submit("fourth", (8, 8), 10).wait(240)

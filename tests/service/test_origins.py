@@ -29,7 +29,7 @@ def status(url: str, method: str = "GET", **headers: str) -> int:
 
 
 def test_flower_takes_no_orders_from_pages_of_other_sites_and_shows_them_nothing(service) -> None:
-    flower, [worker] = flower_of(service), service.client.workers()
+    flower, [worker] = flower_of(service), service.simulators()
     foreign = [
         {"Origin": EVIL},
         {"Origin": "null"},
@@ -47,7 +47,7 @@ def test_flower_takes_no_orders_from_pages_of_other_sites_and_shows_them_nothing
         assert status(flower + path) == status(flower + path, Origin=flower, Sec_Fetch_Site="same-origin") == 200, path
     followed = {"Sec_Fetch_Site": "cross-site", "Sec_Fetch_Mode": "navigate", "Sec_Fetch_Dest": "document"}
     assert status(f"{flower}/", **followed) == 200
-    assert service.client.workers()[0]["state"] == "ready"
+    assert service.simulators()[0]["state"] == "ready"
 
 
 ATTACK = """<!doctype html><title>evil</title><pre id="said"></pre><script>
@@ -72,7 +72,7 @@ async function attack(name, url, options) {
 def test_a_page_of_another_origin_does_nothing_in_a_real_browser(service, tmp_path: Path) -> None:
     spec = {"law": "tiny", "grid": [8, 8], "steps": 10, "tags": {"by": "evil"}}
     job = service.client.submit("tiny", (16, 16), 1_000_000)
-    [worker] = service.client.workers()
+    [worker] = service.simulators()
     said = {
         "API": service.url,
         "FLOWER": flower_of(service),
@@ -90,6 +90,6 @@ def test_a_page_of_another_origin_does_nothing_in_a_real_browser(service, tmp_pa
         assert f"{name}: TypeError" in dom, dom
     assert job.refresh().state in ("queued", "running")
     assert service.client._http.json("GET", "/v1/jobs", having=("items",), params={"tag": "by:evil"})["items"] == []
-    assert service.client.workers()[0]["state"] == "ready"
-    assert service.client.workers()[0]["pid"] == worker["pid"]
+    assert service.simulators()[0]["state"] == "ready"
+    assert service.simulators()[0]["pid"] == worker["pid"]
     job.cancel()

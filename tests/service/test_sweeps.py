@@ -173,7 +173,7 @@ def test_a_sweep_is_paused_resumed_and_hurried_and_a_member_leaves(service):
     sweep = service.client.sweep(seed=range(6), priority=2, **SLOW)
     until(lambda: sweep.member(0).step > 40, what="some progress")
     assert sweep.pause().state == "paused"
-    until(lambda: service.client.workers()[0]["busy"] == 0, what="free slots")
+    until(lambda: service.simulators()[0]["busy"] == 0, what="free slots")
     before = [sweep.member(index).step for index in range(6)]
     other = service.client.submit(**SMALL).wait(240)  # the worker serves others meanwhile
     assert other.state == "succeeded"
@@ -202,7 +202,7 @@ def test_a_running_member_leaves_and_a_cancelled_sweep_keeps_what_is_committed(s
     until(lambda: sweep.member(2).step > then, what="the others go on")
     assert sweep.member(1).step == step
     assert sweep.cancel().counts["cancelled"] == 3
-    until(lambda: service.client.workers()[0]["busy"] == 0, what="free slots")
+    until(lambda: service.simulators()[0]["busy"] == 0, what="free slots")
     for index in range(3):
         member = sweep.member(index)
         assert member.state == "cancelled"

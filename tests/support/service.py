@@ -10,10 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from leym.client import Client
+from leym.contract.records import SIMULATION
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.support.laws import FORMS, oracle, random_law
@@ -72,7 +74,12 @@ class Service:
         return code
 
     def worker_pids(self) -> list[int]:
-        return [worker.pid for worker in self.table.workers(2.5) if worker.state == "ready"]
+        ready = [worker for worker in self.table.workers(2.5) if worker.state == "ready"]
+        return [worker.pid for worker in ready if worker.kind == SIMULATION]
+
+    def simulators(self) -> list[dict[str, Any]]:
+        """The workers that simulate; another test may have started one that trains."""
+        return [worker for worker in self.client.workers() if worker["kind"] == SIMULATION]
 
     def tail(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
