@@ -8,11 +8,6 @@ import signal
 from tests.support.service import until
 
 
-def refused_to_users(broker):
-    """Return what was refused to anybody with a name: other tests knock at the same broker without one."""
-    return [entry for entry in broker.refused() if entry[0] != "default"]
-
-
 def test_the_service_runs_as_its_user_and_asks_for_nothing_more(guarded, broker):
     client = guarded.client
     done = client.submit("tiny", (8, 8), 40, {"phase": 5}, priority=9)
@@ -24,7 +19,7 @@ def test_the_service_runs_as_its_user_and_asks_for_nothing_more(guarded, broker)
     until(lambda: long.refresh().as_dict()["epoch"] > 1, what="it goes on with another worker")
     assert long.cancel().state == "cancelled"
     assert client.submit("tiny", (8, 8), 20).wait(240).state == "succeeded"
-    assert refused_to_users(broker) == []
+    assert broker.refused() == []
     assert "NOPERM" not in guarded.log.read_text()
 
 
@@ -36,4 +31,4 @@ def test_flower_sees_and_revokes_jobs_as_its_user_and_asks_for_nothing_more(guar
     assert queue == {"name": "leym", "messages": 0}
     assert "Revoked" in guarded.of_flower(f"/api/task/revoke/{job.id}?terminate=true", b"")["message"]
     until(lambda: job.refresh().state == "cancelled", what="its revocation")
-    assert refused_to_users(broker) == []
+    assert broker.refused() == []

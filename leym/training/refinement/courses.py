@@ -1,4 +1,4 @@
-"""What a law does in K steps, and how far two laws are apart in it.
+"""Follows a law over K steps, and measures how far two laws are apart in it.
 
     one step      mean |q_1 - p_1|² / mean |p_1 - p_0|²                    p: the fp32 law, q: the stored one
     rollout       mean over k = 1 … K of mean |q_k - p_k|² / mean |p_k - p_0|²

@@ -51,6 +51,7 @@ def test_nobody_comes_in_without_a_name_and_a_password(broker):
     for wrong in ("", f":{password}@", "leym:@", "leym:wrong@", f"default:{password}@"):
         with Redis.from_url(f"redis://{wrong}127.0.0.1:{broker.port}/0") as redis, pytest.raises(RedisError):
             redis.ping()
+    assert {why for _, why, _ in broker.refused()} == {"auth"}  # which also leaves nothing to the tests after this
 
 
 @pytest.mark.parametrize("password", ["", "with space", "a>b", "x\nuser eve on nopass ~* +@all"])

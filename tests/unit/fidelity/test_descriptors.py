@@ -18,7 +18,7 @@ PLAN = PLANS["small"].with_(grid=(8, 8), members=4, pilot=0, pairs=2, spin_up=10
 
 
 def behaviour(name, **means) -> Behaviour:
-    """Of four members that scatter by 0.01 around the means."""
+    """Return what four members measure that scatter by 0.01 around the means."""
     values = {metric: mean + 0.01 * np.array([1.0, -1.0, 2.0, -2.0]) for metric, mean in means.items()}
     return Behaviour(name, "chaotic", Measurements(values, np.ones((4, 3)), {}, [1.0], [0, 1, 2, 3], {}))
 

@@ -76,7 +76,7 @@ def undisturbed(tmp_path_factory):
 
 
 def killed(training):
-    """As if the process had died: nothing is written any more."""
+    """End it like a process that has died: nothing is written any more."""
     training.end_with({"state": "killed"})
     training.stop()
 
