@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -24,8 +25,11 @@ def leym_here(*arguments: str, **environment: str) -> subprocess.CompletedProces
     Exceptions that the command does not turn into an exit code are raised.
     """
     settings.cache_clear()  # a process of its own would read them
+    log = logging.getLogger("workers")
+    level = log.level  # commands that print a report make it quieter
     try:
         done = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
     finally:
         settings.cache_clear()
+        log.setLevel(level)
     return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
