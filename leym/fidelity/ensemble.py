@@ -25,6 +25,7 @@ from leym.engine.engine import Engine
 from leym.engine.run import Members, Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
+from leym.physics.reference import beside_reference
 from leym.settings import settings
 
 SILENCE_S = 900.0  # the engine is taken for dead after so long without news; a compilation takes a minute or two
@@ -62,7 +63,7 @@ class Trajectories:
     """The frames of an ensemble of M members.
 
     Attributes:
-        psi: states, complex64 [M, T, H, W, d].
+        psi: cells as the suite measures them, complex64 [M, T, H, W, d] or d + 1: see `beside_reference`.
         activity: mean activity of the last step before each frame, float32 [M, T].
         ends: the last state of each member.
         seeds: the seed of each member.
@@ -221,7 +222,7 @@ def evolve(
     for column, step in enumerate(frames):
         psi[:, column], activity[:, column] = sink.psi.pop(step)[finished], sink.activity.pop(step)[finished]
     return Trajectories(
-        torch.from_numpy(psi),
+        beside_reference(torch.from_numpy(psi), subject.law.manifest.constraint),
         torch.from_numpy(activity),
         [sink.ends[place] for place in finished],
         [seeds[place] for place in finished],

@@ -20,6 +20,7 @@ from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
 from leym.fidelity.stats import Sample
 from leym.physics.constraint import Box
 from leym.physics.dynamics import distance, exponent, perturbed, projected, rescaled
+from leym.physics.reference import beside_reference
 from leym.physics.structure import alignment
 
 TINY = 1e-12
@@ -78,7 +79,8 @@ def compare_pairs(
         return PairedComparison([], [], [], float("nan"), None)
     psi_baseline, psi_candidate = _members(of_baseline, common), _members(of_candidate, common)
     curve, floor = state_fidelity(psi_baseline, psi_candidate).mean(0), unrelated(of_baseline.psi).mean(0)
-    before = _psi(starts, baseline.law.manifest.constraint)[[seeds.index(seed) for seed in common]]
+    constraint = baseline.law.manifest.constraint
+    before = beside_reference(_psi(starts, constraint)[[seeds.index(seed) for seed in common]], constraint)
     db, dc = psi_baseline[:, 0] - before, psi_candidate[:, 0] - before
     error = float(((dc - db).abs().square().sum().sqrt()) / db.abs().square().sum().sqrt().clamp_min(TINY))
     below = (curve <= floor).nonzero()
