@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from threading import Event
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from leym.engine.engine import Engine
 from leym.engine.run import Members, Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
+from leym.physics.constraint import Box
 from leym.physics.reference import beside_reference
 from leym.settings import settings
 
@@ -63,13 +65,14 @@ class Trajectories:
     """The frames of an ensemble of M members.
 
     Attributes:
-        psi: cells as the suite measures them, complex64 [M, T, H, W, d] or d + 1: see `beside_reference`.
+        psi: states, complex64 [M, T, H, W, d].
         activity: mean activity of the last step before each frame, float32 [M, T].
         ends: the last state of each member.
         seeds: the seed of each member.
         broken: seeds whose state did not stay finite; they are not among the members.
         frames: the step of each frame; empty for runs that start from checkpoints.
         attributes: how the engine computed the run.
+        constraint: of the law.
     """
 
     psi: Tensor
@@ -79,6 +82,12 @@ class Trajectories:
     broken: list[int]
     frames: list[int]
     attributes: dict[str, Any]
+    constraint: Literal["unit", "none"] | Box = "unit"
+
+    @cached_property
+    def cells(self) -> Tensor:
+        """The frames as the suite measures them: complex64 [M, T, H, W, d or d + 1]; see `beside_reference`."""
+        return beside_reference(self.psi, self.constraint)
 
 
 class EnsembleSink:
@@ -222,13 +231,14 @@ def evolve(
     for column, step in enumerate(frames):
         psi[:, column], activity[:, column] = sink.psi.pop(step)[finished], sink.activity.pop(step)[finished]
     return Trajectories(
-        beside_reference(torch.from_numpy(psi), subject.law.manifest.constraint),
+        torch.from_numpy(psi),
         torch.from_numpy(activity),
         [sink.ends[place] for place in finished],
         [seeds[place] for place in finished],
         [seed for place, seed in enumerate(seeds) if place not in sink.ends],
         frames if starts is None else [],
         engine.attributes(run),
+        subject.law.manifest.constraint,
     )
 
 
