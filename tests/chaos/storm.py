@@ -23,6 +23,7 @@ LIVE = 12  # jobs and members that wait or run: more than there are slots
 POISON = 666  # the seed of a job or a member that kills every process that would commit it
 LONG = 20  # faults of a storm that has time for a sweep with such a member: it kills until it is alone in its block
 RECOVERY_S, CALM_S = 300.0, 600.0  # limits against hanging
+LOOK_S = 0.2  # between two looks at the service, which has better things to do than to answer
 SPARE = 2  # claims that a job can lose to one fault: the fault's own, and that of a store which does not answer yet
 
 
@@ -41,7 +42,7 @@ KIND: dict[str, Any] = {"grid": [16, 16], "record": RECORD, "observe": OBSERVE, 
 
 def specs(laws: Sequence[str]) -> list[dict[str, Any]]:
     """Make the specs of short and long jobs of every law."""
-    lengths = {"tiny": (300, 900), "noisy": (600, 2000), "unet_convlstm": (60, 240)}
+    lengths = {"tiny": (300, 600), "noisy": (600, 1200), "unet_convlstm": (60, 180)}
     return [{"law": law, "steps": steps, "seed": 7 + steps, **KIND} for law in laws for steps in lengths[law]]
 
 
@@ -73,7 +74,7 @@ def play(deployment: Deployment, faults: Sequence[Fault], seed: int) -> dict[str
             readers = [Reader(submitter, seed + i) for i in range(3)]
             for thread in (submitter, *readers):
                 thread.start()
-            until(lambda: len(_running(deployment.url)) >= 4, what="jobs run")
+            until(lambda: len(_running(deployment.url)) >= 4, what="jobs run", pause_s=LOOK_S)
             if len(faults) >= LONG:
                 poisoned = submitter.submit(swept[0] | {"axes": {"steps": [180], "seed": [20, 21, POISON, 22]}})
                 client.get_sweep(poisoned.id).wait(CALM_S)  # faults are struck, and measured, after that
@@ -102,7 +103,7 @@ def _strike(deployment: Deployment, fault: Fault, chance: random.Random, submitt
     times = []
     for done in (_released, _further):
         for job_id, then in before.items():
-            until(lambda: done(then, _job(deployment.url, job_id)), RECOVERY_S, f"{job_id} after: {fault.name}")  # noqa: B023
+            until(lambda: done(then, _job(deployment.url, job_id)), RECOVERY_S, f"{job_id} after: {fault.name}", LOOK_S)  # noqa: B023
         times.append(round(time.monotonic() - after, 2))
     for entry in list(submitter.entries):
         if entry.id in before:
@@ -128,7 +129,7 @@ def _await_spare_claims(url: str) -> None:
             jobs += _listed(url, f"/v1/sweeps/{sweep['id']}/jobs?limit=100")
         return [job["id"] for job in jobs if job["state"] in ("queued", "running") and job["attempts"] > most]
 
-    until(lambda: not tired(), RECOVERY_S, "every job that has lost a claim has made progress")
+    until(lambda: not tired(), RECOVERY_S, "every job that has lost a claim has made progress", LOOK_S)
 
 
 def _listed(url: str, path: str) -> list[dict[str, Any]]:
@@ -170,5 +171,5 @@ def _calm(url: str, entries: list[Entry]) -> None:
         counts = insist(url, "GET", "/v1/queue")["states"]
         return int(counts["queued"] + counts["running"] + counts["paused"])
 
-    until(lambda: unfinished() == 0, CALM_S, "every job has ended")
+    until(lambda: unfinished() == 0, CALM_S, "every job has ended", LOOK_S)
     assert all(entry.id for entry in entries)
