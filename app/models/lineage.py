@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app.models.base import EXAMPLE_ID, Body, Parameters, Query, State
-from leym.contract.spec import EXAMPLE_JOB, LIMITS
+from leym.contract.spec import EXAMPLE_JOB, LIMITS, Whole
 
 EXAMPLE_DIFFERS = {"gamma": [0.01, 0.05], "steps": [600, 1000]}
 DIFFERS = "keys of the spec that differ from the job it continues: [value there, own value]"
 CHANGES = "Every key of a JobSpec but `initial` is taken; those that are left out are inherited"
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no values here")
+    return value
+
+
+Number = Annotated[Whole, BeforeValidator(_no_truth_value)]
+
+
 class ExtendRequest(BaseModel):
     """More steps of a job, with the keys of a JobSpec that are to differ from it."""
 
-    model_config = ConfigDict(extra="allow", strict=True, json_schema_extra={"examples": [{"steps": 1000}]})
+    model_config = ConfigDict(extra="allow", json_schema_extra={"examples": [{"steps": 1000}]})
 
-    steps: int = Field(ge=1, le=LIMITS.steps, description="last step, on the clock of the lineage")
+    steps: Number = Field(ge=1, le=LIMITS.steps, description="last step, on the clock of the lineage")
 
 
 class ForkRequest(BaseModel):
     """A step of a job from which another one goes on, with the keys of a JobSpec that are to differ from it."""
 
     model_config = ConfigDict(
-        extra="allow", strict=True, json_schema_extra={"examples": [{"step": 200, "gamma": 0.05, "steps": 600}]}
+        extra="allow", json_schema_extra={"examples": [{"step": 200, "gamma": 0.05, "steps": 600}]}
     )
 
-    step: int = Field(ge=0, le=LIMITS.steps, description="step of a kept state, as `/states` lists them")
+    step: Number = Field(ge=0, le=LIMITS.steps, description="step of a kept state, as `/states` lists them")
 
 
 class StateRow(BaseModel):

@@ -37,7 +37,7 @@ def extend_job(header: IdempotencyHeader, path: IdPath, body: ExtendRequest) -> 
     from the start of the first job. With no key changed, it computes what the job would have, bit for bit. `differs`
     says what is not the same.
     """
-    made = submission.extend_job(current_services(), path.id, _sent(), header.idempotency_key)
+    made = submission.extend_job(current_services(), path.id, _sent(steps=body.steps), header.idempotency_key)
     return submitted(made)
 
 
@@ -48,7 +48,7 @@ def fork_job(header: IdempotencyHeader, path: IdPath, body: ForkRequest) -> Resp
     Like an extension, but from the step that `step` names: one that `keep_states` has kept, one at which psi was
     recorded, or the last one. Without `steps`, the new job ends at the step at which the job ends.
     """
-    made = submission.fork_job(current_services(), path.id, _sent(), header.idempotency_key)
+    made = submission.fork_job(current_services(), path.id, _sent(step=body.step), header.idempotency_key)
     return submitted(made)
 
 
@@ -101,7 +101,7 @@ def get_lineage(path: IdPath) -> Response:
     return json_response({"id": job.id, "root": found[0].id, "items": items, "truncated": more})
 
 
-def _sent() -> dict[str, Any]:
-    """Return the body as it was sent: the models check its own keys, and `JobSpec` all of them."""
+def _sent(**checked: int) -> dict[str, Any]:
+    """Return the body as it was sent, but for keys that a model has checked; `JobSpec` checks the others."""
     found: dict[str, Any] = request.get_json()
-    return found
+    return found | checked

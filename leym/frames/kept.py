@@ -97,6 +97,11 @@ def put_kept_state(
     return put_checkpoint(store, row_id, epoch, step, arrays, None, places, FOLDER)
 
 
+def is_kept_state(key: str) -> bool:
+    """Return True if the key of a job's object is that of a kept state."""
+    return key.split("/")[2:3] == [FOLDER]
+
+
 def kept_references(manifest: Mapping[str, Any] | None) -> Iterable[Mapping[str, Any]]:
     """Return the references of the kept states that a manifest names, in the order of their steps."""
     found: Iterable[Mapping[str, Any]] = (manifest or {}).get("states", ())
