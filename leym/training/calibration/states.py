@@ -13,7 +13,7 @@ from leym.contract.fidelity_plan import Plan
 from leym.laws.bundle import Bundle, Manifest
 from leym.physics.initial import complex_noises
 from leym.physics.philox import uniform
-from leym.physics.step import step, to_real
+from leym.physics.step import step
 
 SEED = 5_000_000  # of the first calibration universe; plans of the gate begin at 1,000,000
 STRENGTH = 0.1  # of the start noise, the default of jobs and of the gate
@@ -127,7 +127,7 @@ def attractor(
     """
     manifest = law.manifest
     noise = complex_noises((*grid, manifest.d_state), list(seeds), [STRENGTH] * len(seeds))
-    x = to_real(torch.from_numpy(noise))
+    x = torch.from_numpy(noise).permute(0, 3, 1, 2)
     memory = None
     if manifest.architecture_info.memory:
         memory = torch.zeros(len(seeds), *network.memory_shape(grid))  # type: ignore[operator]
