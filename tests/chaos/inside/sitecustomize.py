@@ -76,12 +76,12 @@ def disturb_puts(cls: type) -> None:
     put = cls.put
 
     @functools.wraps(put)
-    def wrapped(self, key, data):
+    def wrapped(self, key, *parts):
         if found := order("store"):
             time.sleep(found["pause_s"])
             if found["mode"] != "slow":
                 raise OSError(errno.ENOSPC if found["mode"] == "full" else errno.EIO, "chaos", key)
-        put(self, key, data)
+        put(self, key, *parts)
         reach("checkpoint.stored" if "/checkpoints/" in key else "data.stored")
 
     cls.put = wrapped
