@@ -135,13 +135,11 @@ class Batch:
 
     @torch.no_grad()
     def leave(self, group: Group, chosen: NDArray[np.bool_] | None = None) -> None:
-        """Empty the slots of a group, or of the members `chosen`, bool [n]."""
+        """Empty the slots of a group, or of the members `chosen`, bool [n]; what is left in them has no meaning."""
         leaving = group.rows if chosen is None else group.rows[chosen]
         if not len(leaving):
             return
-        rows = self.index(leaving)
-        for tensor in (self.tensors.state, self.tensors.memory, self.tensors.occupied):
-            tensor[rows] = 0
+        self.tensors.occupied[self.index(leaving)] = 0
         self._taken[leaving] = False
         self.busy -= len(leaving)
         group.run.in_slots -= len(leaving)

@@ -7,7 +7,7 @@ GPU computes all rows of the batch, since its time goes into launches, and its r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -66,9 +66,10 @@ def record(
     observables = sorted(observed - {STATE_HASH})
     compute = partial(_compute, batch, due[0].step > 0, fields, observables, STATE_HASH in observed)
     if whole_batch:
-        tensors = [tensor[batch.index(rows)] for tensor in compute(slice(None))]
+        chosen = batch.index(rows)
+        tensors = [tensor[chosen] for tensor in compute(slice(None))]
     else:
-        parts = [compute(batch.index(rows[part])) for part in cached_parts(len(rows), batch.state[:1].nbytes)]
+        parts = [compute(part) for part in _cached_rows(batch, batch.index(rows), len(rows))]
         tensors = [torch.cat(of) for of in zip(*parts, strict=True)]
     arrays = stream.fetch(tensors)
     found, first = [], 0
@@ -80,6 +81,12 @@ def record(
         fetch = partial(_fetch, arrays, own, recordings, names, fields, observables)
         found.append((group, Recorded(fetch, nbytes)))
     return found
+
+
+def _cached_rows(batch: Batch, rows: slice | Tensor, n: int) -> Iterator[slice | Tensor]:
+    """Split the index of n rows into parts that the caches of the computing threads hold."""
+    for part in cached_parts(n, batch.bytes_per_member):
+        yield slice(rows.start + part.start, rows.start + part.stop) if isinstance(rows, slice) else rows[part]
 
 
 def _compute(
