@@ -2,9 +2,11 @@
 
     python -m benchmarks.host [--members 320] [--slots 16]
 
-Everything runs on one thread at a time that computes (the step too), and counts processor time, not seconds: a busy
-machine changes little. A part does not contain the parts inside it. `delivering` and `writing` are those of a sink that
-stores frames and last states in a folder, as a worker does, without its job table.
+Everything, the step too, computes on one thread, and counts processor time, not seconds: a busy machine changes little.
+A part does not contain the parts inside it. `delivering` and `writing` are those of a sink that stores frames and last
+states in a folder, as a worker does, without its job table. `bookkeeping` is what the loop of the engine does around
+all of that; the first line compares it between small and large batches, and with a small one whose step has emptied the
+caches of the core, as that of a large one does.
 """
 
 from __future__ import annotations
@@ -19,16 +21,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import local
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from benchmarks.common import make_law, table
-from benchmarks.members import LIMIT_S, NCA_CELL_STEPS, NCA_GRID, NCA_STEPS, PRECISION, members_of
+from benchmarks.members import (
+    BURSTS,
+    FEW,
+    LIMIT_S,
+    MANY,
+    NCA_GRID,
+    NCA_STEPS,
+    PRECISION,
+    host_burst_s,
+    members_of,
+)
 from leym.contract.spec import JobSpec
 from leym.engine import pipeline
 from leym.engine.admission import Admission
 from leym.engine.batch import Batch
-from leym.engine.benchmark import Countdown, step_alone
+from leym.engine.benchmark import Countdown
 from leym.engine.delivery import ResultDispatcher
 from leym.engine.engine import Engine
 from leym.engine.run import Run
@@ -46,7 +59,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "recording": [(pipeline, "record")],
     "last states": [(Batch, "checkpoint")],
     "leaving": [(Batch, "leave")],
-    "rest of the loop": [(Engine, "_loop")],
+    "bookkeeping": [(Engine, name) for name in ("_schedule", "_launch", "_settle")],
     "delivering": [(ResultDispatcher, "_deliver_all")],
     "writing": [(FrameWriter, "append"), (FrameWriter, "append_last"), (FrameWriter, "flush")],
 }
@@ -125,7 +138,6 @@ def member_ms(members: int, slots: int, *, stored: bool) -> dict[str, float]:
         engine.start()
         try:
             engine.warm(law, PRECISION, NCA_GRID)
-            kernel = step_alone(engine, law, PRECISION, NCA_GRID, 1.0)
             watch = Stopwatch()
             with watch.on(PARTS):
                 for n in (slots, members):  # the first time does whatever is done once
@@ -141,7 +153,24 @@ def member_ms(members: int, slots: int, *, stored: bool) -> dict[str, float]:
         finally:
             engine.stop()
     found = {part: 1e3 * watch.seconds[part] / members for part in PARTS}
-    return {"kernel alone": 1e3 * NCA_CELL_STEPS / kernel, "whole process": 1e3 * whole / members} | found
+    ms = 1e3 * whole / members
+    return {"whole process": ms} | found | {"stepping / whole": found["stepping"] / ms}
+
+
+def burst_ms(slots: int, *, cold: bool = False) -> float:
+    """Measure the processor time of the engine's bookkeeping in a burst of one full batch, a recording at its end.
+
+    `cold`: with caches that have been emptied after the step.
+    """
+    watch, step, more = Stopwatch(), FusedCells.advance, torch.zeros(2**24)
+
+    def emptying(self: FusedCells, *arguments: Any) -> None:
+        step(self, *arguments)
+        more.add_(1)
+
+    with patch.object(FusedCells, "advance", emptying if cold else step), watch.on(PARTS):
+        host_burst_s(slots)
+    return 1e3 * watch.seconds["bookkeeping"] / (BURSTS + 50)
 
 
 def main() -> None:
@@ -151,6 +180,8 @@ def main() -> None:
     chosen = options.parse_args()
     torch.set_num_threads(1)
     thrown, stored = (member_ms(chosen.members, chosen.slots, stored=stored) for stored in (False, True))
+    few, cold, many = burst_ms(FEW), burst_ms(FEW, cold=True), burst_ms(MANY)
+    print(f"bookkeeping of a burst in ms: {FEW} slots {few:.2f}, cold {cold:.2f}; {MANY} slots {many:.2f}\n")
     print(table([{"ms of a core per member": part, "engine": thrown[part], "stored": stored[part]} for part in thrown]))
 
 

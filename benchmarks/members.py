@@ -22,6 +22,7 @@ from leym.laws.bundle import Bundle
 NCA_GRID, NCA_STEPS, PRECISION = (64, 64), 20, "nf4"
 NCA_CELL_STEPS = NCA_GRID[0] * NCA_GRID[1] * NCA_STEPS  # of a member
 BURSTS = 50
+FEW, MANY = 16, 4096  # slots between which the host time of a burst is compared
 LIMIT_S = 1800.0  # against hanging
 
 
