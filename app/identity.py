@@ -30,6 +30,7 @@ SCOPE_OF = {
     **dict.fromkeys(
         (
             *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
+            *("stream.stream_frames", "stream.stream_member_frames"),
             *(
                 "results.list_fields",
                 "trainings.get_curve",
