@@ -29,7 +29,7 @@ SCOPE_OF = {
     ),
     **dict.fromkeys(
         (
-            *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
+            *("jobs.list_jobs", "jobs.get_job", "events.stream_events", "events.stream_many_events"),
             *("stream.stream_frames", "stream.stream_member_frames"),
             *(
                 "results.list_fields",
