@@ -3,9 +3,11 @@
 from leym.contract.spec import (
     LIMITS,
     ComplexNoise,
+    Continue,
     FromJob,
     Initial,
     JobSpec,
+    KeepStates,
     Observe,
     Precision,
     RandomState,
@@ -20,9 +22,11 @@ from leym.contract.sweeps import SeedRange, SweepSpec
 __all__ = [
     "LIMITS",
     "ComplexNoise",
+    "Continue",
     "FromJob",
     "Initial",
     "JobSpec",
+    "KeepStates",
     "Observe",
     "Precision",
     "RandomState",

@@ -8,6 +8,7 @@ from app.routes import (
     frames,
     jobs,
     laws,
+    lineage,
     members,
     page,
     probes,
@@ -24,6 +25,7 @@ from app.routes import (
 # in the order in which the docs show them
 APIS = (
     jobs.api,
+    lineage.api,
     frames.api,
     store.api,
     events.api,

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
 from leym.jobs.leases import Leases
+from leym.jobs.lineage import Lineage
 from leym.jobs.migrate import SchemaError, bring_up_to_date
 from leym.jobs.outbox import Outbox
 from leym.jobs.progress import Progress
@@ -19,6 +20,7 @@ from leym.jobs.queries import PlanCache
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
+from leym.jobs.reuse import Reuse
 from leym.jobs.statistics import Statistics
 from leym.jobs.sweep_life import SweepLife
 from leym.jobs.sweeps import Sweeps
@@ -28,7 +30,20 @@ from leym.settings import USAGE, Settings
 
 
 class JobTable(
-    AddMembers, Outbox, Reading, Leases, Progress, Retention, Sweeps, SweepLife, Workers, Statistics, Tokens, Projects
+    AddMembers,
+    Outbox,
+    Reading,
+    Leases,
+    Progress,
+    Retention,
+    Sweeps,
+    SweepLife,
+    Workers,
+    Statistics,
+    Tokens,
+    Projects,
+    Lineage,
+    Reuse,
 ):
     """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 

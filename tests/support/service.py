@@ -85,12 +85,12 @@ class Service:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
 
-def until(true: Callable[[], object], timeout_s: float = 240, what: str = "") -> None:
-    """Wait for a condition; the time is a limit against hanging, not a promise."""
+def until(true: Callable[[], object], timeout_s: float = 240, what: str = "", pause_s: float = 0.05) -> None:
+    """Wait for a condition; the time is a limit against hanging, not a promise. pause_s: between two looks."""
     end = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < end, f"still not after {timeout_s} s: {what}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
 
 
 def add_laws(folder: Path) -> None:
