@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, for this process and those that it starts. Grids of tests are so small that a second thread
+# costs six times the time of one, and processes of pytest share the processors. Tests of threads set their own number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from tests.support.longest import LONGEST

@@ -45,7 +45,7 @@ class Service:
         self.url = ""
         data.mkdir(parents=True, exist_ok=True)
 
-    def start(self, ready_s: float = 240) -> Service:
+    def start(self, ready_s: float = 600) -> Service:
         command = [sys.executable, "-m", "leym.cli", "up", "--data", str(self.data), "--port", "0"]
         command += [*(["--verbose"] if self.verbose else []), *self.arguments]
         with self.log.open("ab") as log:
