@@ -10,10 +10,21 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core.core_schema import SerializerFunctionWrapHandler
 
 from leym.contract.catalog import FIELDS
+from leym.contract.gamma import Gamma, gamma_from, schedule_of
 from leym.contract.initial import ComplexNoise, FromJob, Initial, RandomState, Seed, Smooth, Upload, Zeros
+from leym.contract.interventions import AnyIntervention, misfits
 from leym.contract.limits import JOB_ID, LAW_NAME, LIMITS
 from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
 from leym.contract.recording import Observe, Recording
@@ -107,11 +118,10 @@ class JobSpec(Model):
     steps: Whole = Field(ge=1, le=LIMITS.steps, examples=[1000])
     seed: Whole = Field(default=0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
-    gamma: Real = Field(
+    gamma: Gamma = Field(
         default=0.01,
-        ge=0,
-        le=LIMITS.gamma,
-        description="damping. Left out in a job that starts from another job's state: the gamma of that job",
+        description="damping: a number, or a schedule `[[0, 0.01], [500, 0.05]]` of values from a step on. "
+        "Left out in a job that starts from another job's state: the gamma of that job from that step on",
     )
     precision: Precision = Field(
         default="auto",
@@ -120,6 +130,11 @@ class JobSpec(Model):
     )
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
+    interventions: tuple[AnyIntervention, ...] = Field(
+        default=(),
+        max_length=LIMITS.interventions,
+        description="changes to the state at given steps; those of one step in this order",
+    )
     priority: Whole = Field(default=4, ge=0, le=9, description="9 is the most urgent")
     deadline_s: Annotated[float, Field(gt=0, le=30 * 86400), NO_TEXT] | None = Field(
         default=None, description="seconds from submission after which a job that has not ended fails"
@@ -159,7 +174,27 @@ class JobSpec(Model):
             _check_schedule(f"record.{i}.every", r.every, self.steps)
         if self.observe:
             _check_schedule("observe.every", self.observe.every, self.steps)
+        for i, (step, _) in enumerate(schedule_of(self.gamma)):
+            if step >= self.steps:
+                raise ValueError(f"gamma.{i}.0 = {step}: it must be below steps = {self.steps}")
         return self
+
+    @model_validator(mode="after")
+    def _interventions_fit(self) -> JobSpec:
+        for i, one in enumerate(self.interventions):
+            if one.step is None:
+                raise ValueError(f"interventions.{i}.step = null: the step of an intervention is required")
+            if one.step >= self.steps:
+                raise ValueError(f"interventions.{i}.step = {one.step}: it must be below steps = {self.steps}")
+            for reason in misfits(one, self.grid):
+                raise ValueError(f"interventions.{i}.{reason}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_sent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out keys of later versions that have their defaults, so that old requests keep their digests."""
+        found: dict[str, Any] = handler(self)
+        return {key: value for key, value in found.items() if value or key not in ADDED}
 
     @property
     def total_steps(self) -> int:
@@ -186,6 +221,7 @@ def stored_spec(stored: Mapping[str, Any]) -> JobSpec:
 
 
 INHERITED = ("gamma", "precision")
+ADDED = frozenset({"interventions"})  # keys that specs of version 0.1.0 do not have; their defaults are empty
 
 
 def inherit(spec: JobSpec, source: Mapping[str, Any]) -> JobSpec:
@@ -195,6 +231,8 @@ def inherit(spec: JobSpec, source: Mapping[str, Any]) -> JobSpec:
     its random numbers from step 0 again.
     """
     left_out = {key: source[key] for key in INHERITED if key not in spec.model_fields_set and key in source}
+    if "gamma" in left_out and isinstance(spec.initial, FromJob):
+        left_out["gamma"] = gamma_from(left_out["gamma"], spec.initial.step, spec.steps)
     return spec.model_copy(update=left_out)
 
 
