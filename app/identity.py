@@ -24,6 +24,7 @@ SCOPE_OF = {
         (
             *("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
             *("sweeps.add_members", "sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
+            "interventions.intervene_in_job",
         ),
         "submit",
     ),
@@ -44,6 +45,7 @@ SCOPE_OF = {
             "store.get_sweep_object",
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
             *("queue.list_workers", "queue.get_queue", "shared.share_job"),
+            "interventions.list_interventions",
         ),
         "read",
     ),

@@ -1,4 +1,4 @@
-"""Builds the engine's Run from a row of the job table: law, start states, and the checkpoints to resume from."""
+"""Builds the engine's Run from a row of the job table: law, start states, steering, checkpoints."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.gamma import Schedule, gamma_at, schedule_of
 from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
 from leym.contract.ranges import unpack_ranges
-from leym.contract.spec import FromJob, JobSpec, Upload, stored_spec
+from leym.contract.spec import FromJob, JobSpec, Upload
 from leym.engine.run import Members, Run, Start
 from leym.engine.states import Arrays, GroupState
 from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
@@ -26,6 +27,7 @@ from leym.jobs.table import JobTable
 from leym.laws.registry import Registry
 from workers.checkpoints import CheckpointRefs
 from workers.sink import JobSink
+from workers.steering import settled_spec, steering_of
 from workers.stopping import StopRules
 
 log = logging.getLogger(__name__)
@@ -40,8 +42,8 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         Fenced: Another worker has claimed the job meanwhile.
     """
     job, states = sink.job, sink.states
-    spec = stored_spec(job.spec)
-    members = _members(sink, spec)
+    spec = settled_spec(sink.table, job)
+    members, schedules = _members(sink, spec)
     if job.is_block and job.sweep and (rules := sink.table.sweep_plan(job.sweep).spec.stop):
         sink.stop_rules = StopRules(rules, job.members)
     resumed = _resumed_groups(sink)
@@ -71,11 +73,12 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         watch=sink.stop_rules.watched if sink.stop_rules else (),
         resumed=deque(resumed),
         ended=ended,
+        steering=steering_of(sink.store, spec, schedules),
     )
 
 
-def _members(sink: JobSink, spec: JobSpec) -> Members:
-    """Return seed, gamma and start state of every member."""
+def _members(sink: JobSink, spec: JobSpec) -> tuple[Members, dict[int, Schedule]]:
+    """Return seed, gamma and start state of every member, and by place the gammas that are schedules."""
     job = sink.job
     if not job.is_block or job.sweep is None:
         seeds, gammas, initial = [spec.seed], [spec.gamma], [spec.initial]
@@ -93,7 +96,11 @@ def _members(sink: JobSink, spec: JobSpec) -> Members:
         return loaded[key]
 
     starts = [start_of(one) for one in initial]
-    return Members(np.array(seeds, np.int64), np.array(gammas, np.float32), starts)
+    schedules: dict[int, Schedule] = {
+        place: schedule_of(gamma) for place, gamma in enumerate(gammas) if not isinstance(gamma, float)
+    }
+    constant = [gamma_at(gamma, 0) for gamma in gammas]
+    return Members(np.array(seeds, np.int64), np.array(constant, np.float32), starts), schedules
 
 
 def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> NDArray[np.complex64]:

@@ -6,6 +6,7 @@ from app.routes import (
     events,
     fidelity,
     frames,
+    interventions,
     jobs,
     laws,
     members,
@@ -23,6 +24,7 @@ from app.routes import (
 # in the order in which the docs show them
 APIS = (
     jobs.api,
+    interventions.api,
     frames.api,
     store.api,
     events.api,

@@ -123,7 +123,7 @@ class Collapse(Change):
     region: SomeRegion = None
 
 
-class Set(Change):
+class SetCells(Change):
     """Cells get a vector, or the values that an uploaded state (`POST /v1/states`) has at the same places."""
 
     kind: Literal["set"] = "set"
@@ -134,7 +134,7 @@ class Set(Change):
     )
 
     @model_validator(mode="after")
-    def _one_source(self) -> Set:
+    def _one_source(self) -> SetCells:
         _check_one_of(self, "vector", "state")
         return self
 
@@ -164,8 +164,8 @@ class SetGamma(Part):
     step: Annotated[Whole, Field(ge=0, lt=LIMITS.steps)] | None = None
 
 
-AnyIntervention = Annotated[Vortex | Wave | Noise | Collapse | Set | Paint, Field(discriminator="kind")]
-LiveChange = Annotated[Vortex | Wave | Noise | Collapse | Set | Paint | SetGamma, Field(discriminator="kind")]
+AnyIntervention = Annotated[Vortex | Wave | Noise | Collapse | SetCells | Paint, Field(discriminator="kind")]
+LiveChange = Annotated[Vortex | Wave | Noise | Collapse | SetCells | Paint | SetGamma, Field(discriminator="kind")]
 
 _LIVE: TypeAdapter[Any] = TypeAdapter(LiveChange)
 

@@ -25,7 +25,7 @@ from leym.contract.interventions import (
     Noise,
     Paint,
     Rectangle,
-    Set,
+    SetCells,
     Vortex,
     Wave,
 )
@@ -116,11 +116,11 @@ def apply(
             to = physics.collapse_drawn(x, seeds, step, number)
         case Collapse():
             to = physics.collapse(x)
-        case Set(state=str(state)):
+        case SetCells(state=str(state)):
             to = to_real(torch.from_numpy(np.array(states[state])[None])).to(x.device)
         case Paint(vector=None, channel=int(channel)):
             to = physics.filled(physics.one_channel(manifest.d_state, channel, one.phase), x)
-        case Set() | Paint():
+        case SetCells() | Paint():
             to = physics.filled(_complex(one.vector or ()), x)
     return physics.changed(x, to, _cells(one, grid, periodic), manifest.constraint)
 

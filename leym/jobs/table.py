@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
+from leym.jobs.interventions import Interventions
 from leym.jobs.leases import Leases
 from leym.jobs.migrate import SchemaError, bring_up_to_date
 from leym.jobs.outbox import Outbox
@@ -28,7 +29,19 @@ from leym.settings import USAGE, Settings
 
 
 class JobTable(
-    AddMembers, Outbox, Reading, Leases, Progress, Retention, Sweeps, SweepLife, Workers, Statistics, Tokens, Projects
+    AddMembers,
+    Outbox,
+    Reading,
+    Leases,
+    Progress,
+    Interventions,
+    Retention,
+    Sweeps,
+    SweepLife,
+    Workers,
+    Statistics,
+    Tokens,
+    Projects,
 ):
     """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 
