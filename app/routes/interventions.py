@@ -25,8 +25,7 @@ def intervene_in_job(path: IdPath, body: InterventionRequest) -> Response:
     It acts between two bursts of steps, at `step` or as soon as possible. The step is written into the job's spec
     before the job goes on from there, so the same spec gives the same bits again.
     """
-    request = steering.intervene(current_services(), path.id, body.root)
-    return json_response(steering.intervention_body(request), 202)
+    return json_response(steering.intervene(current_services(), path.id, body.root), 202)
 
 
 @api.get("/v1/jobs/<id>/interventions", responses=responses({200: InterventionList}, 404, 410))
@@ -35,4 +34,4 @@ def list_interventions(path: IdPath) -> Response:
     services = current_services()
     job = find_job(services, path.id)
     found = services.table.interventions(job.id)
-    return json_response({"items": [steering.intervention_body(one) for one in found], "next": None})
+    return json_response({"items": [steering.intervention_body(one, job) for one in found], "next": None})

@@ -25,7 +25,9 @@ Record = Annotated[
 ]
 ObserveText = Annotated[str | None, typer.Option(help="observables: EVERY, NAME,NAME or EVERY:NAME,NAME")]
 Seed = Annotated[int | None, typer.Option(help="seed of the random numbers; default: 0")]
-Gamma = Annotated[float | None, typer.Option(help="damping; default: 0.01")]
+Gamma = Annotated[
+    str | None, typer.Option(help="damping: 0.02, or values from steps on: 0:0.01,500:0.05; default: 0.01")
+]
 InitialText = Annotated[
     str | None,
     typer.Option(help="start state: zeros, seed, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy"),
@@ -59,7 +61,7 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
         "record": specs.recordings(options["record"]) if options["record"] else None,
         "observe": specs.observe(options["observe"]),
         "seed": options["seed"],
-        "gamma": options["gamma"],
+        "gamma": specs.gamma(options["gamma"]),
         "initial": specs.initial(options["initial"], client),
         "precision": options["precision"],
         "priority": options["priority"],
@@ -101,6 +103,8 @@ def note_inheritance(source: Job, given: Collection[str], job: Job, varied: Coll
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(point, list) for point in value):
+        return str(specs.gamma_text(value))
     return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -232,7 +236,7 @@ def _row(job: Job) -> tuple[Any, ...]:
     law = job.law.partition("@")[0]
     return (
         job.id, job.state, f"{job.step}/{job.steps}", law, f"{height}x{width}",
-        spec.get("seed", 0), spec.get("gamma"), age(job.as_dict().get("created_at")),
+        spec.get("seed", 0), specs.gamma_text(spec.get("gamma")), age(job.as_dict().get("created_at")),
     )  # fmt: skip
 
 

@@ -115,7 +115,7 @@ class Noise(Change):
 class Collapse(Change):
     """A measurement: each cell keeps its phase in one channel and its norm, and the other channels become 0.
 
-    `dominant` chooses the channel with the largest |psi_c|^2, `drawn` draws it with the probability |psi_c|^2 / norm^2.
+    `dominant` chooses the channel with the most power, `drawn` draws one with the probability of its share of it.
     """
 
     kind: Literal["collapse"] = "collapse"

@@ -108,6 +108,8 @@ def test_a_project_sees_nothing_of_another(app, table):
         body = {"POST": {"json": {}}, "PATCH": {"json": {"priority": 1}}}.get(method, {})
         if endpoint == "sweeps.add_members":
             body = {"json": {"axes": {"seed": [3]}}}
+        if endpoint == "interventions.intervene_in_job":
+            body = {"json": {"kind": "gamma", "value": 0.1}}
         assert client.open(path, method=method, headers=theirs, **body).status_code == 404, (method, path)
         looked += 1
     assert looked >= 12

@@ -69,9 +69,10 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     judgement = api.http.post("/v1/laws/aurora/fidelity", json=examples.pop("judge_law"))
     training = api.http.post("/v1/trainings", json=examples.pop("submit_training"))
     link = api.http.post(f"/v1/jobs/{job.json['id']}/links", json=examples.pop("share_job"))
+    change = api.http.post(f"/v1/jobs/{job.json['id']}/interventions", json=examples.pop("intervene_in_job"))
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))
-    answers = (job, sweep, more, judgement, training, link, token)
-    assert [a.status_code for a in answers] == [202, 202, 202, 202, 202, 201, 401], token.text
+    answers = (job, sweep, more, judgement, training, link, change, token)
+    assert [a.status_code for a in answers] == [202, 202, 202, 202, 202, 201, 202, 401], token.text
     assert not examples, "an example that nothing here sends"
 
 

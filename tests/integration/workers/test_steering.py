@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from leym.contract.problems import Problem
 from leym.contract.records import MISSED, Fenced
 from leym.contract.spec import JobSpec
+from leym.engine.batch import Batch
 from leym.frames.states import put_state
 from leym.jobs.retention import Retention
 from tests.support.job_world import upload
@@ -45,21 +47,29 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 
 
 class Held:
-    """A worker whose engine waits at a step of a job, until the test has done what it does then."""
+    """A worker that goes no further than step 200 before the test has steered its job."""
 
-    def __init__(self, site: Site, job_id: str, **options):
-        self.site, self.job_id, self.runner = site, job_id, site.runner(**options)
+    def __init__(self, site: Site, job_id: str):
+        self.site, self.job_id, self.runner, self.steered = site, job_id, site.runner(), threading.Event()
+        launch = self.runner.engine._pipeline.launch
+
+        def wait_and_launch(batch: Batch, *arguments: Any) -> Any:
+            if any(group.step >= 200 for group in batch.groups):
+                assert self.steered.wait(240)
+            return launch(batch, *arguments)
+
+        self.runner.engine._pipeline.launch = wait_and_launch  # type: ignore[method-assign]
         self.thread = site.start(self.runner, job_id)
         until(lambda: site.table.get(job_id).step > 20, what="progress")
 
-    def steer(self, *changes: dict) -> list[int | None]:
-        """Ask for changes in a running job, and return the steps at which they act."""
-        before = len(self.site.table.interventions(self.job_id))
+    def steer(self, *changes: dict[str, Any]) -> list[int | None]:
+        """Ask for changes in the running job, and return the steps at which they act."""
         for change in changes:
             self.site.table.intervene(self.job_id, change)
         self.runner.steer(self.job_id)
+        self.steered.set()
         until(lambda: not self.site.table.asked_to_change([self.job_id]), what="the steps")
-        return [one.step for one in self.site.table.interventions(self.job_id)[before:]]
+        return [one.step for one in self.site.table.interventions(self.job_id)]
 
 
 @pytest.mark.parametrize("site", ["UNET_CONVLSTM", "NCA"], indirect=True)
@@ -67,10 +77,9 @@ def test_a_job_that_was_steered_live_has_the_bits_of_its_record(site):
     job_id, mate = site.submit(), site.submit()
     worker = Held(site, job_id)
     beside = site.start(worker.runner, mate)
-    steps = worker.steer(PAINT, GAMMA, NOISE)
+    *steps, last = worker.steer(PAINT, GAMMA, NOISE, NOISE | {"step": 590})
     assert len(set(steps)) == 1
-    later = worker.steer(NOISE | {"step": 590})
-    assert later == [590]
+    assert last == 590
     for thread in (worker.thread, beside):
         thread.join()
     worker.runner.drain()
@@ -91,7 +100,7 @@ def test_a_worker_that_takes_over_meets_the_intervention_at_the_same_step(site):
     job_id = site.submit()
     worker = Held(site, job_id)
     [step] = worker.steer(NOISE)
-    site.table.reap(site.table.leases(), 99)  # as if it had been killed; it is a zombie from now on
+    until(lambda: site.table.reap(site.table.leases(), 99), what="the end of its lease")  # it is a zombie from now on
     with pytest.raises(Fenced):
         site.table.settle_interventions(job_id, 1, 0)
     site.table.intervene(job_id, PAINT)  # while nobody holds the job
@@ -127,7 +136,8 @@ def test_a_drained_worker_hands_over_what_it_was_asked(site):
     job_id = site.submit()
     worker = Held(site, job_id)
     site.table.intervene(job_id, NOISE)
-    threading.Thread(target=worker.runner.steer, args=(job_id,)).start()
+    worker.runner.steer(job_id)
+    worker.steered.set()
     worker.runner.drain()
     worker.thread.join()
     site.run(job_id)
