@@ -23,6 +23,7 @@ SCOPE_OF = {
     **dict.fromkeys(
         (
             *("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
+            *("lineage.extend_job", "lineage.fork_job"),
             *("sweeps.add_members", "sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
             "interventions.intervene_in_job",
         ),
@@ -31,6 +32,7 @@ SCOPE_OF = {
     **dict.fromkeys(
         (
             *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
+            *("lineage.list_states", "lineage.get_state", "lineage.get_lineage"),
             *(
                 "results.list_fields",
                 "trainings.get_curve",

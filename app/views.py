@@ -6,6 +6,7 @@ The models in `app.models` describe these bodies for the OpenAPI document.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +63,8 @@ def job_body(job: Job) -> dict[str, Any]:
         "frames": f"{path}/frames",
         "observables": f"{path}/observables",
         "store": f"{path}/store.zarr",
+        "states": f"{path}/states",
+        "lineage": f"{path}/lineage",
         "cancel": f"{path}/cancel",
     }
     if job.is_training:
@@ -88,6 +91,10 @@ def job_body(job: Job) -> dict[str, Any]:
         "tags": job.spec.get("tags", {}),
         "sweep": job.sweep,
         "point": job.point,
+        "parent": job.parent,
+        "from_step": job.begins_at,
+        "differs": job.differs,
+        "reuse": None,
         "epoch": job.epoch,
         "attempts": job.attempts,
         "error": job.error,
@@ -104,6 +111,33 @@ def job_body(job: Job) -> dict[str, Any]:
             "waits_for": None,
         },
         "links": links,
+    }
+
+
+def lineage_node(job: Job, relation: str) -> dict[str, Any]:
+    """Return a job of a lineage as `LineageNode`.
+
+    Args:
+        job: The job, which may be deleted.
+        relation: Its relation to the job that was asked for.
+    """
+    return {
+        "id": job.id,
+        "parent": job.parent,
+        "relation": relation,
+        "name": job.spec.get("name"),
+        "state": str(job.state),
+        "from_step": job.begins_at,
+        "to_step": job.step,
+        "steps": job.steps,
+        "differs": job.differs or {},
+        "deleted": job.deleted_at is not None,
+        "readable": job.gone(time.time()) is None,
+        "law": job.law,
+        "precision": job.precision,
+        "spec": job.spec,
+        "created_at": rfc3339(job.created_at),
+        "finished_at": rfc3339(job.finished_at),
     }
 
 

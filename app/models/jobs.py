@@ -58,6 +58,16 @@ class JobBody(Body):
     point: dict[str, Any] | None = Field(
         description="value on every axis, for a member of a sweep", examples=[EXAMPLE_POINT]
     )
+    parent: str | None = Field(description="the job that it continues; null if it starts a lineage of its own")
+    from_step: int = Field(description="step from which it computes: 0, or that of the state that it continues")
+    differs: dict[str, Any] | None = Field(
+        description="keys of the spec that differ from the parent: [value there, own value]; null without a parent",
+        examples=[{"gamma": [0.01, 0.05], "steps": [600, 1000]}],
+    )
+    reuse: Literal["returned", "joined", "continued"] | None = Field(
+        description="of an answer to a submission with `reuse`: an earlier job with the same results (`returned`), one "
+        "that is computing them (`joined`), or a new job that goes on from an earlier one (`continued`)",
+    )
     epoch: int = Field(description="how often workers have claimed the job, or the block of a member of a sweep")
     attempts: int = Field(description="claims since the job last made progress")
     error: dict[str, Any] | None = Field(description="why the job failed, as a problem", examples=[None])
@@ -78,7 +88,8 @@ class JobBody(Body):
     stored_bytes: int = Field(description="size of the frames and the checkpoint in the store; 0 once they are removed")
     queue: Times
     links: dict[str, str] = Field(
-        description="self, events, cancel; of a simulation, frames, observables, store; of a training, curve and law",
+        description="self, events, cancel; of a simulation, frames, observables, store, states and lineage; of a "
+        "training, curve and law",
         examples=[{"self": f"/v1/jobs/{EXAMPLE_ID}", "events": f"/v1/jobs/{EXAMPLE_ID}/events"}],
     )
 

@@ -81,6 +81,7 @@ class ObservablesQuery(StepsQuery):
 
     format: Literal["json", "csv", "npz"] = "json"
     names: str | None = Field(None, max_length=1000, description="names separated by commas; all by default")
+    lineage: bool = Field(False, description="true or 1: with the steps of the jobs that this one continues")
 
 
 class StateBody(Body):

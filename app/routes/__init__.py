@@ -9,6 +9,7 @@ from app.routes import (
     interventions,
     jobs,
     laws,
+    lineage,
     members,
     page,
     probes,
@@ -25,6 +26,7 @@ from app.routes import (
 APIS = (
     jobs.api,
     interventions.api,
+    lineage.api,
     frames.api,
     store.api,
     events.api,

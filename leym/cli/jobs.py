@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
@@ -35,6 +36,10 @@ InitialText = Annotated[
 PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 or auto; default: auto")]
 Priority = Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent; default: 4")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE, repeatable")]
+KeepStates = Annotated[int | None, typer.Option(help="keep the complete state every so many steps, to fork from it")]
+Reuse = Annotated[
+    bool, typer.Option("--reuse", help="return, join or extend a job that computes the same, if there is one")
+]
 SpecFile = Annotated[
     str | None, typer.Option("--spec", help="file with a JobSpec as JSON, - for stdin; options take precedence")
 ]
@@ -66,6 +71,8 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
         "precision": options["precision"],
         "priority": options["priority"],
         "tags": specs.tags(options["tag"]) if options["tag"] else None,
+        "keep_states": {"every": options["keep_states"]} if options.get("keep_states") else None,
+        "reuse": options.get("reuse") or None,
     }
     spec = specs.read_document(file) if file else {}
     spec |= {key: value for key, value in given.items() if value is not None}
@@ -91,9 +98,9 @@ def note_inheritance(source: Job, given: Collection[str], job: Job, varied: Coll
     """
     mine, theirs = ({**one.spec, "law": one.law} for one in (job, source))
     keys = [key for key in INHERITED if key not in varied]
-    inherited = [f"{key} {_shown(mine[key])}" for key in keys if key not in given]
+    inherited = [f"{key} {shown(mine[key])}" for key in keys if key not in given]
     differs = [
-        f"{key} {_shown(mine[key])} (there {_shown(theirs[key])})"
+        f"{key} {shown(mine[key])} (there {shown(theirs[key])})"
         for key in keys
         if key in given and mine[key] != theirs[key]
     ]
@@ -102,10 +109,13 @@ def note_inheritance(source: Job, given: Collection[str], job: Job, varied: Coll
             note(f"{relation} {source.id}: {', '.join(found)}")
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(point, list) for point in value):
+def shown(value: Any) -> str:
+    """Return a value of a spec as text: a grid as 64x128, a schedule of gamma as 0:0.01,500:0.05, others as JSON."""
+    if isinstance(value, list) and value and all(isinstance(side, int) for side in value):
+        return "x".join(map(str, value))
+    if isinstance(value, list) and value and all(isinstance(point, list) and len(point) == 2 for point in value):
         return str(specs.gamma_text(value))
-    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def submit(
@@ -124,6 +134,8 @@ def submit(
     precision: PrecisionName = None,
     priority: Priority = None,
     tag: Tags = None,
+    keep_states: KeepStates = None,
+    reuse: Reuse = False,
     spec: SpecFile = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Idempotency-Key: commands with the same key submit once")
@@ -139,7 +151,7 @@ def submit(
     with exits(as_json):
         body = spec_of(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
-            initial=initial, precision=precision, priority=priority, tag=tag,
+            initial=initial, precision=precision, priority=priority, tag=tag, keep_states=keep_states, reuse=reuse,
         )  # fmt: skip
         source = source_of(body)
         found = client.job(source) if source else None

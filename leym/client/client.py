@@ -333,7 +333,11 @@ class Client(Training):
         A JobSpec must have these two; the service adds the other keys that are inherited.
         """
         initial = plain(spec.get("initial"))
-        from_job = isinstance(initial, dict) and initial.get("kind") == "state" and isinstance(initial.get("job"), str)
+        from_job = (
+            isinstance(initial, dict)
+            and initial.get("kind") in ("state", "continue")
+            and isinstance(initial.get("job"), str)
+        )
         if from_job and not isinstance(law, JobSpec) and (law is None or grid is None):
             source = self.job(initial["job"])
             law, grid = law or source.law, grid or tuple(source.spec["grid"])

@@ -14,7 +14,8 @@ import numpy as np
 
 from leym.client import results
 from leym.client.errors import JobCancelled, JobFailed
-from leym.client.http import Http, segment
+from leym.client.http import Http
+from leym.client.lineage import TimeTravel
 from leym.client.live import Frame, frames_of
 from leym.client.progress import Bars
 from leym.client.requests import change_body
@@ -29,15 +30,11 @@ LONG_POLL_S = 20  # less than the 30 s after which proxies end silent requests
 PROGRESS_POLL_S = 1
 
 
-class Job:
+class Job(TimeTravel):
     """One universe that the service runs, as returned by `Client.submit`, `Client.job` and `Client.jobs`.
 
     Properties show the last answer of the service; `refresh()` and `wait()` request a new one.
     """
-
-    def __init__(self, http: Http, data: dict[str, Any]):
-        self._http, self._data = http, data
-        self._path = f"/v1/jobs/{segment(str(data['id']))}"
 
     @property
     def id(self) -> str:

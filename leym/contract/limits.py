@@ -23,6 +23,7 @@ class LIMITS:
     part = 100.0  # largest real or imaginary part of a start state that is drawn
     recordings = len(FIELDS)
     frames = 1_000_000  # recorded frames of one field
+    kept_states = 1_000  # of one job, by keep_states; each is named in its row
     stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
     tags = 32
     sweep_jobs = 1_000_000

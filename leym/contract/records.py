@@ -88,11 +88,24 @@ class Job:
     member_states: str | None = None  # of a block: `MemberStates`
     block: str | None = None  # of a member: the row of its block, which names its results
     place: int = 0  # of a member: its place in the block
+    differs: dict[str, Any] | None = None  # of a job that continues another one: {key: [value there, own value]}
 
     @property
     def is_block(self) -> bool:
         """True for the row of a block, which is leased, stored and committed as one, and is not a job for users."""
         return self.indices is not None and self.block is None
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the job that this one continues; None if it starts a lineage of its own."""
+        initial = self.spec.get("initial") or {}
+        return str(initial["job"]) if initial.get("kind") == "continue" else None
+
+    @property
+    def begins_at(self) -> int:
+        """Step from which the job computes: 0, or that of the state from which it continues another one."""
+        initial = self.spec.get("initial") or {}
+        return int(initial["step"]) if initial.get("kind") == "continue" else 0
 
     @property
     def results(self) -> str:
@@ -185,6 +198,7 @@ class NewJob:
     d_state: int
     point: dict[str, Any] | None = None
     fidelity: str = "unverified"
+    differs: dict[str, Any] | None = None  # of a job that continues another one
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,7 @@ class Run:
         pending: members that have not begun, int64 [n]; at first those that are neither resumed nor ended.
         priority: 0 to 9, 9 is the most urgent.
         watch: observables, or STATE_HASH, that the sink gets at every recording whether or not they are recorded.
+        keep_every: the sink gets a checkpoint at each multiple of it; 0: at no certain step.
         computed_by: set by the engine when the run gets a slot: equal values give equal bits.
         recorded: set by the engine: last step of each member whose frames were delivered, int64 [N]; -1 before the
             first. Prevents duplicates after a retry.
@@ -97,6 +98,7 @@ class Run:
     observe: Observe | None = None
     priority: int = 4
     watch: tuple[str, ...] = ()
+    keep_every: int = 0
     resumed: deque[GroupState] = field(default_factory=deque, repr=False)
     ended: Places = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     pending: Places = field(init=False, repr=False)
@@ -242,13 +244,18 @@ class Run:
         self.resumed = deque(state for state in kept if len(state.places))
 
     def next_event(self, step: int) -> int:
-        """Return the first step after `step` at which something is recorded or changed, or the last step of the run."""
+        """Return the first step after `step` at which something is recorded, kept or changed, or the last step."""
         every = [r.every for r in self.record] + ([self.observe.every] if self.observe else [])
+        every += [self.keep_every] if self.keep_every else []
         return min([(step // n + 1) * n for n in every] + [self.steering.next_after(step, self.steps)])
 
     def gammas(self, places: Places, step: int) -> NDArray[np.float32]:
         """Return the gamma of members for the step from `step` to `step` + 1: float32 [n]."""
         return self.steering.gammas(self.members.gammas, places, step)
+
+    def keeps(self, step: int) -> bool:
+        """Return whether a checkpoint is due at a step whatever the time."""
+        return self.keep_every > 0 and step % self.keep_every == 0
 
     def due(self, step: int) -> tuple[list[Recording], tuple[str, ...]]:
         """Return the recordings and the names of the observables that are due at a step."""

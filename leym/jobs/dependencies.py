@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, or_, select, text
 
-from leym.contract.initial import FromJob, Upload
+from leym.contract.initial import StoredState, Upload
 from leym.contract.problems import invalid
 from leym.contract.ranges import unpack_ranges
 from leym.contract.records import LIVE
 from leym.contract.sweep_plan import SweepPlan
+from leym.jobs.lineage import first_start
 from leym.jobs.members import find_any, load_plan
 from leym.jobs.queries import PlanCache
 from leym.jobs.schema import interventions, jobs, sweeps
@@ -44,7 +45,8 @@ def live_dependencies(connection: Connection, plans: PlanCache) -> Dependencies:
 
     They may change at any time unless the transaction has called `block_new_dependents`.
     """
-    stored = or_(*(jobs.c.spec.contains(f'"kind":"{kind}"') for kind in ("state", "upload", "set")))
+    kinds = ("state", "continue", "upload", "set")
+    stored = or_(*(jobs.c.spec.contains(f'"kind":"{kind}"') for kind in kinds))
     rows = connection.execute(select(jobs.c.id, jobs.c.spec).where(jobs.c.state.in_(LIVE), stored).order_by(jobs.c.id))
     found: dict[str, set[str]] = {}
     states = _waiting_states(connection)
@@ -52,10 +54,11 @@ def live_dependencies(connection: Connection, plans: PlanCache) -> Dependencies:
         spec = json.loads(row.spec)
         states |= {str(one["state"]) for one in spec.get("interventions", ()) if one.get("state")}
         initial = spec.get("initial", {})  # a fidelity job has no start state
-        if initial.get("kind") == "state":
-            found.setdefault(initial["job"], set()).add(row.id)
-        elif initial.get("kind") == "upload":
-            states.add(initial["id"])
+        for state in (initial, first_start(connection, plans, initial)):  # `overlap` compares with the second
+            if state.get("kind") in ("state", "continue"):
+                found.setdefault(state["job"], set()).add(row.id)
+            elif state.get("kind") == "upload":
+                states.add(state["id"])
     for block, sources, uploads in _of_blocks(connection, plans):
         states |= uploads
         for source in sources:
@@ -91,7 +94,7 @@ def start_states(plan: SweepPlan, indices: NDArray[np.int64]) -> tuple[set[str],
     """Return the ids of the jobs and of the uploaded states that some members of a sweep start from."""
     states = plan.column("initial", indices)
     return (
-        {state.job for state in states if isinstance(state, FromJob)},
+        {state.job for state in states if isinstance(state, StoredState)},
         {state.id for state in states if isinstance(state, Upload)},
     )
 

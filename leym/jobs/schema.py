@@ -74,6 +74,11 @@ jobs = Table(
     Column("put_off_at", Double, key="held_back_at"),  # time of the last claim that was refused by quota_running
     Column("pool", String(16), nullable=False, server_default="simulation"),  # kind of the workers that may run it
     Column("deadline_at", Double),  # time at which the job fails unless it has ended
+    # columns of jobs that continue other ones
+    Column("parent", String(26)),  # the job that it continues
+    Column("begins_at", BigInteger, nullable=False, server_default="0"),  # step from which it computes
+    Column("differs", Text),  # JSON {key: [value of the parent, own value]}
+    Column("reuse_key", String(64)),  # identifies the universe, whatever the number of steps (`leym.jobs.reuse`)
 )
 _shown = jobs.c.deleted_at.is_(None)
 Index("leym_jobs_state", jobs.c.state, jobs.c.id, sqlite_where=_shown, postgresql_where=_shown)
@@ -87,6 +92,10 @@ _stores = jobs.c.stored_bytes > 0
 Index("leym_jobs_stored", jobs.c.project, jobs.c.stored_bytes, sqlite_where=_stores, postgresql_where=_stores)
 _limited = jobs.c.deadline_at.is_not(None)
 Index("leym_jobs_deadline", jobs.c.state, jobs.c.deadline_at, sqlite_where=_limited, postgresql_where=_limited)
+_continues = jobs.c.parent.is_not(None)
+Index("leym_jobs_parent", jobs.c.parent, sqlite_where=_continues, postgresql_where=_continues)
+_reusable = jobs.c.reuse_key.is_not(None)
+Index("leym_jobs_reuse", jobs.c.reuse_key, jobs.c.steps, sqlite_where=_reusable, postgresql_where=_reusable)
 # Members of a row that have not ended with a state of their own. It is 1 for a single job, of which `state` says all.
 LIVE_MEMBERS = jobs.c.members - jobs.c.succeeded - jobs.c.failed - jobs.c.cancelled - jobs.c.moved
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,8 +96,16 @@ def _lost(before: Any, now: Any, at: str) -> Iterator[str]:
                 yield f"{at}/{_name(item)} is gone"
             else:
                 yield from _lost(item, there[_name(item)], f"{at}/{_name(item)}")
+    elif at.endswith("/pattern") and _alternatives(before) < _alternatives(now):
+        return  # it admits all that it admitted
     elif type(before) is not type(now) or before != now:
         yield f"{at} was {before!r} and is {now!r}"
+
+
+def _alternatives(pattern: Any) -> set[str]:
+    """The words of a pattern like `^(law|grid)(.+)?$`, each with the rest of the pattern; none for other patterns."""
+    found = re.fullmatch(r"\^\(([\w|]+)\)(.*)", pattern if isinstance(pattern, str) else "")
+    return {word + found[2] for word in found[1].split("|")} if found else set()
 
 
 def _name(item: Any) -> str:

@@ -28,7 +28,7 @@ def test_a_steered_job_is_shown_as_it_was_sent(api):
     job = submit(api, gamma=SCHEDULE, interventions=[VORTEX | {"step": 7}])
     assert job["spec"]["gamma"] == SCHEDULE
     assert job["spec"]["interventions"] == [VORTEX | {"step": 7, "charge": 1}]
-    assert "interventions" not in submit(api)["spec"]
+    assert submit(api)["spec"]["interventions"] == []
 
 
 def test_live_interventions_wait_and_are_listed(api):
@@ -105,3 +105,21 @@ def test_a_fork_inherits_the_rest_of_the_schedule(api):
     assert submit(api, initial=initial)["spec"]["gamma"] == [[0, 0.05], [10, 0.0]]
     sweep = api.http.post("/v1/sweeps", json={"base": SPEC | {"initial": initial}, "axes": {"seed": [1, 2]}})
     assert sweep.json["spec"]["base"]["gamma"] == [[0, 0.05], [10, 0.0]]
+
+
+def test_a_continuation_inherits_what_is_still_to_come(api):
+    plan = [VORTEX | {"step": step, "charge": 1} for step in (9, 10, 20)]
+    source = done(api, gamma=SCHEDULE, interventions=plan)
+    fork = api.http.post(f"/v1/jobs/{source}/fork", json={"step": 10}).json
+    assert fork["spec"]["gamma"] == SCHEDULE  # steps count on the lineage's clock
+    assert fork["spec"]["interventions"] == plan[1:]
+    assert fork["differs"] == {}
+    short = api.http.post(f"/v1/jobs/{source}/fork", json={"step": 10, "steps": 15}).json
+    assert short["spec"]["gamma"] == SCHEDULE[:2]
+    assert short["spec"]["interventions"] == plan[1:2]
+    own = api.http.post(f"/v1/jobs/{source}/fork", json={"step": 10, "interventions": plan[2:], "gamma": 0.5}).json
+    assert own["differs"] == {"gamma": [SCHEDULE, 0.5], "interventions": [plan[1:], plan[2:]]}
+    past = api.http.post(f"/v1/jobs/{source}/fork", json={"step": 10, "interventions": plan})
+    assert past.json["errors"] == [
+        {"pointer": "/interventions/0/step", "detail": "interventions.0.step = 9: the job goes on from step 10"}
+    ]

@@ -14,6 +14,7 @@ from leym.contract.interventions import live_change, misfits
 from leym.contract.spec import JobSpec, inherit, stored_spec
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweeps import SweepSpec
+from leym.jobs.submit import job_request
 
 BASE: dict[str, Any] = {"law": "aurora", "grid": [16, 20], "steps": 100}
 DISC = {"kind": "disc", "y": 1, "x": 2, "radius": 3}
@@ -24,12 +25,12 @@ def spec(**keys: Any) -> JobSpec:
     return JobSpec.model_validate(BASE | keys)
 
 
-def test_a_spec_without_the_new_keys_is_stored_as_before():
-    assert set(spec().model_dump(mode="json")) == {
+def test_a_request_without_the_new_keys_is_identified_as_before():
+    assert set(job_request(spec())["job"]) == {
         *("law", "grid", "steps", "seed", "initial", "gamma", "precision", "record", "observe", "priority"),
         *("deadline_s", "ttl_s", "tags"),
     }
-    assert spec(interventions=[]).model_dump(mode="json") == spec().model_dump(mode="json")
+    assert job_request(spec(interventions=[VORTEX])) != job_request(spec())
 
 
 def test_a_steered_spec_survives_storage():
@@ -123,6 +124,8 @@ def test_a_fork_inherits_the_rest_of_the_schedule():
     assert inherit(spec(initial=initial), source).gamma == ((0, 0.02), (20, 0.03))
     assert inherit(spec(initial=initial, steps=20), source).gamma == 0.02
     assert inherit(spec(initial=initial, gamma=0.5), source).gamma == 0.5
+    on_its_clock = {"kind": "continue", "job": "0" * 26, "step": 40}
+    assert inherit(spec(initial=on_its_clock, steps=55), source).gamma == ((0, 0.01), (30, 0.02))
 
 
 def test_an_axis_may_hold_schedules_and_numbers():

@@ -161,7 +161,7 @@ def test_a_drained_block_goes_on_elsewhere_with_the_same_bits(engines, law, alon
 
     engine._pipeline.launch = stopping
     engine.submit(run)
-    engine._thread.join(60)
+    engine._thread.join(240)
     engine.drain()
     assert run.sink.calls[-1] == "released"
     resumed: dict[int, tuple[int, dict]] = {
