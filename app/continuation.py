@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.errors import excerpt, validation_problem
+from leym.contract.gamma import gamma_within
 from leym.contract.problems import Problem, conflict
 from leym.contract.records import Job
 from leym.contract.spec import Continue, JobSpec
@@ -70,11 +71,31 @@ def continuation(parent: Job, step: int, changes: Mapping[str, Any]) -> JobSpec:
     inherited = {key: value for key, value in parent.spec.items() if key not in NOT_INHERITED and value is not None}
     pinned = {"law": parent.law, "precision": parent.precision}
     start = Continue(job=parent.id, step=step).model_dump(mode="json")
+    steps = changes.get("steps", parent.spec["steps"])
+    if isinstance(steps, int):
+        inherited |= _steering_within(parent, step, steps)
     body = {**inherited, **pinned, **changes, "initial": start}
     try:
-        return JobSpec.model_validate(body)
+        spec = JobSpec.model_validate(body)
     except ValidationError as error:
         raise validation_problem(error, body=body) from error
+    for i, one in enumerate(spec.interventions):
+        if one.step is not None and one.step < step:
+            detail = f"interventions.{i}.step = {one.step}: the job goes on from step {step}"
+            errors = [{"pointer": f"/interventions/{i}/step", "detail": detail}]
+            raise Problem(422, "Invalid request", detail, errors=errors)
+    return spec
+
+
+def _steering_within(parent: Job, step: int, steps: int) -> dict[str, Any]:
+    """Return the gamma and the interventions of a job that act from `step` on and before `steps`.
+
+    The points of a schedule before `step` stay: its first one holds from step 0.
+    """
+    gamma = gamma_within(parent.spec["gamma"], steps)
+    plain = [list(point) for point in gamma] if isinstance(gamma, tuple) else gamma  # as JSON has a schedule
+    interventions = [one for one in parent.spec.get("interventions", ()) if step <= one["step"] < steps]
+    return {"gamma": plain, "interventions": interventions}
 
 
 def differences(parent: Job, spec: JobSpec, law: str, precision: str) -> dict[str, list[Any]]:
@@ -87,6 +108,7 @@ def differences(parent: Job, spec: JobSpec, law: str, precision: str) -> dict[st
         precision: its precision, never "auto".
     """
     there = parent.spec | {"law": parent.law, "precision": parent.precision}
+    there |= _steering_within(parent, spec.begins_at, parent.steps)
     own = spec.model_dump(mode="json") | {"law": law, "precision": precision}
     keys = sorted((there.keys() | own.keys()) - NOT_COMPARED)
     return {key: [there.get(key), own.get(key)] for key in keys if there.get(key) != own.get(key)}

@@ -20,6 +20,7 @@ from app.errors import excerpt, validation_problem
 from app.services import Services
 from app.sweep_checks import coupled_axes, members_to_check
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
+from leym.contract.interventions import AnyIntervention, SetCells, SetGamma, misfits
 from leym.contract.problems import Problem
 from leym.contract.records import Job, Sweep
 from leym.contract.spec import INHERITED, LIMITS, ComplexNoise, Continue, FromJob, JobSpec, StoredState, Upload, inherit
@@ -53,6 +54,15 @@ def validate_job(services: Services, spec: JobSpec) -> ValidJob:
         Problem: 422 with the key, its value and the limit.
     """
     return _JobValidator(services).validate(spec)
+
+
+def validate_intervention(services: Services, change: AnyIntervention | SetGamma, spec: JobSpec, d_state: int) -> None:
+    """Check that a live intervention fits the law and the grid of a job.
+
+    Raises:
+        Problem: 422 with the key, its value and the limit.
+    """
+    _JobValidator(services).check_intervention(change, spec, d_state)
 
 
 def validate_fidelity_job(bundle: Bundle, request: FidelityRequest) -> ValidJob:
@@ -187,7 +197,8 @@ def _with_inherited(plan: SweepPlan, jobs: list[ValidJob]) -> SweepPlan:
             several = ", ".join(map(str, sorted(values, key=str)))
             detail = f"{key} is left out, and only some members would inherit {several}; set base.{key}"
             raise _refusal(f"/base/{key}", detail)
-        base[key] = values.pop()
+        value = values.pop()
+        base[key] = [list(point) for point in value] if isinstance(value, tuple) else value  # as JSON has a schedule
     return SweepPlan(plan.spec.model_copy(update={"base": base})) if base != plan.base else plan
 
 
@@ -217,8 +228,10 @@ class _JobValidator:
             check_start(manifest.constraint, spec.initial)
         except ValueError as error:
             raise _refusal("/initial/kind", str(error)) from error
+        for i, one in enumerate(spec.interventions):
+            self.check_intervention(one, spec, manifest.d_state, f"interventions.{i}.")
         if isinstance(spec.initial, Upload):
-            self._check_upload(spec.initial, spec, manifest.d_state)
+            self._check_upload("initial.id", spec.initial.id, spec, manifest.d_state)
         elif isinstance(spec.initial, StoredState):
             source = self._source_job(spec.initial, spec, manifest.d_state)
             spec = inherit(spec, source.spec)
@@ -230,20 +243,30 @@ class _JobValidator:
             differs = differences(source, spec, bundle.ref, precision)
         return ValidJob(spec, bundle.ref, precision, manifest.d_state, fidelity_status(bundle, precision), differs)
 
-    def _check_upload(self, initial: Upload, spec: JobSpec, d_state: int) -> None:
-        if initial.id not in self._state_shapes:
+    def check_intervention(
+        self, one: AnyIntervention | SetGamma, spec: JobSpec, d_state: int, prefix: str = ""
+    ) -> None:
+        """Refuse an intervention that does not fit the law and the grid of a job; `prefix` leads to its keys."""
+        for reason in misfits(one, spec.grid, d_state):
+            raise _refusal(_pointer(prefix + reason.partition(" ")[0]), prefix + reason)
+        if isinstance(one, SetCells) and one.state is not None:
+            self._check_upload(f"{prefix}state", one.state, spec, d_state)
+
+    def _check_upload(self, key: str, state: str, spec: JobSpec, d_state: int) -> None:
+        if state not in self._state_shapes:
             try:
-                self._state_shapes[initial.id] = get_state(self.services.store, initial.id).shape
+                self._state_shapes[state] = get_state(self.services.store, state).shape
             except Problem as error:
                 if error.status != 404:
                     raise
-                detail = f"initial.id = {excerpt(initial.id)}: there is no such uploaded state (POST /v1/states)"
-                raise _refusal("/initial/id", detail) from error
-        shape, required = self._state_shapes[initial.id], (*spec.grid, d_state)
+                detail = f"{key} = {excerpt(state)}: there is no such uploaded state (POST /v1/states)"
+                raise _refusal(_pointer(key), detail) from error
+        shape, required = self._state_shapes[state], (*spec.grid, d_state)
         if shape != required:
-            subject = f"initial.id = {excerpt(initial.id)}"
-            detail = f"{subject}: its shape is {list(shape)}; this job needs [H, W, d] = {list(required)}"
-            raise _refusal("/initial/id", detail)
+            detail = (
+                f"{key} = {excerpt(state)}: its shape is {list(shape)}; this job needs [H, W, d] = {list(required)}"
+            )
+            raise _refusal(_pointer(key), detail)
 
     def _check_memory(self, spec: JobSpec, bundle: Bundle, source: Job, step: int) -> None:
         """Check that the state from which a job continues another one has the memory that its law needs."""
@@ -301,6 +324,10 @@ def _axis_of(pointer: str, sweep: SweepSpec) -> str | None:
     """Return the axis that a key of a member comes from; None if it comes from the base."""
     path = pointer.removeprefix("/").split("/")
     return next((key for n in range(len(path), 0, -1) if (key := ".".join(path[:n])) in sweep.axes), None)
+
+
+def _pointer(key: str) -> str:
+    return "/" + key.replace(".", "/")
 
 
 def _refusal(pointer: str, detail: str) -> Problem:

@@ -37,7 +37,7 @@ ENGINE_INFO = (
 
 
 class Heartbeat:
-    """Beats every LEYM_HEARTBEAT_S: reports the worker, fails overdue jobs, updates the fetch limit, renews leases.
+    """Beats every LEYM_HEARTBEAT_S: reports the worker, fails overdue jobs, steers, renews leases.
 
     It asks the engine too, so a worker whose engine hangs falls silent and loses its leases.
 
@@ -126,12 +126,20 @@ class Heartbeat:
                 claimed = self.claimed_jobs()
                 for job in claimed:
                     job.fail_if_overdue()
+                self._steer(claimed)
                 self.fetch_limit.update([job.job.priority for job in claimed])
                 if time.monotonic() - renewed >= renew_s - 0.5:
                     renewed = time.monotonic()
                     self._renew_leases()
             except TABLE_UNAVAILABLE as error:
                 log.warning("no heartbeat: the job table does not answer: %s", error)
+
+    def _steer(self, claimed: Sequence[ClaimedJob]) -> None:
+        """Apply interventions of which the broker has not told this worker."""
+        asked = self.table.asked_to_change([job.job.id for job in claimed]) if claimed else ()
+        for job in claimed:
+            if job.job.id in asked:
+                job.steer()
 
     def _renew_leases(self) -> None:
         claimed = {job.job.id: job for job in self.claimed_jobs()}

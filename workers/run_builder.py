@@ -1,4 +1,4 @@
-"""Builds the engine's Run from a row of the job table: law, start states, and the checkpoints to resume from."""
+"""Builds the engine's Run from a row of the job table: law, start states, steering, checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leym.contract.catalog import current_observable
+from leym.contract.gamma import Schedule, gamma_at, schedule_of
 from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
 from leym.contract.ranges import unpack_ranges
@@ -27,6 +28,7 @@ from leym.laws.bundle import Bundle
 from leym.laws.registry import Registry
 from workers.checkpoints import CheckpointRefs
 from workers.sink import JobSink
+from workers.steering import settled_spec, steering_of
 from workers.stopping import StopRules
 
 log = logging.getLogger(__name__)
@@ -41,9 +43,9 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         Fenced: Another worker has claimed the job meanwhile.
     """
     job, states = sink.job, sink.states
-    spec = stored_spec(job.spec)
+    spec = settled_spec(sink.table, job)
     law = laws.resolve(job.law)
-    members = _members(sink, spec, law)
+    members, schedules = _members(sink, spec, law)
     if job.is_block and job.sweep and (rules := sink.table.sweep_plan(job.sweep).spec.stop):
         sink.stop_rules = StopRules(rules, job.members)
     resumed = _resumed_groups(sink)
@@ -76,6 +78,7 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         keep_every=spec.keep_states.every if spec.keep_states else 0,
         resumed=deque(resumed),
         ended=ended,
+        steering=steering_of(sink.store, spec, schedules),
     )
 
 
@@ -105,8 +108,8 @@ def _origin(sink: JobSink, spec: JobSpec, law: Bundle) -> Start:
     return initial_state(first.initial, spec.grid, law.manifest.d_state, first.seed, law.manifest.constraint)
 
 
-def _members(sink: JobSink, spec: JobSpec, law: Bundle) -> Members:
-    """Return seed, gamma and start state of every member."""
+def _members(sink: JobSink, spec: JobSpec, law: Bundle) -> tuple[Members, dict[int, Schedule]]:
+    """Return seed, gamma and start state of every member, and by place the gammas that are schedules."""
     job = sink.job
     if not job.is_block or job.sweep is None:
         seeds, gammas, initial = [spec.seed], [spec.gamma], [spec.initial]
@@ -126,7 +129,11 @@ def _members(sink: JobSink, spec: JobSpec, law: Bundle) -> Members:
         return loaded[key]
 
     starts = [start_of(one) for one in initial]
-    return Members(np.array(seeds, np.int64), np.array(gammas, np.float32), starts)
+    schedules: dict[int, Schedule] = {
+        place: schedule_of(gamma) for place, gamma in enumerate(gammas) if not isinstance(gamma, float)
+    }
+    constant = [gamma_at(gamma, 0) for gamma in gammas]
+    return Members(np.array(seeds, np.int64), np.array(constant, np.float32), starts), schedules
 
 
 def stored_state(table: JobTable, store: Store, initial: StoredState | Upload) -> NDArray[np.complex64]:

@@ -9,18 +9,22 @@ from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
+from leym.contract.gamma import schedule_of
 from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
+from leym.contract.spec import stored_spec
 from leym.engine.engine import Engine
 from leym.engine.run import Run
 from leym.engine.states import Arrays, GroupState, Places
+from leym.engine.steering import Steering
 from leym.frames.checkpoint import put_checkpoint, stale_checkpoints
 from leym.frames.kept import KeptStates, put_kept_state
 from leym.frames.writer import FrameWriter
 from workers.checkpoints import CheckpointRefs
 from workers.claimed_job import ClaimedJob, WorkerContext
 from workers.outages import STORE_OR_TABLE_UNAVAILABLE
+from workers.steering import steering_of
 from workers.stopping import StopRules
 
 log = logging.getLogger(__name__)
@@ -89,7 +93,24 @@ class JobSink(ClaimedJob):
         """Queue the job again, because the worker ends."""
         super().hand_back()
 
+    def steer(self) -> None:
+        """Take the run out at its next burst, write at which step the interventions that wait act, and let it go on."""
+        if not self.job.is_block:
+            self.engine.hold(self.run.id, self.held)
+
     # --- callbacks of the engine, one at a time
+
+    @guarded
+    def held(self, step: int) -> None:
+        """Write the steps of the interventions that wait, no earlier than `step`, and let the run go on with them."""
+        reached = max(step, int(self.states.step.max()))
+
+        def settle() -> Steering:
+            spec = stored_spec(self.table.settle_interventions(self.job.id, self.job.epoch, reached))
+            return steering_of(self.store, spec, {0: schedule_of(spec.gamma)})
+
+        if steering := self.retry(settle):
+            self.engine.resume(self.run.id, steering)
 
     @guarded
     def admitted(self) -> None:

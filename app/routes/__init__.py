@@ -6,6 +6,7 @@ from app.routes import (
     events,
     fidelity,
     frames,
+    interventions,
     jobs,
     laws,
     lineage,
@@ -25,6 +26,7 @@ from app.routes import (
 # in the order in which the docs show them
 APIS = (
     jobs.api,
+    interventions.api,
     lineage.api,
     frames.api,
     store.api,

@@ -26,7 +26,9 @@ Record = Annotated[
 ]
 ObserveText = Annotated[str | None, typer.Option(help="observables: EVERY, NAME,NAME or EVERY:NAME,NAME")]
 Seed = Annotated[int | None, typer.Option(help="seed of the random numbers; default: 0")]
-Gamma = Annotated[float | None, typer.Option(help="damping; default: 0.01")]
+Gamma = Annotated[
+    str | None, typer.Option(help="damping: 0.02, or values from steps on: 0:0.01,500:0.05; default: 0.01")
+]
 InitialText = Annotated[
     str | None,
     typer.Option(help="start state: zeros, seed, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy"),
@@ -64,7 +66,7 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
         "record": specs.recordings(options["record"]) if options["record"] else None,
         "observe": specs.observe(options["observe"]),
         "seed": options["seed"],
-        "gamma": options["gamma"],
+        "gamma": specs.gamma(options["gamma"]),
         "initial": specs.initial(options["initial"], client),
         "precision": options["precision"],
         "priority": options["priority"],
@@ -108,9 +110,11 @@ def note_inheritance(source: Job, given: Collection[str], job: Job, varied: Coll
 
 
 def shown(value: Any) -> str:
-    """Return a value of a spec as text: a grid as 64x128, other structures as JSON."""
+    """Return a value of a spec as text: a grid as 64x128, a schedule of gamma as 0:0.01,500:0.05, others as JSON."""
     if isinstance(value, list) and value and all(isinstance(side, int) for side in value):
         return "x".join(map(str, value))
+    if isinstance(value, list) and value and all(isinstance(point, list) and len(point) == 2 for point in value):
+        return str(specs.gamma_text(value))
     return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
@@ -244,7 +248,7 @@ def _row(job: Job) -> tuple[Any, ...]:
     law = job.law.partition("@")[0]
     return (
         job.id, job.state, f"{job.step}/{job.steps}", law, f"{height}x{width}",
-        spec.get("seed", 0), spec.get("gamma"), age(job.as_dict().get("created_at")),
+        spec.get("seed", 0), specs.gamma_text(spec.get("gamma")), age(job.as_dict().get("created_at")),
     )  # fmt: skip
 
 

@@ -84,7 +84,8 @@ class Client(Training):
             observe: observables: every n steps (`10`), names (`["activity"]`), `True`, an Observe or
                 `{"every", "names"}`.
             idempotency_key: calls with the same key submit once; default: a new key.
-            **spec: any other key of a JobSpec: seed, gamma, initial, precision, priority, tags, …
+            **spec: any other key of a JobSpec: seed, gamma (a number or `[(from step, value), …]`),
+                interventions (`[{"step": 200, "kind": "vortex", …}]`), initial, precision, priority, tags, …
 
         Returns:
             The queued job.

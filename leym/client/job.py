@@ -18,6 +18,7 @@ from leym.client.http import Http
 from leym.client.lineage import TimeTravel
 from leym.client.live import Frame, frames_of
 from leym.client.progress import Bars
+from leym.client.requests import change_body
 
 if TYPE_CHECKING:
     import xarray
@@ -124,6 +125,30 @@ class Job(TimeTravel):
         """Stop the job and return it. Its recorded frames stay; a job that has ended does not change."""
         self._data = self._http.json("POST", f"{self._path}/cancel", having=JOB_KEYS, repeatable=True)
         return self
+
+    def intervene(self, kind: str, *, step: int | None = None, **change: Any) -> dict[str, Any]:
+        """Change the state or gamma while the job waits or runs: `intervene("vortex", y=32, x=32, radius=8)`.
+
+        Afterwards `spec` says at which step it acted, so that the same spec gives the same bits.
+
+        Args:
+            kind: vortex (y, x, radius, charge), wave (ky, kx, region), noise (strength, region), collapse (to, region),
+                set (vector or state, region), paint (y, x, radius, and vector, or channel and phase) or gamma (value).
+            step: step at which it acts; default: as soon as possible.
+            **change: keys of the kind. A vector is an array of d complex numbers, or pairs [re, im].
+
+        Returns:
+            The request: number, state (`waiting`, `applied`, `missed`) and step; `interventions()` has its later state.
+
+        Raises:
+            ProblemError: the job has ended or is a member of a sweep, or the change does not fit it.
+        """
+        body = change_body(kind, step, change)
+        return self._http.json("POST", f"{self._path}/interventions", having=("number", "state"), json=body)
+
+    def interventions(self) -> list[dict[str, Any]]:
+        """List the live interventions of the job: number, state, step and what was asked for."""
+        return list(self._http.json("GET", f"{self._path}/interventions", having=("items",))["items"])
 
     def share(self, ttl_s: int = 86400) -> dict[str, str]:
         """Make links to the results that need no token until they expire.

@@ -48,9 +48,19 @@ def job_body(
     if observed is not None:
         body["observe"] = observed
     given = {key: value for key, value in spec.items() if value is not None}
+    if "interventions" in given:
+        given["interventions"] = [_planned(one) for one in given["interventions"]]
     if isinstance(given.get("keep_states"), int):
         given["keep_states"] = {"every": given["keep_states"]}
     return {key: plain(value) for key, value in (body | given).items()}
+
+
+def change_body(kind: str, step: int | None, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the JSON of an intervention; a vector of complex numbers becomes pairs [re, im]."""
+    given = {"kind": kind, "step": step} | dict(change)
+    if given.get("vector") is not None and np.iscomplexobj(vector := np.asarray(given["vector"])):
+        given["vector"] = np.stack([vector.real, vector.imag], axis=-1)
+    return {key: plain(value) for key, value in given.items() if value is not None}
 
 
 def state_file(psi: np.ndarray) -> bytes:
@@ -76,6 +86,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [plain(item) for item in value]
     return value
+
+
+def _planned(change: Mapping[str, Any] | Any) -> dict[str, Any]:
+    whole: dict[str, Any] = dict(change) if isinstance(change, Mapping) else plain(change)
+    return change_body(whole.pop("kind", ""), whole.pop("step", None), whole)
 
 
 def recordings(record: RecordLike, every: int) -> list[dict[str, Any]]:

@@ -15,6 +15,10 @@ class LIMITS:
     steps = 10_000_000
     seed = 2**63 - 1
     gamma = 10.0
+    gamma_points = 1000  # of a schedule
+    interventions = 1000  # of one job
+    charge = 64  # windings of a vortex
+    channels = 1024  # of a cell
     strength = 10.0
     part = 100.0  # largest real or imaginary part of a start state that is drawn
     recordings = len(FIELDS)

@@ -237,6 +237,28 @@ class Addition:
     key: str | None = None
 
 
+MISSED = -1  # in place of a step: the job had no step left
+
+
+@dataclass(frozen=True, slots=True)
+class LiveIntervention:
+    """An intervention that a user asked for while the job waited or ran.
+
+    Attributes:
+        job: the job.
+        number: position among the requests for this job.
+        change: the intervention as JSON, with the requested step or null.
+        created_at: time of the request.
+        step: step at which it acts; None while the worker has not heard of it, `MISSED` if no step was left.
+    """
+
+    job: str
+    number: int
+    change: dict[str, Any]
+    created_at: float
+    step: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """Jobs submitted together, the members of the sweep. `counts` has every state, and includes deleted jobs.

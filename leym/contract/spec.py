@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from leym.contract.catalog import FIELDS
+from leym.contract.gamma import Gamma, gamma_from, gamma_within, schedule_of
 from leym.contract.initial import (
     ComplexNoise,
     Continue,
@@ -25,6 +26,7 @@ from leym.contract.initial import (
     Upload,
     Zeros,
 )
+from leym.contract.interventions import AnyIntervention, misfits
 from leym.contract.limits import JOB_ID, LAW_NAME, LIMITS
 from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
 from leym.contract.recording import KeepStates, Observe, Recording
@@ -121,11 +123,10 @@ class JobSpec(Model):
     steps: Whole = Field(ge=1, le=LIMITS.steps, examples=[1000])
     seed: Whole = Field(default=0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
-    gamma: Real = Field(
+    gamma: Gamma = Field(
         default=0.01,
-        ge=0,
-        le=LIMITS.gamma,
-        description="damping. Left out in a job that starts from another job's state: the gamma of that job",
+        description="damping: a number, or a schedule `[[0, 0.01], [500, 0.05]]` of values from a step on. "
+        "Left out in a job that starts from another job's state: the gamma of that job from that step on",
     )
     precision: Precision = Field(
         default="auto",
@@ -134,6 +135,11 @@ class JobSpec(Model):
     )
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
+    interventions: tuple[AnyIntervention, ...] = Field(
+        default=(),
+        max_length=LIMITS.interventions,
+        description="changes to the state at given steps; those of one step in this order",
+    )
     keep_states: KeepStates | None = Field(
         default=None, description="states to keep with the results, from which other jobs can go on bit for bit"
     )
@@ -192,6 +198,20 @@ class JobSpec(Model):
                 f"steps = {self.steps}: steps count on the lineage's clock, which is at {self.begins_at} already; "
                 f"at least {self.begins_at + 1} is needed"
             )
+        for i, (step, _) in enumerate(schedule_of(self.gamma)):
+            if step >= self.steps:
+                raise ValueError(f"gamma.{i}.0 = {step}: it must be below steps = {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _interventions_fit(self) -> JobSpec:
+        for i, one in enumerate(self.interventions):
+            if one.step is None:
+                raise ValueError(f"interventions.{i}.step = null: the step of an intervention is required")
+            if one.step >= self.steps:
+                raise ValueError(f"interventions.{i}.step = {one.step}: it must be below steps = {self.steps}")
+            for reason in misfits(one, self.grid):
+                raise ValueError(f"interventions.{i}.{reason}")
         return self
 
     @property
@@ -243,6 +263,10 @@ def inherit(spec: JobSpec, source: Mapping[str, Any]) -> JobSpec:
     its random numbers from step 0 again.
     """
     left_out = {key: source[key] for key in INHERITED if key not in spec.model_fields_set and key in source}
+    if "gamma" in left_out and isinstance(spec.initial, FromJob):  # its steps count from 0 again
+        left_out["gamma"] = gamma_from(left_out["gamma"], spec.initial.step, spec.steps)
+    elif "gamma" in left_out:
+        left_out["gamma"] = gamma_within(left_out["gamma"], spec.steps)
     return spec.model_copy(update=left_out)
 
 

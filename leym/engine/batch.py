@@ -123,7 +123,7 @@ class Batch:
         if tensors.memory.numel():
             tensors.memory[rows] = torch.from_numpy(np.array(begun.arrays["memory"])).to(device) if begun.arrays else 0
         tensors.seed[rows] = torch.from_numpy(run.members.seeds[places]).to(device)
-        tensors.gamma[rows] = torch.from_numpy(run.members.gammas[places]).to(device).view(-1, 1, 1, 1)
+        tensors.gamma[rows] = torch.from_numpy(run.gammas(places, begun.step)).to(device).view(-1, 1, 1, 1)
         tensors.clock[rows], tensors.good[rows], tensors.occupied[rows] = begun.step, 0, 1
         self._taken[taken] = True
         self.busy += n
@@ -184,8 +184,12 @@ class Batch:
     def advance(self, steps: int) -> None:
         """Queue steps of every slot, whether their states stay finite or not: `tensors.good` counts the finite ones.
 
-        Where a recording compares the last step with the one before, that state is kept in `previous`.
+        Gammas and states that change at the present step are changed first. Where a recording compares the last step
+        with the one before, that state is kept in `previous`.
         """
+        for group in self.groups:
+            if group.run.steering.acts_at(group.step):
+                self._steer(group)
         keep = any(group.run.needs_previous(group.step + steps) for group in self.groups)
         if keep:
             self.runner.run(steps - 1)
@@ -207,6 +211,14 @@ class Batch:
             tensors.append(self.tensors.memory[rows].clone())
         arrays = stream.fetch(tensors)
         return lambda: GroupState(step, places, dict(zip(("psi", "memory"), arrays(), strict=False)))
+
+    def _steer(self, group: Group) -> None:
+        """Change what changes at the present step of a group."""
+        run, rows, tensors = group.run, self.index(group.rows), self.tensors
+        gammas = run.gammas(group.places, group.step)
+        tensors.gamma[rows] = torch.from_numpy(gammas).to(tensors.gamma.device).view(-1, 1, 1, 1)
+        seeds, manifest = run.members.seeds[group.places], self.law.bundle.manifest
+        tensors.state[rows] = run.steering.intervene(tensors.state[rows], seeds, group.step, manifest)
 
 
 def _real(psi: NDArray[Any]) -> Tensor:

@@ -19,6 +19,7 @@ from leym.contract.catalog import current_observable
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Seed, Smooth, Zeros
 from leym.engine.sink import Sink
 from leym.engine.states import Checkpoint, GroupState, Places
+from leym.engine.steering import Steering
 from leym.laws.bundle import Bundle
 from leym.physics import initial
 from leym.physics.constraint import Box
@@ -55,7 +56,7 @@ class Members:
 
     Attributes:
         seeds: int64 [N].
-        gammas: damping per step, float32 [N].
+        gammas: damping per step of members without a schedule, float32 [N].
         starts: the start state of each: a kind to draw, or complex64 [H, W, d].
     """
 
@@ -75,6 +76,7 @@ class Run:
         members: the universes.
         resumed: groups of members that continue from a state.
         ended: members that need no slot any more.
+        steering: gamma schedules and interventions.
         pending: members that have not begun, int64 [n]; at first those that are neither resumed nor ended.
         priority: 0 to 9, 9 is the most urgent.
         watch: observables, or STATE_HASH, that the sink gets at every recording whether or not they are recorded.
@@ -100,6 +102,7 @@ class Run:
     resumed: deque[GroupState] = field(default_factory=deque, repr=False)
     ended: Places = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     pending: Places = field(init=False, repr=False)
+    steering: Steering = field(default_factory=Steering, repr=False)
     computed_by: dict[str, Any] = field(default_factory=dict, repr=False)
     recorded: NDArray[np.int64] = field(init=False, repr=False)
     in_slots: int = field(default=0, init=False)
@@ -126,6 +129,7 @@ class Run:
         observe: Observe | None = None,
         start: Checkpoint | None = None,
         priority: int = 4,
+        steering: Steering | None = None,
     ) -> Run:
         """Return a run of one universe.
 
@@ -143,13 +147,16 @@ class Run:
             observe: observables to compute.
             start: where to continue; None begins at step 0.
             priority: 0 to 9, 9 is the most urgent.
+            steering: its gamma schedule, in the place of `gamma`, and its interventions.
         """
         members = Members(np.array([seed], np.int64), np.array([gamma], np.float32), [initial])
         resumed: deque[GroupState] = deque()
         if start:
             arrays = {name: np.asarray(array)[None] for name, array in start.arrays.items()}
             resumed.append(GroupState(start.step, np.zeros(1, np.int64), arrays))
-        return cls(id, law, precision, grid, steps, members, sink, record, observe, priority, resumed=resumed)
+        run = cls(id, law, precision, grid, steps, members, sink, record, observe, priority, resumed=resumed)
+        run.steering = steering or run.steering
+        return run
 
     @property
     def bucket(self) -> BucketKey:
@@ -238,10 +245,14 @@ class Run:
         self.resumed = deque(state for state in kept if len(state.places))
 
     def next_event(self, step: int) -> int:
-        """Return the first step after `step` at which something is recorded or kept, or the last step of the run."""
+        """Return the first step after `step` at which something is recorded, kept or changed, or the last step."""
         every = [r.every for r in self.record] + ([self.observe.every] if self.observe else [])
         every += [self.keep_every] if self.keep_every else []
-        return min([(step // n + 1) * n for n in every] + [self.steps])
+        return min([(step // n + 1) * n for n in every] + [self.steering.next_after(step, self.steps)])
+
+    def gammas(self, places: Places, step: int) -> NDArray[np.float32]:
+        """Return the gamma of members for the step from `step` to `step` + 1: float32 [n]."""
+        return self.steering.gammas(self.members.gammas, places, step)
 
     def keeps(self, step: int) -> bool:
         """Return whether a checkpoint is due at a step whatever the time."""

@@ -131,6 +131,18 @@ sweeps = Table(
     Column("added", Text),  # JSON: members that were added (`Addition`), in the order of their indices
 )
 
+interventions = Table(
+    "leym_interventions",
+    metadata,
+    Column("job", String(26), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),  # the intervention as requested
+    Column("created_at", Double, nullable=False),
+    Column("step", BigInteger),  # step at which it acts; null while it waits, -1 if the job had no step left
+)
+_waits = interventions.c.step.is_(None)
+Index("leym_interventions_pending", interventions.c.job, sqlite_where=_waits, postgresql_where=_waits)
+
 tokens = Table(
     "leym_tokens",
     metadata,

@@ -27,7 +27,11 @@ from leym.jobs.schema import jobs, requests, tags
 from leym.jobs.statistics import count
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
-_LATER = {"keep_states": None, "reuse": False}  # keys of a JobSpec that version 0.1.0 did not have, unset
+_LATER: dict[str, Any] = {
+    "keep_states": None,
+    "reuse": False,
+    "interventions": [],
+}  # keys of a JobSpec that version 0.1.0 did not have, unset
 SEPARATOR = "\x1f"  # between project and key; an HTTP header cannot contain it
 
 T = TypeVar("T")

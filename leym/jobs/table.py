@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
+from leym.jobs.interventions import Interventions
 from leym.jobs.leases import Leases
 from leym.jobs.lineage import Lineage
 from leym.jobs.migrate import SchemaError, bring_up_to_date
@@ -35,6 +36,7 @@ class JobTable(
     Reading,
     Leases,
     Progress,
+    Interventions,
     Retention,
     Sweeps,
     SweepLife,

@@ -110,6 +110,8 @@ def test_a_project_sees_nothing_of_another(app, table):
         body = {"POST": {"json": {}}, "PATCH": {"json": {"priority": 1}}}.get(method, {})
         if endpoint == "sweeps.add_members":
             body = {"json": {"axes": {"seed": [3]}}}
+        if endpoint == "interventions.intervene_in_job":
+            body = {"json": {"kind": "gamma", "value": 0.1}}
         if endpoint.startswith("lineage."):
             path = path.replace("/states/phase", "/states/0")
             body = {"json": {"step": 0, "steps": 99}} if method == "POST" else body

@@ -167,3 +167,17 @@ def test_the_start_state_of_a_lineage_is_that_of_its_first_job_also_with_another
     tree, more = site.table.lineage(third.id, 100)
     assert ([job.id for job in tree], more) == ([first.id, second.id, third.id], False)
     assert tree[0].deleted_at is not None
+
+
+def test_a_steered_job_that_is_continued_equals_the_long_one(site):
+    """The intervention at the step of the cut is made once, by the job that goes on."""
+    noise = {"kind": "noise", "strength": 0.4}
+    steered = {
+        "gamma": [[0, 0.01], [40, 0.2], [45, 0.0], [80, 0.1]],
+        "interventions": [noise | {"step": 20}, noise | {"step": 45}, noise | {"step": 90}],
+    }
+    whole = run(site, 100, **steered)
+    fork = run(site, 100, initial={"kind": "continue", "job": whole.id, "step": 45}, **steered)
+    assert_same(results(site, fork), results(site, whole, after=45))
+    plain = run(site, 100)
+    assert not np.array_equal(results(site, plain)["last psi"], results(site, whole)["last psi"])

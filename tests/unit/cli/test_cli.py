@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.requests import parse_json_object
-from leym.cli import specs
+from leym.cli import specs, steering
 from leym.cli.variadic import repeat_options
 from leym.contract.limits import LIMITS
 from leym.contract.problems import Problem
@@ -212,3 +212,19 @@ def test_a_spec_file_that_rest_would_not_take_is_refused_by_name(data: bytes, tm
         specs.read_document(str(file))
     with pytest.raises(Problem):
         parse_json_object(data)
+
+
+def test_gamma_is_a_number_or_a_schedule():
+    assert specs.gamma("0.02") == 0.02
+    assert specs.gamma("0:0.01,500:0.05") == [[0, 0.01], [500, 0.05]]
+    assert specs.gamma_text([[0, 0.01], [500, 0.05]]) == "0:0.01,500:0.05"
+    with pytest.raises(ValueError, match="STEP:VALUE"):
+        specs.gamma("0:x")
+
+
+def test_keys_of_an_intervention_are_json_or_text():
+    found = steering._keys(["y=3", "vector=[[1,0]]", "to=drawn", "state=" + "1e5" + "0" * 61])
+    assert found == {"y": 3, "vector": [[1, 0]], "to": "drawn", "state": "1e5" + "0" * 61}
+    for wrong in ("y", "kind=vortex", "step=3", "=3"):
+        with pytest.raises(ValueError, match="KEY=VALUE"):
+            steering._keys([wrong])
