@@ -32,6 +32,7 @@ SCOPE_OF = {
     **dict.fromkeys(
         (
             *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
+            *("events.stream_many_events", "stream.stream_frames", "stream.stream_member_frames"),
             *("lineage.list_states", "lineage.get_state", "lineage.get_lineage"),
             *(
                 "results.list_fields",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from flask import current_app, g
 
 from app.disk_guard import DiskGuard
+from app.frame_messages import FrameCache
+from app.recent_jobs import RecentJobs
 from app.ticket_sender import BrokerOutage, TicketSender
 from leym import tickets
 from leym.contract.identity import DEFAULT
@@ -32,6 +34,8 @@ class Services:
     disk: DiskGuard
     broker_outage: BrokerOutage
     ticket_sender: TicketSender
+    frame_cache: FrameCache
+    recent_jobs: RecentJobs
 
     @property
     def alive_s(self) -> float:
@@ -62,6 +66,8 @@ def open_services(settings: Settings) -> Services:
         DiskGuard(settings),
         outage,
         TicketSender(table, outage),
+        FrameCache(),
+        RecentJobs(),
     )
 
 

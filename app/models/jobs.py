@@ -23,6 +23,9 @@ from leym.contract.spec import EXAMPLE_JOB
 Standing = Literal["exact", "passed", "failed", "unverified"]
 MAX_WAIT_S = 60  # limit of a long poll: proxies cut requests that are silent for longer
 EVENT_ID = r"^[0-9]{0,20}$"  # a step; empty before the first event
+JOB_IDS = r"^[0-9a-z]{26}(,[0-9a-z]{26}){0,99}$"
+# job:step of each followed job; empty before the first event, and when no job is left
+POSITIONS = r"^([0-9a-z]{26}:([0-9]{1,18}|-1|end)(,[0-9a-z]{26}:([0-9]{1,18}|-1|end)){0,199})?$"
 
 
 class Times(Body):
@@ -127,6 +130,28 @@ class EventsQuery(Query):
     )
 
 
+class ManyEventsQuery(Query):
+    """Query that selects the jobs of an event stream."""
+
+    jobs: str | None = Field(
+        None, pattern=JOB_IDS, description="ids separated by commas, 100 at most; the stream ends when these jobs have"
+    )
+    sweep: str | None = Field(None, max_length=64, description="only members of this sweep")
+    state: State | None = Field(None, description="only jobs in this state; one that leaves it is followed to its end")
+    replay: bool = Field(
+        False, description="with `jobs`: begin with all recorded steps; by default with those after the first `state`"
+    )
+    last_event_id: str | None = Field(
+        None, pattern=POSITIONS, description="resume after this event, as with the header `Last-Event-ID`"
+    )
+
+
+class ManyEventsHeader(Parameters):
+    """Header that an EventSource sends when it reconnects."""
+
+    last_event_id: str | None = Field(None, pattern=POSITIONS, alias="Last-Event-ID")
+
+
 class EventsHeader(Parameters):
     """Header that an EventSource sends when it reconnects."""
 
@@ -176,3 +201,38 @@ class JobEvent(BaseModel):
         description="step of a frame or of progress; of `end`: the last step, unless a frame had it",
     )
     data: Json[FrameEvent | StateEvent | ProgressEvent | EndEvent]
+
+
+class OfJob(Body):
+    """Data of an event in a stream of many jobs: which job it is about."""
+
+    job: str = Field(examples=[EXAMPLE_ID])
+
+
+class JobStateEvent(OfJob):
+    """Data of a `state` event of many jobs."""
+
+    state: State
+    step: int
+    steps: int
+    error: dict[str, Any] | None = Field(examples=[None])
+
+
+class JobFrameEvent(OfJob, FrameEvent):
+    """Data of a `frame` event of many jobs."""
+
+
+class JobProgressEvent(OfJob, ProgressEvent):
+    """Data of a `progress` event of many jobs."""
+
+
+class JobEndEvent(OfJob, EndEvent):
+    """Data of an `end` event of many jobs."""
+
+
+class ManyJobsEvent(BaseModel):
+    """One event of a stream of many jobs."""
+
+    event: Literal["frame", "state", "progress", "end"]
+    id: str = Field("", pattern=POSITIONS, description="the reader's position in every job that is followed")
+    data: Json[JobFrameEvent | JobStateEvent | JobProgressEvent | JobEndEvent]

@@ -18,6 +18,7 @@ from app.routes import (
     shared,
     states,
     store,
+    stream,
     sweeps,
     trainings,
 )
@@ -30,6 +31,7 @@ APIS = (
     frames.api,
     store.api,
     events.api,
+    stream.api,
     states.api,
     sweeps.api,
     members.api,
@@ -41,6 +43,7 @@ APIS = (
     session.api,
     probes.api,
 )
+WEBSOCKETS = ("stream.stream_frames", "stream.stream_member_frames", "shared.get_shared_stream")
 PAGE = page.page
 
-__all__ = ["APIS", "PAGE"]
+__all__ = ["APIS", "PAGE", "WEBSOCKETS"]

@@ -12,7 +12,7 @@ from urllib.parse import urljoin
 
 import numpy as np
 
-from leym.client import results
+from leym.client import frame_socket, results
 from leym.client.errors import JobCancelled, JobFailed
 from leym.client.http import Http
 from leym.client.lineage import TimeTravel
@@ -188,6 +188,36 @@ class Job(TimeTravel):
         if start == "latest":
             start = self.refresh().step + 1
         yield from frames_of(self._http, self._path, start, field, self.array)
+        self.refresh()
+
+    def live(
+        self,
+        field: str,
+        *,
+        start: int = 0,
+        fps: float | None = None,
+        downsample: int = 1,
+        dtype: frame_socket.Dtype = "f32",
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (step, frame) of a field as the frames are stored, until the job has ended; then refresh the job.
+
+        The frames come over a WebSocket, which resumes where it was after a lost connection. A job that fails or is
+        cancelled ends the iteration without an exception; `check()` raises it.
+
+        Args:
+            field: a recorded field.
+            start: first step.
+            fps: most frames per second: the newest ones, and always the first and the last; default: every frame.
+            downsample: every n-th cell in both directions.
+            dtype: f32, f16, or u8 for codes 0 to 255 over the range of the field. A complex field is always complex64.
+
+        Raises:
+            ProblemError: the field is not recorded, an option is wrong, or the results were deleted.
+            ServiceUnreachable: the service does not answer any more, after all retries.
+        """
+        yield from frame_socket.frames(
+            self._http, self._path, field, start=start, fps=fps, downsample=downsample, dtype=dtype
+        )
         self.refresh()
 
     @property

@@ -114,8 +114,10 @@ class Batch:
         n, places, device, tensors = len(begun.places), begun.places, self.state.device, self.tensors
         taken = np.flatnonzero(~self._taken)[:n]
         rows = self.index(taken)
-        origin = self._on_device(run.draw(places)) if not begun.arrays or run.needs_origin else None
-        tensors.state[rows] = self._on_device(begun.arrays["psi"]) if begun.arrays else origin  # type: ignore[assignment]
+        origin = None
+        if not begun.arrays or run.needs_origin:
+            origin = torch.from_numpy(run.draw(places)).permute(0, 3, 1, 2).to(device)
+        tensors.state[rows] = _real(begun.arrays["psi"]).to(device) if begun.arrays else origin  # type: ignore[assignment]
         if run.needs_origin:
             self.origin[rows] = origin  # type: ignore[assignment]
         if tensors.memory.numel():
@@ -133,13 +135,11 @@ class Batch:
 
     @torch.no_grad()
     def leave(self, group: Group, chosen: NDArray[np.bool_] | None = None) -> None:
-        """Empty the slots of a group, or of the members `chosen`, bool [n]."""
+        """Empty the slots of a group, or of the members `chosen`, bool [n]; what is left in them has no meaning."""
         leaving = group.rows if chosen is None else group.rows[chosen]
         if not len(leaving):
             return
-        rows = self.index(leaving)
-        for tensor in (self.tensors.state, self.tensors.memory, self.tensors.occupied):
-            tensor[rows] = 0
+        self.tensors.occupied[self.index(leaving)] = 0
         self._taken[leaving] = False
         self.busy -= len(leaving)
         group.run.in_slots -= len(leaving)
@@ -220,5 +220,6 @@ class Batch:
         seeds, manifest = run.members.seeds[group.places], self.law.bundle.manifest
         tensors.state[rows] = run.steering.intervene(tensors.state[rows], seeds, group.step, manifest)
 
-    def _on_device(self, psi: NDArray[Any]) -> Tensor:
-        return to_real(torch.from_numpy(np.ascontiguousarray(psi, np.complex64))).to(self.state.device)
+
+def _real(psi: NDArray[Any]) -> Tensor:
+    return to_real(torch.from_numpy(np.ascontiguousarray(psi, np.complex64)))

@@ -181,8 +181,8 @@ class Run:
             places = self.pending[first : first + DRAWN_TOGETHER]
             self._ahead.append(_Drawn(places, executor.submit(self._draw, places)))
 
-    def draw(self, places: Places) -> NDArray[np.complex64]:
-        """Return the states of members at step 0: complex64 [n, H, W, d]."""
+    def draw(self, places: Places) -> NDArray[np.float32]:
+        """Return the states of members at step 0: float32 [n, H, W, 2d], real parts first, as in a batch's memory."""
         parts, left = [], places
         while len(left) and self._ahead:
             ahead = self._ahead.popleft()
@@ -198,21 +198,22 @@ class Run:
             parts.append(self._draw(left))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _draw(self, places: Places) -> NDArray[np.complex64]:
+    def _draw(self, places: Places) -> NDArray[np.float32]:
         seeds, starts = self.members.seeds[places].tolist(), [self.members.starts[place] for place in places.tolist()]
-        shape = (*self.grid, self.law.manifest.d_state)
+        shape, constraint = (*self.grid, self.law.manifest.d_state), self.law.manifest.constraint
         noise = [i for i, start in enumerate(starts) if isinstance(start, ComplexNoise)]
         strengths = [start.strength for start in starts if isinstance(start, ComplexNoise)]
         drawn = initial.complex_noises(shape, [seeds[i] for i in noise], strengths)
         if len(noise) == len(starts):
             return drawn
-        found = np.empty((len(starts), *shape), np.complex64)
+        found = np.empty((len(starts), *shape[:-1], 2 * shape[-1]), np.float32)
         found[noise] = drawn
-        for i, (start, seed) in enumerate(zip(starts, seeds, strict=True)):
-            if isinstance(start, np.ndarray):
-                found[i] = start
-            elif not isinstance(start, ComplexNoise):
-                found[i] = initial_state(start, self.grid, shape[-1], seed, self.law.manifest.constraint)
+        for parts, start, seed in zip(found, starts, seeds, strict=True):
+            if isinstance(start, ComplexNoise):
+                continue
+            given = isinstance(start, np.ndarray)
+            psi = start if given else initial_state(start, self.grid, shape[-1], seed, constraint)
+            np.concatenate([psi.real, psi.imag], axis=-1, out=parts)
         return found
 
     def take(self, most: int) -> GroupState:
@@ -282,7 +283,7 @@ class _Drawn:
     """Start states of members that a thread draws: row `first` of the states is that of the first of the places."""
 
     places: Places
-    states: Future[NDArray[np.complex64]]
+    states: Future[NDArray[np.float32]]
     first: int = 0
 
 

@@ -77,14 +77,14 @@ def disturb_puts(cls: type) -> None:
     put = cls.put
 
     @functools.wraps(put)
-    def wrapped(self, key, data):
+    def wrapped(self, key, *parts):
         while (found := order("store")) and found["mode"] == "hold":
             time.sleep(0.02)
         if found:
             time.sleep(found["pause_s"])
             if found["mode"] != "slow":
                 raise OSError(errno.ENOSPC if found["mode"] == "full" else errno.EIO, "chaos", key)
-        put(self, key, data)
+        put(self, key, *parts)
         reach("checkpoint.stored" if "/checkpoints/" in key else "data.stored")
 
     cls.put = wrapped
