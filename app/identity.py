@@ -24,6 +24,7 @@ SCOPE_OF = {
         (
             *("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
             *("sweeps.add_members", "sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
+            *("webhooks.replay_delivery", "webhooks.get_webhook_secret", "webhooks.replace_webhook_secret"),
         ),
         "submit",
     ),
@@ -43,7 +44,7 @@ SCOPE_OF = {
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
             "store.get_sweep_object",
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
-            *("queue.list_workers", "queue.get_queue", "shared.share_job"),
+            *("queue.list_workers", "queue.get_queue", "shared.share_job", "webhooks.list_deliveries"),
         ),
         "read",
     ),

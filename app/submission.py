@@ -20,6 +20,7 @@ from app.validation import (
     validate_members,
     validate_sweep,
 )
+from app.webhook_checks import check_webhook
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.records import SIMULATION, Addition, Job, JobState, NewBlock, NewJob, Sweep, Worker
 from leym.contract.spec import JobSpec
@@ -40,6 +41,7 @@ def submit_job(services: Services, spec: JobSpec, idempotency_key: str | None) -
     request = job_request(spec)
     if earlier := services.table.accepted(idempotency_key, request):
         return services.table.get(earlier)
+    check_webhook(services.settings, spec.webhook)
     services.disk.check()
     return _insert_job(services, validate_job(services, spec), idempotency_key, request)
 
@@ -54,6 +56,7 @@ def submit_fidelity_job(services: Services, law: str, body: FidelityRequest, ide
     if earlier := services.table.accepted(idempotency_key, request):
         return services.table.get(earlier)
     bundle = find_law(services, law)
+    check_webhook(services.settings, body.webhook)
     services.disk.check()
     return _insert_job(services, validate_fidelity_job(bundle, body), idempotency_key, request)
 
@@ -67,6 +70,7 @@ def submit_training(services: Services, body: TrainingRequest, idempotency_key: 
     request = training_request(body)
     if earlier := services.table.accepted(idempotency_key, request):
         return services.table.get(earlier)
+    check_webhook(services.settings, body.webhook)
     services.disk.check()
     return _insert_job(services, validate_training(body), idempotency_key, request)
 
@@ -80,6 +84,7 @@ def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str
     request = sweep_spec.model_dump(mode="json")
     if earlier := services.table.accepted(idempotency_key, sweep_request(request)):
         return services.table.get_sweep(earlier)
+    check_webhook(services.settings, sweep_spec.webhook)
     services.disk.check()
     valid = validate_sweep(services, sweep_spec)
     blocks = blocks_of(valid, _workers(services), services.settings.quota_running)

@@ -18,6 +18,7 @@ from app.routes import (
     store,
     sweeps,
     trainings,
+    webhooks,
 )
 
 # in the order in which the docs show them
@@ -33,6 +34,7 @@ APIS = (
     fidelity.api,
     trainings.api,
     queue.api,
+    webhooks.api,
     shared.api,
     session.api,
     probes.api,

@@ -102,6 +102,8 @@ def move_members(
         "held_back_at": None,
         "member_states": None,
         "cancelling": None,
+        "history": None,
+        "device_s": 0.0,
         **dict.fromkeys(("succeeded", "failed", "cancelled", "moved"), 0),
         "spec": dump(block.row.spec | own_keys(plan, indices[:1])[0]),
     }

@@ -19,6 +19,7 @@ from leym.contract.problems import invalid
 from leym.contract.records import SIMULATION, TRAINING, Job, JobState, NewJob
 from leym.contract.spec import JobSpec
 from leym.contract.training_spec import TrainingRequest, TrainingSpec
+from leym.contract.webhook import without_null_webhook, without_webhook
 from leym.jobs.dependencies import check_dependencies
 from leym.jobs.queries import Base, digest, dump, get_job
 from leym.jobs.schema import jobs, requests, tags
@@ -45,7 +46,7 @@ def job_request(spec: JobSpec | FidelitySpec | TrainingSpec) -> dict[str, Any]:
 
     Observables have their first names, so that a retry still matches a request that an earlier version accepted.
     """
-    job = spec.model_dump(mode="json")
+    job = without_null_webhook(spec.model_dump(mode="json"))
     if job.get("observe"):
         job["observe"]["names"] = [first_observable(name) for name in job["observe"]["names"]]
     return {"job": job}
@@ -63,12 +64,12 @@ def members_request(sweep_id: str, more: dict[str, Any]) -> dict[str, Any]:
 
 def fidelity_request(law: str, request: FidelityRequest) -> dict[str, Any]:
     """Return the request that an Idempotency-Key identifies: a fidelity job of `law` as named, not as resolved."""
-    return {"fidelity": {"law": law, **request.model_dump(mode="json")}}
+    return {"fidelity": {"law": law, **without_null_webhook(request.model_dump(mode="json"))}}
 
 
 def training_request(request: TrainingRequest) -> dict[str, Any]:
     """Return the request that an Idempotency-Key identifies: the training as requested."""
-    return {"training": request.model_dump(mode="json")}
+    return {"training": without_null_webhook(request.model_dump(mode="json"))}
 
 
 class Submit(Base):
@@ -117,7 +118,7 @@ class Submit(Base):
             return get_job(connection, existing)
 
         def create(connection: Connection) -> Job:
-            self._insert(connection, [job], now)
+            self._insert(connection, [job], now, None if spec.webhook is None else spec.webhook.url)
             return job
 
         return self._once(idempotency_key, request or job_request(spec), job.id, now, load, create)
@@ -148,14 +149,14 @@ class Submit(Base):
             return replace(job, spec=job.spec | {"ttl_s": self.ttl_s})
         return job
 
-    def _insert(self, connection: Connection, new: Sequence[Job], now: float) -> None:
+    def _insert(self, connection: Connection, new: Sequence[Job], now: float, webhook: str | None = None) -> None:
         if not new:
             return
         self.quotas.check(connection, self._new_project, new, now)
         initial = [job.spec.get("initial", {}) for job in new]
         sources = [state["job"] for state in initial if state.get("kind") == "state"]
         check_dependencies(connection, self.plans, sources, now)
-        connection.execute(insert(jobs), [row_of(job) for job in new])
+        connection.execute(insert(jobs), [row_of(job) | {"webhook": webhook} for job in new])
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
         if tagged:
             connection.execute(insert(tags), tagged)
@@ -220,7 +221,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
         state=JobState.QUEUED,
         step=0,
         steps=new.spec.total_steps,
-        spec=new.spec.model_dump(mode="json"),
+        spec=without_webhook(new.spec.model_dump(mode="json")),
         law=new.law,
         precision=new.precision,
         fidelity=new.fidelity,

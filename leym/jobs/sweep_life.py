@@ -156,7 +156,7 @@ class SweepLife(Base):
                 change_job(connection, row.id, **_after_retry(row, block))
             new = jobs_of(connection, select(*COLUMNS).where(jobs.c.id.in_(made)).order_by(jobs.c.id)) if made else []
             if made:
-                connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(cancelled_at=None))
+                connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(cancelled_at=None, event=None))
             count(connection, submitted=retried)
             self.quotas.check(connection, sweep.project, [], now)  # the new rows are among the live ones already
             return retried, new

@@ -23,12 +23,25 @@ from leym.jobs.statistics import Statistics
 from leym.jobs.sweep_life import SweepLife
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
+from leym.jobs.webhooks import Webhooks
 from leym.jobs.workers import Workers
 from leym.settings import USAGE, Settings
 
 
 class JobTable(
-    AddMembers, Outbox, Reading, Leases, Progress, Retention, Sweeps, SweepLife, Workers, Statistics, Tokens, Projects
+    AddMembers,
+    Outbox,
+    Reading,
+    Leases,
+    Progress,
+    Retention,
+    Sweeps,
+    SweepLife,
+    Workers,
+    Webhooks,
+    Statistics,
+    Tokens,
+    Projects,
 ):
     """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 
