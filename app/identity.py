@@ -30,7 +30,7 @@ SCOPE_OF = {
     ),
     **dict.fromkeys(
         (
-            *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
+            *("jobs.list_jobs", "jobs.get_job", "jobs.get_history", "events.stream_events"),
             *(
                 "results.list_fields",
                 "trainings.get_curve",

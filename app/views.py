@@ -50,6 +50,12 @@ def job_body(job: Job) -> dict[str, Any]:
     return record_bodies.job_body(job, request.script_root)
 
 
+def history_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a job's history as `HistoryEvent`."""
+    keys = ("event", "worker", "epoch", "attempt", "step", "why")
+    return {"at": rfc3339(event["at"])} | {key: event.get(key) for key in keys}
+
+
 def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
     """Return a sweep as `SweepBody`.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from threading import Condition, Event, Thread
@@ -190,6 +191,8 @@ class Engine:
                 "members": sum(bucket["busy"] for bucket in buckets),
                 "waiting": sum(not run.in_slots for run in self._seating.waiting) + len(self._seating.parked),
                 "buckets": buckets,
+                "loading": [asdict(key) for key in self._loader.loading()],
+                "waiting_runs": [run.id for run in self._seating.waiting if not run.in_slots],
                 "draining": self.draining,
                 "degraded": self.law_cache.degraded,
             }
@@ -259,11 +262,14 @@ class Engine:
         """Wait for a burst, fail the members that diverged, deliver the results of the others, and charge its batch."""
         for result, last_good in burst.diverged():
             self._fail_diverged(result, last_good)
-        self._results.burst(burst)
         seconds = self.stream.seconds(burst.began, burst.ended)
+        recording_s = self.stream.seconds(burst.ended, burst.recorded)
+        for result in burst.results:  # before the results, so that the last commit of a run has all of them
+            result.group.run.device_s += (seconds + recording_s) * len(result.places) / burst.busy
+        self._results.burst(burst)
         burst.batch.measured(burst.steps, seconds)
         burst.batch.charged_s += (seconds - burst.expected_s) / burst.share
-        self.counters.count(burst, seconds, self.stream.seconds(burst.ended, burst.recorded))
+        self.counters.count(burst, seconds, recording_s)
 
     def _fail_diverged(self, result: Result, last_good: Places) -> None:
         group = result.group

@@ -99,7 +99,11 @@ class BucketLoader:
     @property
     def is_busy(self) -> bool:
         """True while a bucket is being made."""
-        return any(not future.done() for future in self._futures.copy().values())
+        return bool(self.loading())
+
+    def loading(self) -> list[BucketKey]:
+        """Return the buckets that are being made."""
+        return [key for key, future in self._futures.copy().items() if not future.done()]
 
     def reduce(self, key: BucketKey, batch_size: int) -> None:
         """Make the bucket, when it is next asked for, with batches of half this size."""

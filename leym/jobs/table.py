@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
+from leym.jobs.history import History
 from leym.jobs.leases import Leases
 from leym.jobs.migrate import SchemaError, bring_up_to_date
 from leym.jobs.outbox import Outbox
@@ -34,6 +35,7 @@ class JobTable(
     Reading,
     Leases,
     Progress,
+    History,
     Retention,
     Sweeps,
     SweepLife,
