@@ -11,7 +11,7 @@ from app.validation import ValidJob
 from leym.contract.limits import LIMITS
 from leym.contract.problems import Problem
 from leym.contract.training_spec import TrainingRequest, TrainingSpec
-from leym.training.objective_settings import GrowthSettings
+from leym.training.objective_settings import TEACHER_NAMES, GrowthSettings, TeacherSettings
 from leym.training.pictures import DRAWN
 from leym.training.recipe import Recipe
 
@@ -19,7 +19,7 @@ from leym.training.recipe import Recipe
 def validate_training(request: TrainingRequest) -> ValidJob:
     """Return the job that trains a law by a recipe.
 
-    Whether the objective fits the law is checked by the worker, since that needs the teachers.
+    Whether the objective fits the law is checked by the worker, since that needs the teachers themselves.
 
     Raises:
         Problem: 422 with the key, its value and the limit.
@@ -29,6 +29,7 @@ def validate_training(request: TrainingRequest) -> ValidJob:
         recipe = Recipe.model_validate(plain)
     except ValidationError as error:
         raise validation_problem(error, body=plain, base="/recipe") from error
+    _check_teacher(recipe)
     _check_picture(recipe)
     train, law = recipe.train, recipe.law
     pool = train.pool * 2 * law.d_state * prod(train.grid) * 4
@@ -38,6 +39,13 @@ def validate_training(request: TrainingRequest) -> ValidJob:
     height, width = train.grid
     spec = TrainingSpec(**request.model_dump(), law=recipe.name, grid=(height, width), steps=train.updates)
     return ValidJob(spec, recipe.name, train.precision, law.d_state, "unverified")
+
+
+def _check_teacher(recipe: Recipe) -> None:
+    objective = recipe.objective
+    if isinstance(objective, TeacherSettings) and objective.teacher not in TEACHER_NAMES:
+        detail = f"objective.teacher = {excerpt(objective.teacher)}: expected one of {', '.join(TEACHER_NAMES)}"
+        raise _refusal("/recipe/objective/teacher", detail)
 
 
 def _check_picture(recipe: Recipe) -> None:

@@ -68,7 +68,7 @@ def arms(law: Bundle, plan: Plan, folder: Path) -> dict[str, Subject]:
     return found
 
 
-def made(law: Bundle, names: Sequence[str], updates: int, plan: Plan, folder: Path) -> dict[str, Subject]:
+def made(law: Bundle, names: Sequence[str], updates: int, distil: int, plan: Plan, folder: Path) -> dict[str, Subject]:
     """Return the law as each of these arms makes it; copies with codes are written to `folder`."""
     found = {}
     for name in names:
@@ -79,7 +79,7 @@ def made(law: Bundle, names: Sequence[str], updates: int, plan: Plan, folder: Pa
             if name == "calibrated":
                 codes = calibration.calibrate(law, "gptq", calibration.Settings(plan.grid, plan.gamma))
             else:
-                how = Settings(plan.grid, plan.gamma, updates=updates)
+                how = Settings(plan.grid, plan.gamma, updates=updates, distil=distil)
                 check_seeds(how.seeds, plan)
                 codes = refine(law, "nf4", how).codes
             subject = Subject(write_with_codes(law, folder / f"{law.name}-{name}", "nf4", codes), "nf4", plan.gamma)
@@ -154,6 +154,7 @@ def main() -> None:
     options.add_argument("--laws", nargs="+", metavar="NAME", help="laws of the data folder: name or name@digest")
     options.add_argument("--arms", nargs="+", choices=MADE, help="make these of every law; default: what it carries")
     options.add_argument("--updates", type=int, default=Settings.updates, help="of the arm refined")
+    options.add_argument("--distil", type=int, default=0, help="cheap updates before those of the arm refined")
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_table.json"))
     options.add_argument("--markdown", action="store_true", help="print the table from the file")
     chosen = options.parse_args()
@@ -172,7 +173,7 @@ def main() -> None:
             if key in found["laws"] or (chosen.only and law.name not in chosen.only):
                 continue
             if chosen.arms:
-                candidates = made(law, chosen.arms, chosen.updates, plan, Path(folder))
+                candidates = made(law, chosen.arms, chosen.updates, chosen.distil, plan, Path(folder))
             else:
                 candidates = arms(law, plan, Path(folder))
             found["laws"][key] = judge_all(law, plan, candidates)

@@ -35,6 +35,7 @@ class FieldInfo:
 
 
 REAL = ("float32", "float16")
+ONE_CHANNEL = "with d = 1, cells are (psi, 1): a constant second channel makes their phases visible"
 
 FIELDS: dict[str, FieldInfo] = {
     "psi": FieldInfo("1", "psi_c", ("complex64",), per_channel=True),
@@ -52,12 +53,14 @@ FIELDS: dict[str, FieldInfo] = {
         "mean over the 4-neighbours inside the grid of |<psi_x, psi_y>| / (|psi_x| |psi_y|)",
         REAL,
         bounds=(0.0, 1.0),
+        note=ONE_CHANNEL,
     ),
     "activity": FieldInfo(
         "1",
         "1 - |<psi_(t-1), psi_t>| / (|psi_(t-1)| |psi_t|); 0 at step 0",
         REAL,
         bounds=(0.0, 1.0),
+        note=ONE_CHANNEL,
     ),
     "density": FieldInfo(
         "1",

@@ -9,10 +9,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from threading import Event
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from leym.engine.engine import Engine
 from leym.engine.run import Members, Run
 from leym.engine.states import Arrays, Checkpoint, GroupState, Places
 from leym.laws.bundle import Bundle
+from leym.physics.constraint import Box
+from leym.physics.reference import beside_reference
 from leym.settings import settings
 
 SILENCE_S = 900.0  # the engine is taken for dead after so long without news; a compilation takes a minute or two
@@ -69,6 +72,7 @@ class Trajectories:
         broken: seeds whose state did not stay finite; they are not among the members.
         frames: the step of each frame; empty for runs that start from checkpoints.
         attributes: how the engine computed the run.
+        constraint: of the law.
     """
 
     psi: Tensor
@@ -78,6 +82,12 @@ class Trajectories:
     broken: list[int]
     frames: list[int]
     attributes: dict[str, Any]
+    constraint: Literal["unit", "none"] | Box = "unit"
+
+    @cached_property
+    def cells(self) -> Tensor:
+        """The frames as the suite measures them: complex64 [M, T, H, W, d or d + 1]; see `beside_reference`."""
+        return beside_reference(self.psi, self.constraint)
 
 
 class EnsembleSink:
@@ -228,6 +238,7 @@ def evolve(
         [seed for place, seed in enumerate(seeds) if place not in sink.ends],
         frames if starts is None else [],
         engine.attributes(run),
+        subject.law.manifest.constraint,
     )
 
 

@@ -72,7 +72,7 @@ def measure_all(trajectories: Trajectories, *, wrap: bool) -> Measurements:
     """Measure every metric of every member except the Lyapunov exponent, which needs runs of its own."""
     flags: dict[str, int] = {"nan": len(trajectories.broken)} if trajectories.broken else {}
     rows, spectra = [], []
-    for psi, activity in zip(trajectories.psi, trajectories.activity, strict=True):
+    for psi, activity in zip(trajectories.cells, trajectories.activity, strict=True):
         for flag in metrics.flags(psi, activity):
             flags[flag] = flags.get(flag, 0) + 1
         rows.append(metrics.measure(psi, activity, wrap=wrap))
@@ -82,7 +82,7 @@ def measure_all(trajectories: Trajectories, *, wrap: bool) -> Measurements:
     curve = [1.0]
     if rows:
         lags = tuple(range(trajectories.psi.shape[1] - 1))
-        curve = [float(a) for a in dynamics.autocorrelation(trajectories.psi[:CURVE_MEMBERS], lags).mean(0)]
+        curve = [float(a) for a in dynamics.autocorrelation(trajectories.cells[:CURVE_MEMBERS], lags).mean(0)]
     return Measurements(values, np.array(spectra), flags, curve, trajectories.seeds, trajectories.attributes)
 
 
@@ -95,7 +95,7 @@ def scales_of(reference: Measurements, trajectories: Trajectories, *, wrap: bool
         wrap: True if the law's boundary is periodic.
         members: members whose shuffled frames are measured.
     """
-    few = [metrics.shuffled(psi, s) for psi, s in zip(trajectories.psi[:members], trajectories.seeds, strict=False)]
+    few = [metrics.shuffled(psi, s) for psi, s in zip(trajectories.cells[:members], trajectories.seeds, strict=False)]
     null = [metrics.measure(psi, a, wrap=wrap) for psi, a in zip(few, trajectories.activity, strict=False)]
     scales = {}
     for name, values in reference.values.items():
@@ -110,6 +110,6 @@ def scales_of(reference: Measurements, trajectories: Trajectories, *, wrap: bool
 
 def mean_information_flow(trajectories: Trajectories) -> dict[str, float]:
     """Return stored information and transfer entropy between neighbours (M11), in bits, averaged over members."""
-    d = trajectories.psi.shape[-1]
-    rows = [information.information_flow(labels_of(psi), d) for psi in trajectories.psi]
+    d = trajectories.cells.shape[-1]
+    rows = [information.information_flow(labels_of(psi), d) for psi in trajectories.cells]
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]} if rows else {}

@@ -20,6 +20,7 @@ from leym.fidelity.ensemble import EngineLike, Subject, Trajectories, evolve
 from leym.fidelity.stats import Sample
 from leym.physics.constraint import Box
 from leym.physics.dynamics import distance, exponent, perturbed, projected, rescaled
+from leym.physics.reference import beside_reference
 from leym.physics.structure import alignment
 
 TINY = 1e-12
@@ -77,8 +78,9 @@ def compare_pairs(
     if not common:
         return PairedComparison([], [], [], float("nan"), None)
     psi_baseline, psi_candidate = _members(of_baseline, common), _members(of_candidate, common)
-    curve, floor = state_fidelity(psi_baseline, psi_candidate).mean(0), unrelated(of_baseline.psi).mean(0)
-    before = _psi(starts, baseline.law.manifest.constraint)[[seeds.index(seed) for seed in common]]
+    curve, floor = state_fidelity(psi_baseline, psi_candidate).mean(0), unrelated(of_baseline.cells).mean(0)
+    constraint = baseline.law.manifest.constraint
+    before = beside_reference(_psi(starts, constraint)[[seeds.index(seed) for seed in common]], constraint)
     db, dc = psi_baseline[:, 0] - before, psi_candidate[:, 0] - before
     error = float(((dc - db).abs().square().sum().sqrt()) / db.abs().square().sum().sqrt().clamp_min(TINY))
     below = (curve <= floor).nonzero()
@@ -103,9 +105,9 @@ def long_range(baseline: Trajectories, candidate: Trajectories) -> tuple[NDArray
         psi_baseline, psi_candidate = _members(baseline, common), _members(candidate, common)
     else:  # the law against itself runs on seeds of its own: these members are unrelated by design
         n = min(len(baseline.seeds), len(candidate.seeds))
-        psi_baseline, psi_candidate = baseline.psi[:n], candidate.psi[:n]
+        psi_baseline, psi_candidate = baseline.cells[:n], candidate.cells[:n]
     related = state_fidelity(psi_baseline, psi_candidate).double().mean(1).numpy()
-    return related, unrelated(baseline.psi).double().mean(1).numpy()
+    return related, unrelated(baseline.cells).double().mean(1).numpy()
 
 
 def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, plan: Plan) -> NDArray[np.float64]:
@@ -146,8 +148,8 @@ def lyapunov(engine: EngineLike, subject: Subject, trajectories: Trajectories, p
 
 
 def _members(trajectories: Trajectories, seeds: Sequence[int]) -> Tensor:
-    """Return the frames of the members with these seeds, in their order."""
-    return trajectories.psi[[trajectories.seeds.index(seed) for seed in seeds]]
+    """Return the cells of the members with these seeds, in their order."""
+    return trajectories.cells[[trajectories.seeds.index(seed) for seed in seeds]]
 
 
 def _psi(ends: Sequence[Checkpoint], constraint: Bounds) -> Tensor:

@@ -10,9 +10,9 @@ The bounds belong to the plan, so they are fixed before any run. The first rule 
                 farther away
     undecided   none of these
 
-Overlaps are mean alignments |<a, b>| of cells, which a phase per cell does not change. Motion and return are measured
-in a few members that go on from their last states with a frame per step, and return also over the whole ensemble's
-frames, for long periods. Each is the median over members, so that a few odd members do not name the law.
+Overlaps are mean alignments |<a, b>| of cells, which a phase per cell does not change if d > 1. Motion and return are
+measured in a few members that go on from their last states with a frame per step, and return also over the whole
+ensemble's frames, for long periods. Each is the median over members, so that a few odd members do not name the law.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def regime_of(
     if ends and plan.regime_steps:
         dense = evolve(engine, subject, plan.grid, seeds, steps=plan.regime_steps, every=1, starts=ends)
         if dense.seeds:
-            evidence |= _recurrence(dense.psi, trajectories.psi, plan) | _travel(dense.psi)
+            evidence |= _recurrence(dense.cells, trajectories.cells, plan) | _travel(dense.cells)
     return Regime(label_of(evidence, plan), evidence)
 
 

@@ -5,6 +5,9 @@ their docstrings. Every function works on any number of universes at a time, in 
 
 Notation: ψ_c is channel c of a cell, d the number of channels, <a, b> = Σ_c conj(a_c) b_c, |a| = sqrt(<a, a>). All
 quantities are dimensionless unless a unit is given.
+
+With d = 1 a cell has one direction only, and what moves is its phase. <a, b> then counts a second, constant channel of
+1 (see `reference`): <a, b> = conj(a) b + 1 and |a|² = |a_0|² + 1.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor
 
 from leym.physics.elementwise import per_number
+from leym.physics.reference import reference
 
 TINY = 1e-12
 
@@ -69,11 +73,14 @@ def power(x: Tensor) -> Tensor:
 def alignment(a: Tensor, b: Tensor) -> Tensor:
     """Return |<a, b>| / (|a| |b|) per cell, in [0, 1]: float32 [..., 2d, H, W] each -> [..., H, W].
 
-    1 for two empty cells (Σ_c |ψ_c|² < 1e-12), which are equal; 0 for an empty cell and another.
+    1 for two empty cells (|a|² < 1e-12), which are equal; 0 for an empty cell and another.
     """
     (ar, ai), (br, bi) = a.chunk(2, -3), b.chunk(2, -3)
-    inner = ((ar * br + ai * bi).sum(-3).square() + (ar * bi - ai * br).sum(-3).square()).sqrt()
+    re, im = (ar * br + ai * bi).sum(-3), (ar * bi - ai * br).sum(-3)
     in_a, in_b = a.square().sum(-3), b.square().sum(-3)
+    if constant := reference(ar.shape[-3]):
+        re, in_a, in_b = re + constant, in_a + constant, in_b + constant
+    inner = (re.square() + im.square()).sqrt()
     found = (inner / (in_a * in_b).sqrt().clamp_min(TINY)).clamp(max=1.0)
     return torch.where((in_a < TINY) & (in_b < TINY), 1.0, found)
 
@@ -155,7 +162,7 @@ def coherence(state: StateView) -> Tensor:
 def activity(state: StateView) -> Tensor:
     """Return the change of each cell in the last step: float32 [..., H, W] in [0, 1].
 
-    1 - |<ψ_(t-1), ψ_t>| / (|ψ_(t-1)| |ψ_t|); 0 at step 0. A global phase is no change.
+    1 - |<ψ_(t-1), ψ_t>| / (|ψ_(t-1)| |ψ_t|); 0 at step 0. With d > 1, a global phase is no change.
     """
     if state.previous is None:
         return torch.zeros_like(state.x[..., 0, :, :])

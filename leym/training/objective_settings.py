@@ -8,6 +8,17 @@ from pydantic import Field, model_validator
 
 from leym.training.section import Section
 
+# the keys of `leym.training.teachers.catalog.TEACHERS`, for the API, which imports no torch
+TEACHER_NAMES = (
+    "kuramoto",
+    "ginzburg_landau",
+    "excitable",
+    "gray_scott",
+    "landau_lifshitz",
+    "allen_cahn",
+    "swift_hohenberg",
+)
+
 
 class TeacherSettings(Section):
     """Learn the step of a known model; see `leym.training.objectives.teacher`.

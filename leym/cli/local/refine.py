@@ -28,6 +28,10 @@ def run(
     precision: Annotated[Literal["nf4"], typer.Option()] = "nf4",
     updates: Annotated[int, typer.Option(min=0, help="of the weights; 0 keeps the codes of gptq")] = Settings.updates,
     rate: Annotated[float, typer.Option(help="learning rate at the start")] = Settings.rate,
+    distil: Annotated[
+        int, typer.Option(min=0, help="cheap updates before these, by the errors of two steps; for small networks")
+    ] = Settings.distil,
+    distil_rate: Annotated[float, typer.Option(help="their learning rate at the start")] = Settings.distil_rate,
     plan: PlanName = "small",
     members: Members = None,
     grid: Grid = None,
@@ -51,13 +55,21 @@ def run(
         check_name(name)
         chosen = chosen_plan(plan, members, grid, steps)
         bundle = find_law(law, folder)
-        how = Settings(grid=chosen.grid, gamma=chosen.gamma, seed=seed, updates=updates, rate=rate)
+        how = Settings(
+            grid=chosen.grid,
+            gamma=chosen.gamma,
+            seed=seed,
+            updates=updates,
+            rate=rate,
+            distil=distil,
+            distil_rate=distil_rate,
+        )
         check_seeds(how.seeds, chosen)
         with Bars() as bars:
 
             def show(number: int, parts: dict[str, float]) -> None:
                 text = f"loss {parts['loss']:.4g}" if bars.console.is_terminal else "running"
-                bars.show(Amount(bundle.name, text, number, updates))
+                bars.show(Amount(bundle.name, text, number, distil + updates))
 
             candidate = Candidate(bundle, precision, how, refine(bundle, precision, how, on_update=show))
         if judged:

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from leym.contract.fidelity_plan import Plan
+from leym.engine.run import initial_state
 from leym.laws.bundle import Bundle, Manifest
-from leym.physics.initial import complex_noises
 from leym.physics.philox import uniform
 from leym.physics.step import step, to_real
 
 SEED = 5_000_000  # of the first calibration universe; plans of the gate begin at 1,000,000
-STRENGTH = 0.1  # of the start noise, the default of jobs and of the gate
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def attractor(
     last: int = 200,
     every: int = 20,
 ) -> Visited:
-    """Run universes from noise and return their states at steps first, first + every, …, last, one after another.
+    """Run universes from the law's own start; return their states at first, first + every, …, last, one after another.
 
     Args:
         law: The law.
@@ -126,8 +126,9 @@ def attractor(
         ValueError: The universes do not stay finite.
     """
     manifest = law.manifest
-    noise = complex_noises((*grid, manifest.d_state), list(seeds), [STRENGTH] * len(seeds))
-    x = to_real(torch.from_numpy(noise))
+    start, d = manifest.default_start, manifest.d_state
+    drawn = [initial_state(start, grid, d, seed, manifest.constraint) for seed in seeds]
+    x = to_real(torch.from_numpy(np.stack(drawn)))
     memory = None
     if manifest.architecture_info.memory:
         memory = torch.zeros(len(seeds), *network.memory_shape(grid))  # type: ignore[operator]

@@ -15,7 +15,7 @@ width of the band or its middle, whichever is larger, so that bands of different
 Activity is compared with its band by square roots: it is quadratic in the change of a cell, so near 0 it has no slope
 that could wake a law up. A law whose y is 0 everywhere stands still all the same; begin with head = "default".
 
-All are invariant under a global phase. Each universe has its own statistics and its own loss.
+With d > 1, all are invariant under a global phase. Each universe has its own statistics and its own loss.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from leym.laws.bundle import Manifest
+from leym.physics.reference import reference
 from leym.physics.step import constrain
 from leym.training.objective_settings import Band, StatisticsSettings
 from leym.training.objectives.base import Judgement, Rollout, draw_uniform
@@ -93,10 +94,14 @@ def difference(a: Tensor, b: Tensor) -> Tensor:
 
 
 def alignment(a: Tensor, b: Tensor) -> Tensor:
-    """Return r = |<a, b>| / (|a| |b|) per cell, with gradients also where it is 0: [B, 2d, H, W] -> [B, H, W]."""
-    (ar, ai), (br, bi) = a.chunk(2, 1), b.chunk(2, 1)
-    inner = (ar * br + ai * bi).sum(1).square() + (ar * bi - ai * br).sum(1).square()
-    return ((inner + TINY) / (a.square().sum(1) * b.square().sum(1) + TINY)).sqrt()
+    """Return r = |<a, b>| / (|a| |b|) per cell, with gradients also where it is 0: [B, 2d, H, W] -> [B, H, W].
+
+    With d = 1, beside the constant `reference`.
+    """
+    (ar, ai), (br, bi), constant = a.chunk(2, 1), b.chunk(2, 1), reference(a.shape[1] // 2)
+    re, im = (ar * br + ai * bi).sum(1) + constant, (ar * bi - ai * br).sum(1)
+    norms = (a.square().sum(1) + constant) * (b.square().sum(1) + constant)
+    return ((re.square() + im.square() + TINY) / (norms + TINY)).sqrt()
 
 
 def entropy(x: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from leym.laws.bundle import Manifest
+from leym.physics.reference import reference
 from leym.training.calibration.states import Visited
 
 TINY = 1e-12
@@ -143,10 +144,13 @@ def aligned(manifest: Manifest, network: nn.Module, states: Visited, seed: int, 
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Return the mean alignment |<a, b>| / (|a| |b|) of two states [B, 2d, H, W] over cells and universes."""
-    (re_a, im_a), (re_b, im_b) = a.chunk(2, 1), b.chunk(2, 1)
-    re, im = (re_a * re_b + im_a * im_b).sum(1), (re_a * im_b - im_a * re_b).sum(1)
-    norms = a.square().sum(1) * b.square().sum(1)
+    """Return the mean alignment |<a, b>| / (|a| |b|) of two states [B, 2d, H, W] over cells and universes.
+
+    With d = 1, beside the constant `reference`.
+    """
+    (re_a, im_a), (re_b, im_b), constant = a.chunk(2, 1), b.chunk(2, 1), reference(a.shape[1] // 2)
+    re, im = (re_a * re_b + im_a * im_b).sum(1) + constant, (re_a * im_b - im_a * re_b).sum(1)
+    norms = (a.square().sum(1) + constant) * (b.square().sum(1) + constant)
     return ((re.square() + im.square() + TINY) / (norms + TINY)).sqrt().mean()
 
 

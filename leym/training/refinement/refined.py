@@ -60,6 +60,7 @@ class Candidate:
             "seeds": [how.seeds[0], how.seeds[-1]],
             "grid": list(how.grid),
             "gamma": how.gamma,
+            **({"distil": how.distil, "distil_rate": how.distil_rate} if how.distil else {}),
             "updates": how.updates,
             "batch": how.batch,
             "steps": how.steps,

@@ -1,6 +1,7 @@
 """Refines the stored weights of a law by gradients: `refine` is the whole loop.
 
-    draw universes of both laws → run both laws from all of them → loss → backward → clip → Adam → put them back
+    distil: short paths only, cheap (`distillation.py`)
+    then: draw universes of both laws → run both laws from all of them → loss → backward → clip → Adam → put them back
 
 Half of the universes of an update are ones that the fp32 law goes on with, half are ones that the stored law goes on
 with, so the loss sees the states that its errors lead to. Both kinds live in pools, each with a small difference that
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import cos, pi
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from leym.training.calibration.network import teacher
 from leym.training.calibration.states import Visited, attractor, one_thread
 from leym.training.refinement import courses
 from leym.training.refinement.courses import Course, Statistics, Universes, Weights, follow
+from leym.training.refinement.distillation import distil, falling
 from leym.training.refinement.fake_quantization import FakeQuantized
 
 SEED = 6_000_000  # of the first universe; calibration begins at 5,000,000, plans of the gate at 1,000,000
@@ -44,6 +45,8 @@ class Settings:
         gamma: Their damping per step.
         members: Universes of each pool; their seeds are `seed` to `seed + members - 1`.
         seed: Seed of the first, and of everything that is drawn.
+        distil: Cheap updates before these, by the errors of two steps.
+        distil_rate: Their learning rate at the start.
         updates: Number of updates.
         batch: Universes of each pool in an update.
         steps: K, the steps of an update.
@@ -57,6 +60,8 @@ class Settings:
     gamma: float = 0.01
     members: int = 16
     seed: int = SEED
+    distil: int = 0
+    distil_rate: float = 3e-3
     updates: int = 400
     batch: int = 4
     steps: int = 10
@@ -72,6 +77,8 @@ class Settings:
             raise ValueError(f"batch = {self.batch} is outside [1, members = {self.members}]")
         if not 0 < self.rate <= 1e-3:  # 2e-3 doubled the error of one step instead of lowering it
             raise ValueError(f"rate = {self.rate} is outside (0, 0.001]")
+        if not 0 < self.distil_rate <= 1e-2:
+            raise ValueError(f"distil_rate = {self.distil_rate} is outside (0, 0.01]")
 
     @property
     def seeds(self) -> range:
@@ -86,7 +93,7 @@ class Refined:
     Attributes:
         codes: Key -> code, of every weight that is no constant.
         decoded: Key -> what the last forward pass would run, float32: a worker's weights, bit for bit.
-        curve: Parts of the loss per update.
+        curve: Parts of the loss per update; those of the distillation first, which have no parts.
     """
 
     codes: dict[str, Tensor | NF4]
@@ -140,10 +147,23 @@ def _refine(law: Bundle, precision: str, how: Settings, on_update: OnUpdate) -> 
     pools, reference = _pools(law, parent, how)
     optimiser = torch.optim.Adam(list(fake.parameters()), how.rate)
     generator = torch.Generator().manual_seed(how.seed)
-    curve = []
+    curve = distil(
+        manifest,
+        parent,
+        lambda weights: Called(parent, weights),
+        fake,
+        pools,
+        updates=how.distil,
+        rate=how.distil_rate,
+        batch=how.batch,
+        gamma=how.gamma,
+        clip=how.clip,
+        generator=generator,
+        on_update=on_update,
+    )
     for number in range(how.updates):
         for group in optimiser.param_groups:
-            group["lr"] = how.rate * (0.01 + 0.99 * (1 + cos(pi * number / how.updates)) / 2)
+            group["lr"] = how.rate * falling(number, how.updates)
         rows = [torch.randperm(how.members, generator=generator)[: how.batch] for _ in pools]
         starts = [pool[chosen] for pool, chosen in zip(pools, rows, strict=True)]
         network = Called(parent, fake.decoded())
@@ -162,7 +182,7 @@ def _refine(law: Bundle, precision: str, how: Settings, on_update: OnUpdate) -> 
         pools[0].put(rows[0], wanted[0].end)
         pools[1].put(rows[1], found[1].end)
         curve.append({"loss": float(loss.detach())} | {name: float(part.detach()) for name, part in parts.items()})
-        on_update(number + 1, curve[-1])
+        on_update(how.distil + number + 1, curve[-1])
     with torch.no_grad():
         return Refined(fake.codes(), fake.decoded(), curve)
 

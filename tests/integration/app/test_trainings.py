@@ -81,6 +81,7 @@ def test_a_repeated_request_is_one_training(api):
         ("law.d_state", "1", "/recipe/law/d_state", 'law.d_state = "1"'),
         ("law.architecture", "GPT", "/recipe", "unknown architecture 'GPT'"),
         ("objective.kind", "magic", "/recipe/objective", "magic"),
+        ("objective.teacher", "isling", "/recipe/objective/teacher", '"isling": expected one of kuramoto'),
         ("objective", GROWTH | {"picture": "/etc/secret.png"}, "/recipe/objective/picture", '"/etc/secret.png"'),
         ("name", "../up", "/recipe/name", "../up"),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from leym.training.objective_settings import TEACHER_NAMES
 from leym.training.teachers.catalog import TEACHERS, teacher
 from leym.training.teachers.lattice import laplacian, neighbours
 
@@ -103,6 +104,10 @@ def test_a_step_too_long_to_be_stable_is_refused() -> None:
         teacher("ginzburg_landau", b=2.0)
     with pytest.raises(ValueError, match=r"dt = 1.0: the step of kuramoto .* is stable up to 0.167"):
         teacher("kuramoto", coupling=1.0, alpha=0.0)
+
+
+def test_the_names_that_the_api_accepts_are_those_of_the_teachers() -> None:
+    assert set(TEACHER_NAMES) == set(OURS)
 
 
 def test_unknown_names_are_refused() -> None:

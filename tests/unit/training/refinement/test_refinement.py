@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -16,6 +17,7 @@ from leym.laws import versions
 from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
 from leym.laws.verdicts import read_verdict
+from leym.physics.initial import smooth
 from leym.quantization.codes import own_codes
 from leym.quantization.quantized_law import quantize_law
 from leym.training.calibration.network import network_of, teacher
@@ -23,7 +25,7 @@ from leym.training.calibration.states import attractor
 from leym.training.refinement import courses
 from leym.training.refinement.refined import Candidate, write
 from leym.training.refinement.training import Settings, refine
-from tests.support.laws import growing_law, random_law
+from tests.support.laws import growing_law, random_law, write_law
 
 QUICK = Settings(grid=(8, 8), members=4, batch=2, updates=30, steps=4, lags=(2, 4))
 
@@ -42,6 +44,32 @@ def test_a_refined_law_is_nearer_to_its_parent_than_calibrated_codes(tmp_path):
     law = random_law(tmp_path / "law", "NCA", c=16)
     before, after = (refine(law, settings=replace(QUICK, updates=n, rate=1e-3)) for n in (0, 40))
     assert error(law, after.decoded) < 0.7 * error(law, before.decoded)
+
+
+def test_distillation_alone_brings_a_small_law_nearer_and_says_how_far_it_is(tmp_path):
+    law, seen = random_law(tmp_path / "law", "NCA", c=16), []
+    short = replace(QUICK, updates=0, batch=4)
+    before = refine(law, settings=short)
+    after = refine(law, settings=replace(short, distil=150), on_update=lambda number, row: seen.append(number))
+    assert error(law, after.decoded) < 0.5 * error(law, before.decoded)
+    assert seen == list(range(1, 151))
+    assert len(after.curve) == 150
+    assert Candidate(law, "nf4", replace(short, distil=150), after).provenance()["distil"] == 150
+
+
+def test_universes_begin_as_the_law_says(tmp_path):
+    """A law that changes nothing stays at its start, whose numbers are drawn by the jobs' own function."""
+    drawn, start = (
+        random_law(tmp_path / "drawn", "MLP", d=1),
+        {"kind": "smooth", "scale": 2.0, "re": [0, 1], "im": [0, 2]},
+    )
+    weights = {key: torch.zeros_like(weight).numpy() for key, weight in load_weights(drawn).items()}
+    said = drawn.manifest.model_dump(include={"architecture", "d_state", "hidden_channels", "form"})
+    law = write_law(tmp_path / "still", weights, **said, constraint="none", start=start)
+    states = attractor(law, teacher(law), (8, 8), gamma=0.0, seeds=range(3, 5), first=1, last=1)
+    expected = np.stack([smooth((8, 8, 1), seed, 2.0, (0, 1), (0, 2)) for seed in (3, 4)])
+    np.testing.assert_allclose(states.x[:, 0], expected[..., 0].real, atol=1e-6)
+    np.testing.assert_allclose(states.x[:, 1], expected[..., 0].imag, atol=1e-6)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path):
@@ -77,7 +105,7 @@ def test_what_cannot_be_refined_is_refused(tmp_path):
     law = random_law(tmp_path / "mlp", "MLP")
     with pytest.raises(Problem, match="stores the weights as they are"):
         refine(law, "fp32", QUICK)
-    for wrong in ({"rate": 2e-3}, {"lags": (5,)}, {"batch": 5}):
+    for wrong in ({"rate": 2e-3}, {"lags": (5,)}, {"batch": 5}, {"distil_rate": 0.1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             replace(QUICK, **wrong)
 
