@@ -149,6 +149,12 @@ class TableCollector:
         yield _histogram(
             "leym_job_queue_wait_seconds", "Time from submission to start, of finished jobs.", found["wait"]
         )
+        yield _histogram(
+            "leym_quote_error_ratio",
+            "Running time that a quote would have stated at the submission, divided by the measured one, of jobs that "
+            "have succeeded.",
+            self.services.table.quote_errors(),
+        )
         yield _histogram("leym_job_duration_seconds", "Time from submission to end, of finished jobs.", found["total"])
 
     def _webhooks(self) -> Iterator[Metric]:

@@ -24,6 +24,7 @@ SCOPE_OF = {
         (
             *("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
             *("sweeps.add_members", "sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
+            "quotes.get_quote",
             *("webhooks.replay_delivery", "webhooks.get_webhook_secret", "webhooks.replace_webhook_secret"),
         ),
         "submit",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from flask import current_app, g
 
 from app.disk_guard import DiskGuard
+from app.speed_cache import SpeedCache
 from app.ticket_sender import BrokerOutage, TicketSender
 from leym import tickets
 from leym.contract.identity import DEFAULT
@@ -32,6 +33,7 @@ class Services:
     disk: DiskGuard
     broker_outage: BrokerOutage
     ticket_sender: TicketSender
+    speeds: SpeedCache
 
     @property
     def alive_s(self) -> float:
@@ -62,6 +64,7 @@ def open_services(settings: Settings) -> Services:
         DiskGuard(settings),
         outage,
         TicketSender(table, outage),
+        SpeedCache(table),
     )
 
 

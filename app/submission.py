@@ -10,6 +10,7 @@ from math import prod
 from typing import Any
 
 from app.lookup import find_law
+from app.quotes import predicted_s
 from app.services import Services
 from app.training_checks import validate_training
 from app.validation import (
@@ -167,14 +168,16 @@ def blocks_of(valid: ValidSweep, workers: list[Worker], most: int) -> list[NewBl
 
 
 def _insert_job(services: Services, valid: ValidJob, idempotency_key: str | None, request: dict[str, Any]) -> Job:
+    spec = valid.spec
     job, is_new = services.table.submit(
-        valid.spec,
+        spec,
         law=valid.law,
         precision=valid.precision,
         d_state=valid.d_state,
         fidelity=valid.fidelity,
         idempotency_key=idempotency_key,
         request=request,
+        predicted_s=predicted_s(services, valid.law, valid.precision, spec) if isinstance(spec, JobSpec) else None,
     )
     if is_new:
         services.ticket_sender.send([job])

@@ -22,13 +22,14 @@ from leym.jobs.history import appended
 from leym.jobs.member_progress import COUNTED, cancelled_places, merge_states, state_values
 from leym.jobs.members import get_any
 from leym.jobs.queries import COLUMNS, Base, change_job, checkpoint_bytes, chunks, dump, get_job, jobs_of
+from leym.jobs.run_times import observe_quote
 from leym.jobs.schema import jobs
 from leym.jobs.statistics import count, observe
 
 _ROW: tuple[Column[Any], ...] = (
     *(jobs.c.state, jobs.c.epoch, jobs.c.step, jobs.c.steps, jobs.c.height, jobs.c.width, jobs.c.frames),
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.members, jobs.c.indices, jobs.c.member_states, jobs.c.cancelling),
-    *(jobs.c.succeeded, jobs.c.failed, jobs.c.cancelled, jobs.c.moved),
+    *(jobs.c.succeeded, jobs.c.failed, jobs.c.cancelled, jobs.c.moved, jobs.c.predicted_s),
 )
 
 
@@ -126,6 +127,8 @@ class Progress(Base):
             count(connection, **growth)
             ended = growth.get("succeeded", 0) + growth.get("failed", 0)
             observe(connection, [(held.created_at, held.started_at, now, ended)])
+            if held.predicted_s is not None and state == JobState.SUCCEEDED and epoch == 1:
+                observe_quote(connection, held.predicted_s, now - held.started_at)
             return cancelled_places(held.cancelling)
 
     def fall_back(

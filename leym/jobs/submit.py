@@ -90,6 +90,7 @@ class Submit(Base):
         fidelity: str = "unverified",
         idempotency_key: str | None = None,
         request: dict[str, Any] | None = None,
+        predicted_s: float | None = None,
         now: float | None = None,
     ) -> tuple[Job, bool]:
         """Submit a job: write its row in the state `queued`.
@@ -102,6 +103,7 @@ class Submit(Base):
             fidelity: standing of the precision (`leym.laws.verdicts.standing`).
             idempotency_key: key of the caller. If it was used with the same request before, no job is created.
             request: the request as the caller sent it; the spec if None.
+            predicted_s: running time that a quote would state; None if that is not known.
             now: time of the submission.
 
         Returns:
@@ -118,7 +120,8 @@ class Submit(Base):
             return get_job(connection, existing)
 
         def create(connection: Connection) -> Job:
-            self._insert(connection, [job], now, None if spec.webhook is None else spec.webhook.url)
+            webhook = None if spec.webhook is None else spec.webhook.url
+            self._insert(connection, [job], now, webhook=webhook, predicted_s=predicted_s)
             return job
 
         return self._once(idempotency_key, request or job_request(spec), job.id, now, load, create)
@@ -149,14 +152,15 @@ class Submit(Base):
             return replace(job, spec=job.spec | {"ttl_s": self.ttl_s})
         return job
 
-    def _insert(self, connection: Connection, new: Sequence[Job], now: float, webhook: str | None = None) -> None:
+    def _insert(self, connection: Connection, new: Sequence[Job], now: float, **columns: Any) -> None:
+        """Insert rows, with further columns of all of them."""
         if not new:
             return
         self.quotas.check(connection, self._new_project, new, now)
         initial = [job.spec.get("initial", {}) for job in new]
         sources = [state["job"] for state in initial if state.get("kind") == "state"]
         check_dependencies(connection, self.plans, sources, now)
-        connection.execute(insert(jobs), [row_of(job) | {"webhook": webhook} for job in new])
+        connection.execute(insert(jobs), [row_of(job) | columns for job in new])
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
         if tagged:
             connection.execute(insert(tags), tagged)

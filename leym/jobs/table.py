@@ -20,6 +20,7 @@ from leym.jobs.queries import PlanCache
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
+from leym.jobs.run_times import RunTimes
 from leym.jobs.statistics import Statistics
 from leym.jobs.sweep_life import SweepLife
 from leym.jobs.sweeps import Sweeps
@@ -42,6 +43,7 @@ class JobTable(
     Workers,
     Webhooks,
     Statistics,
+    RunTimes,
     Tokens,
     Projects,
 ):
