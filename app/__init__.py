@@ -27,6 +27,7 @@ def create_app(settings: Settings) -> Flask:
         rate_limits,
         requests,
         routes,
+        websocket,
     )
     from app.services import open_services
 
@@ -47,6 +48,7 @@ def create_app(settings: Settings) -> Flask:
     concurrency_limits.register(app, settings)
     for api in routes.APIS:
         app.register_api(api)
+    websocket.register(app, *routes.WEBSOCKETS)
     app.register_blueprint(openapi.docs(app))
     app.register_blueprint(routes.PAGE)
     return app

@@ -37,6 +37,8 @@ def problem_response(error: Problem, **extra: Any) -> Response:
     response.headers["Cache-Control"] = "no-store"
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if error.status == 426:
+        response.headers["Upgrade"] = "websocket"
     retry_after_s = RETRY_AFTER_S if error.status == 503 and error.retry_after_s is None else error.retry_after_s
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(retry_after_s)

@@ -55,22 +55,22 @@ def _follow(
         sent = False
         if job.state != last_state and not job.final:
             last_state = str(job.state)
-            yield _event("state", _state_data(job))
+            yield format_event("state", state_data(job))
             sent = True
         reader = FrameReader(services.store, job, partial(services.table.get, job.id))
         for recorded in Timeline(job, arrays).recorded_steps(reader, after):
             seen = after = recorded.step
             data = {"step": recorded.step, "fields": recorded.fields, "observables": recorded.observables}
-            yield _event("frame", data, recorded.step)
+            yield format_event("frame", data, recorded.step)
             sent = True
         if job.is_training and job.observables_last and job.step > after:
             seen = after = job.step
-            yield _event("progress", _progress_data(job), job.step)
+            yield format_event("progress", progress_data(job), job.step)
             sent = True
         if job.final:
-            yield _event("state", _state_data(job))
+            yield format_event("state", state_data(job))
             end = max(job.step, after, 0)
-            yield _event("end", {"state": str(job.state), "step": job.step}, end if end > seen else None)
+            yield format_event("end", {"state": str(job.state), "step": job.step}, end if end > seen else None)
             return
         if shutdown.stopping() or has_disconnected():
             return
@@ -94,14 +94,17 @@ def hide_removed(job: Job) -> Job:
     return replace(job, manifest={}) if job.gone(time.time()) else job
 
 
-def _state_data(job: Job) -> dict[str, Any]:
+def state_data(job: Job) -> dict[str, Any]:
+    """Return the data of a `state` event."""
     return {"id": job.id, "state": str(job.state), "step": job.step, "steps": job.steps, "error": job.error}
 
 
-def _progress_data(job: Job) -> dict[str, Any]:
-    return {"step": job.step, "steps": job.steps, "observables": job.observables_last}
+def progress_data(job: Job) -> dict[str, Any]:
+    """Return the data of a `progress` event."""
+    return {"step": job.step, "steps": job.steps, "observables": job.observables_last or {}}
 
 
-def _event(name: str, data: dict[str, Any], event_id: int | None = None) -> str:
+def format_event(name: str, data: dict[str, Any], event_id: int | str | None = None) -> str:
+    """Return a server-sent event as text; without an id, the reader keeps the last one."""
     id_line = "" if event_id is None else f"id: {event_id}\n"
     return f"{id_line}event: {name}\ndata: {json_text(data)}\n\n"

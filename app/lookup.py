@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
+
 from app.services import Services
 from leym.contract.problems import Problem
 from leym.contract.records import Job
@@ -30,6 +33,24 @@ def find_results(services: Services, job_id: str) -> tuple[Job, FrameReader]:
     job = find_job(services, job_id)
     check_available(job)
     return job, FrameReader(services.store, job, lambda: services.table.get(job_id))
+
+
+def readers_of_lineage(services: Services, job: Job, reader: FrameReader) -> list[tuple[Job, FrameReader | None]]:
+    """Return the jobs that a job continues, the first one first, and itself, each with the reader of its frames.
+
+    Args:
+        services: The services.
+        job: The job.
+        reader: Its reader.
+
+    Returns:
+        The jobs; those whose results are gone have no reader.
+    """
+    now, found = time.time(), list[tuple[Job, FrameReader | None]]()
+    for one in reversed(services.table.ancestors(job)):
+        own = FrameReader(services.store, one, partial(services.table.get, one.id))
+        found.append((one, None if one.gone(now) else own))
+    return [*found, (job, reader)]
 
 
 def find_law(services: Services, reference: str) -> Bundle:

@@ -37,9 +37,15 @@ def register(app: Flask, settings: Settings) -> None:
             )
             raise Problem(421, "Misdirected request", detail)
         origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-        if request.method not in SAFE_METHODS and is_foreign(origin, site, host, trusted):
+        opens_websocket = request.headers.get("Upgrade", "").lower() == "websocket"  # which CORS does not protect
+        if request.method in SAFE_METHODS and not opens_websocket:
+            return
+        if opens_websocket and (request.path.startswith(SHARED) or ANY in listed):
+            return
+        if is_foreign(origin, site, host, trusted):
             sender = (origin or "another site")[:80]
-            detail = f"{request.method} from a page of {sender}; LEYM_CORS_ORIGINS lists the pages that may do that"
+            action = "a WebSocket" if opens_websocket else request.method
+            detail = f"{action} from a page of {sender}; LEYM_CORS_ORIGINS lists the pages that may do that"
             raise Problem(403, "Forbidden", detail)
 
     @app.after_request

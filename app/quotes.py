@@ -52,7 +52,7 @@ def quote_job(services: Services, spec: JobSpec) -> dict[str, Any]:
     """
     check_webhook(services.settings, spec.webhook)
     valid = validate_job(services, spec)
-    work = Work(valid.law, valid.precision, spec.grid, spec.steps, 1)
+    work = Work(valid.law, valid.precision, spec.grid, spec.steps - spec.begins_at, 1)
     stored = valid.spec.stored_bytes(valid.d_state)
     return _quote(services, [work], stored, spec.priority)
 
@@ -70,14 +70,15 @@ def quote_sweep(services: Services, sweep: SweepSpec) -> dict[str, Any]:
         spec = job.spec
         if not isinstance(spec, JobSpec):
             raise TypeError("members of a sweep are simulations")
-        works.append(Work(job.law, job.precision, spec.grid, spec.steps, len(indices)))
+        works.append(Work(job.law, job.precision, spec.grid, spec.steps - spec.begins_at, len(indices)))
         priority = max(priority, spec.priority)
     return _quote(services, works, valid.stored_bytes, priority)
 
 
 def predicted_s(services: Services, law: str, precision: str, spec: JobSpec) -> float | None:
     """Return the median running time that a quote would state, from what this process knows, or None."""
-    found = services.speeds.samples(law, precision, spec.grid).seconds(spec.steps, spec.steps * prod(spec.grid))
+    steps = spec.steps - spec.begins_at
+    found = services.speeds.samples(law, precision, spec.grid).seconds(steps, steps * prod(spec.grid))
     return None if found is None else found[0]
 
 
@@ -102,7 +103,7 @@ def _quote(services: Services, works: list[Work], stored: int, priority: int) ->
     finish = None if run is None or wait is None else (wait[0] + run[0], wait[1] + run[1])
     steps_per_s = None if run is None else tuple(sum(w.steps * w.members for w in works) / max(s, 1e-6) for s in run)
     price = services.settings.price_per_device_hour
-    cost = None if price is None or device is None else tuple(seconds / 3600 * price for seconds in device)
+    cost = None if not price or device is None else tuple(seconds / 3600 * price for seconds in device)
     reasons = [UNKNOWN] * (run is None) + [NO_WORKER] * (wait is None)
     bases = [found.basis for found in samples if found.times]
     return {

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from flask import current_app, g
 
 from app.disk_guard import DiskGuard
+from app.frame_messages import FrameCache
+from app.recent_jobs import RecentJobs
 from app.speed_cache import SpeedCache
 from app.ticket_sender import BrokerOutage, TicketSender
 from leym import tickets
@@ -33,6 +35,8 @@ class Services:
     disk: DiskGuard
     broker_outage: BrokerOutage
     ticket_sender: TicketSender
+    frame_cache: FrameCache
+    recent_jobs: RecentJobs
     speeds: SpeedCache
 
     @property
@@ -64,6 +68,8 @@ def open_services(settings: Settings) -> Services:
         DiskGuard(settings),
         outage,
         TicketSender(table, outage),
+        FrameCache(),
+        RecentJobs(),
         SpeedCache(table),
     )
 

@@ -6,10 +6,13 @@ sent, so values that a job inherits or resolves do not matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
-from app.lookup import find_law
+from app.continuation import check_fork, continuation, extension_step
+from app.lookup import find_law, find_results
 from app.quotes import predicted_s
 from app.services import Services
 from app.training_checks import validate_training
@@ -24,15 +27,36 @@ from app.validation import (
 from app.webhook_checks import check_webhook
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.records import SIMULATION, Addition, Job, JobState, NewBlock, NewJob, Sweep, Worker
-from leym.contract.spec import JobSpec
+from leym.contract.spec import Continue, JobSpec
 from leym.contract.sweeps import MoreMembers, SweepSpec
 from leym.contract.training_spec import TrainingRequest
 from leym.jobs.add_members import added_with
 from leym.jobs.block_size import make_blocks, speed_of
-from leym.jobs.submit import fidelity_request, job_request, members_request, sweep_request, training_request
+from leym.jobs.submit import (
+    continuation_request,
+    fidelity_request,
+    job_request,
+    members_request,
+    sweep_request,
+    training_request,
+)
 
 
-def submit_job(services: Services, spec: JobSpec, idempotency_key: str | None) -> Job:
+@dataclass(frozen=True)
+class Submitted:
+    """The job that answers a submission.
+
+    Attributes:
+        job: The job.
+        reuse: None for a job as requested; "returned" and "joined" for an earlier one that computes the same and has
+            succeeded or goes on; "continued" for a new one that goes on from an earlier one.
+    """
+
+    job: Job
+    reuse: Literal["returned", "joined", "continued"] | None = None
+
+
+def submit_job(services: Services, spec: JobSpec, idempotency_key: str | None) -> Submitted:
     """Submit a job and return it.
 
     Raises:
@@ -41,10 +65,52 @@ def submit_job(services: Services, spec: JobSpec, idempotency_key: str | None) -
     """
     request = job_request(spec)
     if earlier := services.table.accepted(idempotency_key, request):
-        return services.table.get(earlier)
-    check_webhook(services.settings, spec.webhook)
+        return Submitted(services.table.get(earlier))
     services.disk.check()
-    return _insert_job(services, validate_job(services, spec), idempotency_key, request)
+    return _insert_or_reuse(services, validate_job(services, spec), idempotency_key, request)
+
+
+def extend_job(services: Services, job_id: str, body: Mapping[str, Any], idempotency_key: str | None) -> Submitted:
+    """Submit a job that goes on from the last state of another one, and return it.
+
+    Args:
+        services: The services.
+        job_id: The other job.
+        body: Keys of a JobSpec, `steps` among them; the others are inherited.
+        idempotency_key: The caller's key.
+
+    Raises:
+        Problem: 404 or 410 if the job or its results are gone, 409 if it has no last state; otherwise as `submit_job`.
+    """
+    request = continuation_request("extend", job_id, dict(body))
+    if earlier := services.table.accepted(idempotency_key, request):
+        return Submitted(services.table.get(earlier))
+    services.disk.check()
+    parent = find_results(services, job_id)[0]
+    spec = continuation(parent, extension_step(parent), body)
+    return _insert_or_reuse(services, validate_job(services, spec), idempotency_key, request)
+
+
+def fork_job(services: Services, job_id: str, body: Mapping[str, Any], idempotency_key: str | None) -> Submitted:
+    """Submit a job that goes on from any kept state of another one, and return it.
+
+    Args:
+        services: The services.
+        job_id: The other job.
+        body: `step`, and keys of a JobSpec; the others are inherited.
+        idempotency_key: The caller's key.
+
+    Raises:
+        Problem: 404 or 410 if the job or its results are gone; otherwise as `submit_job`.
+    """
+    request = continuation_request("fork", job_id, dict(body))
+    if earlier := services.table.accepted(idempotency_key, request):
+        return Submitted(services.table.get(earlier))
+    services.disk.check()
+    parent = find_results(services, job_id)[0]
+    check_fork(parent, body["step"])
+    spec = continuation(parent, body["step"], {key: value for key, value in body.items() if key != "step"})
+    return _insert_or_reuse(services, validate_job(services, spec), idempotency_key, request)
 
 
 def submit_fidelity_job(services: Services, law: str, body: FidelityRequest, idempotency_key: str | None) -> Job:
@@ -59,7 +125,7 @@ def submit_fidelity_job(services: Services, law: str, body: FidelityRequest, ide
     bundle = find_law(services, law)
     check_webhook(services.settings, body.webhook)
     services.disk.check()
-    return _insert_job(services, validate_fidelity_job(bundle, body), idempotency_key, request)
+    return _insert_job(services, validate_fidelity_job(bundle, body), idempotency_key, request)[0]
 
 
 def submit_training(services: Services, body: TrainingRequest, idempotency_key: str | None) -> Job:
@@ -73,7 +139,7 @@ def submit_training(services: Services, body: TrainingRequest, idempotency_key: 
         return services.table.get(earlier)
     check_webhook(services.settings, body.webhook)
     services.disk.check()
-    return _insert_job(services, validate_training(body), idempotency_key, request)
+    return _insert_job(services, validate_training(body), idempotency_key, request)[0]
 
 
 def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str | None) -> Sweep:
@@ -167,7 +233,27 @@ def blocks_of(valid: ValidSweep, workers: list[Worker], most: int) -> list[NewBl
     return list(make_blocks(shapes, valid.plan.size, workers, most))
 
 
-def _insert_job(services: Services, valid: ValidJob, idempotency_key: str | None, request: dict[str, Any]) -> Job:
+def _insert_or_reuse(
+    services: Services, valid: ValidJob, idempotency_key: str | None, request: dict[str, Any]
+) -> Submitted:
+    """Submit a job; if it may be reused, an earlier one with the same results or the beginning of them serves it."""
+    spec, continued = valid.spec, False
+    check_webhook(services.settings, spec.webhook, reuse=isinstance(spec, JobSpec) and spec.reuse)
+    if isinstance(spec, JobSpec) and spec.reuse:
+        wanted = NewJob(spec, valid.law, valid.precision, valid.d_state, None, valid.fidelity, valid.differs)
+        if shorter := services.table.find_prefix(services.table.draft(wanted)):
+            start = Continue(job=shorter.id, step=extension_step(shorter))
+            valid, continued = validate_job(services, spec.model_copy(update={"initial": start})), True
+    job, is_new = _insert_job(services, valid, idempotency_key, request)
+    if is_new or not (isinstance(spec, JobSpec) and spec.reuse):
+        return Submitted(job, "continued" if continued else None)
+    return Submitted(job, "returned" if job.final else "joined")
+
+
+def _insert_job(
+    services: Services, valid: ValidJob, idempotency_key: str | None, request: dict[str, Any]
+) -> tuple[Job, bool]:
+    """Write the row of a job and send its ticket. Returns the job, and True if it is new."""
     spec = valid.spec
     job, is_new = services.table.submit(
         spec,
@@ -175,10 +261,11 @@ def _insert_job(services: Services, valid: ValidJob, idempotency_key: str | None
         precision=valid.precision,
         d_state=valid.d_state,
         fidelity=valid.fidelity,
+        differs=valid.differs,
         idempotency_key=idempotency_key,
         request=request,
         predicted_s=predicted_s(services, valid.law, valid.precision, spec) if isinstance(spec, JobSpec) else None,
     )
     if is_new:
         services.ticket_sender.send([job])
-    return job
+    return job, is_new

@@ -42,15 +42,15 @@ class Timeline:
         self.arrays = arrays_of(job) if arrays is None else arrays
         self._frames = visible_frames(job, committed_arrays(job.manifest, self.arrays), self.arrays)
         # An event has everything that was recorded at its step, so it waits for the slowest array of a running job.
-        missing = (n * a.every for a, n in ((a, self._frames[a.name]) for a in self.arrays) if n < a.frames)
+        missing = (a.step_of(n) for a, n in ((a, self._frames[a.name]) for a in self.arrays) if n < a.frames)
         self._end = job.steps + 1 if job.final else min(missing, default=job.steps + 1)
 
     def steps(self, after: int) -> Iterator[int]:
         """Yield the steps after step `after` in order; -1 yields all of them."""
         per_array = []
         for array in self.arrays:
-            first = (after // array.every + 1) * array.every
-            per_array.append(range(first, min(self._frames[array.name] * array.every, self._end), array.every))
+            stop = min(array.step_of(self._frames[array.name]), self._end)
+            per_array.append(range(array.next_step(after), stop, array.every))
         return (step for step, _ in groupby(heapq.merge(*per_array)))
 
     def recorded_steps(self, reader: FrameReader, after: int) -> Iterator[RecordedStep]:
@@ -77,4 +77,4 @@ class Timeline:
         return dict(zip(observed.tolist(), rows, strict=True))
 
     def _has(self, array: ArraySpec, step: int) -> bool:
-        return step % array.every == 0 and step // array.every < self._frames[array.name]
+        return step % array.every == 0 and 0 <= array.frame_at(step) < self._frames[array.name]

@@ -9,24 +9,26 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from app.continuation import differences
 from app.errors import excerpt, validation_problem
 from app.services import Services
 from app.sweep_checks import coupled_axes, members_to_check
 from leym.contract.fidelity_spec import FidelityRequest, FidelitySpec, spec_of
+from leym.contract.interventions import AnyIntervention, SetCells, SetGamma, misfits
 from leym.contract.problems import Problem
 from leym.contract.records import Job, Sweep
-from leym.contract.spec import INHERITED, LIMITS, ComplexNoise, FromJob, JobSpec, Upload, inherit
+from leym.contract.spec import INHERITED, LIMITS, ComplexNoise, Continue, FromJob, JobSpec, StoredState, Upload, inherit
 from leym.contract.stop_rules import StopRuleError, check_stop_rules
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweeps import MoreMembers, SweepSpec, with_point
 from leym.contract.training_spec import TrainingSpec
-from leym.frames.last import last_state_step
-from leym.frames.reader import FrameReader
+from leym.frames.kept import describe_states, has_state, state_kind
 from leym.frames.states import get_state
 from leym.laws.bundle import Bundle
 from leym.laws.starts import check_start
@@ -42,6 +44,7 @@ class ValidJob:
     precision: str
     d_state: int
     fidelity: str
+    differs: dict[str, Any] | None = None  # of a job that continues another one
 
 
 def validate_job(services: Services, spec: JobSpec) -> ValidJob:
@@ -51,6 +54,15 @@ def validate_job(services: Services, spec: JobSpec) -> ValidJob:
         Problem: 422 with the key, its value and the limit.
     """
     return _JobValidator(services).validate(spec)
+
+
+def validate_intervention(services: Services, change: AnyIntervention | SetGamma, spec: JobSpec, d_state: int) -> None:
+    """Check that a live intervention fits the law and the grid of a job.
+
+    Raises:
+        Problem: 422 with the key, its value and the limit.
+    """
+    _JobValidator(services).check_intervention(change, spec, d_state)
 
 
 def validate_fidelity_job(bundle: Bundle, request: FidelityRequest) -> ValidJob:
@@ -157,6 +169,12 @@ def _validate_member(validator: _JobValidator, plan: SweepPlan, index: int) -> V
         spec = JobSpec.model_validate(member)
         spec = spec.model_copy(update={"initial": spec.initial})  # as the plan has it, whatever the law's own start is
         check_stop_rules(plan.spec.stop, spec)
+        if isinstance(spec.initial, Continue):
+            raise _refusal(
+                "/initial/kind", "initial.kind = 'continue': members of a sweep count their steps from 0; use 'state'"
+            )
+        if spec.reuse:
+            raise _refusal("/reuse", "reuse = true: members of a sweep are always run; leave it out")
         return validator.validate(spec)
     except ValidationError as error:
         raise _with_sweep_pointers(validation_problem(error, body=member), plan.spec, index) from error
@@ -182,7 +200,8 @@ def _with_inherited(plan: SweepPlan, jobs: list[ValidJob]) -> SweepPlan:
             several = ", ".join(map(str, sorted(values, key=str)))
             detail = f"{key} is left out, and only some members would inherit {several}; set base.{key}"
             raise _refusal(f"/base/{key}", detail)
-        base[key] = values.pop()
+        value = values.pop()
+        base[key] = [list(point) for point in value] if isinstance(value, tuple) else value  # as JSON has a schedule
     return SweepPlan(plan.spec.model_copy(update={"base": base})) if base != plan.base else plan
 
 
@@ -212,29 +231,58 @@ class _JobValidator:
             check_start(manifest.constraint, spec.initial)
         except ValueError as error:
             raise _refusal("/initial/kind", str(error)) from error
+        for i, one in enumerate(spec.interventions):
+            self.check_intervention(one, spec, manifest.d_state, f"interventions.{i}.")
         if isinstance(spec.initial, Upload):
-            self._check_upload(spec.initial, spec, manifest.d_state)
-        elif isinstance(spec.initial, FromJob):
-            spec = inherit(spec, self._source_job(spec.initial, spec, manifest.d_state).spec)
+            self._check_upload("initial.id", spec.initial.id, spec, manifest.d_state)
+        elif isinstance(spec.initial, StoredState):
+            source = self._source_job(spec.initial, spec, manifest.d_state)
+            spec = inherit(spec, source.spec)
+            if isinstance(spec.initial, Continue):
+                self._check_memory(spec, bundle, source, spec.initial.step)
         precision = resolve_precision(bundle, spec.precision)
-        return ValidJob(spec, bundle.ref, precision, manifest.d_state, fidelity_status(bundle, precision))
+        differs = None
+        if isinstance(spec.initial, Continue):
+            differs = differences(source, spec, bundle.ref, precision)
+        return ValidJob(spec, bundle.ref, precision, manifest.d_state, fidelity_status(bundle, precision), differs)
 
-    def _check_upload(self, initial: Upload, spec: JobSpec, d_state: int) -> None:
-        if initial.id not in self._state_shapes:
+    def check_intervention(
+        self, one: AnyIntervention | SetGamma, spec: JobSpec, d_state: int, prefix: str = ""
+    ) -> None:
+        """Refuse an intervention that does not fit the law and the grid of a job; `prefix` leads to its keys."""
+        for reason in misfits(one, spec.grid, d_state):
+            raise _refusal(_pointer(prefix + reason.partition(" ")[0]), prefix + reason)
+        if isinstance(one, SetCells) and one.state is not None:
+            self._check_upload(f"{prefix}state", one.state, spec, d_state)
+
+    def _check_upload(self, key: str, state: str, spec: JobSpec, d_state: int) -> None:
+        if state not in self._state_shapes:
             try:
-                self._state_shapes[initial.id] = get_state(self.services.store, initial.id).shape
+                self._state_shapes[state] = get_state(self.services.store, state).shape
             except Problem as error:
                 if error.status != 404:
                     raise
-                detail = f"initial.id = {excerpt(initial.id)}: there is no such uploaded state (POST /v1/states)"
-                raise _refusal("/initial/id", detail) from error
-        shape, required = self._state_shapes[initial.id], (*spec.grid, d_state)
+                detail = f"{key} = {excerpt(state)}: there is no such uploaded state (POST /v1/states)"
+                raise _refusal(_pointer(key), detail) from error
+        shape, required = self._state_shapes[state], (*spec.grid, d_state)
         if shape != required:
-            subject = f"initial.id = {excerpt(initial.id)}"
-            detail = f"{subject}: its shape is {list(shape)}; this job needs [H, W, d] = {list(required)}"
-            raise _refusal("/initial/id", detail)
+            detail = (
+                f"{key} = {excerpt(state)}: its shape is {list(shape)}; this job needs [H, W, d] = {list(required)}"
+            )
+            raise _refusal(_pointer(key), detail)
 
-    def _source_job(self, initial: FromJob, spec: JobSpec, d_state: int) -> Job:
+    def _check_memory(self, spec: JobSpec, bundle: Bundle, source: Job, step: int) -> None:
+        """Check that the state from which a job continues another one has the memory that its law needs."""
+        if not bundle.manifest.architecture_info.memory:
+            return
+        if source.law != bundle.ref:
+            detail = f"law = {excerpt(spec.law)}: it has a memory, which goes on from states of the same version only; "
+            raise _refusal("/law", f"{detail}job {source.id} has run {source.law}")
+        if state_kind(source, step) == "recorded":
+            detail = f"initial.step = {step}: law {bundle.name!r} has a memory, and a recorded frame of psi has none"
+            raise _refusal("/initial/step", f"{detail}; go on from a kept state (keep_states) or from the last state")
+
+    def _source_job(self, initial: StoredState, spec: JobSpec, d_state: int) -> Job:
         """Return the job that `spec` starts from, which must have a state of the right shape at that step."""
         subject = f"initial.job = {excerpt(initial.job)}"
         if initial.job not in self._jobs:
@@ -251,17 +299,9 @@ class _JobValidator:
         if shape != required:
             detail = f"{subject}: its state has the shape {list(shape)}; this job needs [H, W, d] = {list(required)}"
             raise _refusal("/initial/job", detail)
-        if not self._has_state(source, initial.step):
-            raise _refusal("/initial/step", f"initial.step = {initial.step}: {_describe_states(source)}")
+        if not has_state(source, initial.step):
+            raise _refusal("/initial/step", f"initial.step = {initial.step}: {describe_states(source)}")
         return source
-
-    def _has_state(self, job: Job, step: int) -> bool:
-        """Return whether the complete state at a step is stored, as a frame of `psi` or as the last checkpoint."""
-        if last_state_step(job) == step:
-            return True
-        if _psi_every(job) is None:
-            return False
-        return len(FrameReader(self.services.store, job).steps("psi", step, step + 1)) == 1
 
 
 def _check_grid(bundle: Bundle, grid: tuple[int, int]) -> None:
@@ -269,21 +309,6 @@ def _check_grid(bundle: Bundle, grid: tuple[int, int]) -> None:
         if side % bundle.manifest.grid_multiple:
             rule = f"law {bundle.name!r} needs sides divisible by {bundle.manifest.grid_multiple}"
             raise _refusal(f"/grid/{i}", f"grid.{i} = {side}: {rule}")
-
-
-def _psi_every(job: Job) -> int | None:
-    return next((int(r["every"]) for r in job.spec.get("record", ()) if r["field"] == "psi"), None)
-
-
-def _describe_states(job: Job) -> str:
-    """Return a sentence that says at which steps the complete state of a job is stored."""
-    every = _psi_every(job)
-    stored = [f"every {every} steps up to {job.step}"] if every else []
-    if (last := last_state_step(job)) is not None:
-        stored.append(f"at its last step {last}")
-    return (
-        f"job {job.id} has psi {' and '.join(stored)}" if stored else f"job {job.id} ({job.state}) has no psi recorded"
-    )
 
 
 def _with_sweep_pointers(error: Problem, sweep: SweepSpec, index: int) -> Problem:
@@ -302,6 +327,10 @@ def _axis_of(pointer: str, sweep: SweepSpec) -> str | None:
     """Return the axis that a key of a member comes from; None if it comes from the base."""
     path = pointer.removeprefix("/").split("/")
     return next((key for n in range(len(path), 0, -1) if (key := ".".join(path[:n])) in sweep.axes), None)
+
+
+def _pointer(key: str) -> str:
+    return "/" + key.replace(".", "/")
 
 
 def _refusal(pointer: str, detail: str) -> Problem:

@@ -6,6 +6,7 @@ The models in `app.models` describe these bodies for the OpenAPI document.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,33 @@ def history_event(event: dict[str, Any]) -> dict[str, Any]:
     """Return an event of a job's history as `HistoryEvent`."""
     keys = ("event", "worker", "epoch", "attempt", "step", "why")
     return {"at": rfc3339(event["at"])} | {key: event.get(key) for key in keys}
+
+
+def lineage_node(job: Job, relation: str) -> dict[str, Any]:
+    """Return a job of a lineage as `LineageNode`.
+
+    Args:
+        job: The job, which may be deleted.
+        relation: Its relation to the job that was asked for.
+    """
+    return {
+        "id": job.id,
+        "parent": job.parent,
+        "relation": relation,
+        "name": job.spec.get("name"),
+        "state": str(job.state),
+        "from_step": job.begins_at,
+        "to_step": job.step,
+        "steps": job.steps,
+        "differs": job.differs or {},
+        "deleted": job.deleted_at is not None,
+        "readable": job.gone(time.time()) is None,
+        "law": job.law,
+        "precision": job.precision,
+        "spec": job.spec,
+        "created_at": rfc3339(job.created_at),
+        "finished_at": rfc3339(job.finished_at),
+    }
 
 
 def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:

@@ -11,13 +11,18 @@ from leym.contract.webhook import Webhook
 from leym.settings import Settings
 
 
-def check_webhook(settings: Settings, webhook: Webhook | None) -> None:
+def check_webhook(settings: Settings, webhook: Webhook | None, *, reuse: bool = False) -> None:
     """Refuse a webhook whose URL spells out an address that must not be called; names are checked at each call.
 
     Raises:
         Problem: 422.
     """
-    if webhook is None or settings.webhook_private:
+    if webhook is None:
+        return
+    if reuse:
+        detail = f"webhook = {excerpt(webhook.url)}: with reuse = true, an earlier job may serve, which calls no URL"
+        raise invalid(f"{detail}; leave out one of the two", "/webhook")
+    if settings.webhook_private:
         return
     host = urlsplit(webhook.url).hostname or ""
     address = literal(host)

@@ -22,6 +22,7 @@ from leym.laws.bundle import Bundle
 NCA_GRID, NCA_STEPS, PRECISION = (64, 64), 20, "nf4"
 NCA_CELL_STEPS = NCA_GRID[0] * NCA_GRID[1] * NCA_STEPS  # of a member
 BURSTS = 50
+FEW, MANY = 16, 4096  # slots between which the host time of a burst is compared
 LIMIT_S = 1800.0  # against hanging
 
 
@@ -52,7 +53,7 @@ def host_burst_s(slots: int) -> float:
         engine.start()
         try:
             engine.warm(law, PRECISION, grid)
-            of, sink = _members(slots), Countdown(slots)
+            of, sink = members_of(slots), Countdown(slots)
             record = (Recording(field="phase", every=1),)
             engine.submit(Run("members", law, PRECISION, grid, BURSTS + 50, of, sink, record))
             before = _info_after(engine, 10)  # the members have their slots
@@ -73,7 +74,7 @@ def _info_after(engine: Engine, bursts: int) -> dict[str, Any]:
     return found
 
 
-def _members(n: int) -> Members:
+def members_of(n: int) -> Members:
     return Members(np.arange(n, dtype=np.int64), np.full(n, 0.01, np.float32), [ComplexNoise()] * n)
 
 
@@ -81,7 +82,7 @@ def _run_members(
     engine: Engine, law: Bundle, grid: tuple[int, int], steps: int, members: int, recording: Recording
 ) -> float:
     """Run so many members as one run, and return the seconds that it took."""
-    of, sink = _members(members), Countdown(members)
+    of, sink = members_of(members), Countdown(members)
     began = perf_counter()
     engine.submit(Run("members", law, PRECISION, grid, steps, of, sink, (recording,)))
     if not sink.over.wait(LIMIT_S):

@@ -30,7 +30,17 @@ from time import monotonic, perf_counter, sleep
 from typing import Any
 
 from benchmarks.common import Machine, make_law
-from benchmarks.members import LIMIT_S, NCA_CELL_STEPS, NCA_GRID, NCA_STEPS, PRECISION, engine_alone, host_burst_s
+from benchmarks.members import (
+    FEW,
+    LIMIT_S,
+    MANY,
+    NCA_CELL_STEPS,
+    NCA_GRID,
+    NCA_STEPS,
+    PRECISION,
+    engine_alone,
+    host_burst_s,
+)
 from benchmarks.service import shares, worker_after
 from leym.client import Client, Sweep
 from leym.demo.service import running_service
@@ -38,7 +48,6 @@ from leym.engine.engine import Engine
 
 TINY = {"grid": (8, 8), "steps": 10, "record": {"phase": 10}, "observe": 10, "precision": "nf4"}
 TINY_FRAMES = 2 * 8 * 8 * 4  # bytes of a member's phases, float32
-FEW, MANY = 16, 4096  # slots between which the host time of a burst is compared
 POLL_S = 0.05
 
 

@@ -52,10 +52,6 @@ begins as shown here. `leym train laws/spirals/recipe.toml` trains it again, in 
 The animations are of the laws in fp32. Where a table has a column for nf4, it is the law in four bits as its manifest
 says: nearest rounding, unless the verdicts say "own codes". Small networks often do not survive nearest rounding.
 `leym laws calibrate` and `leym laws refine` look for better codes ([](four-bits.md)).
-
-None of them has a verdict yet. The metrics of the gate see the direction of a cell's vector and not its phase, which is
-all that moves where d = 1: the gate takes such a law for frozen, and so do the observable `activity` and the stop rule
-`frozen`.
 """
 
 
@@ -108,6 +104,14 @@ EXHIBITS = {
         steps=600,
         observables=("active", "tip_density"),
         taught="Barkley's excitable medium, b = 0.05",
+    ),
+    "frost": Exhibit(
+        "density",
+        limits=(0.0, 1.1),
+        steps=300,
+        every=3,
+        observables=("length", "growth_exponent", "energy"),
+        taught="Allen–Cahn equation, D = 1",
     ),
     "flower": Exhibit("rgb", side=32, steps=200, every=2, taught="to grow a picture from one cell and to repair it"),
     "choir": Exhibit(steps=400, observables=KURAMOTO, taught="Kuramoto–Sakaguchi oscillators, α = 0.45"),

@@ -21,6 +21,7 @@ from leym.settings import Settings, settings
 
 TASK, TRAINING_TASK = "leym.simulate", "leym.train"
 TASKS = (TASK, TRAINING_TASK)
+STEER = "leym.steer"  # remote control of workers
 PRIORITY_STEPS = (0, 3, 6, 9)  # queues of the Redis transport, which serves 0 first
 WEEK_S = 7 * 86400
 
@@ -116,6 +117,16 @@ def revoke(job_id: str) -> None:
     """
     _check_broker()
     app.control.revoke(job_id, terminate=True)
+
+
+def steer(job_id: str) -> None:
+    """Tell workers that a user has asked for an intervention, so that they need not wait for their next heartbeat.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker does not accept it.
+    """
+    _check_broker()
+    app.control.broadcast(STEER, arguments={"job_id": job_id})
 
 
 def training_queue(queue: str) -> str:

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, for this process and those that it starts. Grids of tests are so small that a second thread
+# costs six times the time of one, and processes of pytest share the processors. Tests of threads set their own number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
+from tests.support.longest import LONGEST
 from tests.support.paths import CHROMIUM, ROOT
 from tests.support.service import SETTINGS, Service, add_laws
 
@@ -31,9 +36,15 @@ def tier_of(item: pytest.Item) -> str:
     return item.path.relative_to(ROOT / "tests").parts[0]
 
 
+def turn_of(item: pytest.Item) -> tuple[int, int]:
+    """When the file of a test begins: the longest files, and then tier by tier."""
+    file = item.path.relative_to(ROOT / "tests").as_posix()
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST), TIERS.index(tier_of(item))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the tier of its folder and with the servers that it starts, and put long tiers first."""
-    items.sort(key=lambda item: TIERS.index(tier_of(item)))
+    """Mark each test with the tier of its folder and with the servers that it starts, and put what is long first."""
+    items.sort(key=turn_of)
     for item in items:
         item.add_marker(tier_of(item))
         names = {server for server in ("postgresql", "s3") if server in getattr(item, "fixturenames", ())}

@@ -92,6 +92,10 @@ class ClaimedJob(ABC):
     def stop(self) -> None:
         """Free the job's share of the engine; may be called repeatedly, from any thread."""
 
+    def steer(self) -> None:
+        """Apply the interventions that users have asked for."""
+        log.debug("job %s is no universe of its own, and cannot be steered", self.job.id)
+
     def hand_back(self) -> None:
         """Queue the job again, because the worker ends."""
         if self.outcome.done():

@@ -1,6 +1,8 @@
 """Celery's remote controls, as Flower and `celery control` send them: refuses those that a worker cannot carry out.
 
 Celery would answer most of these with "ok", or with a traceback, and change nothing.
+
+One control is our own: `leym.tickets.STEER` tells workers that a user has asked for an intervention in a job.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from celery.worker.control import Panel
 
 from leym.contract.records import TRAINING
 from leym.settings import Settings, settings
-from leym.tickets import training_queue
+from leym.tickets import STEER, training_queue
 
 FIXED_SIZE = "a worker has LEYM_SLOTS slots from its start to its end"
 REFUSED = {
@@ -35,8 +37,13 @@ def install() -> None:
     """Replace Celery's own controls; called once, by the workers' application."""
     for name, reason in REFUSED.items():
         Panel.data[name] = _refusal(name, reason)
+    Panel.data[STEER] = _steer
     Panel.data["add_consumer"] = _for_own_queue(control.add_consumer)
     Panel.data["cancel_consumer"] = _for_own_queue(control.cancel_consumer)
+
+
+def _steer(state: Any, job_id: str, **_: Any) -> None:
+    state.app.job_runner.steer(job_id)
 
 
 def _refusal(name: str, reason: str) -> Callable[..., dict[str, str]]:

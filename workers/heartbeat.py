@@ -41,7 +41,7 @@ ENGINE_INFO = (
 
 
 class Heartbeat:
-    """Beats every LEYM_HEARTBEAT_S: reports the worker, fails overdue jobs, updates the fetch limit, renews leases.
+    """Beats every LEYM_HEARTBEAT_S: reports the worker, fails overdue jobs, steers, renews leases.
 
     It asks the engine too, so a worker whose engine hangs falls silent and loses its leases.
 
@@ -130,6 +130,7 @@ class Heartbeat:
                 claimed = self.claimed_jobs()
                 for job in claimed:
                     job.fail_if_overdue()
+                self._steer(claimed)
                 self.fetch_limit.update([job.job.priority for job in claimed])
                 if time.monotonic() - renewed >= renew_s - 0.5:
                     renewed = time.monotonic()
@@ -142,6 +143,13 @@ class Heartbeat:
         deadlines = [job.job.deadline_at for job in self.claimed_jobs() if not job.outcome.done()]
         left_s = min((at for at in deadlines if at is not None), default=float("inf")) - time.time()
         return max(left_s, SHORTEST_S)
+
+    def _steer(self, claimed: Sequence[ClaimedJob]) -> None:
+        """Apply interventions of which the broker has not told this worker."""
+        asked = self.table.asked_to_change([job.job.id for job in claimed]) if claimed else ()
+        for job in claimed:
+            if job.job.id in asked:
+                job.steer()
 
     def _renew_leases(self) -> None:
         claimed = {job.job.id: job for job in self.claimed_jobs()}

@@ -185,6 +185,13 @@ class JobRunner:
         if claimed:
             claimed.revoke()
 
+    def steer(self, job_id: str) -> None:
+        """Apply the interventions that wait for a job. Unknown jobs are ignored."""
+        with self._lock:
+            claimed = self._claimed.get(job_id)
+        if claimed:
+            claimed.steer()
+
     def drain(self) -> None:
         """Claim no more jobs, save the claimed ones and hand them back; return when all of that is done."""
         with self._lock:

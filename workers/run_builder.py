@@ -1,4 +1,4 @@
-"""Builds the engine's Run from a row of the job table: law, start states, and the checkpoints to resume from."""
+"""Builds the engine's Run from a row of the job table: law, start states, steering, checkpoints."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.catalog import current_observable
+from leym.contract.gamma import Schedule, gamma_at, schedule_of
 from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
 from leym.contract.ranges import unpack_ranges
-from leym.contract.spec import FromJob, JobSpec, Upload, stored_spec
-from leym.engine.run import Members, Run, Start
+from leym.contract.spec import Continue, FromJob, JobSpec, StoredState, Upload, Zeros, stored_spec
+from leym.engine.run import Members, Run, Start, initial_state
 from leym.engine.states import Arrays, GroupState
 from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
-from leym.frames.last import last_state, last_state_step
+from leym.frames.kept import describe_states, load_state, state_kind
 from leym.frames.layout import arrays_of
-from leym.frames.reader import FrameReader
 from leym.frames.states import get_state
 from leym.frames.stores.base import Store
 from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
+from leym.laws.bundle import Bundle
 from leym.laws.registry import Registry
 from workers.checkpoints import CheckpointRefs
 from workers.sink import JobSink
+from workers.steering import settled_spec, steering_of
 from workers.stopping import StopRules
 
 log = logging.getLogger(__name__)
@@ -40,11 +43,14 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         Fenced: Another worker has claimed the job meanwhile.
     """
     job, states = sink.job, sink.states
-    spec = stored_spec(job.spec)
-    members = _members(sink, spec)
+    spec = settled_spec(sink.table, job)
+    law = laws.resolve(job.law)
+    members, schedules = _members(sink, spec, law)
     if job.is_block and job.sweep and (rules := sink.table.sweep_plan(job.sweep).spec.stop):
         sink.stop_rules = StopRules(rules, job.members)
     resumed = _resumed_groups(sink)
+    if isinstance(spec.initial, Continue) and not resumed:
+        resumed.append(_begun(sink, spec.initial, law))
     ended = np.flatnonzero(states.state != MemberState.LIVE)
     sink.writer = FrameWriter(
         sink.store, job.id, job.epoch, arrays_of(job), job.manifest, members=job.members, shown=states.step
@@ -59,7 +65,7 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         sink.writer.rewind(fresh, -1)
     sink.run = Run(
         id=f"{job.id}.{job.epoch}",  # a later claim of the same job is another run
-        law=laws.resolve(job.law),
+        law=law,
         precision=job.precision,
         grid=spec.grid,
         steps=spec.steps,
@@ -69,13 +75,41 @@ def build_run(sink: JobSink, laws: Registry) -> None:
         observe=spec.observe,
         priority=job.priority,
         watch=sink.stop_rules.watched if sink.stop_rules else (),
+        keep_every=spec.keep_states.every if spec.keep_states else 0,
         resumed=deque(resumed),
         ended=ended,
+        steering=steering_of(sink.store, spec, schedules),
     )
 
 
-def _members(sink: JobSink, spec: JobSpec) -> Members:
-    """Return seed, gamma and start state of every member."""
+def _begun(sink: JobSink, initial: Continue, law: Bundle) -> GroupState:
+    """Return the state from which a job continues another one.
+
+    Raises:
+        Problem: The state is gone, or lacks the memory that the law needs.
+        OSError: The store does not answer.
+    """
+    arrays = _load(sink.table, sink.store, initial)
+    if law.manifest.architecture_info.memory and "memory" not in arrays:
+        detail = (
+            f"initial.step = {initial.step}: the state of job {initial.job} has no memory, which law {law.ref} needs"
+        )
+        raise Problem(422, "No such state", detail, errors=[{"pointer": "/initial/step", "detail": detail}])
+    return GroupState(initial.step, np.zeros(1, np.int64), {name: array[None] for name, array in arrays.items()})
+
+
+def _origin(sink: JobSink, spec: JobSpec, law: Bundle) -> Start:
+    """Return the state at step 0 of the lineage of a job, with which `overlap` compares; any if nothing does."""
+    if not spec.observe or not any(current_observable(name) == "overlap" for name in spec.observe.names):
+        return Zeros()  # never drawn: the run continues from a state
+    first = stored_spec(sink.table.ancestors(sink.job)[-1].spec)
+    if isinstance(first.initial, StoredState | Upload):
+        return stored_state(sink.table, sink.store, first.initial)
+    return initial_state(first.initial, spec.grid, law.manifest.d_state, first.seed, law.manifest.constraint)
+
+
+def _members(sink: JobSink, spec: JobSpec, law: Bundle) -> tuple[Members, dict[int, Schedule]]:
+    """Return seed, gamma and start state of every member, and by place the gammas that are schedules."""
     job = sink.job
     if not job.is_block or job.sweep is None:
         seeds, gammas, initial = [spec.seed], [spec.gamma], [spec.initial]
@@ -84,7 +118,9 @@ def _members(sink: JobSink, spec: JobSpec) -> Members:
         seeds, gammas, initial = (plan.column(key, indices) for key in ("seed", "gamma", "initial"))
     loaded: dict[str, NDArray[np.complex64]] = {}
 
-    def start_of(initial: Start | FromJob | Upload) -> Start:
+    def start_of(initial: Start | FromJob | Continue | Upload) -> Start:
+        if isinstance(initial, Continue):
+            return _origin(sink, spec, law)
         if not isinstance(initial, FromJob | Upload):
             return initial
         key = initial.model_dump_json()
@@ -93,10 +129,14 @@ def _members(sink: JobSink, spec: JobSpec) -> Members:
         return loaded[key]
 
     starts = [start_of(one) for one in initial]
-    return Members(np.array(seeds, np.int64), np.array(gammas, np.float32), starts)
+    schedules: dict[int, Schedule] = {
+        place: schedule_of(gamma) for place, gamma in enumerate(gammas) if not isinstance(gamma, float)
+    }
+    constant = [gamma_at(gamma, 0) for gamma in gammas]
+    return Members(np.array(seeds, np.int64), np.array(constant, np.float32), starts), schedules
 
 
-def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> NDArray[np.complex64]:
+def stored_state(table: JobTable, store: Store, initial: StoredState | Upload) -> NDArray[np.complex64]:
     """Load the start state of a job that starts from another job or from an upload.
 
     Returns:
@@ -108,16 +148,26 @@ def stored_state(table: JobTable, store: Store, initial: FromJob | Upload) -> ND
     """
     if isinstance(initial, Upload):
         return get_state(store, initial.id)
+    return np.asarray(_load(table, store, initial)["psi"])
+
+
+def _load(table: JobTable, store: Store, initial: StoredState) -> Arrays:
+    """Load the state of another job.
+
+    Raises:
+        Problem: The state is gone.
+        OSError: The store does not answer.
+    """
     source = table.get(initial.job)
-    if last_state_step(source) == initial.step:
-        return last_state(store, source)
-    reader = FrameReader(store, source, lambda: table.get(source.id))
-    steps, frames = reader.read("psi", initial.step, initial.step + 1)
-    if len(steps) != 1:
-        detail = f"initial.step = {initial.step}: job {source.id} no longer has psi at that step"
+    if state_kind(source, initial.step) is None:
+        detail = f"initial.step = {initial.step}: {describe_states(source)}"
         raise Problem(422, "No such state", detail, errors=[{"pointer": "/initial/step", "detail": detail}])
-    state: NDArray[np.complex64] = frames[0]
-    return state
+    try:
+        return load_state(store, source, initial.step)
+    except Problem:
+        if source.final:
+            raise
+        return load_state(store, table.get(initial.job), initial.step)  # a commit may have replaced the object
 
 
 def _resumed_groups(sink: JobSink) -> list[GroupState]:

@@ -9,17 +9,22 @@ from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
+from leym.contract.gamma import schedule_of
 from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
+from leym.contract.spec import stored_spec
 from leym.engine.engine import Engine
 from leym.engine.run import Run
 from leym.engine.states import Arrays, GroupState, Places
+from leym.engine.steering import Steering
 from leym.frames.checkpoint import put_checkpoint, stale_checkpoints
+from leym.frames.kept import KeptStates, put_kept_state
 from leym.frames.writer import FrameWriter
 from workers.checkpoints import CheckpointRefs
 from workers.claimed_job import ClaimedJob, WorkerContext
 from workers.outages import STORE_OR_TABLE_UNAVAILABLE
+from workers.steering import steering_of
 from workers.stopping import StopRules
 
 log = logging.getLogger(__name__)
@@ -53,6 +58,7 @@ class JobSink(ClaimedJob):
         writer: Appends frames, observables and last states to the store.
         states: State and committed step of every member.
         kept: The checkpoints that the row names.
+        kept_states: The states that the row keeps with the results.
         stop_rules: Rules that end members early.
         begins_at: Step from which the run computes.
     """
@@ -69,6 +75,7 @@ class JobSink(ClaimedJob):
         if not job.is_block and job.manifest:
             self.states.step[0] = job.step
         self.kept = CheckpointRefs(job.checkpoint, is_block=job.is_block)
+        self.kept_states = KeptStates(job.manifest)
         self._stale: set[str] = set()  # keys of checkpoints that the row does not name any more
         self._has_predecessors = job.epoch > 1
         self._last_observables: dict[str, float] | None = None
@@ -86,7 +93,24 @@ class JobSink(ClaimedJob):
         """Queue the job again, because the worker ends."""
         super().hand_back()
 
+    def steer(self) -> None:
+        """Take the run out at its next burst, write at which step the interventions that wait act, and let it go on."""
+        if not self.job.is_block:
+            self.engine.hold(self.run.id, self.held)
+
     # --- callbacks of the engine, one at a time
+
+    @guarded
+    def held(self, step: int) -> None:
+        """Write the steps of the interventions that wait, no earlier than `step`, and let the run go on with them."""
+        reached = max(step, int(self.states.step.max()))
+
+        def settle() -> Steering:
+            spec = stored_spec(self.table.settle_interventions(self.job.id, self.job.epoch, reached))
+            return steering_of(self.store, spec, {0: schedule_of(spec.gamma)})
+
+        if steering := self.retry(settle):
+            self.engine.resume(self.run.id, steering)
 
     @guarded
     def admitted(self) -> None:
@@ -127,6 +151,10 @@ class JobSink(ClaimedJob):
         state = state.of(self.states.state[state.places] == MemberState.LIVE)
         if not len(state.places):
             return
+        if self.run.keeps(state.step) and not self.kept_states.has(state.step, state.places, self.job.epoch):
+            self._keep(state)
+            if not self.context.draining():  # else it may be the last state before the job goes to another worker
+                return
         places, previous = state.places, self.kept.previous(state.places)
         group = state.places if self.job.is_block else None
         saved = self.retry(
@@ -179,6 +207,17 @@ class JobSink(ClaimedJob):
         self.hand_back()
 
     # --- inside
+
+    def _keep(self, state: GroupState) -> None:
+        """Store a state that stays with the results, and commit it."""
+        group = state.places if self.job.is_block else None
+        arrays = {name: array if self.job.is_block else array[0] for name, array in state.arrays.items()}
+        saved = self.retry(lambda: put_kept_state(self.store, self.job.id, self.job.epoch, state.step, arrays, group))
+        if saved is None:
+            return
+        self._advance(state.places, state.step)
+        self._stale |= set(self.kept_states.add(saved, state.places, is_block=self.job.is_block))
+        self.retry(self._commit)
 
     def _advance(self, places: Places, step: int) -> None:
         """Note the step of live members; one that was stopped stays at the step of its last recording."""
@@ -239,13 +278,13 @@ class JobSink(ClaimedJob):
 
     def _values(self) -> dict[str, Any]:
         """Write what is not stored yet, and return the values to commit."""
-        manifest = self.writer.flush()
+        manifest = self.writer.flush() | self.kept_states.as_manifest()
         return {
             "step": self.states.steps_done,
             "manifest": manifest,
             "checkpoint": self.kept.as_dict(),
             "observables_last": self._last_observables,
-            "stored_bytes": self.writer.stored_bytes + self.kept.size(),
+            "stored_bytes": self.writer.stored_bytes + self.kept.size() + self.kept_states.size(),
             "device_s": self.job.device_s + self.run.device_s,
         } | ({"members": self.states} if self.job.is_block else {})
 

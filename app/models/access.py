@@ -39,15 +39,19 @@ class LinkBody(Body):
     expires_at: str
 
 
-class SharedStorePath(Parameters):
-    """Path of one object of a shared job's Zarr hierarchy."""
+class SharedPath(Parameters):
+    """Path of a shared job."""
 
     link: str = Field(max_length=512)
+
+
+class SharedStorePath(SharedPath):
+    """Path of one object of a shared job's Zarr hierarchy."""
+
     key: str = Field(max_length=512)
 
 
-class SharedFieldPath(Parameters):
+class SharedFieldPath(SharedPath):
     """Path of one field of a shared job."""
 
-    link: str = Field(max_length=512)
     field: str = Field(max_length=64)

@@ -23,6 +23,9 @@ from leym.contract.spec import EXAMPLE_JOB
 Standing = Literal["exact", "passed", "failed", "unverified"]
 MAX_WAIT_S = 60  # limit of a long poll: proxies cut requests that are silent for longer
 EVENT_ID = r"^[0-9]{0,20}$"  # a step; empty before the first event
+JOB_IDS = r"^[0-9a-z]{26}(,[0-9a-z]{26}){0,99}$"
+# job:step of each followed job; empty before the first event, and when no job is left
+POSITIONS = r"^([0-9a-z]{26}:([0-9]{1,18}|-1|end)(,[0-9a-z]{26}:([0-9]{1,18}|-1|end)){0,199})?$"
 
 
 class Times(Body):
@@ -91,6 +94,16 @@ class JobBody(Body):
     point: dict[str, Any] | None = Field(
         description="value on every axis, for a member of a sweep", examples=[EXAMPLE_POINT]
     )
+    parent: str | None = Field(description="the job that it continues; null if it starts a lineage of its own")
+    from_step: int = Field(description="step from which it computes: 0, or that of the state that it continues")
+    differs: dict[str, Any] | None = Field(
+        description="keys of the spec that differ from the parent: [value there, own value]; null without a parent",
+        examples=[{"gamma": [0.01, 0.05], "steps": [600, 1000]}],
+    )
+    reuse: Literal["returned", "joined", "continued"] | None = Field(
+        description="of an answer to a submission with `reuse`: an earlier job with the same results (`returned`), one "
+        "that is computing them (`joined`), or a new job that goes on from an earlier one (`continued`)",
+    )
     epoch: int = Field(description="how often workers have claimed the job, or the block of a member of a sweep")
     attempts: int = Field(description="claims since the job last made progress")
     worker: str | None = Field(description="worker that holds the job, or held it last; null before, and in the queue")
@@ -118,7 +131,8 @@ class JobBody(Body):
     stored_bytes: int = Field(description="size of the frames and the checkpoint in the store; 0 once they are removed")
     queue: Times
     links: dict[str, str] = Field(
-        description="self, events, cancel; of a simulation, frames, observables, store; of a training, curve and law",
+        description="self, events, cancel; of a simulation, frames, observables, store, states and lineage; of a "
+        "training, curve and law",
         examples=[{"self": f"/v1/jobs/{EXAMPLE_ID}", "events": f"/v1/jobs/{EXAMPLE_ID}/events"}],
     )
 
@@ -154,6 +168,28 @@ class EventsQuery(Query):
     last_event_id: str | None = Field(
         None, pattern=EVENT_ID, description="resume after this step, as with the header `Last-Event-ID`"
     )
+
+
+class ManyEventsQuery(Query):
+    """Query that selects the jobs of an event stream."""
+
+    jobs: str | None = Field(
+        None, pattern=JOB_IDS, description="ids separated by commas, 100 at most; the stream ends when these jobs have"
+    )
+    sweep: str | None = Field(None, max_length=64, description="only members of this sweep")
+    state: State | None = Field(None, description="only jobs in this state; one that leaves it is followed to its end")
+    replay: bool = Field(
+        False, description="with `jobs`: begin with all recorded steps; by default with those after the first `state`"
+    )
+    last_event_id: str | None = Field(
+        None, pattern=POSITIONS, description="resume after this event, as with the header `Last-Event-ID`"
+    )
+
+
+class ManyEventsHeader(Parameters):
+    """Header that an EventSource sends when it reconnects."""
+
+    last_event_id: str | None = Field(None, pattern=POSITIONS, alias="Last-Event-ID")
 
 
 class EventsHeader(Parameters):
@@ -205,3 +241,38 @@ class JobEvent(BaseModel):
         description="step of a frame or of progress; of `end`: the last step, unless a frame had it",
     )
     data: Json[FrameEvent | StateEvent | ProgressEvent | EndEvent]
+
+
+class OfJob(Body):
+    """Data of an event in a stream of many jobs: which job it is about."""
+
+    job: str = Field(examples=[EXAMPLE_ID])
+
+
+class JobStateEvent(OfJob):
+    """Data of a `state` event of many jobs."""
+
+    state: State
+    step: int
+    steps: int
+    error: dict[str, Any] | None = Field(examples=[None])
+
+
+class JobFrameEvent(OfJob, FrameEvent):
+    """Data of a `frame` event of many jobs."""
+
+
+class JobProgressEvent(OfJob, ProgressEvent):
+    """Data of a `progress` event of many jobs."""
+
+
+class JobEndEvent(OfJob, EndEvent):
+    """Data of an `end` event of many jobs."""
+
+
+class ManyJobsEvent(BaseModel):
+    """One event of a stream of many jobs."""
+
+    event: Literal["frame", "state", "progress", "end"]
+    id: str = Field("", pattern=POSITIONS, description="the reader's position in every job that is followed")
+    data: Json[JobFrameEvent | JobStateEvent | JobProgressEvent | JobEndEvent]

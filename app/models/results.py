@@ -76,11 +76,24 @@ class FramesQuery(StepsQuery):
     scale: int | None = Field(None, ge=1, le=64, description="pixels per cell; by default chosen to suit the grid")
 
 
+class StreamQuery(Query):
+    """Query of a stream of frames."""
+
+    field: str = Field(max_length=64)
+    fps: float | None = Field(
+        None, ge=0.1, le=60, description="most frames per second, the newest ones; by default every frame is sent"
+    )
+    downsample: int = Field(1, ge=1, le=64, description="send every n-th cell, in both directions")
+    dtype: Literal["u8", "f16", "f32"] = Field("f32", description="type of the numbers; u8 are codes over `range`")
+    start: int = Field(0, ge=0, le=LIMITS.steps, description="first step; to resume, the last received step plus one")
+
+
 class ObservablesQuery(StepsQuery):
     """Query that selects observables and their file format."""
 
     format: Literal["json", "csv", "npz"] = "json"
     names: str | None = Field(None, max_length=1000, description="names separated by commas; all by default")
+    lineage: bool = Field(False, description="true or 1: with the steps of the jobs that this one continues")
 
 
 class StateBody(Body):

@@ -6,8 +6,10 @@ from app.routes import (
     events,
     fidelity,
     frames,
+    interventions,
     jobs,
     laws,
+    lineage,
     members,
     page,
     probes,
@@ -17,6 +19,7 @@ from app.routes import (
     shared,
     states,
     store,
+    stream,
     sweeps,
     trainings,
     webhooks,
@@ -25,9 +28,12 @@ from app.routes import (
 # in the order in which the docs show them
 APIS = (
     jobs.api,
+    interventions.api,
+    lineage.api,
     frames.api,
     store.api,
     events.api,
+    stream.api,
     states.api,
     sweeps.api,
     members.api,
@@ -41,6 +47,7 @@ APIS = (
     session.api,
     probes.api,
 )
+WEBSOCKETS = ("stream.stream_frames", "stream.stream_member_frames", "shared.get_shared_stream")
 PAGE = page.page
 
-__all__ = ["APIS", "PAGE"]
+__all__ = ["APIS", "PAGE", "WEBSOCKETS"]

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from app.conditional import cache_control
 from app.downloads import TYPES, add_step_headers, file_response, step_range, temporary_file, write_npz
 from app.frame_files import array_file, check_size, json_array, picture_file, select_frames
-from app.lookup import find_results
+from app.lookup import find_results, readers_of_lineage
 from app.models.base import IdPath
 from app.models.results import FieldList, FieldPath, FramesQuery, ObservablesQuery
 from app.openapi import JSON, content, json_content, operation_links, partial_responses, responses, router
 from app.services import Services, current_services
 from app.views import json_response
 from leym.common.tables import delimited
+from leym.frames.joined import joined_observables
 from leym.frames.zarr_metadata import run_attributes
 
 api = router("results", "Results of jobs, also while they run: frames, pictures and observables")
@@ -35,7 +36,13 @@ FIELDS = json_content(
     operation_links("get_frames", id="$request.path.id", field="$response.body#/items/0/name"),
 )
 FRAMES_RESPONSES = responses({200: FRAMES} | partial_responses(*TYPES.values()), 404, 410, 412, 416)
-OBSERVABLES = content("The values, one column per observable next to `step`", JSON, "text/csv", TYPES["npz"])
+OBSERVABLES = content(
+    "The values, one column per observable next to `step`",
+    JSON,
+    "text/csv",
+    TYPES["npz"],
+    X_Lineage_Gone="with `lineage`: ids of jobs whose results were deleted or have expired, so that their steps lack",
+)
 OBSERVABLES_RESPONSES = responses({200: OBSERVABLES} | partial_responses("text/csv", TYPES["npz"]), 404, 410, 412, 416)
 
 
@@ -82,7 +89,10 @@ def frames_response(services: Services, job_id: str, field: str, query: FramesQu
 
 @api.get("/v1/jobs/<id>/observables", responses=OBSERVABLES_RESPONSES)
 def get_observables(path: IdPath, query: ObservablesQuery) -> Response:
-    """Get the observables of each observed step."""
+    """Get the observables of each observed step.
+
+    With `lineage`, the steps of the jobs that this one continues come first, in one timeline without a step twice.
+    """
     return observables_response(current_services(), path.id, query)
 
 
@@ -90,7 +100,13 @@ def observables_response(services: Services, job_id: str, query: ObservablesQuer
     """Answer with the observables of a job, as `get_observables` does."""
     job, reader = find_results(services, job_id)
     names = None if query.names is None else [name.strip() for name in query.names.split(",")]
-    steps, values = reader.observables(names, query.start, query.stop, query.stride)
+    gone: list[str] = []
+    if query.lineage:
+        path = readers_of_lineage(services, job, reader)
+        gone = [one.id for one, found in path if found is None]
+        steps, values = joined_observables(path, names, query.start, query.stop, query.stride)
+    else:
+        steps, values = reader.observables(names, query.start, query.stop, query.stride)
     check_size(len(steps), 8 * (len(values) + 1))
     columns: dict[str, NDArray[Any]] = {"step": steps, **values}
     name, caching = f"{job_id}-observables.{query.format}", cache_control(job)
@@ -104,4 +120,6 @@ def observables_response(services: Services, job_id: str, query: ObservablesQuer
         attributes = json_array(run_attributes(job) | {"steps": step_range(steps)})
         write_npz(file, columns | {"attributes": attributes}).close()
         response = file_response(file, "npz", name, caching)
+    if gone:
+        response.headers["X-Lineage-Gone"] = ",".join(gone)
     return add_step_headers(response, steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, url_for
+from flask import Response
 
 from app import cancellation, submission
 from app.concurrency_limits import acquire_stream
@@ -13,6 +13,7 @@ from app.models.base import IdempotencyHeader, IdPath
 from app.models.jobs import HistoryBody, JobBody, JobPage, JobsQuery, WaitQuery
 from app.openapi import json_content, operation_links, responses, router, use_pydantic_schema
 from app.reasons import body_with_reason
+from app.routes.lineage import REUSED, submitted
 from app.services import Services, current_services
 from app.sweep_tables import with_observables
 from app.views import history_event, job_body, json_response
@@ -29,15 +30,15 @@ JOB_LINKS = operation_links(
 ACCEPTED = json_content(JobBody, "The job was accepted", JOB_LINKS, Location="path of the job")
 
 
-@api.post("/v1/jobs", responses=responses({202: ACCEPTED}, 413, 415, 507))
+@api.post("/v1/jobs", responses=responses({200: REUSED, 202: ACCEPTED}, 413, 415, 507))
 def submit_job(header: IdempotencyHeader, body: JobSpec) -> Response:
     """Submit a job.
 
     The job is durable once this answers. With an `Idempotency-Key`, a repeated request returns the first job; the same
-    key with another body is refused.
+    key with another body is refused. With `reuse`, a job that has computed the same universe, or computes it, is
+    returned with status 200.
     """
-    job = submission.submit_job(current_services(), body, header.idempotency_key)
-    return json_response(job_body(job), 202, Location=url_for("jobs.get_job", id=job.id))
+    return submitted(submission.submit_job(current_services(), body, header.idempotency_key))
 
 
 @api.get("/v1/jobs", responses=responses({200: JobPage}))

@@ -40,9 +40,9 @@ def index() -> Response:
     return response
 
 
-@page.get("/static/<any('page.js', 'page.css'):name>")
+@page.get("/static/<any('lists.js', 'page.js', 'page.css'):name>")
 def asset(name: str) -> Response:
-    """Send the script or the style sheet. The document links to it by version, so caches may keep that version."""
+    """Send a script or the style sheet. The document links to it by version, so caches may keep that version."""
     response = send_from_directory(STATIC, name, max_age=300)
     if request.args.get("v") == _version(name):
         response.headers["Cache-Control"] = IMMUTABLE
@@ -54,7 +54,7 @@ def _document(flower_url: str) -> str:
     document = (STATIC / "page.html").read_text(encoding="utf-8")
     flower = f' <a href="{escape(flower_url)}">Flower</a>' if flower_url else ""
     document = document.replace("<!-- Flower -->", flower)
-    for name in ("page.js", "page.css"):
+    for name in ("lists.js", "page.js", "page.css"):
         document = document.replace(f"static/{name}", f"static/{name}?v={_version(name)}")
     return document
 

@@ -8,12 +8,13 @@ from flask import Response, request
 
 from app.links import sign, verify
 from app.lookup import find_job
-from app.models.access import LinkBody, LinkRequest, SharedFieldPath, SharedStorePath
+from app.models.access import LinkBody, LinkRequest, SharedFieldPath, SharedPath, SharedStorePath
 from app.models.base import IdPath
-from app.models.results import FramesQuery
+from app.models.results import FramesQuery, StreamQuery
 from app.openapi import responses, router
 from app.routes.frames import FRAMES_RESPONSES, frames_response
 from app.routes.store import OBJECT_RESPONSES, object_response
+from app.routes.stream import RESPONSES, stream_response
 from app.services import Services, current_services, service_wide
 from app.views import json_response
 from leym.contract.record_bodies import rfc3339
@@ -47,6 +48,13 @@ def get_shared_frames(path: SharedFieldPath, query: FramesQuery) -> Response:
     """Read frames of a shared job, as arrays or pictures."""
     services, job_id = _open(path.link)
     return frames_response(services, job_id, path.field, query)
+
+
+@api.get("/v1/shared/<link>/stream", responses=RESPONSES)
+def get_shared_stream(path: SharedPath, query: StreamQuery) -> Response:
+    """Watch a field of a shared job over a WebSocket."""
+    services, job_id = _open(path.link)
+    return stream_response(services, job_id, query)
 
 
 def _open(link: str) -> tuple[Services, str]:

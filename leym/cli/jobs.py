@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
@@ -25,7 +26,9 @@ Record = Annotated[
 ]
 ObserveText = Annotated[str | None, typer.Option(help="observables: EVERY, NAME,NAME or EVERY:NAME,NAME")]
 Seed = Annotated[int | None, typer.Option(help="seed of the random numbers; default: 0")]
-Gamma = Annotated[float | None, typer.Option(help="damping; default: 0.01")]
+Gamma = Annotated[
+    str | None, typer.Option(help="damping: 0.02, or values from steps on: 0:0.01,500:0.05; default: 0.01")
+]
 InitialText = Annotated[
     str | None,
     typer.Option(help="start state: zeros, seed, random, complex_noise:STRENGTH, JOB@STEP, upload:ID or a file.npy"),
@@ -33,6 +36,10 @@ InitialText = Annotated[
 PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 or auto; default: auto")]
 Priority = Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent; default: 4")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE, repeatable")]
+KeepStates = Annotated[int | None, typer.Option(help="keep the complete state every so many steps, to fork from it")]
+Reuse = Annotated[
+    bool, typer.Option("--reuse", help="return, join or extend a job that computes the same, if there is one")
+]
 SpecFile = Annotated[
     str | None, typer.Option("--spec", help="file with a JobSpec as JSON, - for stdin; options take precedence")
 ]
@@ -59,11 +66,13 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
         "record": specs.recordings(options["record"]) if options["record"] else None,
         "observe": specs.observe(options["observe"]),
         "seed": options["seed"],
-        "gamma": options["gamma"],
+        "gamma": specs.gamma(options["gamma"]),
         "initial": specs.initial(options["initial"], client),
         "precision": options["precision"],
         "priority": options["priority"],
         "tags": specs.tags(options["tag"]) if options["tag"] else None,
+        "keep_states": {"every": options["keep_states"]} if options.get("keep_states") else None,
+        "reuse": options.get("reuse") or None,
     }
     spec = specs.read_document(file) if file else {}
     spec |= {key: value for key, value in given.items() if value is not None}
@@ -89,9 +98,9 @@ def note_inheritance(source: Job, given: Collection[str], job: Job, varied: Coll
     """
     mine, theirs = ({**one.spec, "law": one.law} for one in (job, source))
     keys = [key for key in INHERITED if key not in varied]
-    inherited = [f"{key} {_shown(mine[key])}" for key in keys if key not in given]
+    inherited = [f"{key} {shown(mine[key])}" for key in keys if key not in given]
     differs = [
-        f"{key} {_shown(mine[key])} (there {_shown(theirs[key])})"
+        f"{key} {shown(mine[key])} (there {shown(theirs[key])})"
         for key in keys
         if key in given and mine[key] != theirs[key]
     ]
@@ -100,8 +109,13 @@ def note_inheritance(source: Job, given: Collection[str], job: Job, varied: Coll
             note(f"{relation} {source.id}: {', '.join(found)}")
 
 
-def _shown(value: Any) -> str:
-    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
+def shown(value: Any) -> str:
+    """Return a value of a spec as text: a grid as 64x128, a schedule of gamma as 0:0.01,500:0.05, others as JSON."""
+    if isinstance(value, list) and value and all(isinstance(side, int) for side in value):
+        return "x".join(map(str, value))
+    if isinstance(value, list) and value and all(isinstance(point, list) and len(point) == 2 for point in value):
+        return str(specs.gamma_text(value))
+    return json.dumps(value) if isinstance(value, list | dict) else str(value)
 
 
 def submit(
@@ -120,6 +134,8 @@ def submit(
     precision: PrecisionName = None,
     priority: Priority = None,
     tag: Tags = None,
+    keep_states: KeepStates = None,
+    reuse: Reuse = False,
     spec: SpecFile = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Idempotency-Key: commands with the same key submit once")
@@ -135,7 +151,7 @@ def submit(
     with exits(as_json):
         body = spec_of(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
-            initial=initial, precision=precision, priority=priority, tag=tag,
+            initial=initial, precision=precision, priority=priority, tag=tag, keep_states=keep_states, reuse=reuse,
         )  # fmt: skip
         source = source_of(body)
         found = client.job(source) if source else None
@@ -261,7 +277,7 @@ def _row(job: Job) -> tuple[Any, ...]:
     law = job.law.partition("@")[0]
     return (
         job.id, job.state, f"{job.step}/{job.steps}", law, f"{height}x{width}",
-        spec.get("seed", 0), spec.get("gamma"), age(job.as_dict().get("created_at")),
+        spec.get("seed", 0), specs.gamma_text(spec.get("gamma")), age(job.as_dict().get("created_at")),
     )  # fmt: skip
 
 

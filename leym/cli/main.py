@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import leym
-from leym.cli import data, fidelity, jobs, laws, sweeps, training, verify
+from leym.cli import data, fidelity, jobs, laws, lineage, steering, sweeps, training, verify
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits
 from leym.client import Client
@@ -84,7 +84,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 jobs.register(app)
+steering.register(app)
 data.register(app)
+lineage.register(app)
 verify.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")

@@ -50,6 +50,24 @@ def observe(text: str | None) -> Any:
     return found | ({"names": names.split(",")} if names else {})
 
 
+def gamma(text: str | None) -> float | list[list[float]] | None:
+    """Parse a gamma: `0.02`, or a schedule `0:0.01,500:0.05` of values from steps on. Raises ValueError."""
+    if text is None:
+        return None
+    try:
+        if ":" not in text:
+            return float(text)
+        points = [point.split(":") for point in text.split(",")]
+        return [[int(step), float(value)] for step, value in points]
+    except ValueError as error:
+        raise ValueError(f"--gamma {text!r}: write a number, or STEP:VALUE,STEP:VALUE from step 0 on") from error
+
+
+def gamma_text(value: Any) -> Any:
+    """Return a gamma as `gamma` parses it."""
+    return ",".join(f"{step}:{one:g}" for step, one in value) if isinstance(value, list) else value
+
+
 def initial(text: str | None, client: Client) -> dict[str, Any] | None:
     """Parse a start state; an .npy file is uploaded.
 

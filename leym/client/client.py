@@ -85,7 +85,8 @@ class Client(Training, Quotes):
             observe: observables: every n steps (`10`), names (`["activity"]`), `True`, an Observe or
                 `{"every", "names"}`.
             idempotency_key: calls with the same key submit once; default: a new key.
-            **spec: any other key of a JobSpec: seed, gamma, initial, precision, priority, tags, …
+            **spec: any other key of a JobSpec: seed, gamma (a number or `[(from step, value), …]`),
+                interventions (`[{"step": 200, "kind": "vortex", …}]`), initial, precision, priority, tags, …
 
         Returns:
             The queued job.
@@ -333,7 +334,11 @@ class Client(Training, Quotes):
         A JobSpec must have these two; the service adds the other keys that are inherited.
         """
         initial = plain(spec.get("initial"))
-        from_job = isinstance(initial, dict) and initial.get("kind") == "state" and isinstance(initial.get("job"), str)
+        from_job = (
+            isinstance(initial, dict)
+            and initial.get("kind") in ("state", "continue")
+            and isinstance(initial.get("job"), str)
+        )
         if from_job and not isinstance(law, JobSpec) and (law is None or grid is None):
             source = self.job(initial["job"])
             law, grid = law or source.law, grid or tuple(source.spec["grid"])

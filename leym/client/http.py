@@ -133,11 +133,16 @@ class Http:
 def _past_proxies(url: str) -> dict[str, None]:
     """Return the `mounts` that send requests to this machine past the proxies of the environment."""
     host = urlsplit(url).hostname or ""
+    return {f"all://[{host}]" if ":" in host else f"all://{host}": None} if is_loopback(url) else {}
+
+
+def is_loopback(url: str) -> bool:
+    """Return True if a URL names this machine by a loopback address or as localhost."""
+    host = urlsplit(url).hostname or ""
     try:
-        loopback = host == "localhost" or ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:  # a name
-        return {}
-    return {f"all://[{host}]" if ":" in host else f"all://{host}": None} if loopback else {}
+        return False
 
 
 def address(url: str) -> str:

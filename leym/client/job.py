@@ -12,11 +12,13 @@ from urllib.parse import urljoin
 
 import numpy as np
 
-from leym.client import results
+from leym.client import frame_socket, results
 from leym.client.errors import JobCancelled, JobFailed
-from leym.client.http import Http, segment
+from leym.client.http import Http
+from leym.client.lineage import TimeTravel
 from leym.client.live import Frame, frames_of
 from leym.client.progress import Bars
+from leym.client.requests import change_body
 
 if TYPE_CHECKING:
     import xarray
@@ -28,15 +30,11 @@ LONG_POLL_S = 20  # less than the 30 s after which proxies end silent requests
 PROGRESS_POLL_S = 1
 
 
-class Job:
+class Job(TimeTravel):
     """One universe that the service runs, as returned by `Client.submit`, `Client.job` and `Client.jobs`.
 
     Properties show the last answer of the service; `refresh()` and `wait()` request a new one.
     """
-
-    def __init__(self, http: Http, data: dict[str, Any]):
-        self._http, self._data = http, data
-        self._path = f"/v1/jobs/{segment(str(data['id']))}"
 
     @property
     def id(self) -> str:
@@ -128,6 +126,30 @@ class Job:
         self._data = self._http.json("POST", f"{self._path}/cancel", having=JOB_KEYS, repeatable=True)
         return self
 
+    def intervene(self, kind: str, *, step: int | None = None, **change: Any) -> dict[str, Any]:
+        """Change the state or gamma while the job waits or runs: `intervene("vortex", y=32, x=32, radius=8)`.
+
+        Afterwards `spec` says at which step it acted, so that the same spec gives the same bits.
+
+        Args:
+            kind: vortex (y, x, radius, charge), wave (ky, kx, region), noise (strength, region), collapse (to, region),
+                set (vector or state, region), paint (y, x, radius, and vector, or channel and phase) or gamma (value).
+            step: step at which it acts; default: as soon as possible.
+            **change: keys of the kind. A vector is an array of d complex numbers, or pairs [re, im].
+
+        Returns:
+            The request: number, state (`waiting`, `applied`, `missed`) and step; `interventions()` has its later state.
+
+        Raises:
+            ProblemError: the job has ended or is a member of a sweep, or the change does not fit it.
+        """
+        body = change_body(kind, step, change)
+        return self._http.json("POST", f"{self._path}/interventions", having=("number", "state"), json=body)
+
+    def interventions(self) -> list[dict[str, Any]]:
+        """List the live interventions of the job: number, state, step and what was asked for."""
+        return list(self._http.json("GET", f"{self._path}/interventions", having=("items",))["items"])
+
     def share(self, ttl_s: int = 86400) -> dict[str, str]:
         """Make links to the results that need no token until they expire.
 
@@ -166,6 +188,36 @@ class Job:
         if start == "latest":
             start = self.refresh().step + 1
         yield from frames_of(self._http, self._path, start, field, self.array)
+        self.refresh()
+
+    def live(
+        self,
+        field: str,
+        *,
+        start: int = 0,
+        fps: float | None = None,
+        downsample: int = 1,
+        dtype: frame_socket.Dtype = "f32",
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (step, frame) of a field as the frames are stored, until the job has ended; then refresh the job.
+
+        The frames come over a WebSocket, which resumes where it was after a lost connection. A job that fails or is
+        cancelled ends the iteration without an exception; `check()` raises it.
+
+        Args:
+            field: a recorded field.
+            start: first step.
+            fps: most frames per second: the newest ones, and always the first and the last; default: every frame.
+            downsample: every n-th cell in both directions.
+            dtype: f32, f16, or u8 for codes 0 to 255 over the range of the field. A complex field is always complex64.
+
+        Raises:
+            ProblemError: the field is not recorded, an option is wrong, or the results were deleted.
+            ServiceUnreachable: the service does not answer any more, after all retries.
+        """
+        yield from frame_socket.frames(
+            self._http, self._path, field, start=start, fps=fps, downsample=downsample, dtype=dtype
+        )
         self.refresh()
 
     @property

@@ -34,7 +34,7 @@ def job_body(
         steps: number of steps.
         record: `{"phase": 10}` (field: every), or a list of fields, Recordings or `{"field", "every", "dtype"}`.
         observe: every n steps (`10`), names (`["activity"]`), `True`, an Observe or `{"every", "names"}`.
-        **spec: any other key of a JobSpec.
+        **spec: any other key of a JobSpec; `keep_states=100` stands for `{"every": 100}`.
 
     Fields and observables without a schedule get `steps // 100`, at least 1.
     """
@@ -43,12 +43,24 @@ def job_body(
         return {key: value for key, value in document.items() if key in law.model_fields_set}
     every = max(1, steps // FRAMES)
     sides = (grid, grid) if isinstance(grid, int) else tuple(grid)
-    body: dict[str, Any] = {"law": law, "grid": list(sides), "steps": steps, "record": _recordings(record, every)}
-    observed = _observe(observe, every)
+    body: dict[str, Any] = {"law": law, "grid": list(sides), "steps": steps, "record": recordings(record, every)}
+    observed = observed_of(observe, every)
     if observed is not None:
         body["observe"] = observed
     given = {key: value for key, value in spec.items() if value is not None}
+    if "interventions" in given:
+        given["interventions"] = [_planned(one) for one in given["interventions"]]
+    if isinstance(given.get("keep_states"), int):
+        given["keep_states"] = {"every": given["keep_states"]}
     return {key: plain(value) for key, value in (body | given).items()}
+
+
+def change_body(kind: str, step: int | None, change: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the JSON of an intervention; a vector of complex numbers becomes pairs [re, im]."""
+    given = {"kind": kind, "step": step} | dict(change)
+    if given.get("vector") is not None and np.iscomplexobj(vector := np.asarray(given["vector"])):
+        given["vector"] = np.stack([vector.real, vector.imag], axis=-1)
+    return {key: plain(value) for key, value in given.items() if value is not None}
 
 
 def state_file(psi: np.ndarray) -> bytes:
@@ -76,7 +88,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _recordings(record: RecordLike, every: int) -> list[dict[str, Any]]:
+def _planned(change: Mapping[str, Any] | Any) -> dict[str, Any]:
+    whole: dict[str, Any] = dict(change) if isinstance(change, Mapping) else plain(change)
+    return change_body(whole.pop("kind", ""), whole.pop("step", None), whole)
+
+
+def recordings(record: RecordLike, every: int) -> list[dict[str, Any]]:
+    """Make the `record` of a JobSpec; fields without a schedule are recorded every `every` steps."""
     if isinstance(record, str):
         record = [record]
     if isinstance(record, Mapping):
@@ -86,7 +104,8 @@ def _recordings(record: RecordLike, every: int) -> list[dict[str, Any]]:
     ]
 
 
-def _observe(observe: ObserveLike | None, every: int) -> dict[str, Any] | None:
+def observed_of(observe: ObserveLike | None, every: int) -> dict[str, Any] | None:
+    """Make the `observe` of a JobSpec; without a schedule it is every `every` steps."""
     if observe is None or observe is False:
         return None
     if observe is True:

@@ -87,12 +87,17 @@ def dataset(http: Http, job: str, names: Callable[[], list[str]]) -> xarray.Data
     """Open the recorded fields as an xarray.Dataset; without xarray and zarr, as a mapping of arrays."""
     if not (installed("xarray") and installed("zarr")):
         return LazyArrays(names(), lambda name: array(http, job, name, None, None, 1)[1])
+    return opened(http, job)
+
+
+def opened(http: Http, job: str) -> xarray.Dataset:
+    """Open the recorded fields of the job at the path `job` as an xarray.Dataset; needs xarray and zarr."""
     import xarray
 
-    opened: xarray.Dataset = xarray.open_zarr(
+    found: xarray.Dataset = xarray.open_zarr(
         open_store(http, f"{job}/store.zarr"), consolidated=True, zarr_format=3, chunks=None
     )
-    return opened
+    return found
 
 
 def open_store(http: Http, path: str) -> Any:

@@ -79,12 +79,36 @@ class Smooth(InitialState):
         return self
 
 
-class FromJob(InitialState):
-    """The state of another job at a step where its `psi` was recorded, or at its last step."""
+class StoredState(InitialState):
+    """Base class of states that another job has stored.
 
-    kind: Literal["state"] = "state"
+    Attributes:
+        job: id of that job, which may be a member of a sweep.
+        step: step of the state.
+    """
+
     job: str = Field(pattern=JOB_ID)
     step: Whole = Field(ge=0, le=LIMITS.steps)
+
+
+class FromJob(StoredState):
+    """The state of another job as the step 0 of this one.
+
+    It is stored where `psi` was recorded, at kept states, and at the last step.
+    """
+
+    kind: Literal["state"] = "state"
+
+
+class Continue(StoredState):
+    """The state of another job, from which this one goes on counting steps.
+
+    The job computes and records the steps after `step`. Its step numbers, the random numbers of a stochastic law, the
+    memory of a recurrent one, and the start state that `overlap` compares with are those of the lineage. So with the
+    keys of that job it computes what that job would have computed, bit for bit.
+    """
+
+    kind: Literal["continue"] = "continue"
 
 
 class Upload(InitialState):
@@ -95,7 +119,9 @@ class Upload(InitialState):
 
 
 Drawn = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth, Field(discriminator="kind")]
-Initial = Annotated[ComplexNoise | RandomState | Zeros | Seed | Smooth | FromJob | Upload, Field(discriminator="kind")]
+Initial = Annotated[
+    ComplexNoise | RandomState | Zeros | Seed | Smooth | FromJob | Continue | Upload, Field(discriminator="kind")
+]
 
 _DRAWN: TypeAdapter[Any] = TypeAdapter(Drawn)
 

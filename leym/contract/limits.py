@@ -15,10 +15,15 @@ class LIMITS:
     steps = 10_000_000
     seed = 2**63 - 1
     gamma = 10.0
+    gamma_points = 1000  # of a schedule
+    interventions = 1000  # of one job
+    charge = 64  # windings of a vortex
+    channels = 1024  # of a cell
     strength = 10.0
     part = 100.0  # largest real or imaginary part of a start state that is drawn
     recordings = len(FIELDS)
     frames = 1_000_000  # recorded frames of one field
+    kept_states = 1_000  # of one job, by keep_states; each is named in its row
     stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
     tags = 32
     sweep_jobs = 1_000_000

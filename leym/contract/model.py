@@ -28,7 +28,7 @@ Real = Annotated[float, NO_TEXT]
 
 
 class Model(BaseModel):
-    """Immutable model that refuses unknown keys, NaN, infinities and truth values."""
+    """Immutable model that refuses unknown keys, NaN, infinities, and truth values where a number belongs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -37,6 +37,9 @@ class Model(BaseModel):
     def _no_truth_values(cls, data: Any) -> Any:
         """Refuse true and false, which Python would accept as the numbers 1 and 0."""
         for key, value in data.items() if isinstance(data, dict) else ():
+            field = cls.model_fields.get(key)
+            if field is not None and field.annotation is bool:
+                continue
             if any(isinstance(v, bool) for v in (value if isinstance(value, list | tuple) else (value,))):
                 raise ValueError(f"{key} = {json.dumps(value)[:80]}: true and false are no values here")
         return data

@@ -33,6 +33,8 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
         "frames": f"{path}/frames",
         "observables": f"{path}/observables",
         "store": f"{path}/store.zarr",
+        "states": f"{path}/states",
+        "lineage": f"{path}/lineage",
         "cancel": f"{path}/cancel",
     }
     if job.is_training:
@@ -59,6 +61,10 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
         "tags": job.spec.get("tags", {}),
         "sweep": job.sweep,
         "point": job.point,
+        "parent": job.parent,
+        "from_step": job.begins_at,
+        "differs": job.differs,
+        "reuse": None,
         "epoch": job.epoch,
         "attempts": job.attempts,
         "worker": job.owner,

@@ -1,4 +1,4 @@
-"""Results of a job: the fields to record (`record`) and the observables to compute (`observe`)."""
+"""Results of a job: fields to record (`record`), observables (`observe`), and states to keep (`keep_states`)."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ class Recording(Model):
     def stored_dtype(self) -> str:
         """The dtype of stored frames: the requested one, or the default of the field."""
         return self.dtype or FIELDS[self.field].dtypes[0]
+
+
+class KeepStates(Model):
+    """States to keep: those at the steps every, 2 every, …, with everything that a continuation needs."""
+
+    every: Whole = Field(ge=1, le=LIMITS.steps)
 
 
 _SOME_OBSERVABLES: dict[str, Any] = {

@@ -89,11 +89,24 @@ class Job:
     device_s: float = 0.0  # seconds of a device that it has used: the share of its universes in what stepped
     block: str | None = None  # of a member: the row of its block, which names its results
     place: int = 0  # of a member: its place in the block
+    differs: dict[str, Any] | None = None  # of a job that continues another one: {key: [value there, own value]}
 
     @property
     def is_block(self) -> bool:
         """True for the row of a block, which is leased, stored and committed as one, and is not a job for users."""
         return self.indices is not None and self.block is None
+
+    @property
+    def parent(self) -> str | None:
+        """Id of the job that this one continues; None if it starts a lineage of its own."""
+        initial = self.spec.get("initial") or {}
+        return str(initial["job"]) if initial.get("kind") == "continue" else None
+
+    @property
+    def begins_at(self) -> int:
+        """Step from which the job computes: 0, or that of the state from which it continues another one."""
+        initial = self.spec.get("initial") or {}
+        return int(initial["step"]) if initial.get("kind") == "continue" else 0
 
     @property
     def results(self) -> str:
@@ -186,6 +199,7 @@ class NewJob:
     d_state: int
     point: dict[str, Any] | None = None
     fidelity: str = "unverified"
+    differs: dict[str, Any] | None = None  # of a job that continues another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +236,28 @@ class Addition:
     axes: dict[str, Any]
     mode: Any
     key: str | None = None
+
+
+MISSED = -1  # in place of a step: the job had no step left
+
+
+@dataclass(frozen=True, slots=True)
+class LiveIntervention:
+    """An intervention that a user asked for while the job waited or ran.
+
+    Attributes:
+        job: the job.
+        number: position among the requests for this job.
+        change: the intervention as JSON, with the requested step or null.
+        created_at: time of the request.
+        step: step at which it acts; None while the worker has not heard of it, `MISSED` if no step was left.
+    """
+
+    job: str
+    number: int
+    change: dict[str, Any]
+    created_at: float
+    step: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,23 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, field_validator, model_validator
 
 from leym.contract.catalog import FIELDS
-from leym.contract.initial import ComplexNoise, FromJob, Initial, RandomState, Seed, Smooth, Upload, Zeros
+from leym.contract.gamma import Gamma, gamma_from, gamma_within, schedule_of
+from leym.contract.initial import (
+    ComplexNoise,
+    Continue,
+    FromJob,
+    Initial,
+    RandomState,
+    Seed,
+    Smooth,
+    StoredState,
+    Upload,
+    Zeros,
+)
+from leym.contract.interventions import AnyIntervention, misfits
 from leym.contract.limits import JOB_ID, LAW_NAME, LIMITS
 from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
-from leym.contract.recording import Observe, Recording
+from leym.contract.recording import KeepStates, Observe, Recording
 from leym.contract.webhook import WEBHOOK, Webhook, without_webhook
 
 __all__ = [
@@ -27,10 +40,12 @@ __all__ = [
     "LIMITS",
     "NO_TEXT",
     "ComplexNoise",
+    "Continue",
     "FromJob",
     "Grid",
     "Initial",
     "JobSpec",
+    "KeepStates",
     "Model",
     "Observe",
     "Precision",
@@ -39,6 +54,7 @@ __all__ = [
     "Recording",
     "Seed",
     "Smooth",
+    "StoredState",
     "Tags",
     "Upload",
     "Webhook",
@@ -108,11 +124,10 @@ class JobSpec(Model):
     steps: Whole = Field(ge=1, le=LIMITS.steps, examples=[1000])
     seed: Whole = Field(default=0, ge=0, le=LIMITS.seed)
     initial: Initial = ComplexNoise()
-    gamma: Real = Field(
+    gamma: Gamma = Field(
         default=0.01,
-        ge=0,
-        le=LIMITS.gamma,
-        description="damping. Left out in a job that starts from another job's state: the gamma of that job",
+        description="damping: a number, or a schedule `[[0, 0.01], [500, 0.05]]` of values from a step on. "
+        "Left out in a job that starts from another job's state: the gamma of that job from that step on",
     )
     precision: Precision = Field(
         default="auto",
@@ -121,6 +136,20 @@ class JobSpec(Model):
     )
     record: tuple[Recording, ...] = ()
     observe: Observe | None = None
+    interventions: tuple[AnyIntervention, ...] = Field(
+        default=(),
+        max_length=LIMITS.interventions,
+        description="changes to the state at given steps; those of one step in this order",
+    )
+    keep_states: KeepStates | None = Field(
+        default=None, description="states to keep with the results, from which other jobs can go on bit for bit"
+    )
+    reuse: bool = Field(
+        default=False,
+        strict=True,
+        description="true: return the job that has run, or runs, the same universe to the same step, or go on from one "
+        "that has run it to an earlier step",
+    )
     priority: Whole = Field(default=4, ge=0, le=9, description="9 is the most urgent")
     deadline_s: Annotated[float, Field(gt=0, le=30 * 86400), NO_TEXT] | None = Field(
         default=None, description="seconds from submission after which a job that has not ended fails"
@@ -144,28 +173,67 @@ class JobSpec(Model):
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> JobSpec:
+        continues = isinstance(self.initial, Continue)  # then a schedule may have no step in the part that is left
         for i, r in enumerate(self.record):
-            _check_schedule(f"record.{i}.every", r.every, self.steps)
+            _check_schedule(f"record.{i}.every", r.every, self.steps, may_be_empty=continues)
         if self.observe:
-            _check_schedule("observe.every", self.observe.every, self.steps)
+            _check_schedule("observe.every", self.observe.every, self.steps, may_be_empty=continues)
+        if self.keep_states and (n := self.steps // self.keep_states.every) > LIMITS.kept_states:
+            raise ValueError(
+                f"keep_states.every = {self.keep_states.every} keeps {n} states; at most {LIMITS.kept_states}"
+            )
+        if self.steps <= self.begins_at:
+            raise ValueError(
+                f"steps = {self.steps}: steps count on the lineage's clock, which is at {self.begins_at} already; "
+                f"at least {self.begins_at + 1} is needed"
+            )
+        for i, (step, _) in enumerate(schedule_of(self.gamma)):
+            if step >= self.steps:
+                raise ValueError(f"gamma.{i}.0 = {step}: it must be below steps = {self.steps}")
+        return self
+
+    @model_validator(mode="after")
+    def _interventions_fit(self) -> JobSpec:
+        for i, one in enumerate(self.interventions):
+            if one.step is None:
+                raise ValueError(f"interventions.{i}.step = null: the step of an intervention is required")
+            if one.step >= self.steps:
+                raise ValueError(f"interventions.{i}.step = {one.step}: it must be below steps = {self.steps}")
+            for reason in misfits(one, self.grid):
+                raise ValueError(f"interventions.{i}.{reason}")
         return self
 
     @property
     def total_steps(self) -> int:
-        """Number of steps that the job computes."""
+        """Last step of the job."""
         return self.steps
 
+    @property
+    def begins_at(self) -> int:
+        """Step from which the job computes: 0, or that of the state from which it continues another job."""
+        return self.initial.step if isinstance(self.initial, Continue) else 0
+
+    def first_frame(self, every: int) -> int:
+        """Return the number n of the first frame of a recording, at step n every.
+
+        It is 0, the start state; in a job that continues another one, the first frame after the state it begins with.
+        """
+        return self.begins_at // every + 1 if isinstance(self.initial, Continue) else 0
+
     def frames_of(self, every: int) -> int:
-        """Count the frames of a recording: steps 0, every, 2 every, … <= steps."""
-        return self.steps // every + 1
+        """Count the frames of a recording: steps 0, every, 2 every, … <= steps, from the first frame on."""
+        return self.steps // every + 1 - self.first_frame(every)
 
     def stored_bytes(self, d_state: int) -> int:
-        """Compute the uncompressed bytes of all recordings of this job; `d_state` is the number of channels."""
+        """Compute the uncompressed bytes of all recordings and kept states; `d_state` is the number of channels."""
         h, w = self.grid
         total = 0
         for r in self.record:
             cell = {"float16": 2, "float32": 4, "complex64": 8}[r.stored_dtype]
             total += self.frames_of(r.every) * h * w * cell * (FIELDS[r.field].depth(d_state) or 1)
+        if self.keep_states:
+            every = self.keep_states.every
+            total += (self.steps // every - self.begins_at // every) * h * w * d_state * 8
         return total
 
 
@@ -184,11 +252,15 @@ def inherit(spec: JobSpec, source: Mapping[str, Any]) -> JobSpec:
     its random numbers from step 0 again.
     """
     left_out = {key: source[key] for key in INHERITED if key not in spec.model_fields_set and key in source}
+    if "gamma" in left_out and isinstance(spec.initial, FromJob):  # its steps count from 0 again
+        left_out["gamma"] = gamma_from(left_out["gamma"], spec.initial.step, spec.steps)
+    elif "gamma" in left_out:
+        left_out["gamma"] = gamma_within(left_out["gamma"], spec.steps)
     return spec.model_copy(update=left_out)
 
 
-def _check_schedule(key: str, every: int, steps: int) -> None:
-    if every > steps:
+def _check_schedule(key: str, every: int, steps: int, *, may_be_empty: bool) -> None:
+    if every > steps and not may_be_empty:
         raise ValueError(f"{key} = {every} is over steps = {steps}")
     if steps // every + 1 > LIMITS.frames:
         raise ValueError(f"{key} = {every} gives {steps // every + 1} frames; at most {LIMITS.frames}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -93,18 +93,19 @@ class SweepPlan:
         return [values[i] for i in positions.tolist()]
 
     def column(self, key: str, indices: Indices) -> list[Any]:
-        """Return the seed (int), the gamma (float) or the start state (a model of `initial`) of each of the members.
+        """Return the seed, the gamma or the start state of each of the members.
 
         Args:
             key: "seed", "gamma" or "initial".
             indices: int64 [n].
 
         Returns:
-            The n values, as in the specs of these members.
+            The n values, as in the specs of these members: seeds are int, gammas float or a schedule in JSON's lists,
+            start states models of `initial`.
         """
         if key == "initial":
             return self._start_states(indices)
-        kind = {"seed": int, "gamma": float}[key]
+        kind = _KINDS[key]
         if key in self.axes:
             return [kind(value) for value in self.values_of(key, indices)]
         return [kind(self.base.get(key, JobSpec.model_fields[key].default))] * len(indices)
@@ -198,6 +199,13 @@ class SweepPlan:
             for row in zip(*columns, strict=True)
         ]
         return [states[i] for i in which.reshape(-1).tolist()]
+
+
+def _gamma(value: Any) -> Any:
+    return [list(point) for point in value] if isinstance(value, list | tuple) else float(value)
+
+
+_KINDS: dict[str, Callable[[Any], Any]] = {"seed": int, "gamma": _gamma}
 
 
 def _listed(spec: SweepSpec) -> dict[str, Values]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import monotonic
 
 from leym.engine import compute_threads
@@ -58,7 +59,7 @@ class Admission:
 
     def admit(self) -> None:
         """Seat members of waiting runs, the most urgent first, in buckets that are ready; start making the others."""
-        free, full, now = self._slots - self._seating.seated, False, monotonic()
+        free, full, now = self._slots - self._seating.seated - len(self._seating.held), False, monotonic()
         new: dict[Batch, list[Group]] = {}
         for entry in self._seating.waiting.ordered(now):
             run = entry.run
@@ -75,7 +76,7 @@ class Admission:
                 if full:
                     continue
                 self._swap_out_for(run)
-                free = self._slots - self._seating.seated
+                free = self._slots - self._seating.seated - len(self._seating.held)
             bucket = self._buckets.use(future.result())
             if not (free or run.in_slots) or not (batch := bucket.batch_with_room(run)):
                 continue
@@ -107,6 +108,20 @@ class Admission:
             self._flush()
             self._counters.parked += self._seating.park(set(self._results.behind))
         self._seating.unpark()
+
+    def hold(self, requests: dict[str, Callable[[int], None]]) -> None:
+        """Take runs out that are to be steered, and tell the step that each has reached; the others are not here.
+
+        Requests for runs that are held already stay.
+        """
+        wanted = requests.keys() - self._seating.held.keys()
+        if wanted:
+            self._flush()  # so that nothing of them is in flight
+        for run_id in sorted(wanted):
+            on_held = requests.pop(run_id)
+            if run := self._seating.hold(run_id):
+                step = max((state.step for state in run.resumed), default=0)
+                self._results.post(run_id, partial(on_held, step))
 
     def evict(self, run_ids: set[str]) -> None:
         """Take runs out of slots and queues; nothing more of them is delivered."""

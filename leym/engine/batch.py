@@ -114,14 +114,16 @@ class Batch:
         n, places, device, tensors = len(begun.places), begun.places, self.state.device, self.tensors
         taken = np.flatnonzero(~self._taken)[:n]
         rows = self.index(taken)
-        origin = self._on_device(run.draw(places)) if not begun.arrays or run.needs_origin else None
-        tensors.state[rows] = self._on_device(begun.arrays["psi"]) if begun.arrays else origin  # type: ignore[assignment]
+        origin = None
+        if not begun.arrays or run.needs_origin:
+            origin = torch.from_numpy(run.draw(places)).permute(0, 3, 1, 2).to(device)
+        tensors.state[rows] = _real(begun.arrays["psi"]).to(device) if begun.arrays else origin  # type: ignore[assignment]
         if run.needs_origin:
             self.origin[rows] = origin  # type: ignore[assignment]
         if tensors.memory.numel():
             tensors.memory[rows] = torch.from_numpy(np.array(begun.arrays["memory"])).to(device) if begun.arrays else 0
         tensors.seed[rows] = torch.from_numpy(run.members.seeds[places]).to(device)
-        tensors.gamma[rows] = torch.from_numpy(run.members.gammas[places]).to(device).view(-1, 1, 1, 1)
+        tensors.gamma[rows] = torch.from_numpy(run.gammas(places, begun.step)).to(device).view(-1, 1, 1, 1)
         tensors.clock[rows], tensors.good[rows], tensors.occupied[rows] = begun.step, 0, 1
         self._taken[taken] = True
         self.busy += n
@@ -133,13 +135,11 @@ class Batch:
 
     @torch.no_grad()
     def leave(self, group: Group, chosen: NDArray[np.bool_] | None = None) -> None:
-        """Empty the slots of a group, or of the members `chosen`, bool [n]."""
+        """Empty the slots of a group, or of the members `chosen`, bool [n]; what is left in them has no meaning."""
         leaving = group.rows if chosen is None else group.rows[chosen]
         if not len(leaving):
             return
-        rows = self.index(leaving)
-        for tensor in (self.tensors.state, self.tensors.memory, self.tensors.occupied):
-            tensor[rows] = 0
+        self.tensors.occupied[self.index(leaving)] = 0
         self._taken[leaving] = False
         self.busy -= len(leaving)
         group.run.in_slots -= len(leaving)
@@ -184,8 +184,12 @@ class Batch:
     def advance(self, steps: int) -> None:
         """Queue steps of every slot, whether their states stay finite or not: `tensors.good` counts the finite ones.
 
-        Where a recording compares the last step with the one before, that state is kept in `previous`.
+        Gammas and states that change at the present step are changed first. Where a recording compares the last step
+        with the one before, that state is kept in `previous`.
         """
+        for group in self.groups:
+            if group.run.steering.acts_at(group.step):
+                self._steer(group)
         keep = any(group.run.needs_previous(group.step + steps) for group in self.groups)
         if keep:
             self.runner.run(steps - 1)
@@ -208,5 +212,14 @@ class Batch:
         arrays = stream.fetch(tensors)
         return lambda: GroupState(step, places, dict(zip(("psi", "memory"), arrays(), strict=False)))
 
-    def _on_device(self, psi: NDArray[Any]) -> Tensor:
-        return to_real(torch.from_numpy(np.ascontiguousarray(psi, np.complex64))).to(self.state.device)
+    def _steer(self, group: Group) -> None:
+        """Change what changes at the present step of a group."""
+        run, rows, tensors = group.run, self.index(group.rows), self.tensors
+        gammas = run.gammas(group.places, group.step)
+        tensors.gamma[rows] = torch.from_numpy(gammas).to(tensors.gamma.device).view(-1, 1, 1, 1)
+        seeds, manifest = run.members.seeds[group.places], self.law.bundle.manifest
+        tensors.state[rows] = run.steering.intervene(tensors.state[rows], seeds, group.step, manifest)
+
+
+def _real(psi: NDArray[Any]) -> Tensor:
+    return to_real(torch.from_numpy(np.ascontiguousarray(psi, np.complex64)))

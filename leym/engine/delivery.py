@@ -80,12 +80,14 @@ class ResultDispatcher:
         """
         if not len(places):
             return
-        new = run.recorded[span(places)] < step
+        at = span(places)
+        new = run.recorded[at] < step
         if not new.all():
             left = new if left is None else left & new
-        places = places if left is None else places[left]
+        if left is not None:
+            places = at = places[left]
         if len(places):
-            run.recorded[span(places)] = step
+            run.recorded[at] = step
             self.post(run.id, partial(_deliver_frames, run, step, places, recorded, left), recorded.nbytes)
 
     def checkpoint(self, run: Run, state: GroupState) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from threading import Condition, Event, Thread
@@ -35,6 +34,7 @@ from leym.engine.run import BucketKey, Run
 from leym.engine.scheduler import next_batch
 from leym.engine.seating import Seating
 from leym.engine.states import Places
+from leym.engine.steering import Steering
 from leym.laws.bundle import Bundle
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,8 @@ class Engine:
         self._on_fatal = on_fatal
         self._cancelled: set[str] = set()
         self._dropped: list[tuple[str, Places]] = []
+        self._to_hold: dict[str, Callable[[int], None]] = {}
+        self._to_resume: list[tuple[str, Steering]] = []
         self._changed = Condition()
         self._stopping = False
         self._results = ResultDispatcher(4, lambda run_id, _: self.cancel(run_id))
@@ -124,6 +126,23 @@ class Engine:
         """Evict members of a run, waiting or running, before the next burst; nothing more of them is delivered."""
         with self._changed:
             self._dropped.append((run_id, places))
+            self._changed.notify_all()
+
+    def hold(self, run_id: str, on_held: Callable[[int], None]) -> None:
+        """Take a run out of its slots before its next burst, until `resume`; its slot is kept free.
+
+        Args:
+            run_id: the run; nothing happens if it is not here any more.
+            on_held: called like a sink, after all results up to then, with the step that the run has reached.
+        """
+        with self._changed:
+            self._to_hold[run_id] = on_held
+            self._changed.notify_all()
+
+    def resume(self, run_id: str, steering: Steering) -> None:
+        """Let a held run go on with another steering, which must not differ before the step at which it was held."""
+        with self._changed:
+            self._to_resume.append((run_id, steering))
             self._changed.notify_all()
 
     def drain(self) -> None:
@@ -189,10 +208,10 @@ class Engine:
                 "slots": self.slots,
                 "busy": self._seating.seated,
                 "members": sum(bucket["busy"] for bucket in buckets),
-                "waiting": sum(not run.in_slots for run in self._seating.waiting) + len(self._seating.parked),
+                "waiting": self._seating.unseated,
                 "buckets": buckets,
-                "loading": [asdict(key) for key in self._loader.loading()],
-                "waiting_runs": [run.id for run in self._seating.waiting if not run.in_slots],
+                "loading": self._loader.loading(),
+                "waiting_runs": self._seating.without_slots(),
                 "draining": self.draining,
                 "degraded": self.law_cache.degraded,
             }
@@ -233,6 +252,7 @@ class Engine:
         """Let runs leave and join, then return the batch that steps next; without any, wait for a change."""
         with self._changed:
             self._evict()
+            self._steer()
             self._admission.park_slow()
             self._admission.admit()
             batch = next_batch(self.buckets.batches())
@@ -263,13 +283,10 @@ class Engine:
         for result, last_good in burst.diverged():
             self._fail_diverged(result, last_good)
         seconds = self.stream.seconds(burst.began, burst.ended)
-        recording_s = self.stream.seconds(burst.ended, burst.recorded)
-        for result in burst.results:  # before the results, so that the last commit of a run has all of them
-            result.group.run.device_s += (seconds + recording_s) * len(result.places) / burst.busy
+        self.counters.count(burst, seconds, self.stream.seconds(burst.ended, burst.recorded))
         self._results.burst(burst)
         burst.batch.measured(burst.steps, seconds)
         burst.batch.charged_s += (seconds - burst.expected_s) / burst.share
-        self.counters.count(burst, seconds, recording_s)
 
     def _fail_diverged(self, result: Result, last_good: Places) -> None:
         group = result.group
@@ -294,6 +311,14 @@ class Engine:
         for run_id, places in self._dropped:
             self._seating.drop_members(run_id, places)
         self._dropped.clear()
+
+    def _steer(self) -> None:
+        """Let runs go on that were held, and take out those that are to be steered next."""
+        for run_id, steering in self._to_resume:
+            if run := self._seating.let_go(run_id):
+                run.steering = steering
+        self._to_resume.clear()
+        self._admission.hold(self._to_hold)
 
     # --- memory
 

@@ -128,6 +128,8 @@ class BurstPipeline:
             burst.results.append(result)
             if group.step >= group.run.steps:
                 result.final = batch.checkpoint(group, self._stream)
+            elif group.run.keeps(group.step):  # not in the place of a checkpoint that is due by time
+                result.checkpoint = batch.checkpoint(group, self._stream)
             elif now - group.checkpointed > checkpoint_s:
                 group.checkpointed = now
                 result.checkpoint = batch.checkpoint(group, self._stream)

@@ -1,13 +1,13 @@
 """Computes what groups record at a step, on the device and all groups in one go, and starts its copy to the host.
 
 The bits of a universe do not depend on which others are recorded with it. On a CPU only the rows with something due are
-computed (`leym.physics.observables` makes their bits independent of their number). A GPU computes all rows of the
-batch, since its time goes into launches, and its reductions depend on their number.
+computed, in parts that fit into its caches (`leym.physics.observables` makes their bits independent of their number). A
+GPU computes all rows of the batch, since its time goes into launches, and its reductions depend on their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from leym.contract.spec import Recording
 from leym.engine.device_stream import DeviceStream, HostArrays
 from leym.engine.run import STATE_HASH
 from leym.engine.states import span
+from leym.physics.elementwise import cached_parts
 from leym.physics.observables import StateView, state_hash
 
 if TYPE_CHECKING:
@@ -57,22 +59,19 @@ def record(
     due = [group for group in groups if any(group.run.due(group.step)) and _is_new(group)]
     if not due:
         return []
-    rows = batch.index(np.concatenate([group.rows for group in due]))
-    if whole_batch:
-        rows, chosen = slice(None), rows
-    else:
-        chosen = slice(None)
-    started = due[0].step > 0
-    state = StateView(batch.state[rows], batch.previous[rows] if started else None, batch.origin[rows])
+    rows = np.concatenate([group.rows for group in due])
     wanted = [group.run.due(group.step) for group in due]
     fields = sorted({(r.field, r.stored_dtype) for recordings, _ in wanted for r in recordings})
-    observables = sorted({name for _, names in wanted for name in names} - {STATE_HASH})
-    tensors = [state.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
-    if observables:
-        tensors.append(torch.stack([state.observable(name) for name in observables], dim=1))
-    if any(STATE_HASH in names for _, names in wanted):
-        tensors.append(state_hash(batch.state[rows]))
-    arrays = stream.fetch([tensor[chosen] for tensor in tensors])
+    observed = {name for _, names in wanted for name in names}
+    observables = sorted(observed - {STATE_HASH})
+    compute = partial(_compute, batch, due[0].step > 0, fields, observables, STATE_HASH in observed)
+    if whole_batch:
+        chosen = batch.index(rows)
+        tensors = [tensor[chosen] for tensor in compute(slice(None))]
+    else:
+        parts = [compute(part) for part in _cached_rows(batch, batch.index(rows), len(rows))]
+        tensors = [torch.cat(of) for of in zip(*parts, strict=True)]
+    arrays = stream.fetch(tensors)
     found, first = [], 0
     per_row = {field: tensor[0].nbytes for field, tensor in zip(fields, tensors, strict=False)}
     for group, (recordings, names) in zip(due, wanted, strict=True):
@@ -82,6 +81,30 @@ def record(
         fetch = partial(_fetch, arrays, own, recordings, names, fields, observables)
         found.append((group, Recorded(fetch, nbytes)))
     return found
+
+
+def _cached_rows(batch: Batch, rows: slice | Tensor, n: int) -> Iterator[slice | Tensor]:
+    """Split the index of n rows into parts that the caches of the computing threads hold."""
+    for part in cached_parts(n, batch.bytes_per_member):
+        yield slice(rows.start + part.start, rows.start + part.stop) if isinstance(rows, slice) else rows[part]
+
+
+def _compute(
+    batch: Batch,
+    started: bool,
+    fields: Sequence[tuple[str, str]],
+    observables: Sequence[str],
+    hashed: bool,
+    rows: slice | Tensor,
+) -> list[Tensor]:
+    """Compute the fields of some rows [n, H, W(, d)], then the observables [n, m] and the hashes [n] where wanted."""
+    state = StateView(batch.state[rows], batch.previous[rows] if started else None, batch.origin[rows])
+    tensors = [state.field(field).to(getattr(torch, dtype)) for field, dtype in fields]
+    if observables:
+        tensors.append(torch.stack([state.observable(name) for name in observables], dim=1))
+    if hashed:
+        tensors.append(state_hash(state.x))
+    return tensors
 
 
 def _is_new(group: Group) -> bool:

@@ -19,6 +19,7 @@ from leym.contract.catalog import current_observable
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Seed, Smooth, Zeros
 from leym.engine.sink import Sink
 from leym.engine.states import Checkpoint, GroupState, Places
+from leym.engine.steering import Steering
 from leym.laws.bundle import Bundle
 from leym.physics import initial
 from leym.physics.constraint import Box
@@ -55,7 +56,7 @@ class Members:
 
     Attributes:
         seeds: int64 [N].
-        gammas: damping per step, float32 [N].
+        gammas: damping per step of members without a schedule, float32 [N].
         starts: the start state of each: a kind to draw, or complex64 [H, W, d].
     """
 
@@ -75,9 +76,11 @@ class Run:
         members: the universes.
         resumed: groups of members that continue from a state.
         ended: members that need no slot any more.
+        steering: gamma schedules and interventions.
         pending: members that have not begun, int64 [n]; at first those that are neither resumed nor ended.
         priority: 0 to 9, 9 is the most urgent.
         watch: observables, or STATE_HASH, that the sink gets at every recording whether or not they are recorded.
+        keep_every: the sink gets a checkpoint at each multiple of it; 0: at no certain step.
         computed_by: set by the engine when the run gets a slot: equal values give equal bits.
         recorded: set by the engine: last step of each member whose frames were delivered, int64 [N]; -1 before the
             first. Prevents duplicates after a retry.
@@ -96,9 +99,11 @@ class Run:
     observe: Observe | None = None
     priority: int = 4
     watch: tuple[str, ...] = ()
+    keep_every: int = 0
     resumed: deque[GroupState] = field(default_factory=deque, repr=False)
     ended: Places = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     pending: Places = field(init=False, repr=False)
+    steering: Steering = field(default_factory=Steering, repr=False)
     computed_by: dict[str, Any] = field(default_factory=dict, repr=False)
     recorded: NDArray[np.int64] = field(init=False, repr=False)
     in_slots: int = field(default=0, init=False)
@@ -126,6 +131,7 @@ class Run:
         observe: Observe | None = None,
         start: Checkpoint | None = None,
         priority: int = 4,
+        steering: Steering | None = None,
     ) -> Run:
         """Return a run of one universe.
 
@@ -143,13 +149,16 @@ class Run:
             observe: observables to compute.
             start: where to continue; None begins at step 0.
             priority: 0 to 9, 9 is the most urgent.
+            steering: its gamma schedule, in the place of `gamma`, and its interventions.
         """
         members = Members(np.array([seed], np.int64), np.array([gamma], np.float32), [initial])
         resumed: deque[GroupState] = deque()
         if start:
             arrays = {name: np.asarray(array)[None] for name, array in start.arrays.items()}
             resumed.append(GroupState(start.step, np.zeros(1, np.int64), arrays))
-        return cls(id, law, precision, grid, steps, members, sink, record, observe, priority, resumed=resumed)
+        run = cls(id, law, precision, grid, steps, members, sink, record, observe, priority, resumed=resumed)
+        run.steering = steering or run.steering
+        return run
 
     @property
     def bucket(self) -> BucketKey:
@@ -174,8 +183,8 @@ class Run:
             places = self.pending[first : first + DRAWN_TOGETHER]
             self._ahead.append(_Drawn(places, executor.submit(self._draw, places)))
 
-    def draw(self, places: Places) -> NDArray[np.complex64]:
-        """Return the states of members at step 0: complex64 [n, H, W, d]."""
+    def draw(self, places: Places) -> NDArray[np.float32]:
+        """Return the states of members at step 0: float32 [n, H, W, 2d], real parts first, as in a batch's memory."""
         parts, left = [], places
         while len(left) and self._ahead:
             ahead = self._ahead.popleft()
@@ -191,21 +200,22 @@ class Run:
             parts.append(self._draw(left))
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _draw(self, places: Places) -> NDArray[np.complex64]:
+    def _draw(self, places: Places) -> NDArray[np.float32]:
         seeds, starts = self.members.seeds[places].tolist(), [self.members.starts[place] for place in places.tolist()]
-        shape = (*self.grid, self.law.manifest.d_state)
+        shape, constraint = (*self.grid, self.law.manifest.d_state), self.law.manifest.constraint
         noise = [i for i, start in enumerate(starts) if isinstance(start, ComplexNoise)]
         strengths = [start.strength for start in starts if isinstance(start, ComplexNoise)]
         drawn = initial.complex_noises(shape, [seeds[i] for i in noise], strengths)
         if len(noise) == len(starts):
             return drawn
-        found = np.empty((len(starts), *shape), np.complex64)
+        found = np.empty((len(starts), *shape[:-1], 2 * shape[-1]), np.float32)
         found[noise] = drawn
-        for i, (start, seed) in enumerate(zip(starts, seeds, strict=True)):
-            if isinstance(start, np.ndarray):
-                found[i] = start
-            elif not isinstance(start, ComplexNoise):
-                found[i] = initial_state(start, self.grid, shape[-1], seed, self.law.manifest.constraint)
+        for parts, start, seed in zip(found, starts, seeds, strict=True):
+            if isinstance(start, ComplexNoise):
+                continue
+            given = isinstance(start, np.ndarray)
+            psi = start if given else initial_state(start, self.grid, shape[-1], seed, constraint)
+            np.concatenate([psi.real, psi.imag], axis=-1, out=parts)
         return found
 
     def take(self, most: int) -> GroupState:
@@ -237,9 +247,18 @@ class Run:
         self.resumed = deque(state for state in kept if len(state.places))
 
     def next_event(self, step: int) -> int:
-        """Return the first step after `step` at which something is recorded, or the last step of the run."""
+        """Return the first step after `step` at which something is recorded, kept or changed, or the last step."""
         every = [r.every for r in self.record] + ([self.observe.every] if self.observe else [])
-        return min([(step // n + 1) * n for n in every] + [self.steps])
+        every += [self.keep_every] if self.keep_every else []
+        return min([(step // n + 1) * n for n in every] + [self.steering.next_after(step, self.steps)])
+
+    def gammas(self, places: Places, step: int) -> NDArray[np.float32]:
+        """Return the gamma of members for the step from `step` to `step` + 1: float32 [n]."""
+        return self.steering.gammas(self.members.gammas, places, step)
+
+    def keeps(self, step: int) -> bool:
+        """Return whether a checkpoint is due at a step whatever the time."""
+        return self.keep_every > 0 and step % self.keep_every == 0
 
     def due(self, step: int) -> tuple[list[Recording], tuple[str, ...]]:
         """Return the recordings and the names of the observables that are due at a step."""
@@ -266,7 +285,7 @@ class _Drawn:
     """Start states of members that a thread draws: row `first` of the states is that of the first of the places."""
 
     places: Places
-    states: Future[NDArray[np.complex64]]
+    states: Future[NDArray[np.float32]]
     first: int = 0
 
 

@@ -25,19 +25,20 @@ FILL_MIN = 0.25  # a nearly empty batch still has this share of a full one
 
 @dataclass(frozen=True)
 class WaitingRun:
-    """A run in the queue: since when (monotonic seconds), and its number in order of arrival."""
+    """A run in the queue: since when (monotonic seconds), its number in order of arrival, and if it goes first."""
 
     run: Run
     since: float
     number: int
+    first: bool = False
 
     def level(self, now: float) -> int:
         """Return the priority, raised by the time waited for the first slot."""
         return self.run.priority + (0 if self.run.in_slots else int((now - self.since) / AGE_S))
 
-    def order(self, now: float) -> tuple[int, int, int]:
+    def order(self, now: float) -> tuple[bool, int, int, int]:
         """Return the key by which the queue is sorted."""
-        return -self.level(now), work_left(self.run), self.number
+        return not self.first, -self.level(now), work_left(self.run), self.number
 
 
 class WaitQueue:
@@ -47,10 +48,10 @@ class WaitQueue:
         self._entries: list[WaitingRun] = []
         self._number = 0
 
-    def add(self, run: Run) -> None:
-        """Append a run."""
+    def add(self, run: Run, *, first: bool = False) -> None:
+        """Append a run, or put it before all others."""
         self._number += 1
-        self._entries.append(WaitingRun(run, monotonic(), self._number))
+        self._entries.append(WaitingRun(run, monotonic(), self._number, first))
 
     def drop(self, run_ids: set[str]) -> None:
         """Take out these runs; ids that do not wait are ignored."""

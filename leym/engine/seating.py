@@ -23,18 +23,29 @@ class Seating:
         buckets: the buckets on the device, whose batches have the slots.
         waiting: runs with members that wait for a slot; some of their members may have one.
         parked: runs without a slot until their sinks have caught up.
+        held: runs without a slot until their sinks say how they are steered, by id; a slot is kept free for each.
     """
 
     def __init__(self, stream: DeviceStream, results: ResultDispatcher):
         self.buckets = ResidentBuckets()
         self.waiting = WaitQueue()
         self.parked: list[Run] = []
+        self.held: dict[str, Run] = {}
         self._stream, self._results = stream, results
 
     @property
     def seated(self) -> int:
         """Number of runs that have slots."""
         return len({id(group.run) for batch in self.buckets.batches() for group in batch.groups})
+
+    @property
+    def unseated(self) -> int:
+        """Number of runs that have no slot."""
+        return len(self.without_slots()) + len(self.parked) + len(self.held)
+
+    def without_slots(self) -> list[str]:
+        """Return the ids of the runs that wait and have no slot at all."""
+        return [run.id for run in self.waiting if not run.in_slots]
 
     def seat(self, run: Run, bucket: Bucket, batch: Batch, level: int) -> Group:
         """Give members of a run the free slots of a batch, as many as it has and as the run needs."""
@@ -78,7 +89,7 @@ class Seating:
         """Forget members of a run, with slots or without; nothing more of them is delivered."""
         for group in list(self.groups_of({run_id})):
             self.drop(group, np.isin(group.places, places))
-        for run in [*self.waiting, *self.parked]:
+        for run in [*self.waiting, *self.parked, *self.held.values()]:
             if run.id == run_id:
                 run.drop(places)
         self.waiting.drop({run.id for run in self.waiting if not run.left})
@@ -90,6 +101,7 @@ class Seating:
             group.batch.leave(group)
         self.waiting.drop(run_ids)
         self.parked = [run for run in self.parked if run.id not in run_ids]
+        self.held = {run_id: run for run_id, run in self.held.items() if run_id not in run_ids}
 
     def park(self, run_ids: set[str]) -> int:
         """Take the slots of these runs, let none of their members wait for one, and return how many runs had any."""
@@ -107,14 +119,34 @@ class Seating:
             self.parked.remove(run)
             self.waiting.add(run)
 
+    def hold(self, run_id: str) -> Run | None:
+        """Take a run out of slots and queues, at the step that it has reached; None if it is not here."""
+        seated = [group.run for group in self.groups_of({run_id})]
+        here: list[Run] = [*seated, *self.waiting, *self.parked]
+        run = next((run for run in here if run.id == run_id), None)
+        if run is None:
+            return None
+        self.vacate_run(run)
+        self.waiting.drop({run_id})
+        self.parked = [other for other in self.parked if other is not run]
+        self.held[run_id] = run
+        return run
+
+    def let_go(self, run_id: str) -> Run | None:
+        """Let a held run have its slot again, before all that wait; None if it is not held."""
+        run = self.held.pop(run_id, None)
+        if run is not None:
+            self.waiting.add(run, first=True)
+        return run
+
     def release_all(self) -> None:
         """Checkpoint and release every run."""
-        runs = {id(run): run for run in (*self.waiting, *self.parked)}
+        runs = {id(run): run for run in (*self.waiting, *self.parked, *self.held.values())}
         for batch in self.buckets.batches():
             for group in list(batch.groups):
                 runs[id(group.run)] = group.run
                 self.vacate(group)
-        self.waiting, self.parked = WaitQueue(), []
+        self.waiting, self.parked, self.held = WaitQueue(), [], {}
         for run in runs.values():
             if run.computed_by:  # it had a slot here
                 for state in run.resumed:

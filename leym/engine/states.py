@@ -52,5 +52,5 @@ class GroupState:
 def span(indices: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Return indices as a slice where each follows the one before, which is faster to read and to write."""
     first, n = int(indices[0]), len(indices)
-    follow = int(indices[-1]) - first + 1 == n and bool((np.diff(indices) == 1).all())
+    follow = int(indices[-1]) - first + 1 == n and bool((indices[1:] - indices[:-1] == 1).all())
     return slice(first, first + n) if follow else indices

@@ -273,9 +273,9 @@ class ArrayWriter:
         else:
             version = max(following, values.filled)
         stored = StoredShard(objects.epoch, version, whole)
-        data, key = values.encode(), objects.key(self.array, shard, stored)
-        objects.store.put(key, data)
-        objects.sizes[key] = len(data)
+        parts, key = values.encode(), objects.key(self.array, shard, stored)
+        objects.store.put(key, *parts)
+        objects.sizes[key] = sum(map(len, parts))
         if version:
             self._versions[shard] = version
         else:

@@ -23,6 +23,7 @@ from leym.frames.manifest import epoch_of
 from leym.frames.stores.base import Missing, Store
 
 KEPT = 2  # checkpoints of a live job
+FOLDER = "checkpoints"
 
 
 class CorruptCheckpoint(Problem):
@@ -40,6 +41,7 @@ def put_checkpoint(
     arrays: Mapping[str, NDArray[Any]],
     previous: Mapping[str, Any] | None = None,
     places: NDArray[np.int64] | None = None,
+    folder: str = FOLDER,
 ) -> dict[str, Any]:
     """Write a checkpoint; it is durable when the function returns.
 
@@ -51,6 +53,7 @@ def put_checkpoint(
         arrays: the state, by name.
         previous: reference that was committed last.
         places: members of a block that the state is of; None for a job of its own.
+        folder: folder of the object below that of the job.
 
     Returns:
         The reference to commit; it contains that of the previous checkpoint.
@@ -62,7 +65,7 @@ def put_checkpoint(
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     data = file.getvalue()
     group = "" if places is None else f"-{places[0]}-{len(places)}"  # members only leave: the two tell groups apart
-    key = f"{_folder(job_id)}{step:09d}{group}.{epoch}"
+    key = f"{job_prefix(job_id)}{folder}/{step:09d}{group}.{epoch}"
     store.put(key, data)
     new = {"key": key, "step": step, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     older = chain_references([ref for ref in references(previous) if ref["key"] != key][: KEPT - 1])
@@ -115,8 +118,8 @@ def stale_checkpoints(store: Store, job_id: str, epoch: int, ref: Mapping[str, A
 
 def is_checkpoint(key: str) -> bool:
     """Return True if the key of a job's object is that of a checkpoint."""
-    return key.split("/")[2:3] == ["checkpoints"]
+    return key.split("/")[2:3] == [FOLDER]
 
 
 def _folder(job_id: str) -> str:
-    return f"{job_prefix(job_id)}checkpoints/"
+    return f"{job_prefix(job_id)}{FOLDER}/"

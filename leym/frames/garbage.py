@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from leym.contract.records import Job
 from leym.frames.checkpoint import references
+from leym.frames.kept import kept_references
 from leym.frames.manifest import all_objects, epoch_of
 from leym.frames.stores.base import Entry
 
@@ -30,13 +31,14 @@ def garbage(job: Job, objects: Iterable[Entry]) -> list[Entry]:
 def referenced_keys(job: Job) -> set[str]:
     """Return the keys that the row of a job names.
 
-    They are those of visible frames, of frames that are written again after a resume, of last states, of checkpoints
-    and of the curve of a training. The row of a job whose results were deleted or have expired names none.
+    They are those of visible frames, of frames that are written again after a resume, of last and of kept states, of
+    checkpoints and of the curve of a training. The row of a job whose results were deleted or have expired names none.
     """
     parts = ("arrays", "next", "last")
     keys = {key for array, committed in all_objects(job, parts) for key in committed.keys(job.id, array)}
     curve = {job.manifest["curve"]["key"]} if "curve" in job.manifest else set()
-    return keys | curve | {ref["key"] for ref in references(job.checkpoint)}
+    kept = {str(ref["key"]) for ref in kept_references(job.manifest)}
+    return keys | curve | kept | {ref["key"] for ref in references(job.checkpoint)}
 
 
 def referenced_bytes(job: Job, objects: Iterable[Entry]) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from leym.contract.records import Job
 from leym.frames.checkpoint import CorruptCheckpoint, chain_references, get_checkpoint, references
+from leym.frames.kept import kept_references
 from leym.frames.layout import ArraySpec, job_prefix
 from leym.frames.manifest import CommittedArray, all_objects
 from leym.frames.open_shard import OpenShard
@@ -27,7 +28,7 @@ class Damage:
     Attributes:
         key: key of the object.
         why: what is wrong, as the end of a sentence about the object.
-        first_step: step of its first frame; None for a checkpoint.
+        first_step: step of its first frame, or of a kept state; None for a checkpoint.
     """
 
     key: str
@@ -54,6 +55,9 @@ def find_damage(store: Store, job: Job, *, deep: bool = False) -> list[Damage]:
     for ref in references(job.checkpoint):
         if why := _wrong(sizes.get(ref["key"]), int(ref["bytes"])) or (_unreadable(store, ref) if deep else ""):
             found.append(Damage(ref["key"], why))
+    for kept in kept_references(job.manifest):
+        if why := _wrong(sizes.get(kept["key"]), int(kept["bytes"])) or (_unreadable(store, kept) if deep else ""):
+            found.append(Damage(str(kept["key"]), why, int(kept["step"])))
     for array, committed, shard in _shards(job):
         key = committed.key(job.id, array, shard)
         if why := _wrong(sizes.get(key)) or (_undecodable(store, job, array, committed, shard) if deep else ""):
@@ -87,7 +91,7 @@ def _shards(job: Job) -> Iterator[tuple[ArraySpec, CommittedArray, int]]:
 
 def _first_step(job: Job, array: ArraySpec, shard: int) -> int:
     """Return the step of the first frame of a shard; last states are those of the last step."""
-    return array.first_frame(shard) * array.every if array.compressed else int(job.spec["steps"])
+    return array.step_of(array.first_frame(shard)) if array.compressed else int(job.spec["steps"])
 
 
 def _wrong(size: int | None, expected: int | None = None) -> str:
@@ -98,7 +102,7 @@ def _wrong(size: int | None, expected: int | None = None) -> str:
     return ""
 
 
-def _unreadable(store: Store, ref: dict[str, Any]) -> str:
+def _unreadable(store: Store, ref: Mapping[str, Any]) -> str:
     try:
         get_checkpoint(store, ref)
     except CorruptCheckpoint as error:

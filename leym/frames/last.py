@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,7 +12,7 @@ from leym.contract.problems import Problem, not_found
 from leym.contract.records import Job
 from leym.frames.checkpoint import get_checkpoint
 from leym.frames.chunks import decode_chunk, read_chunks, read_rows
-from leym.frames.layout import arrays_of, results_of
+from leym.frames.layout import ArraySpec, arrays_of, results_of
 from leym.frames.manifest import committed_arrays, last_arrays, visible_frames
 from leym.frames.shards import DamagedError
 from leym.frames.stores.base import Missing, Store
@@ -37,9 +39,33 @@ def last_state(store: Store, job: Job) -> NDArray[np.complex64]:
         Problem: 404 if it has none, 503 if it cannot be read.
         OSError: the store does not answer.
     """
-    array = next((array for array in last_arrays(job) if array.name == "last_psi"), None)
-    if array is None and job.checkpoint is not None and job.block is None:
-        return np.asarray(get_checkpoint(store, job.checkpoint)["psi"])
+    return np.asarray(last_arrays_of_state(store, job)["psi"])
+
+
+def last_arrays_of_state(store: Store, job: Job) -> dict[str, NDArray[Any]]:
+    """Read the state at the last step of a job or member with everything that a continuation needs.
+
+    Returns:
+        psi, complex64 [H, W, d]; and memory, float32 [M, H/4, W/4], of a law that has one.
+
+    Raises:
+        Problem: 404 if it has none, 503 if it cannot be read.
+        OSError: the store does not answer.
+    """
+    arrays = {array.name: array for array in last_arrays(job)}
+    if "last_psi" not in arrays and job.checkpoint is not None and job.block is None:
+        found = get_checkpoint(store, job.checkpoint)
+        return {name: found[name] for name in ("psi", "memory") if name in found}
+    names = [name for name in arrays if name != "last_psi"]
+    return {name.removeprefix("last_"): _last(store, job, arrays.get(name)) for name in ("last_psi", *names)}
+
+
+def _last(store: Store, job: Job, array: ArraySpec | None) -> NDArray[Any]:
+    """Read one array of the last state of a member.
+
+    Raises:
+        Problem: 404 if there is none, 503 if it cannot be read.
+    """
     shard = array.shard_of(job.place, 0) if array else 0
     committed = committed_arrays(job.manifest, [array], "last")[array.name] if array else None
     if array is None or committed is None or committed.find(shard) is None or job.state != "succeeded":

@@ -85,7 +85,7 @@ class JobLike(Protocol):
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """A stored array, whose frame i is step i * every.
+    """A stored array, whose frame i is step (skipped + i) * every.
 
     Attributes:
         name: field, or `TABLE`.
@@ -102,6 +102,7 @@ class ArraySpec:
         shard_members: members of one object, a multiple of `chunk_members`.
         chunk_members: members whose frames of one step are encoded together.
         compressed: False for values that do not compress.
+        skipped: frames up to the state from which a job continues another one, which that job may have; else 0.
     """
 
     name: str
@@ -117,6 +118,7 @@ class ArraySpec:
     shard_members: int = 1
     chunk_members: int = 1
     compressed: bool = True
+    skipped: int = 0
 
     @property
     def member_shards(self) -> int:
@@ -153,11 +155,23 @@ class ArraySpec:
     @property
     def chunk_frames(self) -> int:
         """Frames per chunk of the Zarr hierarchy: as many as fit into CHUNK_BYTES, from 1 to `frames`."""
-        return min(max(CHUNK_BYTES // self.frame_bytes, 1), self.frames)
+        return max(min(CHUNK_BYTES // self.frame_bytes, self.frames), 1)
 
     def frames_up_to(self, step: int) -> int:
         """Count the frames at steps <= step; 0 for step -1."""
-        return step // self.every + 1
+        return max(self.frame_at(step) + 1, 0)
+
+    def frame_at(self, step: int) -> int:
+        """Return the number of the last frame at a step <= step; negative before the first frame."""
+        return step // self.every - self.skipped
+
+    def step_of(self, frame: int) -> int:
+        """Return the step of a frame."""
+        return (self.skipped + frame) * self.every
+
+    def next_step(self, step: int) -> int:
+        """Return the step of the first frame after a step."""
+        return max(step // self.every + 1, self.skipped) * self.every
 
     @property
     def is_table(self) -> bool:
@@ -189,15 +203,14 @@ def job_arrays(spec: JobSpec, d_state: int, members: int = 1) -> list[ArraySpec]
                 frames=spec.frames_of(recording.every),
                 per_shard=min(max(SHARD_BYTES // frame_bytes, 1), SHARD_FRAMES),
                 attributes=_attributes(recording.field, info.units, info.formula, info.note),
+                skipped=spec.first_frame(recording.every),
             )
         )
     if spec.observe:
         names, every = spec.observe.names, spec.observe.every
-        arrays.append(
-            ArraySpec(
-                TABLE, "float64", (len(names),), ("observable",), every, spec.frames_of(every), TABLE_ROWS, {}, names
-            )
-        )
+        shape, dims, n = (len(names),), ("observable",), spec.frames_of(every)
+        skipped = spec.first_frame(every)
+        arrays.append(ArraySpec(TABLE, "float64", shape, dims, every, n, TABLE_ROWS, {}, names, skipped=skipped))
     return arrays if members == 1 else [_of_block(array, members) for array in arrays]
 
 

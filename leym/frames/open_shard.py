@@ -15,7 +15,8 @@ class OpenShard:
     """The values of one shard, and which of its chunks have any.
 
     A row is a member of the shard: its place less that of the first one. A column is a frame of the shard. Values of
-    missing frames are NaN in chunks that have other frames, and undefined in chunks that are missing.
+    missing frames are NaN in chunks that have other frames, and undefined in chunks that are missing. Where a chunk is
+    one frame of one member it is encoded at once, and its values are not kept: large frames would be copied once more.
 
     Attributes:
         array: the array.
@@ -30,6 +31,7 @@ class OpenShard:
         self.array, self.places, self.first_frame = array, array.places_in(shard), array.first_frame(shard)
         rows, self._frames = self.places.stop - self.places.start, array.frames_in(shard)
         self._together = array.chunk_members
+        self._at_once = self._together == 1 and not array.is_table
         chunks = -(-rows // self._together)
         self._rows = rows
         # pages that are never written take no memory
@@ -60,17 +62,16 @@ class OpenShard:
         found.present = found.present.reshape(found._encoded.shape)
         found._stale = ~found.present
         for chunk, frame in np.argwhere(found.present).tolist():
-            shape = (found._together, *array.shape)
-            found._values[chunk, :, frame] = decode_frame(
-                found._encoded[chunk, frame], array.dtype, shape, array.compressed
-            )
+            values = found._decoded(chunk, frame)
+            if not found._at_once:
+                found._values[chunk, :, frame] = values
         return found
 
-    def encode(self) -> bytes:
-        """Encode the object; chunks that have not changed since the last time are not encoded again."""
+    def encode(self) -> list[bytes]:
+        """Encode the object, in parts; chunks that have not changed since the last time are not encoded again."""
         array = self.array
         if array.is_table:
-            return pack_table(self._values[:, 0, : self.filled])
+            return [pack_table(self._values[:, 0, : self.filled])]
         changed = self.present & self._stale
         for chunk, frame in zip(*(axis.tolist() for axis in changed.nonzero()), strict=True):
             self._encoded[chunk, frame] = encode_frame(self._values[chunk, :, frame], array.compressed)
@@ -89,6 +90,8 @@ class OpenShard:
         """Values of all members: [members, frames, ...], NaN where frames are missing."""
         for chunk, frame in np.argwhere(~self.present).tolist():
             self._values[chunk, :, frame] = np.nan
+        for chunk, frame in np.argwhere(self.present).tolist() if self._at_once else []:
+            self._values[chunk, :, frame] = self._decoded(chunk, frame)
         flat: NDArray[Any] = self._values.reshape(-1, *self._values.shape[2:])
         return flat[: self._rows]
 
@@ -101,9 +104,11 @@ class OpenShard:
             values: [n, ...].
         """
         column, rows = frame - self.first_frame, places - self.places.start
-        if self._together == 1:
+        if self._at_once:
             self._touch(rows, column)
-            self._values[rows, 0, column] = values
+            for row, value in zip(rows.tolist(), values, strict=True):
+                self._encoded[row, column] = encode_frame(value, self.array.compressed)
+            self._stale[rows, column] = False
             return
         chunks = rows // self._together
         self._touch(np.unique(chunks), column)
@@ -116,7 +121,11 @@ class OpenShard:
         for column in np.flatnonzero(source.present[chunks].any(0)).tolist():
             some = source.present[chunks, column]
             self._touch(np.unique(chunks[some]), column)
-            self._values[chunks[some], within[some], column] = source._values[chunks[some], within[some], column]
+            if self._at_once:
+                self._encoded[chunks[some], column] = source._encoded[chunks[some], column]
+                self._stale[chunks[some], column] = False
+            else:
+                self._values[chunks[some], within[some], column] = source._values[chunks[some], within[some], column]
 
     def truncate(self, counts: NDArray[np.int64]) -> None:
         """Forget later frames of each member.
@@ -129,14 +138,20 @@ class OpenShard:
         gone = np.arange(self._frames) >= kept[:, None]
         gone = gone.reshape(len(self.present), self._together, self._frames)
         changed = self.present & gone.any(1)
-        self._values[gone & changed[:, None]] = np.nan
-        self._stale[changed] = True
+        if not self._at_once:
+            self._values[gone & changed[:, None]] = np.nan
+            self._stale[changed] = True
         self.present &= ~gone.all(1)
 
     def lacks(self, places: NDArray[np.int64], count: int) -> bool:
         """Return True if one of the first `count` frames of the array is missing for one of the members."""
         chunks = (places - self.places.start) // self._together
         return not self.present[chunks, : max(count - self.first_frame, 0)].all()
+
+    def _decoded(self, chunk: int, frame: int) -> NDArray[Any]:
+        """Decode a chunk: [members of a chunk, ...]; raises DamagedError if its bytes are not those written."""
+        shape = (self._together, *self.array.shape)
+        return decode_frame(self._encoded[chunk, frame], self.array.dtype, shape, self.array.compressed)
 
     def _touch(self, chunks: NDArray[np.int64], column: int) -> None:
         """Prepare chunks of one frame for new values."""

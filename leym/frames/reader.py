@@ -77,7 +77,7 @@ class FrameReader:
                     "every": array.every,
                     "committed": committed,
                     "frames": array.frames,
-                    "steps": {"start": 0, "stop": committed * array.every, "stride": array.every},
+                    "steps": {"start": array.step_of(0), "stop": array.step_of(committed), "stride": array.every},
                 }
             )
         return found
@@ -87,7 +87,7 @@ class FrameReader:
     ) -> NDArray[np.int64]:
         """Return the committed steps of a field with start <= step < stop, every `stride`-th of them: int64 [n]."""
         array = self._field(field)
-        return self._indices(array, start, stop, stride) * array.every
+        return (self._indices(array, start, stop, stride) + array.skipped) * array.every
 
     def frame_bytes(self, field: str) -> int:
         """Return the uncompressed size of one frame in bytes."""
@@ -103,7 +103,7 @@ class FrameReader:
             wanted = indices[indices // array.per_shard == column].tolist()
             parts = self._retrying(lambda n=field, w=wanted: self._parts(n, w))  # type: ignore[misc]
             for index, part in zip(wanted, parts, strict=True):
-                yield index * array.every, self._decode(index, field, part)
+                yield array.step_of(index), self._decode(index, field, part)
 
     def read(
         self, field: str, start: int | None = None, stop: int | None = None, stride: int = 1
@@ -137,7 +137,9 @@ class FrameReader:
         for column in np.unique(indices // array.per_shard).tolist():
             inside = np.flatnonzero(indices // array.per_shard == column)
             rows[inside] = self._retrying(lambda w=indices[inside]: self._rows(w))  # type: ignore[misc]
-        return indices * array.every, {name: rows[:, columns.index(name)] for name in names or columns}
+        return (indices + array.skipped) * array.every, {
+            name: rows[:, columns.index(name)] for name in names or columns
+        }
 
     def _rows(self, frames: NDArray[np.int64]) -> NDArray[np.float64]:
         """Read rows of the observables by frame; all must be in one shard."""
@@ -190,7 +192,7 @@ class FrameReader:
     def _indices(self, array: ArraySpec, start: int | None, stop: int | None, stride: int) -> NDArray[np.int64]:
         if stride < 1:
             raise invalid(f"stride = {stride} is below 1", "/stride")
-        every = array.every
-        first = max(0, -(-(start or 0) // every))
-        end = self._visible[array.name] if stop is None else min(self._visible[array.name], -(-stop // every))
+        every, visible = array.every, self._visible[array.name]
+        first = max(0, -(-(start or 0) // every) - array.skipped)
+        end = visible if stop is None else min(visible, -(-stop // every) - array.skipped)
         return np.arange(first, max(first, end), stride, dtype=np.int64)

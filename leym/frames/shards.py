@@ -49,7 +49,7 @@ def codecs(dtype: str) -> list[dict[str, Any]]:
 def encode_frame(frame: NDArray[Any], compressed: bool = True) -> bytes:
     """Encode one or several frames [H, W(, d)] as one chunk."""
     little = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
-    return _with_checksum(bytes(_CODEC.encode(little)) if compressed else little.tobytes())
+    return _with_checksum(bytes(_CODEC.encode(little)) if compressed else little)
 
 
 def decode_frame(data: bytes, dtype: str, shape: tuple[int, ...], compressed: bool = True) -> NDArray[Any]:
@@ -66,8 +66,8 @@ def decode_frame(data: bytes, dtype: str, shape: tuple[int, ...], compressed: bo
         raise DamagedError(f"a frame cannot be decoded: {error}") from error
 
 
-def pack_shard(parts: Sequence[bytes], numbers: NDArray[np.int64], places: int) -> bytes:
-    """Join encoded chunks into a Zarr shard (sharding_indexed; index with crc32c at the end).
+def pack_shard(parts: Sequence[bytes], numbers: NDArray[np.int64], places: int) -> list[bytes]:
+    """Append the index to encoded chunks: the parts of a Zarr shard (sharding_indexed; index with crc32c at the end).
 
     Args:
         parts: the chunks.
@@ -78,7 +78,7 @@ def pack_shard(parts: Sequence[bytes], numbers: NDArray[np.int64], places: int) 
     lengths = np.fromiter(map(len, parts), np.uint64, len(parts))
     index[numbers, 0] = np.cumsum(lengths) - lengths
     index[numbers, 1] = lengths
-    return b"".join([*parts, _with_checksum(index.tobytes())])
+    return [*parts, _with_checksum(index)]
 
 
 def index_bytes(chunks: int) -> int:
@@ -122,7 +122,7 @@ def split_shard(data: bytes, chunks: int) -> list[bytes | None]:
 
 def pack_table(rows: NDArray[np.float64]) -> bytes:
     """Encode the rows of a table, float64 [members, rows, columns], with a crc32c at the end."""
-    return _with_checksum(np.ascontiguousarray(rows, "<f8").tobytes())
+    return _with_checksum(np.ascontiguousarray(rows, "<f8"))
 
 
 def parse_table(data: bytes, members: int, columns: int) -> NDArray[np.float64]:
@@ -137,8 +137,10 @@ def parse_table(data: bytes, members: int, columns: int) -> NDArray[np.float64]:
     return np.frombuffer(body, "<f8").reshape(members, -1, columns)
 
 
-def _with_checksum(data: bytes) -> bytes:
-    return data + struct.pack("<I", google_crc32c.value(data))
+def _with_checksum(data: bytes | NDArray[Any]) -> bytes:
+    """Return the bytes of `data` and their checksum; of an array, which must be contiguous, they are copied once."""
+    body = data if isinstance(data, bytes) else data.data
+    return b"".join((body, struct.pack("<I", google_crc32c.value(data))))
 
 
 def _without_checksum(data: bytes) -> bytes:

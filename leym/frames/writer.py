@@ -76,7 +76,7 @@ class FrameWriter:
         self._attributes = dict(attributes if attributes is not None else (manifest or {}).get("attributes", {}))
         self._has_predecessors = epoch > 1
         if members == 1:
-            ends = [(committed[array.name].frames or 0) * array.every - 1 for array in arrays]
+            ends = [array.step_of(committed[array.name].frames or 0) - 1 for array in arrays]
             shown = np.array([min(ends, default=-1)], np.int64)
         elif shown is None or not manifest:
             shown = np.full(members, -1, np.int64)
@@ -160,7 +160,7 @@ class FrameWriter:
         recorded = [writer for writer in self._writers if step % writer.array.every == 0]
         values = [self._checked(writer, step, chosen, fields, observables or {}) for writer in recorded]
         for writer, found in zip(recorded, values, strict=True):
-            writer.append(chosen, step // writer.array.every, found, partial(self._counts, writer))
+            writer.append(chosen, writer.array.frame_at(step), found, partial(self._counts, writer))
         self._at[chosen], self._changed[chosen] = step, True
 
     def append_last(
@@ -244,11 +244,11 @@ class FrameWriter:
 
     def _counts(self, writer: ArrayWriter) -> NDArray[np.int64]:
         """Count the frames that this writer has of each member."""
-        return self._at // writer.array.every + 1
+        return _frames_up_to(writer.array, self._at)
 
     def _shown_counts(self, writer: ArrayWriter) -> NDArray[np.int64]:
         """Count the frames that readers see of each member."""
-        return self._shown // writer.array.every + 1
+        return _frames_up_to(writer.array, self._shown)
 
     def _held(self) -> NDArray[np.bool_]:
         """Find the members that have not caught up with what readers see: bool [members]."""
@@ -301,3 +301,9 @@ class FrameWriter:
         names = {*(array.name for array in self._arrays), *LAST}
         keys = (key for name in names for key in self._objects.store.list(f"{prefix}{name}/"))
         return [key for key in keys if key not in needed and epoch_of(key) < self._objects.epoch]
+
+
+def _frames_up_to(array: ArraySpec, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count the frames of each member up to its step: int64 [members]."""
+    found: NDArray[np.int64] = np.maximum(steps // array.every + 1 - array.skipped, 0)
+    return found

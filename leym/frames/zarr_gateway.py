@@ -95,8 +95,8 @@ def _arrays(
         else:
             yield array.name, len(array.shape) + 1, partial(_frames, reader, array, count)
     for path, every in step_arrays(arrays).items():
-        count = max(counts[array.name] for array in arrays if array.every == every)
-        yield path, 1, partial(_steps, every, count)
+        count, skipped = max((counts[array.name], array.skipped) for array in arrays if array.every == every)
+        yield path, 1, partial(_steps, every, skipped, count)
 
 
 def _chunk_number(rest: str, ndim: int) -> int | None:
@@ -112,7 +112,7 @@ def _frames(reader: FrameReader, array: ArraySpec, count: int, number: int) -> b
         return None
     end = min(first + array.chunk_frames, count)
     chunk = np.full((array.chunk_frames, *array.shape), np.nan, array.dtype)
-    _, chunk[: end - first] = reader.read(array.name, first * array.every, end * array.every)
+    _, chunk[: end - first] = reader.read(array.name, array.step_of(first), array.step_of(end))
     return encode_frame(chunk)
 
 
@@ -121,15 +121,15 @@ def _column(reader: FrameReader, array: ArraySpec, name: str, count: int, number
     if first >= count:
         return None
     end = min(first + TABLE_ROWS, count)
-    _, found = reader.observables([name], first * array.every, (end - 1) * array.every + 1)
+    _, found = reader.observables([name], array.step_of(first), array.step_of(end))
     return _filled(found[name], "<f8", np.nan)
 
 
-def _steps(every: int, count: int, number: int) -> bytes | None:
+def _steps(every: int, skipped: int, count: int, number: int) -> bytes | None:
     first = number * TABLE_ROWS
     if first >= count:
         return None
-    return _filled(np.arange(first, min(count, first + TABLE_ROWS)) * every, "<i8", 0)
+    return _filled((np.arange(first, min(count, first + TABLE_ROWS)) + skipped) * every, "<i8", 0)
 
 
 def _filled(values: Any, dtype: str, fill: float) -> bytes:

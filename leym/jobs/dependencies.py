@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, or_, select, text
 
-from leym.contract.initial import FromJob, Upload
+from leym.contract.initial import StoredState, Upload
 from leym.contract.problems import invalid
 from leym.contract.ranges import unpack_ranges
 from leym.contract.records import LIVE
 from leym.contract.sweep_plan import SweepPlan
+from leym.jobs.lineage import first_start
 from leym.jobs.members import find_any, load_plan
 from leym.jobs.queries import PlanCache
-from leym.jobs.schema import jobs, sweeps
+from leym.jobs.schema import interventions, jobs, sweeps
 
 _LOCK = "hashtext('leym sources')"
 
@@ -32,7 +33,7 @@ class Dependencies:
 
     Attributes:
         jobs: ids of the rows of live jobs, by the id of the row that has the results of the job that they start from.
-        states: ids of the uploaded states.
+        states: ids of the uploaded states, those of interventions included.
     """
 
     jobs: Mapping[str, Sequence[str]]
@@ -44,16 +45,20 @@ def live_dependencies(connection: Connection, plans: PlanCache) -> Dependencies:
 
     They may change at any time unless the transaction has called `block_new_dependents`.
     """
-    stored = jobs.c.spec.contains('"kind":"state"') | jobs.c.spec.contains('"kind":"upload"')
+    kinds = ("state", "continue", "upload", "set")
+    stored = or_(*(jobs.c.spec.contains(f'"kind":"{kind}"') for kind in kinds))
     rows = connection.execute(select(jobs.c.id, jobs.c.spec).where(jobs.c.state.in_(LIVE), stored).order_by(jobs.c.id))
     found: dict[str, set[str]] = {}
-    states = set()
+    states = _waiting_states(connection)
     for row in rows:
-        initial = json.loads(row.spec).get("initial", {})  # a fidelity job has no start state
-        if initial.get("kind") == "state":
-            found.setdefault(initial["job"], set()).add(row.id)
-        elif initial.get("kind") == "upload":
-            states.add(initial["id"])
+        spec = json.loads(row.spec)
+        states |= {str(one["state"]) for one in spec.get("interventions", ()) if one.get("state")}
+        initial = spec.get("initial", {})  # a fidelity job has no start state
+        for state in (initial, first_start(connection, plans, initial)):  # `overlap` compares with the second
+            if state.get("kind") in ("state", "continue"):
+                found.setdefault(state["job"], set()).add(row.id)
+            elif state.get("kind") == "upload":
+                states.add(state["id"])
     for block, sources, uploads in _of_blocks(connection, plans):
         states |= uploads
         for source in sources:
@@ -77,11 +82,19 @@ def _of_blocks(connection: Connection, plans: PlanCache) -> Iterator[tuple[str, 
             yield row.id, *start_states(plan, unpack_ranges(row.indices))
 
 
+def _waiting_states(connection: Connection) -> set[str]:
+    """Return the ids of the uploaded states that waiting interventions of live jobs name."""
+    waiting = (interventions.c.step.is_(None), interventions.c.body.contains('"kind":"set"'))
+    bodies = select(interventions.c.body).join(jobs, jobs.c.id == interventions.c.job)
+    rows = connection.scalars(bodies.where(jobs.c.state.in_(LIVE), *waiting))
+    return {str(state) for body in rows if (state := json.loads(body).get("state"))}
+
+
 def start_states(plan: SweepPlan, indices: NDArray[np.int64]) -> tuple[set[str], set[str]]:
     """Return the ids of the jobs and of the uploaded states that some members of a sweep start from."""
     states = plan.column("initial", indices)
     return (
-        {state.job for state in states if isinstance(state, FromJob)},
+        {state.job for state in states if isinstance(state, StoredState)},
         {state.id for state in states if isinstance(state, Upload)},
     )
 

@@ -1,6 +1,6 @@
 """Progress of jobs: commits, which make frames visible to readers, and the end of a job.
 
-Every write of a holder names the epoch of its claim, and `_fence` refuses it if the job has another epoch by now.
+Every write of a holder names the epoch of its claim, and `fence` refuses it if the job has another epoch by now.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Progress(Base):
         """
         now = time.time() if now is None else now
         with self.db.write() as connection:
-            held = _fence(connection, job_id, epoch)
+            held = fence(connection, job_id, epoch)
             values, growth = _progress(held, step, manifest, checkpoint, observables_last, stored_bytes, members)
             if device_s is not None:
                 values["device_s"] = device_s
@@ -111,7 +111,7 @@ class Progress(Base):
         if state not in FINAL:
             raise ValueError(f"state = {state.value}: a job ends as {', '.join(sorted(FINAL))}")
         with self.db.write() as connection:
-            held = _fence(connection, job_id, epoch)
+            held = fence(connection, job_id, epoch)
             values, growth = _progress(held, step, manifest, checkpoint, observables_last, stored_bytes, members)
             counted = _counts(held) | {name: values[name] for name in COUNTED if name in values}
             left = held.members - sum(counted.values())
@@ -149,7 +149,7 @@ class Progress(Base):
             Fenced: the job has another state or epoch by now.
         """
         with self.db.write() as connection:
-            _fence(connection, job_id, epoch, state)
+            fence(connection, job_id, epoch, state)
             job = get_job(connection, job_id)
             left = max(job.stored_bytes - checkpoint_bytes(job.checkpoint) + checkpoint_bytes(checkpoint), 0)
             attempts = {} if state == JobState.RUNNING else {"attempts": 0}
@@ -253,7 +253,7 @@ class Progress(Base):
             return replace(job, deleted_at=now, manifest={}, checkpoint=None, stored_bytes=0)
 
 
-def _fence(connection: Connection, job_id: str, epoch: int, state: JobState = JobState.RUNNING) -> Row[Any]:
+def fence(connection: Connection, job_id: str, epoch: int, state: JobState = JobState.RUNNING) -> Row[Any]:
     """Lock the row of a job and return it.
 
     Raises:

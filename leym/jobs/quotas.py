@@ -83,7 +83,10 @@ class Quotas:
                 )
                 raise Problem(429, "Quota reached", detail, retry_after_s=LIVE_RETRY_S)
         if self.cell_steps_per_day:
-            spent, wanted = _cell_steps(connection, project, now - DAY_S), sum(job.steps * job.cells for job in new)
+            spent, wanted = (
+                _cell_steps(connection, project, now - DAY_S),
+                sum((job.steps - job.begins_at) * job.cells for job in new),
+            )
             if spent + wanted > self.cell_steps_per_day:
                 detail = (
                     f"project {project!r} submitted {spent} cell-steps in the last 24 hours; {wanted} more would exceed"
@@ -142,7 +145,11 @@ def _cell_steps(connection: Connection, project: str, since: float) -> int:
     # multiplied in Python: the sum over many large jobs could exceed SQLite's integers
     statement = (
         # members that moved to another block are counted there
-        select(jobs.c.height, jobs.c.width, func.sum(jobs.c.steps // jobs.c.members * (jobs.c.members - jobs.c.moved)))
+        select(
+            jobs.c.height,
+            jobs.c.width,
+            func.sum((jobs.c.steps - jobs.c.begins_at) // jobs.c.members * (jobs.c.members - jobs.c.moved)),
+        )
         .where(jobs.c.project == project, jobs.c.created_at > since)
         .group_by(jobs.c.height, jobs.c.width)
     )

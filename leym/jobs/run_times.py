@@ -27,7 +27,7 @@ class RunTime:
 
     Attributes:
         members: number of members; 1 for a job of its own.
-        steps: of each member.
+        steps: of each member, without those of jobs that it continues.
         cell_steps: of all members.
         seconds: from its start to its end.
         device_s: seconds of a device; 0 if it ended before they were counted.
@@ -143,16 +143,17 @@ def _run_times(
     kept = jobs.c.members - jobs.c.moved
     columns = (jobs.c.steps, jobs.c.members, kept.label("kept"), jobs.c.height, jobs.c.width)
     statement = (
-        select(*columns, jobs.c.started_at, jobs.c.finished_at, jobs.c.device_s)
+        select(*columns, jobs.c.started_at, jobs.c.finished_at, jobs.c.device_s, jobs.c.begins_at)
         .where(jobs.c.id.in_(newest.scalar_subquery()), *chosen)
         .where(jobs.c.pool == SIMULATION, jobs.c.epoch == 1, kept > 0, jobs.c.finished_at > jobs.c.started_at)
+        .where(jobs.c.steps > jobs.c.begins_at)
         .where(~jobs.c.spec.contains('"kind":"fidelity"', autoescape=True))  # specs are written without spaces
         .order_by(jobs.c.id.desc())
         .limit(SAMPLES)
     )
     found = []
     for row in connection.execute(statement):
-        steps = row.steps // row.members
+        steps = row.steps // row.members - row.begins_at
         cell_steps = steps * row.kept * row.height * row.width
         found.append(RunTime(row.kept, steps, cell_steps, row.finished_at - row.started_at, row.device_s))
     return found

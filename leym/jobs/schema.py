@@ -77,6 +77,11 @@ jobs = Table(
     Column("put_off_at", Double, key="held_back_at"),  # time of the last claim that was refused by quota_running
     Column("pool", String(16), nullable=False, server_default="simulation"),  # kind of the workers that may run it
     Column("deadline_at", Double),  # time at which the job fails unless it has ended
+    # columns of jobs that continue other ones
+    Column("parent", String(26)),  # the job that it continues
+    Column("begins_at", BigInteger, nullable=False, server_default="0"),  # step from which it computes
+    Column("differs", Text),  # JSON {key: [value of the parent, own value]}
+    Column("reuse_key", String(64)),  # identifies the universe, whatever the number of steps (`leym.jobs.reuse`)
     Column("webhook", Text),  # URL to call at the end; null without a webhook
     Column("event", String(26)),  # the delivery that calls it; null until the end was noticed
     Column("history", Text),  # JSON per line: claims, and how they ended (`leym.jobs.history`)
@@ -95,6 +100,10 @@ _stores = jobs.c.stored_bytes > 0
 Index("leym_jobs_stored", jobs.c.project, jobs.c.stored_bytes, sqlite_where=_stores, postgresql_where=_stores)
 _limited = jobs.c.deadline_at.is_not(None)
 Index("leym_jobs_deadline", jobs.c.state, jobs.c.deadline_at, sqlite_where=_limited, postgresql_where=_limited)
+_continues = jobs.c.parent.is_not(None)
+Index("leym_jobs_parent", jobs.c.parent, sqlite_where=_continues, postgresql_where=_continues)
+_reusable = jobs.c.reuse_key.is_not(None)
+Index("leym_jobs_reuse", jobs.c.reuse_key, jobs.c.steps, sqlite_where=_reusable, postgresql_where=_reusable)
 _called = jobs.c.webhook.is_not(None) & jobs.c.event.is_(None)
 Index("leym_jobs_webhook", jobs.c.state, jobs.c.id, sqlite_where=_called, postgresql_where=_called)
 # Members of a row that have not ended with a state of their own. It is 1 for a single job, of which `state` says all.
@@ -174,6 +183,18 @@ webhook_secrets = Table(
     Column("previous", Text),  # signs too until `previous_until`
     Column("previous_until", Double),
 )
+
+interventions = Table(
+    "leym_interventions",
+    metadata,
+    Column("job", String(26), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),  # the intervention as requested
+    Column("created_at", Double, nullable=False),
+    Column("step", BigInteger),  # step at which it acts; null while it waits, -1 if the job had no step left
+)
+_waits = interventions.c.step.is_(None)
+Index("leym_interventions_pending", interventions.c.job, sqlite_where=_waits, postgresql_where=_waits)
 
 tokens = Table(
     "leym_tokens",

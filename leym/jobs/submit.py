@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from leym.contract.catalog import first_observable
@@ -21,11 +21,18 @@ from leym.contract.spec import JobSpec
 from leym.contract.training_spec import TrainingRequest, TrainingSpec
 from leym.contract.webhook import without_null_webhook, without_webhook
 from leym.jobs.dependencies import check_dependencies
+from leym.jobs.lineage import first_start
 from leym.jobs.queries import Base, digest, dump, get_job
+from leym.jobs.reuse import reuse_key, same_job
 from leym.jobs.schema import jobs, requests, tags
 from leym.jobs.statistics import count
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
+_LATER: dict[str, Any] = {
+    "keep_states": None,
+    "reuse": False,
+    "interventions": [],
+}  # keys of a JobSpec that version 0.1.0 did not have, unset
 SEPARATOR = "\x1f"  # between project and key; an HTTP header cannot contain it
 
 T = TypeVar("T")
@@ -44,12 +51,19 @@ def key_prefix(project: str) -> str:
 def job_request(spec: JobSpec | FidelitySpec | TrainingSpec) -> dict[str, Any]:
     """Return the request that an Idempotency-Key identifies: the job as requested.
 
-    Observables have their first names, so that a retry still matches a request that an earlier version accepted.
+    Observables have their first names, and keys of later versions are left out unless they are set, so that a retry
+    still matches a request that an earlier version accepted.
     """
     job = without_null_webhook(spec.model_dump(mode="json"))
+    job = {key: value for key, value in job.items() if _LATER.get(key, ...) != value}
     if job.get("observe"):
         job["observe"]["names"] = [first_observable(name) for name in job["observe"]["names"]]
     return {"job": job}
+
+
+def continuation_request(kind: str, job_id: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return the request that an Idempotency-Key identifies: to extend or to fork a job, as requested."""
+    return {kind: {"parent": job_id, **body}}
 
 
 def sweep_request(spec: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +102,7 @@ class Submit(Base):
         precision: str,
         d_state: int,
         fidelity: str = "unverified",
+        differs: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
         request: dict[str, Any] | None = None,
         predicted_s: float | None = None,
@@ -101,30 +116,42 @@ class Submit(Base):
             precision: resolved precision, never "auto".
             d_state: channels of the law's state.
             fidelity: standing of the precision (`leym.laws.verdicts.standing`).
+            differs: of a job that continues another one, {key: [value there, own value]}.
             idempotency_key: key of the caller. If it was used with the same request before, no job is created.
             request: the request as the caller sent it; the spec if None.
             predicted_s: running time that a quote would state; None if that is not known.
             now: time of the submission.
 
         Returns:
-            The job, and True if it is new.
+            The job, and True if it is new. With `reuse` in its spec, it may be an earlier job.
 
         Raises:
             Problem: 422 if the key was used for another request, or if the results of the job to start from are gone;
                 429 or 503 if a quota would be exceeded.
         """
         now = time.time() if now is None else now
-        job = self._new_job(NewJob(spec, law, precision, d_state, fidelity=fidelity), None, now)
+        job = self._new_job(NewJob(spec, law, precision, d_state, None, fidelity, differs), None, now)
 
         def load(connection: Connection, existing: str) -> Job:
             return get_job(connection, existing)
 
         def create(connection: Connection) -> Job:
+            key = reuse_key(connection, self.plans, job)
+            if key and job.spec.get("reuse") and (same := same_job(connection, job, key, now)):
+                if idempotency_key is not None:
+                    asked = requests.c.key == self._owned(idempotency_key)
+                    connection.execute(update(requests).where(asked).values(made=same.id))
+                return same
             webhook = None if spec.webhook is None else spec.webhook.url
-            self._insert(connection, [job], now, webhook=webhook, predicted_s=predicted_s)
+            self._insert(connection, [job], now, webhook=webhook, predicted_s=predicted_s, reuse_key=key)
             return job
 
-        return self._once(idempotency_key, request or job_request(spec), job.id, now, load, create)
+        found, is_new = self._once(idempotency_key, request or job_request(spec), job.id, now, load, create)
+        return found, is_new and found.id == job.id
+
+    def draft(self, new: NewJob, now: float | None = None) -> Job:
+        """Return the job that `submit` would create, without submitting it."""
+        return self._new_job(new, None, time.time() if now is None else now)
 
     def accepted(self, key: str | None, request: dict[str, Any]) -> str | None:
         """Find the job or sweep that an earlier request with this Idempotency-Key created.
@@ -158,7 +185,8 @@ class Submit(Base):
             return
         self.quotas.check(connection, self._new_project, new, now)
         initial = [job.spec.get("initial", {}) for job in new]
-        sources = [state["job"] for state in initial if state.get("kind") == "state"]
+        initial += [first_start(connection, self.plans, state) for state in initial]
+        sources = [state["job"] for state in initial if state.get("kind") in ("state", "continue")]
         check_dependencies(connection, self.plans, sources, now)
         connection.execute(insert(jobs), [row_of(job) | columns for job in new])
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
@@ -223,7 +251,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
     return Job(
         id=new_id(),
         state=JobState.QUEUED,
-        step=0,
+        step=new.spec.begins_at if isinstance(new.spec, JobSpec) else 0,
         steps=new.spec.total_steps,
         spec=without_webhook(new.spec.model_dump(mode="json")),
         law=new.law,
@@ -247,6 +275,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
         deleted_at=None,
         project=project,
         stored_bytes=0,
+        differs=new.differs,
     )
 
 
@@ -256,7 +285,7 @@ def row_of(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
         "state": job.state.value,
-        "step": 0,
+        "step": job.step,
         "steps": job.steps,
         "spec": dump(job.spec),
         "law": job.law,
@@ -273,11 +302,14 @@ def row_of(job: Job) -> dict[str, Any]:
         "manifest": "{}",
         "height": height,
         "width": width,
-        "remaining": job.steps,
+        "remaining": job.steps - job.step,
         "frames": 0,
         "project": job.project,
         "deadline_at": job.deadline_at,
         "pool": TRAINING if job.is_training else SIMULATION,
         "members": job.members,
         "indices": job.indices,
+        "parent": job.parent,
+        "begins_at": job.begins_at,
+        "differs": dump(job.differs),
     }

@@ -11,7 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
 from leym.jobs.history import History
+from leym.jobs.interventions import Interventions
 from leym.jobs.leases import Leases
+from leym.jobs.lineage import Lineage
 from leym.jobs.migrate import SchemaError, bring_up_to_date
 from leym.jobs.outbox import Outbox
 from leym.jobs.progress import Progress
@@ -20,6 +22,7 @@ from leym.jobs.queries import PlanCache
 from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
+from leym.jobs.reuse import Reuse
 from leym.jobs.run_times import RunTimes
 from leym.jobs.statistics import Statistics
 from leym.jobs.sweep_life import SweepLife
@@ -37,6 +40,7 @@ class JobTable(
     Leases,
     Progress,
     History,
+    Interventions,
     Retention,
     Sweeps,
     SweepLife,
@@ -46,6 +50,8 @@ class JobTable(
     RunTimes,
     Tokens,
     Projects,
+    Lineage,
+    Reuse,
 ):
     """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from leym.contract.spec import ComplexNoise, FromJob, RandomState, Seed, Smooth, Upload, Zeros
+from leym.contract.spec import ComplexNoise, RandomState, Seed, Smooth, StoredState, Upload, Zeros
 from leym.physics.constraint import Box, Constraint
 
 Drawn = ComplexNoise | RandomState | Zeros | Seed | Smooth
-Start = Drawn | FromJob | Upload
+Start = Drawn | StoredState | Upload
 _RANGES = {"complex_noise": (-1.0, 1.0), "zeros": (0.0, 0.0), "seed": (0.0, 1.0)}  # of the parts of a start state
 
 
@@ -22,7 +22,7 @@ def check_start(constraint: Constraint, start: Start) -> None:
     """
     if isinstance(start, Smooth):
         least, most = min(start.re[0], start.im[0]), max(start.re[1], start.im[1])
-    elif start.kind in _RANGES:
+    elif isinstance(start, ComplexNoise | Zeros | Seed):
         least, most = _RANGES[start.kind]
     else:
         return

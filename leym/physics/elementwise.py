@@ -1,14 +1,26 @@
-"""Elementwise functions whose bits do not depend on the position of a number in its array."""
+"""Elementwise functions whose bits do not depend on the position of a number in its array, and their fit to caches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 LANES = 64  # a multiple of the numbers that a loop of torch takes at a time on any CPU
+CACHED = 2**18  # bytes of an array that stay in the cache of a core, with a few intermediate results of that size
+
+
+def cached_parts(n: int, nbytes: int) -> Iterator[slice]:
+    """Split n universes of so many bytes each into parts that the caches of the computing threads hold.
+
+    Ten operations on one part after another take half of the time of ten operations on everything: what one writes, the
+    next still finds in the cache, and the memory of the intermediate results is used again.
+    """
+    together = max(1, CACHED * torch.get_num_threads() // nbytes)
+    for first in range(0, n, together):
+        yield slice(first, min(first + together, n))
 
 
 def per_number(function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:

@@ -6,12 +6,13 @@ The seed alone decides them, whatever the device and the slot.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from leym.physics.elementwise import per_number
+from leym.physics.elementwise import cached_parts, per_number
 
 
 def draws(seed: int, stream: int) -> np.random.Generator:
@@ -31,19 +32,27 @@ def complex_noise(shape: tuple[int, ...], seed: int, strength: float) -> NDArray
         complex64 [H, W, d], computed in float64 and rounded once, so that the last bits do not depend on the host's
         vector unit.
     """
-    found: NDArray[np.complex64] = complex_noises(shape, [seed], [strength])[0]
-    return found
+    parts = complex_noises(shape, [seed], [strength])[0]
+    psi = np.empty(shape, np.complex64)
+    psi.real, psi.imag = np.split(parts, 2, axis=-1)
+    return psi
 
 
-def complex_noises(shape: tuple[int, ...], seeds: Sequence[int], strengths: Sequence[float]) -> NDArray[np.complex64]:
-    """Draw the `complex_noise` of n universes at once: complex64 [n, H, W, d]. Each depends on its own seed only."""
-    theta = np.empty((len(seeds), *shape))
-    for row, seed, strength in zip(theta, seeds, strengths, strict=True):
-        draws(seed, stream=0).standard_normal(out=row)
-        row *= strength
-    phases, psi = torch.from_numpy(theta), torch.empty((*theta.shape, 2))
-    psi[..., 0], psi[..., 1] = per_number(torch.cos, phases), per_number(torch.sin, phases)
-    found: NDArray[np.complex64] = torch.view_as_complex(psi).numpy()
+def complex_noises(shape: tuple[int, ...], seeds: Sequence[int], strengths: Sequence[float]) -> NDArray[np.float32]:
+    """Draw the `complex_noise` of n universes, each of which depends on its own seed only.
+
+    Returns:
+        float32 [n, H, W, 2d]: the real parts of a cell, then its imaginary parts, as a batch keeps them.
+    """
+    parts, d = torch.empty(len(seeds), *shape[:-1], 2 * shape[-1]), shape[-1]
+    for some in cached_parts(len(seeds), 8 * prod(shape)):
+        theta = np.empty((some.stop - some.start, *shape))
+        for row, seed, strength in zip(theta, seeds[some], strengths[some], strict=True):
+            draws(seed, stream=0).standard_normal(out=row)
+            row *= strength
+        phases = torch.from_numpy(theta)
+        parts[some, ..., :d], parts[some, ..., d:] = per_number(torch.cos, phases), per_number(torch.sin, phases)
+    found: NDArray[np.float32] = parts.numpy()
     return found
 
 

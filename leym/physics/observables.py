@@ -38,8 +38,7 @@ class StateView:
 
     def __init__(self, x: Tensor, previous: Tensor | None, origin: Tensor):
         # planes of cells: an operation reads them several times, and channels last would make its inner loops short
-        self.x, self.origin = x.contiguous(), origin
-        self.previous = None if previous is None else previous.contiguous()
+        self.x, self.previous, self.origin = x.contiguous(), previous, origin
         self._fields: dict[str, Tensor] = {}
 
     def field(self, name: str) -> Tensor:
@@ -117,7 +116,7 @@ def phase(state: StateView) -> Tensor:
     atan2(mean_c sin arg ψ_c, mean_c cos arg ψ_c); every channel counts the same, whatever its power. 0 if all are 0.
     """
     re, im = state.x.chunk(2, -3)
-    per_size = (re.square() + im.square()).sqrt().clamp_min(TINY).reciprocal()
+    per_size = re.square().add_(im.square()).sqrt_().clamp_min_(TINY).reciprocal_()
     return per_number(torch.atan2, (im * per_size).mean(-3), (re * per_size).mean(-3))
 
 
@@ -166,7 +165,7 @@ def activity(state: StateView) -> Tensor:
     """
     if state.previous is None:
         return torch.zeros_like(state.x[..., 0, :, :])
-    return 1 - alignment(state.previous, state.x)
+    return 1 - alignment(state.previous.contiguous(), state.x)
 
 
 def density(state: StateView) -> Tensor:

@@ -20,20 +20,32 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cache
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-# Silences the import's warning that products with packed weights are not fused on this CPU: ours are decoded first.
-logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-import bitsandbytes  # noqa: E402, F401  the import registers torch.ops.bitsandbytes
-
-from leym.laws.own_codes import NF4_LEVELS  # noqa: E402
+from leym.laws.own_codes import NF4_LEVELS
 
 BLOCK = 64  # weights per scale; bitsandbytes' default
 LEVELS = torch.from_numpy(NF4_LEVELS)  # float32 [16], ascending
 ZERO = 7  # index of the level 0
+
+
+@cache
+def ops() -> Any:
+    """Return the ops of bitsandbytes, which its import registers.
+
+    It is imported when the first weight is encoded or decoded, because it brings torch's compiler along: more than
+    half of the seconds that the start of a worker takes.
+    """
+    # Silences the import's warning that products with packed weights are not fused on this CPU: ours are decoded first.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    import bitsandbytes  # noqa: F401
+
+    return torch.ops.bitsandbytes
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class NF4:
         The weight is flattened as (O, kh, kw, I), so that the 64 weights of a block are input channels.
         """
         flat = weight.detach().cpu().float().permute(0, 2, 3, 1).reshape(-1).contiguous()
-        packed, absmax = torch.ops.bitsandbytes.quantize_4bit(flat, BLOCK, "nf4", torch.uint8)
+        packed, absmax = ops().quantize_4bit(flat, BLOCK, "nf4", torch.uint8)
         return cls(packed, absmax, tuple(weight.shape))
 
     @classmethod
@@ -85,9 +97,7 @@ class NF4:
         Decodes on the CPU, so that the values are the same for every device.
         """
         o, i, h, w = self.shape
-        flat: Tensor = torch.ops.bitsandbytes.dequantize_4bit(
-            self.packed, self.absmax, BLOCK, "nf4", (o * h * w * i,), dtype
-        )
+        flat: Tensor = ops().dequantize_4bit(self.packed, self.absmax, BLOCK, "nf4", (o * h * w * i,), dtype)
         return flat.view(o, h, w, i).permute(0, 3, 1, 2)
 
     @property

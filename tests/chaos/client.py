@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-PAUSE_S = 0.1
+PAUSE_S = 0.2
 REQUEST_S = 30.0
 SWEEP_SHARE = 0.15  # sweeps among all that is submitted
 

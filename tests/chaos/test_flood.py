@@ -23,7 +23,7 @@ SPEC |= {"record": [{"field": "psi", "every": 20}]}
 
 def test_every_job_ends_after_the_broker_has_lost_all_data(tmp_path):
     deployment = Deployment(tmp_path, slots=SLOTS)
-    specs = [SPEC | {"steps": steps, "seed": steps} for steps in (60, 80, 5000)]
+    specs = [SPEC | {"steps": steps, "seed": steps} for steps in (60, 80, 300)]
     with deployment.running(), Client(deployment.url) as client:
         submitter = Submitter(deployment.url, specs, tmp_path / "ledger.jsonl", seed=1, live=0)
         quiet = [submitter.submit(spec) for spec in specs]
@@ -41,20 +41,20 @@ def test_every_job_ends_after_the_broker_has_lost_all_data(tmp_path):
             for thread in threads:
                 thread.join()
 
-        submit(specs[2], 2 * SLOTS)
-        until(lambda: states()["running"] >= 2 * SLOTS, what="every slot is taken")
-        submit(specs[0], QUEUED // 2)
-        submit(specs[1], QUEUED // 2)
-        now = states()
-        # a fast machine has ended some of them by now
-        assert now["running"] >= SLOTS
-        assert now["queued"] >= QUEUED // 2
-        assert with_redis(lambda redis: redis.flushall())(deployment, submitter.random)
-        pids = deployment.pids("valkey")
-        shutil.rmtree(deployment.service.data / "valkey")
-        for pid in pids:
-            send(pid, signal.SIGKILL)
-        await_gone(pids)
+        with deployment.ordered("store", mode="hold"):  # on a fast machine, too, the jobs in the slots do not end
+            submit(specs[2], 2 * SLOTS)
+            until(lambda: states()["running"] >= 2 * SLOTS, what="every slot is taken")
+            submit(specs[0], QUEUED // 2)
+            submit(specs[1], QUEUED // 2)
+            now = states()
+            assert now["running"] + now["queued"] == QUEUED + 2 * SLOTS
+            assert now["queued"] >= QUEUED // 2  # a worker claims a few jobs more than it has slots
+            assert with_redis(lambda redis: redis.flushall())(deployment, submitter.random)
+            pids = deployment.pids("valkey")
+            shutil.rmtree(deployment.service.data / "valkey")
+            for pid in pids:
+                send(pid, signal.SIGKILL)
+            await_gone(pids)
         until(lambda: states()["queued"] + states()["running"] == 0, 900, "all have ended")
         found = check_ledger(client, submitter.entries, [], truth)
     assert found["violations"] == []

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,18 +13,20 @@ import numpy as np
 import pytest
 from sqlalchemy import create_engine
 
+from leym import tickets
 from leym.frames.checkpoint import references
 from leym.frames.stores.files import FileStore
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
 from leym.settings import Settings
+from tests.support.command import leym_here
 from tests.support.databases import initdb
 from tests.support.laws import random_law
 from tests.support.patient import Patient, patient_of
 from tests.support.service import Service, add_laws, until
 from workers.maintenance import backup, doctor
 
-STEPS = 2000  # a job that takes longer than a backup
+STEPS = 1000  # a job that takes longer than a backup
 SPEC = {"law": "tiny", "grid": (8, 8), "record": {"psi": 50, "phase": 25}, "observe": 25, "precision": "fp32"}
 
 
@@ -111,12 +112,6 @@ def test_an_impossible_backup_is_refused_and_nothing_is_written(here, tmp_path, 
     assert os.listdir(tmp_path / "full") == ["file"]
 
 
-def leym(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("LEYM_")} | {"LEYM_DATA": str(data)}
-    command = [sys.executable, "-m", "leym.cli", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def remote(postgresql_url, s3, law, tmp_path, monkeypatch):
     yield from patient_of(postgresql_url, s3.url(), law, tmp_path, monkeypatch)
@@ -165,6 +160,7 @@ def start():
             return up
 
         yield starting
+    tickets.configure(Settings())  # the doctor has asked the brokers of these services
 
 
 def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_same_bits(start, tmp_path):
@@ -175,10 +171,10 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
     jobs = [up.client.submit(steps=STEPS, seed=seed, **SPEC) for seed in range(2, 8)]  # a worker takes six
     jobs += [up.client.submit(steps=50, seed=seed, **SPEC) for seed in range(8, 10)]
     until(lambda: sum(len(references(up.table.get(job.id).checkpoint)) == 2 for job in jobs) > 1, what="checkpoints")
-    done = leym(data, "backup", str(copy), "--json")
+    done = leym_here("backup", str(copy), "--json", LEYM_DATA=str(data))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["objects"] > 10, done.stderr
-    done = leym(data, "doctor")
+    done = leym_here("doctor", LEYM_DATA=str(data))
     assert done.returncode == 0, done.stdout  # of the running service
     table = JobTable(f"sqlite:///{copy}/jobs.sqlite")
     states = [row.state for row in table.find([job.id for job in jobs])]
@@ -190,7 +186,7 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
         job.wait(240)
     shutil.move(copy, tmp_path / "restored")  # a backup may be moved
     until(
-        lambda: leym(tmp_path / "restored", "doctor", "--repair").returncode == 0,
+        lambda: leym_here("doctor", "--repair", LEYM_DATA=str(tmp_path / "restored")).returncode == 0,
         what="leases have expired and jobs are repaired",
     )
     restored = start(tmp_path / "restored").client
@@ -201,6 +197,6 @@ def test_a_running_service_is_backed_up_restored_and_ends_every_job_with_the_sam
             for mine, theirs in zip(job.array(field), other.array(field), strict=True):
                 assert np.array_equal(mine, theirs), (job.id, field)
         assert {k: v.tolist() for k, v in job.series().items()} == {k: v.tolist() for k, v in other.series().items()}
-    done = leym(tmp_path / "restored", "doctor", "--deep", "--json")
+    done = leym_here("doctor", "--deep", "--json", LEYM_DATA=str(tmp_path / "restored"))
     assert done.returncode == 0, done.stdout
     assert json.loads(done.stdout)["sound"], done.stdout

@@ -7,8 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -22,6 +20,7 @@ from leym.fidelity.ensemble import Subject, evolve
 from leym.fidelity.gate import judge
 from leym.laws.registry import Registry
 from leym.laws.verdicts import fidelity_status, from_json, read_verdict, write_verdict
+from tests.support.command import leym_here
 from tests.support.laws import random_law
 from tests.support.service import Service, until
 
@@ -106,8 +105,7 @@ def test_what_is_known_of_a_precision_goes_with_jobs_and_frames(own):
 
 def test_the_command_line_judges_and_shows(own, tmp_path):
     def leym(*arguments):
-        command = [sys.executable, "-m", "leym.cli", "--url", own.url, "fidelity", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+        done = leym_here("--url", own.url, "fidelity", *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -118,9 +116,8 @@ def test_the_command_line_judges_and_shows(own, tmp_path):
     assert re.search(r"lyapunov\tyes\t(pass|fail|inconclusive)\t[+-]", leym("show", "third", "--precision", "int8"))
     leym("show", "third", "--precision", "int8", "--report", str(tmp_path / "report.html"))
     assert (tmp_path / "report.html").read_text() == own.client.report("third", "int8")
-    local = os.environ | {"LEYM_DATA": str(own.data), "LEYM_COMPILE": "0"}
-    command = [sys.executable, "-m", "leym.cli", "fidelity", "run", "third", "--precision", "bf16", "--plan", "small"]
-    done = subprocess.run([*command, "--members", "4", "--steps", "150"], capture_output=True, text=True, env=local)
+    run = ["fidelity", "run", "third", "--precision", "bf16", "--plan", "small", "--members", "4", "--steps", "150"]
+    done = leym_here(*run, LEYM_DATA=str(own.data), LEYM_COMPILE="0")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].endswith(own.client.verdict("third", "bf16")["verdict"])
 

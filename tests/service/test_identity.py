@@ -18,6 +18,7 @@ from leym.client import Client, ProblemError
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.support.browser import dom_of
+from tests.support.command import leym_here
 from tests.support.laws import random_law
 from tests.support.paths import ROOT
 from tests.support.service import Service
@@ -82,11 +83,11 @@ def test_a_job_of_a_project_runs_with_its_own_law_and_its_results_stay_inside(cl
 
 def test_a_revoked_token_is_refused_at_once(closed):
     service, _, _ = closed
-    env = os.environ | {"LEYM_DATA": str(service.data)}
 
     def leym(*arguments):
-        command = [sys.executable, "-m", "leym.cli", "tokens", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=240).stdout
+        done = leym_here("tokens", *arguments, LEYM_DATA=str(service.data))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     made = json.loads(leym("--json", "create", "eve", "--scopes", "read", "--days", "1"))
     with Client(service.url, token=made["token"]) as eve:

@@ -20,15 +20,14 @@ from urllib.parse import urljoin, urlsplit
 import numpy as np
 import pytest
 
-from app.identity import check_address
-from leym.client import Client
+from leym.client import Client, ProblemError
 from leym.client.sse import parse_events
 from leym.contract.identity import SCOPES
 from leym.contract.spec import LIMITS
 from leym.jobs.table import JobTable
 from leym.settings import Settings
 from tests.support.api import SPEC, Pretender, opened
-from tests.support.browser import dom_of, pages
+from tests.support.browser import dom_of, dom_with, pages
 from tests.support.paths import ROOT
 from tests.support.service import Service, until
 from workers.broker import free_port
@@ -53,15 +52,28 @@ http {{
 }}
 """
 
+BARE = """
+server {{
+    listen 127.0.0.1:{port};
+    location /leym/ {{
+        proxy_pass http://{api}/;
+        proxy_set_header X-Forwarded-Prefix /leym;
+        proxy_set_header Authorization "Bearer {token}";
+    }}
+}}
+"""
+
 
 @dataclass
 class Site:
     """What nginx shows. `url`: of the service, without a slash at its end; `signed_in`: the same with a token in every
-    request, for a browser that has no hands to type one; `viewer`: the origin of another site, of `viewer_files`, which
+    request, for a browser that has no hands to type one; `bare`: behind a block of nginx with nothing but its defaults;
+    `viewer`: the origin of another site, of `viewer_files`, which
     may use the API."""
 
     url: str
     signed_in: str
+    bare: str
     token: str
     authority: Path
     data: Path
@@ -102,7 +114,7 @@ def site(tmp_path_factory, certificates, viewer) -> Iterator[Site]:
     table.close()
     settings = {"LEYM_PROXIES": "1", "LEYM_HOSTS": "leym.example.org", "LEYM_CORS_ORIGINS": viewer[0]}
     service = Service(data, "--workers", "0", "--no-flower", **settings).start()
-    ports = [free_port(), free_port()]
+    ports = [free_port(), free_port(), free_port()]
     known = "proxy_set_header Host $http_host;"
     token_added = EXAMPLE.replace(known, f'{known} proxy_set_header Authorization "Bearer {token}";')
     servers = [
@@ -110,14 +122,15 @@ def site(tmp_path_factory, certificates, viewer) -> Iterator[Site]:
         .replace("listen 443", f"listen 127.0.0.1:{port}")
         .replace("/etc/leym/tls/fullchain.pem", str(certificates.server[0]))
         .replace("/etc/leym/tls/privkey.pem", str(certificates.server[1]))
-        for port, text in zip(ports, (EXAMPLE, token_added), strict=True)
+        for port, text in zip(ports[:2], (EXAMPLE, token_added), strict=True)
     ]
+    servers.append(BARE.format(port=ports[2], api=urlsplit(service.url).netloc, token=token))
     # started by root, its workers would be nobody, who may not write into the folder
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(MAIN.format(folder=folder, user=user, servers="\n".join(servers)))
     nginx = subprocess.Popen([NGINX, "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"])
-    urls = [f"https://127.0.0.1:{port}/leym" for port in ports]
-    found = Site(*urls, token, certificates.authority, data, *viewer)
+    urls = [f"https://127.0.0.1:{port}/leym" for port in ports[:2]]
+    found = Site(*urls, f"http://127.0.0.1:{ports[2]}/leym", token, certificates.authority, data, *viewer)
 
     def answers() -> bool:
         assert nginx.poll() is None, (folder / "error.log").read_text()
@@ -165,8 +178,7 @@ def test_every_link_and_location_leads_back_through_the_proxy(site: Site, job: s
         sent = json.dumps(body).encode()
         with site.open(f"/leym/v1/{path}", "POST", sent, Content_Type="application/json") as answer:
             made = json.loads(answer.read())
-            assert answer.status == 202
-            assert answer.headers["Location"] == made["links"]["self"]
+            assert (answer.status, answer.headers["Location"]) == (202, made["links"]["self"])
         assert site.json(answer.headers["Location"])["id"] == made["id"]
         assert all(link.startswith("/leym/v1/") for link in made["links"].values()), made["links"]
     shared = site.json(f"/leym/v1/jobs/{job}/links", {"ttl_s": 60})
@@ -192,12 +204,11 @@ def test_what_a_page_loads_is_there(site: Site, page: str) -> None:
     assert len(references) >= 3
     for reference in references:
         with site.open(urljoin(at, reference)) as answer:
-            assert answer.status == 200, reference
-            assert answer.url.startswith(f"{site.url}/"), reference
+            assert answer.status == 200 and answer.url.startswith(f"{site.url}/"), reference  # noqa: PT018
 
 
 def test_the_page_asks_below_where_it_is() -> None:
-    for name in ("page.html", "page.js"):
+    for name in ("page.html", "lists.js", "page.js"):
         assert not re.search(r"""["'`(]/(?!/)\w""", (ROOT / "app/static" / name).read_text()), name
 
 
@@ -220,21 +231,46 @@ def test_only_names_of_the_service_are_answered(site: Site) -> None:
     assert refused.value.code == 421
 
 
-def test_events_come_one_by_one(site: Site) -> None:
+@pytest.mark.parametrize("of", ["one", "many", "many, with the defaults of nginx"])
+def test_events_come_one_by_one(site: Site, of: str) -> None:
     """Each event is there before the next thing happens to the job: nothing between collects them."""
     made = site.json("/leym/v1/jobs", SPEC | {"seed": 11})["id"]
+    path = f"/v1/jobs/{made}/events" if of == "one" else f"/v1/events?jobs={made}&replay=true"
     with opened(site.data) as api:
         worker = Pretender(api, made)
-        with site.open(f"/leym/v1/jobs/{made}/events") as stream:
+        with site.open((site.bare if "defaults" in of else site.url) + path) as stream:
             events = parse_events(stream)
             for step in (3, 6, 9):
                 worker.run(step)
                 worker.commit()
-                until_step = next(event for event in events if event.name == "frame" and int(event.id or -1) == step)
-                assert json.loads(until_step.data)["step"] == step
+                frames = (json.loads(event.data) for event in events if event.name == "frame")
+                assert any(frame["step"] == step for frame in frames)
             worker.run(worker.job.steps)
             worker.finish()
             assert [event.name for event in events][-1] == "end"
+
+
+def test_frames_come_over_a_websocket(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each frame is there before the next thing happens to the job, below the prefix and over TLS."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(site.authority))
+    made = site.json("/leym/v1/jobs", SPEC | {"seed": 12})["id"]
+    with opened(site.data) as api, Client(site.url, token=site.token) as client:
+        worker = Pretender(api, made)
+        frames = client.job(made).live("phase", dtype="f16")
+        for step in (0, 3, 6):
+            worker.run(step)
+            worker.commit()
+            seen, frame = next(frames)
+            assert (seen, frame.shape, frame.dtype) == (step, (8, 12), np.float16)
+        worker.run(worker.job.steps)
+        worker.finish()
+        assert [step for step, _ in frames] == list(range(9, 31, 3))
+
+
+def test_a_websocket_says_what_the_defaults_of_nginx_lack(site: Site, job: str) -> None:
+    with Client(site.bare) as client, pytest.raises(ProblemError, match="proxy_set_header Upgrade") as refused:
+        next(client.job(job).live("phase"))
+    assert refused.value.status == 426
 
 
 def test_uploads_of_every_size_that_the_api_takes_come_through(site: Site) -> None:
@@ -261,12 +297,14 @@ def test_the_sdk_takes_the_address_with_the_prefix(site: Site, job: str, monkeyp
 
 @pytest.mark.browser
 def test_page_and_docs_work_in_a_real_browser(site: Site, job: str, tmp_path: Path) -> None:
-    dom = dom_of(f"{site.signed_in}/#{job}", tmp_path, "--ignore-certificate-errors")
+    picture = rf'<img[^>]+src="{site.signed_in}/v1/jobs/{job}/frames/phase[^"]*"'
+    wanted = (picture, "30 of 30 steps", "coherence", f">{job}</button>")
+    dom = dom_with(wanted, f"{site.signed_in}/#{job}", tmp_path / "page", "--ignore-certificate-errors")
     shown = re.sub(r"<[^>]+>", " ", dom)
     assert "succeeded" in shown
     assert "30 of 30 steps" in shown
     assert "coherence" in shown
-    assert re.search(rf'<img[^>]+src="{site.signed_in}/v1/jobs/{job}/frames/phase[^"]*"', dom)
+    assert re.search(picture, dom)
     docs = dom_of(f"{site.signed_in}/docs", tmp_path, "--ignore-certificate-errors")
     assert "opblock" in docs
     assert "/v1/jobs/{id}/cancel" in docs.replace("\u200b", "").replace("<wbr>", "")
@@ -310,29 +348,3 @@ def test_a_listed_page_of_another_site_uses_the_api_in_a_real_browser(site: Site
         "made": [202, True],
         "missing": 404,
     }
-
-
-# --- whose headers count
-
-
-@pytest.mark.parametrize(
-    ("proxies", "prefix"),
-    [(0, ""), (1, "/own"), (2, "/outer")],
-)
-def test_forwarded_headers_count_only_as_far_as_there_are_proxies(tmp_path: Path, proxies: int, prefix: str) -> None:
-    forwarded = {"X-Forwarded-Prefix": "/evil, /outer, /own", "X-Forwarded-Host": "evil.example, localhost, localhost"}
-    with opened(tmp_path, proxies=proxies) as api:
-        answer = api.http.post("/v1/jobs", json=SPEC, headers=forwarded)
-        assert answer.json["links"]["self"] == answer.headers["Location"] == f"{prefix}/v1/jobs/{answer.json['id']}"
-
-
-def test_a_prefix_may_come_from_the_server_itself(tmp_path: Path) -> None:
-    """gunicorn's SCRIPT_NAME."""
-    with opened(tmp_path) as api:
-        answer = api.http.post("/v1/jobs", json=SPEC, base_url="http://localhost/leym")
-        assert answer.json["links"]["self"] == answer.headers["Location"] == f"/leym/v1/jobs/{answer.json['id']}"
-
-
-def test_without_a_token_nothing_is_served_behind_a_proxy() -> None:
-    assert "LEYM_PROXIES = 1" in (check_address([("127.0.0.1", 8000)], has_tokens=False, proxies=1) or "")
-    assert check_address([("127.0.0.1", 8000)], has_tokens=True, proxies=1) is None

@@ -14,8 +14,8 @@ from tests.support.service import until
 def test_a_running_service_counts_what_is_in_its_store(service):
     """Also of a job whose worker died in the middle."""
     store = open_store(Settings(data=service.data).store)
-    job = service.client.submit("tiny", (16, 16), 3000, {"psi": 10, "phase": 3}, observe=5)
-    until(lambda: job.refresh().step > 600, what="some progress")
+    job = service.client.submit("tiny", (16, 16), 1000, {"psi": 10, "phase": 3}, observe=5)
+    until(lambda: job.refresh().step > 200, what="some progress")
     assert job.as_dict()["stored_bytes"] > 0
     for pid in service.worker_pids():
         os.kill(pid, signal.SIGKILL)

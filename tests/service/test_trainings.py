@@ -17,7 +17,8 @@ from leym.contract.records import TRAINING
 from leym.frames.layout import job_prefix
 from leym.frames.stores.open import open_store
 from leym.laws.registry import Registry
-from tests.support.browser import dom_of
+from tests.support.browser import dom_with
+from tests.support.command import leym_here
 from tests.support.service import Service, until
 
 RECIPE = """
@@ -39,6 +40,8 @@ pool = 4
 log_every = 5
 checkpoint_every = 20
 """
+
+UPDATES = 500  # more than are done before a test that has seen the first of them can end the worker
 
 
 @pytest.fixture(scope="module")
@@ -102,20 +105,20 @@ def test_a_training_makes_the_law_that_the_command_makes(own, recipe, tmp_path):
 
 
 def test_a_training_that_is_killed_ends_with_the_weights_of_one_that_is_not(own, recipe, tmp_path):
-    file = recipe(1500, "killed")
+    file = recipe(UPDATES, "killed")
     job = own.client.train(file)
     until(lambda: checkpointed(own, job), what="it has a checkpoint")
     os.kill(trainer_pid(own), signal.SIGKILL)
     at = job.refresh().step
-    assert at < 1500
+    assert at < UPDATES
     until(lambda: job.refresh().as_dict()["epoch"] == 2, what="another worker has it")
     job.wait(240)
     assert job.law == trained_here(own, file, tmp_path / "out")
-    assert job.curve()["update"].tolist() == list(range(5, 1501, 5))
+    assert job.curve()["update"].tolist() == list(range(5, UPDATES + 1, 5))
 
 
 def test_a_training_whose_worker_ends_continues_where_it_was(own, recipe, tmp_path):
-    file = recipe(1500, "drained")
+    file = recipe(UPDATES, "drained")
     job = own.client.train(file)
     until(lambda: job.refresh().step > 0, what="it has begun")
     os.kill(trainer_pid(own), signal.SIGTERM)
@@ -155,7 +158,8 @@ def test_a_recipe_that_cannot_be_trained_fails_and_says_why(own, recipe):
 @pytest.mark.browser
 def test_the_page_shows_a_training_with_its_losses(own, recipe, tmp_path):
     job = own.client.train(recipe(10, "shown")).wait(240)
-    shown = re.sub(r"<[^>]+>", " ", dom_of(f"{own.url}/#{job.id}", tmp_path, budget_ms=10_000))
+    dom = dom_with(("10 of 10 updates", r"10 / 10 · loss \d", "one_step"), f"{own.url}/#{job.id}", tmp_path)
+    shown = re.sub(r"<[^>]+>", " ", dom)
     assert "10 of 10 updates" in shown
     assert re.search(r"10 / 10 · loss \d", shown)
     assert "one_step" in shown
@@ -163,8 +167,7 @@ def test_the_page_shows_a_training_with_its_losses(own, recipe, tmp_path):
 
 def test_the_command_line_trains_and_shows_the_curve(own, recipe):
     def leym(*arguments):
-        command = [sys.executable, "-m", "leym.cli", "--url", own.url, "training", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+        done = leym_here("--url", own.url, "training", *arguments)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import subprocess
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import ClientConnection, connect
 from werkzeug.middleware.shared_data import SharedDataMiddleware
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
@@ -119,6 +123,46 @@ def pages(folder: Path) -> Iterator[str]:
     finally:
         site.shutdown()
         site.server_close()
+
+
+def dom_with(wanted: Iterable[str], url: str, profile: Path, *options: str) -> str:
+    """The document at `url` once every pattern of `wanted` matches it, or as it stands after LIMIT_S.
+
+    Args:
+        wanted: Patterns of what the page shows in the end.
+        url: The page. It may hold streams open, for which the virtual time of `dom_of` would wait forever.
+        profile: A folder for the browser's own files.
+        options: More options of the browser.
+    """
+    profile.mkdir(exist_ok=True)
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *options]
+    command += [f"--user-data-dir={profile}", "--remote-debugging-port=0", url]
+    end, dom, port = time.monotonic() + LIMIT_S, "", profile / "DevToolsActivePort"
+    with (profile / "log").open("wb") as log:
+        browser = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        while not (port.exists() and port.read_text().count("\n")):
+            assert browser.poll() is None, (profile / "log").read_text(errors="replace")[-2000:]
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port.read_text().split()[0]}/json/list") as answer:
+            [tab] = [tab for tab in json.load(answer) if tab["type"] == "page"]
+        with connect(tab["webSocketDebuggerUrl"], max_size=None, proxy=None) as devtools:
+            patterns = [re.compile(pattern) for pattern in wanted]
+            while time.monotonic() < end and not (dom and all(pattern.search(dom) for pattern in patterns)):
+                time.sleep(0.1)
+                dom = _evaluate(devtools, "document.documentElement.outerHTML")
+    finally:
+        browser.terminate()
+        browser.wait(LIMIT_S)
+    return dom
+
+
+def _evaluate(devtools: ClientConnection, expression: str) -> str:
+    devtools.send(json.dumps({"id": 1, "method": "Runtime.evaluate", "params": {"expression": expression}}))
+    while (answer := json.loads(devtools.recv(LIMIT_S))).get("id") != 1:
+        pass
+    return str(answer.get("result", {}).get("result", {}).get("value") or "")
 
 
 def dom_of(url: str, profile: Path, *options: str, budget_ms: int = 20_000) -> str:

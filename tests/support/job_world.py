@@ -56,9 +56,9 @@ class Watched:
         self._times: dict[str, float] = {}
         self.before: Callable[[], None] = lambda: None
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, *parts: bytes) -> None:
         self.before()
-        self._store.put(key, data)
+        self._store.put(key, *parts)
         self._times[key] = self._clock()
 
     def delete(self, keys: Iterable[str]) -> None:

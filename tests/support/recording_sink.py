@@ -53,7 +53,7 @@ class RecordingSink:
         self.calls.append(call)
         self.over.set()
 
-    def wait(self, timeout: float = 120) -> RecordingSink:
+    def wait(self, timeout: float = 600) -> RecordingSink:
         assert self.over.wait(timeout), f"no end after {timeout} s; calls: {self.calls}"
         return self
 

@@ -46,7 +46,7 @@ class Service:
         self.url = ""
         data.mkdir(parents=True, exist_ok=True)
 
-    def start(self, ready_s: float = 240) -> Service:
+    def start(self, ready_s: float = 600) -> Service:
         command = [sys.executable, "-m", "leym.cli", "up", "--data", str(self.data), "--port", "0"]
         command += [*(["--verbose"] if self.verbose else []), *self.arguments]
         with self.log.open("ab") as log:
@@ -86,12 +86,12 @@ class Service:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
 
 
-def until(true: Callable[[], object], timeout_s: float = 240, what: str = "") -> None:
-    """Wait for a condition; the time is a limit against hanging, not a promise."""
+def until(true: Callable[[], object], timeout_s: float = 240, what: str = "", pause_s: float = 0.05) -> None:
+    """Wait for a condition; the time is a limit against hanging, not a promise. pause_s: between two looks."""
     end = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < end, f"still not after {timeout_s} s: {what}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
 
 
 def add_laws(folder: Path) -> None:

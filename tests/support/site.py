@@ -31,9 +31,9 @@ RECORD = [{"field": "psi", "every": 20}, {"field": "phase", "every": 10}]
 
 
 class Site:
-    def __init__(self, url: str, store_url: str, folder: Path, kind: str = "UNET"):
+    def __init__(self, url: str, store_url: str, folder: Path, kind: str = "UNET", **law):
         self.table, self.store = JobTable(url), open_store(store_url)
-        self.laws = Registry(random_law(folder / "laws" / "tiny", kind).path.parent)
+        self.laws = Registry(random_law(folder / "laws" / "tiny", kind, **law).path.parent)
 
     def runner(self, checkpoint_s: float = 0.05) -> JobRunner:
         engine = Engine(4, largest_batch=4, compile=False, checkpoint_s=checkpoint_s)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.longest import LONGEST as LONGEST_TO_RUN
 from tests.support.paths import ROOT
 
 TESTS = ROOT / "tests"
@@ -34,3 +35,7 @@ def test_no_test_imports_from_a_module_of_tests() -> None:
 def test_no_module_of_the_tests_is_long() -> None:
     lines = {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in MODULES}
     assert {name: count for name, count in lines.items() if count > LONGEST} == {}
+
+
+def test_the_files_that_begin_first_exist() -> None:
+    assert [name for name in LONGEST_TO_RUN if not (TESTS / name).is_file()] == []

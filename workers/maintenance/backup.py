@@ -24,6 +24,7 @@ from leym.cli.output import USAGE, note
 from leym.contract.records import LIVE
 from leym.frames.checkpoint import is_checkpoint
 from leym.frames.garbage import referenced_keys
+from leym.frames.kept import is_kept_state
 from leym.frames.manifest import is_partial
 from leym.frames.stores.files import FileStore
 from leym.frames.stores.open import folder_of
@@ -91,7 +92,8 @@ def _replaceable(table: Path) -> list[str]:
             while True:
                 page, cursor = copy.list(state=state, blocks=True, limit=500, cursor=cursor)
                 for job in page:
-                    keys += [key for key in sorted(referenced_keys(job)) if is_checkpoint(key) or is_partial(key)]
+                    named = sorted(referenced_keys(job))
+                    keys += [key for key in named if is_checkpoint(key) or is_kept_state(key) or is_partial(key)]
                 if cursor is None:
                     break
         return keys

@@ -38,8 +38,11 @@ class Store(Protocol):
     table accepts commits of the current epoch only.
     """
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write an object. It is durable when the call returns; until then, readers see the previous object or none."""
+    def put(self, key: str, *parts: bytes) -> None:
+        """Write an object, its bytes in one part or in several that follow each other.
+
+        It is durable when the call returns; until then, readers see the previous object or none.
+        """
 
     def get(self, key: str) -> bytes:
         """Read a whole object.

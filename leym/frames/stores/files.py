@@ -17,12 +17,12 @@ class FileStore:
         self.root = root.absolute()
         _make_folder(self.root)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, *parts: bytes) -> None:
         """See `Store.put`."""
         path = self._path(key)
         _make_folder(path.parent)
         with atomic_file(path, mode=0o644, durable=True) as file:  # the API may run as another user than the writer
-            file.write(data)
+            file.writelines(parts)
 
     def get(self, key: str) -> bytes:
         """See `Store.get`."""

@@ -26,10 +26,10 @@ class S3Store:
         bypass_proxies_for_loopback(os.environ)  # obstore would ask a proxy for a store on this machine
         self._store: Any = from_url(url)
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, *parts: bytes) -> None:
         """See `Store.put`."""
         with _errors(key):
-            obstore.put(self._store, check_key(key), data)
+            obstore.put(self._store, check_key(key), b"".join(parts))
 
     def get(self, key: str) -> bytes:
         """See `Store.get`."""

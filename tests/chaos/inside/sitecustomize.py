@@ -3,7 +3,8 @@
 It obeys orders, which are files in the folder $LEYM_CHAOS; without that folder it changes nothing:
 
     kill.POINT     the first process that reaches the point takes the file and kills itself
-    store          {"mode": "slow" | "fail" | "full", "pause_s": ...}: how puts to the frame store behave
+    store          {"mode": "slow" | "fail" | "full", "pause_s": ...}: how puts to the frame store behave;
+                   {"mode": "hold"}: they wait until the order is withdrawn
     clock          {"offset_s": ..., "roles": [...]}: shifts time.time() in the processes of these roles
     poison         {"seed": ...}: a process that would commit a job, or a block with a live member, with this seed
                    kills itself
@@ -76,12 +77,14 @@ def disturb_puts(cls: type) -> None:
     put = cls.put
 
     @functools.wraps(put)
-    def wrapped(self, key, data):
-        if found := order("store"):
+    def wrapped(self, key, *parts):
+        while (found := order("store")) and found["mode"] == "hold":
+            time.sleep(0.02)
+        if found:
             time.sleep(found["pause_s"])
             if found["mode"] != "slow":
                 raise OSError(errno.ENOSPC if found["mode"] == "full" else errno.EIO, "chaos", key)
-        put(self, key, data)
+        put(self, key, *parts)
         reach("checkpoint.stored" if "/checkpoints/" in key else "data.stored")
 
     cls.put = wrapped

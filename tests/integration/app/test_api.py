@@ -183,7 +183,7 @@ def test_the_page_needs_nothing_from_elsewhere(api: Api) -> None:
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "//" not in answer.text.replace("<!doctype", "")
     assert "style=" not in answer.text
-    for name in ("page.js", "page.css"):
+    for name in ("lists.js", "page.js", "page.css"):
         path = next(part for part in answer.text.split('"') if part.startswith(f"static/{name}?v="))
         asset = api.http.get(f"/{path}")
         assert asset.status_code == 200

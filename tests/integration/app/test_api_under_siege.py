@@ -50,14 +50,14 @@ class Api:
                 pass_fds=[listener.fileno()],
             )  # fmt: skip
         listener.close()
-        self.http = httpx2.Client(base_url=self.url, timeout=30)
-        assert self.http.get("/healthz", timeout=120).status_code == 200  # connected already, answered once it serves
+        self.http = httpx2.Client(base_url=self.url, timeout=240)
+        assert self.http.get("/healthz").status_code == 200  # connected already, answered once it serves
 
     def workers(self) -> list[int]:
         return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log.read_text())]
 
     def connect(self, sent: bytes) -> socket.socket:
-        made = socket.create_connection(self.address, timeout=30)
+        made = socket.create_connection(self.address, timeout=240)
         made.sendall(sent)
         return made
 
@@ -70,7 +70,7 @@ class Api:
     def stop(self) -> None:
         self.http.close()
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
+        self.process.wait(240)
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def job_of(api: Api) -> str:
 
 
 def open_stream(api: Api, held: contextlib.ExitStack, path: str, **headers: str) -> httpx2.Response:
-    client = held.enter_context(httpx2.Client(base_url=api.url, timeout=30))
+    client = held.enter_context(httpx2.Client(base_url=api.url, timeout=240))
     return held.enter_context(client.stream("GET", path, headers=headers))
 
 

@@ -101,13 +101,20 @@ def test_a_project_sees_nothing_of_another(app, table):
     for method, path, endpoint in rules(app):
         at = {"jobs.": job["id"], "results.": job["id"], "events.": job["id"], "sweeps.": sweep, "members.": sweep}
         id = next((id for start, id in at.items() if endpoint.startswith(start)), job["id"])
+        id = sweep if "/members/" in path else id
         if "01m83pv2ev7gzjzxb359ye6n70" not in path or endpoint not in SCOPE_OF or "/laws/" in path:
             continue
         path = path.replace("/members/01m83pv2ev7gzjzxb359ye6n70", "/members/0")
         path = path.replace("01m83pv2ev7gzjzxb359ye6n70", id, 1).replace("01m83pv2ev7gzjzxb359ye6n70", "phase")
+        path += "?field=phase" if path.endswith("/stream") else ""
         body = {"POST": {"json": {}}, "PATCH": {"json": {"priority": 1}}}.get(method, {})
         if endpoint == "sweeps.add_members":
             body = {"json": {"axes": {"seed": [3]}}}
+        if endpoint == "interventions.intervene_in_job":
+            body = {"json": {"kind": "gamma", "value": 0.1}}
+        if endpoint.startswith("lineage."):
+            path = path.replace("/states/phase", "/states/0")
+            body = {"json": {"step": 0, "steps": 99}} if method == "POST" else body
         assert client.open(path, method=method, headers=theirs, **body).status_code == 404, (method, path)
         looked += 1
     assert looked >= 12

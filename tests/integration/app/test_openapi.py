@@ -8,7 +8,7 @@ from typing import Any
 
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from tests.support.api import Api
+from tests.support.api import Api, done
 
 
 def test_the_document_is_valid_and_complete(api: Api) -> None:
@@ -68,10 +68,16 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     more = api.http.post(f"/v1/sweeps/{sweep.json['id']}/members", json=examples.pop("add_members"))
     judgement = api.http.post("/v1/laws/aurora/fidelity", json=examples.pop("judge_law"))
     training = api.http.post("/v1/trainings", json=examples.pop("submit_training"))
+    extended = api.http.post(f"/v1/jobs/{done(api)}/extend", json=examples.pop("extend_job"))
+    long = done(api, steps=200, record=[{"field": "psi", "every": 200}])
+    forked = api.http.post(f"/v1/jobs/{long}/fork", json=examples.pop("fork_job"))
     link = api.http.post(f"/v1/jobs/{job.json['id']}/links", json=examples.pop("share_job"))
+    change = api.http.post(f"/v1/jobs/{job.json['id']}/interventions", json=examples.pop("intervene_in_job"))
+    quote = api.http.post("/v1/quotes", json=examples.pop("get_quote"))
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))
-    answers = (job, sweep, more, judgement, training, link, token)
-    assert [a.status_code for a in answers] == [202, 202, 202, 202, 202, 201, 401], token.text
+    answers = (job, sweep, more, judgement, training, forked, link, change, quote, token)
+    assert [a.status_code for a in answers] == [202, 202, 202, 202, 202, 202, 201, 202, 200, 401], token.text
+    assert extended.status_code == 409, "the job that a pretended worker ran has no last state"
     assert not examples, "an example that nothing here sends"
 
 

@@ -36,7 +36,10 @@ REFUSED = {
         r"is over steps = |gives \d+ frames|bytes of frames; the limit is",  # one key against another
         r"is recorded twice|cannot be stored as",
         r"there is no such (job|uploaded state)",
+        r"the lineage's clock, which is at \d+ already|keeps \d+ states; at most",
     ),
+    "extend_job": (r".",),  # its further keys are those of a JobSpec, held against the job that it continues
+    "fork_job": (r".",),
     "submit_sweep": (r".",),  # its base is any mapping: the points are held against JobSpec
     "submit_training": (r".",),  # its recipe is any mapping
     "add_members": (r".",),  # its axes must be those of the sweep
@@ -88,7 +91,7 @@ def refused_for_what_no_schema_says(case, response) -> bool:
     return any(re.search(pattern, f"{problem['title']}: {problem['detail']}") for pattern in allowed)
 
 
-@schema.parametrize()
+@schema.exclude(operation_id="stream_many_events").parametrize()  # its answer has no end (test_many_events.py)
 @settings(max_examples=EXAMPLES, **ALWAYS)
 def test_requests_made_from_the_document(case):
     # requests unpack what they get over HTTP; called as WSGI, schemathesis asks for gzip as well and leaves it packed

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 from sqlalchemy import update
 
@@ -14,6 +10,7 @@ from leym.contract.identity import digest_of, id_of, mint
 from leym.contract.problems import Problem
 from leym.jobs.schema import tokens
 from leym.settings import Settings
+from tests.support.command import leym_here
 from tests.support.laws import random_law
 
 JOB = {"law": "aurora", "grid": [8, 8], "steps": 10, "record": [{"field": "phase", "every": 5}]}
@@ -80,9 +77,9 @@ def test_work_made_before_the_first_token_is_named_and_can_be_taken_over(tmp_pat
     sweep = http.post("/v1/sweeps", json={"base": JOB, "axes": {"seed": [1, 2]}}).json["id"]
 
     def leym(*arguments):
-        command = [sys.executable, "-m", "leym.cli", "tokens", *arguments]
-        env = os.environ | {"LEYM_DATA": str(data)}
-        return subprocess.run(command, capture_output=True, text=True, env=env, check=True, timeout=240)
+        done = leym_tokens(data, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done
 
     made = leym("create", "ada", "--project", "lab")
     assert "3 jobs and 1 sweeps" in made.stderr
@@ -108,10 +105,7 @@ def test_a_token_lasts_ten_years_at_most(table, ttl_s):
 
 
 def leym_tokens(data, *arguments):
-    command = [sys.executable, "-m", "leym.cli", "tokens", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=240, env=os.environ | {"LEYM_DATA": str(data)}
-    )
+    return leym_here("tokens", *arguments, LEYM_DATA=str(data))
 
 
 @pytest.mark.slow

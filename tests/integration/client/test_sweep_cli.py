@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from leym.common.table_formats import FORMATS, encoded
-from tests.support.command import leym
+from tests.support.command import leym_here as leym
 from tests.support.scripted_server import Scripted, answers, says, scripted
 
 __all__ = ["scripted"]

@@ -56,7 +56,7 @@ def ended(api: Api, client: Client, **axes: object) -> Sweep:
     observe = {"every": 5, "names": ["coherence"]}
     sweep: Sweep = client.sweep("aurora", **({"grid": 8, "steps": 10} | axes), record={"phase": 5}, observe=observe)
     run_blocks(api, sweep.id)
-    return sweep.wait(30)
+    return sweep.wait(240)
 
 
 def test_a_sweep_is_one_labelled_array(api: Api, client: Client) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from leym.frames.layout import job_prefix
 from leym.frames.states import get_state
 from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable
+from tests.support.command import leym_here
 from tests.support.job_tables import spec
 from tests.support.job_world import DAY_S, DOING, DOINGS, EXAMPLES, LAW, World, world
 from tests.support.parallel import at_once
@@ -281,15 +280,15 @@ def test_expiry_forks_and_deletion_exclude_each_other_on_every_database(url):
     table.close()
 
 
-def test_leym_gc_tells_what_it_would_do_and_does_it(tmp_path, monkeypatch):
+def test_leym_gc_tells_what_it_would_do_and_does_it(tmp_path):
     table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store((tmp_path / "store").as_uri())
     made = World(store, table)
     job = run(made, ttl_s=DAY_S)  # ended decades ago, by the world's clock
-    monkeypatch.setenv("LEYM_DATA", str(tmp_path))
 
     def gc(*options: str) -> dict:
-        command = [sys.executable, "-m", "leym.cli", "gc", "--json", *options]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        done = leym_here("gc", "--json", *options, LEYM_DATA=str(tmp_path))
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     there = set(store.list("jobs/"))
     would = gc("--dry-run")

@@ -144,7 +144,7 @@ def test_a_cancelled_member_leaves_and_the_others_go_on(here):
     for index in (1, 6):  # one that has a slot, one that waits for it
         cancelled = here.table.cancel(id_after(sweep_id, 1 + index))
         assert cancelled.state == "cancelled"
-    thread.join(120)
+    thread.join(240)
     runner.drain()
     counts = here.table.get_sweep(sweep_id).counts
     assert (counts["succeeded"], counts["cancelled"]) == (6, 2)

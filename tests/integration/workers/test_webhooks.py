@@ -9,12 +9,12 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from leym.contract.problems import Problem
 from leym.contract.records import JobState
-from leym.jobs.schema import deliveries
+from leym.jobs.schema import deliveries, jobs
 from leym.jobs.webhooks import RETRY_S
 from tests.support.api import SPEC, Api, Pretender, opened, refused, run_blocks
 from tests.support.receivers import Receiver, receiving
@@ -327,3 +327,16 @@ def test_a_training_is_told_by_its_own_name(api):
         api.table.finish(claim.job.id, claim.epoch, JobState.FAILED, step=0, manifest={}, error={"title": "x"})
         attempt_all(api)
         assert check(api, receiver, 0)["type"] == "training.failed"
+
+
+def test_a_job_that_an_earlier_one_may_serve_calls_nobody(api):
+    spec = SPEC | {"reuse": True, "webhook": {"url": "https://example.org/a"}}
+    refused(api.http.post("/v1/jobs", json=spec), 422, "reuse", pointer="/webhook")
+
+
+def test_the_url_is_in_no_record(api):
+    first = api.submit(webhook={"url": "https://example.org/a"})
+    with api.table.db.read() as connection:
+        spec = json.loads(connection.execute(select(jobs.c.spec).where(jobs.c.id == first)).scalar_one())
+    assert "webhook" not in spec
+    assert "example.org" not in api.http.get(f"/v1/jobs/{first}").text

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from app.requests import parse_json_object
-from leym.cli import specs
+from leym.cli import specs, steering
 from leym.cli.variadic import repeat_options
 from leym.contract.limits import LIMITS
 from leym.contract.problems import Problem
-from tests.support.command import leym
+from tests.support.command import leym, leym_here
 
 
 @pytest.mark.parametrize(("text", "expected"), [("64", (64, 64)), ("64x128", (64, 128)), ("8,16", (8, 16))])
@@ -103,11 +103,11 @@ def test_stop_rules() -> None:
 
 @pytest.mark.parametrize("arguments", [["submit"], ["jobs", "--limit", "0"], ["nonsense"], ["sweep", "run", "aurora"]])
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
-    assert leym(*arguments).returncode == 2
+    assert leym_here(*arguments).returncode == 2
 
 
 def test_a_short_form_that_makes_no_sense_exits_2_and_says_what_to_write() -> None:
-    done = leym("submit", "aurora", "--grid", "64x")
+    done = leym_here("submit", "aurora", "--grid", "64x")
     assert done.returncode == 2
     assert "64x128" in done.stderr
 
@@ -142,13 +142,12 @@ def test_help_of_groups_loads_no_server_part(arguments: str) -> None:
 
 @pytest.mark.slow
 def test_help_lists_the_commands_of_this_machine_and_each_has_a_help_of_its_own() -> None:
-    listed = leym("--help").stdout
+    listed = leym_here("--help").stdout
     names = ("up", "tokens", "gc", "doctor", "backup", "bench", "demo")
     for name in names:
         assert re.search(rf"^│ {name} +[A-Z]", listed, re.MULTILINE), listed
-    command = "import sys; from leym.cli.main import app; app(sys.argv[1:])"
     for words in [[name] for name in names] + [["laws", "inspect"], ["fidelity", "run"], ["tokens", "create"]]:
-        done = subprocess.run([sys.executable, "-c", command, *words, "--help"], capture_output=True, text=True)
+        done = leym_here(*words, "--help")
         assert done.returncode == 0, done.stderr
         assert " ".join(words) in done.stdout.partition("[OPTIONS]")[0]
 
@@ -213,3 +212,19 @@ def test_a_spec_file_that_rest_would_not_take_is_refused_by_name(data: bytes, tm
         specs.read_document(str(file))
     with pytest.raises(Problem):
         parse_json_object(data)
+
+
+def test_gamma_is_a_number_or_a_schedule():
+    assert specs.gamma("0.02") == 0.02
+    assert specs.gamma("0:0.01,500:0.05") == [[0, 0.01], [500, 0.05]]
+    assert specs.gamma_text([[0, 0.01], [500, 0.05]]) == "0:0.01,500:0.05"
+    with pytest.raises(ValueError, match="STEP:VALUE"):
+        specs.gamma("0:x")
+
+
+def test_keys_of_an_intervention_are_json_or_text():
+    found = steering._keys(["y=3", "vector=[[1,0]]", "to=drawn", "state=" + "1e5" + "0" * 61])
+    assert found == {"y": 3, "vector": [[1, 0]], "to": "drawn", "state": "1e5" + "0" * 61}
+    for wrong in ("y", "kind=vortex", "step=3", "=3"):
+        with pytest.raises(ValueError, match="KEY=VALUE"):
+            steering._keys([wrong])

@@ -66,3 +66,14 @@ def test_axes_of_a_sweep() -> None:
     plan = SweepPlan(sweep)
     assert plan.axes == {"seed": range(5, 9), "gamma": [0.0, 0.5, 1.0], "initial.strength": [0.1, 0.2]}
     assert plan.size == 24
+
+
+def test_interventions_take_complex_vectors_and_schedules_of_gamma() -> None:
+    vector = np.array([1, 0.5j], np.complex64)
+    planned = [{"step": 5, "kind": "set", "vector": vector}, {"step": 9, "kind": "wave", "kx": np.float32(0.5)}]
+    spec = JobSpec.model_validate(job_body("aurora", gamma=[(0, 0.01), (500, 0.05)], interventions=planned))
+    assert spec.gamma == ((0, 0.01), (500, 0.05))
+    assert spec.interventions[0].model_dump()["vector"] == ((1.0, 0.0), (0.0, 0.5))
+    assert spec.interventions[1].step == 9
+    again = JobSpec.model_validate(job_body("aurora", interventions=list(spec.interventions)))
+    assert again.interventions == spec.interventions

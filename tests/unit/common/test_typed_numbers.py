@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 import typer
 from pydantic import ValidationError
 
 from leym.common.typed_numbers import real, whole
 from leym.settings import Settings
+from tests.support.command import leym_here
 
 HUGE = "9" * 25
 
@@ -40,7 +38,6 @@ def test_every_number_among_the_settings_is_bounded(name: str, value: str, monke
         Settings()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "option"),
     [
@@ -55,9 +52,7 @@ def test_every_number_among_the_settings_is_bounded(name: str, value: str, monke
     ],
 )
 def test_numbers_among_options_are_bounded(command: str, option: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "leym.cli", *command.split(), option, HUGE], capture_output=True, text=True, timeout=240
-    )
+    done = leym_here(*command.split(), option, HUGE)
     assert done.returncode == 2, done.stderr
     assert HUGE in done.stderr
     assert option in done.stderr

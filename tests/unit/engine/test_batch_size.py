@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -15,6 +12,7 @@ from leym.engine.batch_size import BatchSizeTable, choose
 from leym.engine.benchmark import measure_batch_sizes
 from leym.engine.device import Device, pick_device
 from leym.engine.step.cuda_graphs import StepRunner
+from tests.support.command import leym_here
 from tests.support.engines import a_run
 from tests.support.laws import random_law
 
@@ -87,21 +85,19 @@ def test_which_batch_sizes_give_equal_bits_is_measured(tmp_path, monkeypatch):
     assert [one.bits for one in measure_batch_sizes(law, "fp32", (8, 8), 4, 0.05)] == ["A", "B", "A"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--batch-sizes", "--rungs"])
 def test_it_is_measured_and_kept_by_the_command(option, tmp_path):
-    command = [sys.executable, "-m", "leym.cli", "bench", option, "--keep", "--json", "--seconds", "0.2"]
-    sizes = ["--grid", "8", "8", "--slots", "4", "--precision", "fp32"]
-    env = os.environ | {"LEYM_BATCH_SIZES": str(tmp_path / "batch-sizes.json")}
-    done = subprocess.run([*command, *sizes], env=env, capture_output=True, text=True, timeout=300)
+    random_law(tmp_path / "laws" / "some", "MLP")
+    sizes = ["--seconds", "0.2", "--grid", "8", "8", "--slots", "4", "--precision", "fp32"]
+    kept = tmp_path / "batch-sizes.json"
+    given = {"LEYM_DATA": str(tmp_path), "LEYM_BATCH_SIZES": str(kept)}
+    done = leym_here("bench", "some", option, "--keep", "--json", *sizes, **given)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     rows = found["batch_sizes"]
     assert [one["slots"] for one in rows] == [1, 2, 4]
     assert min(one["cell_steps_per_s"] for one in rows) > 0
     assert rows[0]["bits"] == "A"
-    [[name, size]] = [
-        pair for kind in json.loads((tmp_path / "batch-sizes.json").read_text()).values() for pair in kind.items()
-    ]
+    [[name, size]] = [pair for kind in json.loads(kept.read_text()).values() for pair in kind.items()]
     assert size == found["batch_size"]
     assert name.endswith("float32 8x8")

@@ -101,7 +101,7 @@ def test_drain_checkpoints_running_and_releases_waiting_runs_and_they_go_on_else
     running = a_run(law, id="running", steps=400, record=(Recording(field="psi", every=100),))
     waiting = a_run(law, id="waiting")
     engine.submit(running)
-    assert running.sink.began.wait(60)
+    assert running.sink.began.wait(240)
     engine.submit(waiting)
     engine.drain()
     assert running.sink.calls == ["admitted", "released"]
@@ -148,7 +148,7 @@ def test_cancel_evicts_running_and_waiting_runs_without_another_word(engines, la
     running, waiting = (a_run(law, id=i, steps=1_000_000, record=()) for i in ("running", "waiting"))
     engine.submit(running)
     engine.submit(waiting)
-    assert running.sink.began.wait(60)
+    assert running.sink.began.wait(240)
     engine.cancel("running")
     engine.cancel("waiting")
     last = a_run(law, id="last", steps=3, record=())
@@ -194,7 +194,7 @@ def test_a_slow_sink_gives_up_its_slot_and_loses_nothing(engines, law, monkeypat
 
     def frames(step, places, fields, observables):
         if step == 3:
-            assert held.wait(60)
+            assert held.wait(240)
         take(step, places, fields, observables)
 
     slow.sink.frames = frames

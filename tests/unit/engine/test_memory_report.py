@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from leym.engine.memory_report import inspect
 from leym.laws.bundle import MANIFEST, Manifest, read_bundle
 from leym.laws.loading import load_weights
 from leym.quantization.quantized_law import quantize_law
+from tests.support.command import leym_here
 from tests.support.laws import random_law
 
 
@@ -66,12 +65,10 @@ def test_unknown_formats_and_precisions_are_refused():
 
 @pytest.mark.slow
 def test_the_command_shows_layers_and_memory(law, tmp_path):
-    command = [sys.executable, "-m", "leym.cli", "laws", "inspect", "some", "--grid", "16", "16"]
-    run = subprocess.run(
-        command, env={"LEYM_DATA": str(tmp_path), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True
-    )
+    run = leym_here("laws", "inspect", "some", "--grid", "16", "16", LEYM_DATA=str(tmp_path))
+    assert run.returncode == 0, run.stderr
     assert "conv_gates.weight" in run.stdout
     assert "not measured here" in run.stdout
-    unknown = subprocess.run([*command[:5], "nothing"], capture_output=True, text=True, check=False)
+    unknown = leym_here("laws", "inspect", "nothing")
     assert unknown.returncode == 1
     assert "there is no law 'nothing'" in unknown.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from time import sleep
 
 import pytest
@@ -14,6 +12,7 @@ import torch
 from leym.engine.device import pick_device
 from leym.engine.loading import LawCache
 from leym.engine.roofline import Ceilings, cost_of
+from tests.support.command import leym_here
 from tests.support.engines import KINDS, a_run
 from tests.support.laws import random_law
 
@@ -88,15 +87,16 @@ def test_an_engine_says_how_long_it_did_not_step_while_it_had_work(ahead, engine
 
 
 @pytest.mark.slow
-def test_bench_prints_what_was_reached_beside_what_was_measured():
-    command = [sys.executable, "-m", "leym.cli", "bench", "--seconds", "0.3", "--grid", "16", "16", "--slots", "2"]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=300)
+def test_bench_prints_what_was_reached_beside_what_was_measured(tmp_path):
+    random_law(tmp_path / "laws" / "some", "MLP")
+    size = ["--seconds", "0.3", "--grid", "16", "16", "--slots", "2"]
+    done = leym_here("bench", "some", *size, "--json", LEYM_DATA=str(tmp_path))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["cell_steps_per_s"] > 0
     assert found["kernel"] in ("fused", "inductor", "eager")
     ceiling = found["ceilings"]["fp32_gflops" if "float32" in found["device"] else "operand_gflops"]
     assert found["compute_share"] == pytest.approx(found["gflops"] / ceiling, rel=0.01)
-    done = subprocess.run([*command, "nobody"], capture_output=True, text=True, timeout=60)
+    done = leym_here("bench", "nobody")
     assert done.returncode == 1
     assert "there is no law 'nobody'" in done.stderr

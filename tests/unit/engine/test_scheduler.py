@@ -54,7 +54,7 @@ def test_an_urgent_run_on_a_full_engine_starts_within_two_bursts_and_costs_nobod
     low = [a_run(law, id=f"low-{seed}", steps=1000, seed=seed, record=SLOW, priority=2) for seed in (1, 2)]
     for run in low:
         engine.submit(run)
-        assert run.sink.began.wait(60)
+        assert run.sink.began.wait(240)
     bursts: list[int] = []
     launch = engine._launch
 
@@ -80,7 +80,7 @@ def test_what_is_swapped_out_when_the_engine_drains_is_checkpointed(engines, law
     low, high = (a_run(law, id=f"p{p}", steps=100_000, record=(), priority=p) for p in (1, 7))
     for run in (low, high):
         engine.submit(run)
-        assert run.sink.began.wait(60)
+        assert run.sink.began.wait(240)
     engine.drain()
     for run in (low, high):
         assert run.sink.calls[-1] == "released"

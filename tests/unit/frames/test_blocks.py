@@ -230,7 +230,7 @@ def test_an_open_shard_knows_its_values():
     shard = OpenShard(psi, 0)
     values = np.stack([fields_at(4, place)["psi"] for place in (0, 2)])
     shard.put(np.array([0, 2]), 1, values)
-    again = OpenShard.decode(psi, 0, shard.encode())
+    again = OpenShard.decode(psi, 0, b"".join(shard.encode()))
     assert np.array_equal(again.values[[0, 2], 1], values)
     assert np.isnan(again.values[1]).all()
     assert np.isnan(again.values[:, 0]).all()

@@ -9,6 +9,7 @@ import torch
 from leym.physics import elementwise
 from leym.physics.initial import complex_noise, complex_noises
 from leym.physics.observables import FIELDS, StateView, state_hash
+from leym.physics.step import to_complex
 
 OBSERVABLES = ("channel_entropy", "channel_entropy_sd", "coherence", "coherence_sd", "activity", "activity_sd")
 OBSERVABLES += ("overlap", "phase", "density")
@@ -41,6 +42,26 @@ def test_some_universes_have_the_bits_of_all(threads, grid, d):
             assert torch.equal(found, together[name][chosen]), (name, list(rows))
 
 
+def test_results_are_the_same_in_parts_of_any_size(threads, monkeypatch):
+    found = []
+    for cached in (1, 2**14, 2**40):
+        monkeypatch.setattr(elementwise, "CACHED", cached)
+        parts = complex_noises((9, 7, 3), range(11), [0.3] * 11)
+        found.append((parts, to_complex(torch.from_numpy(parts).permute(0, 3, 1, 2)).numpy()))
+    for parts, psi in found:
+        assert np.array_equal(parts, found[-1][0])
+        assert np.array_equal(psi, parts[..., :3] + 1j * parts[..., 3:])
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 12])
+def test_parts_cover_every_universe_once(monkeypatch, n):
+    monkeypatch.setattr(elementwise, "CACHED", 100)
+    for nbytes in (1, 30, 100, 101, 2**40):
+        parts = [range(n)[part] for part in elementwise.cached_parts(n, nbytes)]
+        assert [i for part in parts for i in part] == list(range(n))
+        assert all(len(part) == 1 or len(part) * nbytes <= 100 * torch.get_num_threads() for part in parts)
+
+
 def test_numbers_at_the_end_of_an_array_are_rounded_as_those_in_the_middle(threads, monkeypatch):
     numbers = torch.linspace(0.1, 3, 101)
     found = [elementwise.per_number(torch.log, numbers.repeat(n)) for n in (1, 2, 5)]
@@ -53,11 +74,12 @@ def test_start_states_drawn_together_are_those_drawn_alone(threads):
     for shape in ((5, 7, 3), (16, 16, 4)):
         together = complex_noises(shape, seeds, strengths)
         for found, seed, strength in zip(together, seeds, strengths, strict=True):
-            assert np.array_equal(found, complex_noise(shape, seed, strength))
+            alone = complex_noise(shape, seed, strength)
+            assert np.array_equal(found, np.concatenate([alone.real, alone.imag], -1))
             theta = strength * np.random.Generator(
                 np.random.Philox(key=np.array([seed, 0], np.uint64))
             ).standard_normal(shape)
-            np.testing.assert_allclose(found, np.exp(1j * theta), atol=2e-7)
+            np.testing.assert_allclose(alone, np.exp(1j * theta), atol=2e-7)
 
 
 def test_equal_states_have_equal_hashes_and_others_do_not():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -22,6 +20,7 @@ from leym.laws.variants import write_variant
 from leym.laws.verdicts import cheapest_passing
 from leym.quantization.policy import formats_of, policy_for
 from leym.quantization.quantized_law import quantize_law
+from tests.support.command import leym_here
 from tests.support.laws import random_law
 
 
@@ -106,8 +105,8 @@ def test_quantize_makes_an_unverified_version(data):
 
 @pytest.mark.slow
 def test_the_command_says_that_the_version_is_unverified(data):
-    command = [sys.executable, "-m", "leym.cli", "laws", "quantize", "some", "--set", "net.0.=int8", "--name", "mine"]
-    run = subprocess.run([*command, "--data", str(data)], capture_output=True, text=True, check=True)
+    run = leym_here("laws", "quantize", "some", "--set", "net.0.=int8", "--name", "mine", "--data", str(data))
+    assert run.returncode == 0, run.stderr
     assert "unverified" in run.stdout
     assert re.search(r"net\.0\.weight +backbone +int8", run.stdout)
     manifest = json.loads((data / "laws" / "mine" / MANIFEST).read_text())

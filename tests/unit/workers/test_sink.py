@@ -65,10 +65,10 @@ def test_a_store_that_fails_for_a_while_loses_nothing(tmp_path, monkeypatch):
     job = table.claim(submit(table, record=[{"field": "phase", "every": 1}]).id, "w", 20, 3).job
     put, failures = store.put, iter([OSError(28, "No space left on device")] * 5)
 
-    def failing(key, data):
+    def failing(key, *parts):
         for failure in failures:
             raise failure
-        put(key, data)
+        put(key, *parts)
 
     monkeypatch.setattr(store, "put", failing)
     sink = sink_of(job, table, store)

@@ -20,6 +20,8 @@ def test_a_store_keeps_whole_objects_and_nothing_outside_itself(url, tmp_path):
     assert store.head("a/c") is None
     with pytest.raises(Missing):
         store.get("a/c")
+    store.put("a/b", b"12", b"3", b"")  # in parts
+    assert store.get("a/b") == b"123"
     store.delete(["a/b", "a/c"])
     assert list(store.list("a/")) == []
     for key in (
