@@ -42,7 +42,7 @@ class TableCollector:
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         try:
-            found = [*self._jobs(), *self._backlog(), *self._workers(), *self._latencies()]
+            found = [*self._jobs(), *self._backlog(), *self._workers(), *self._latencies(), *self._webhooks()]
         except SQLAlchemyError as error:
             log.warning("the job table does not answer, so its metrics are missing: %s", error)
             yield GaugeMetricFamily("leym_job_table_up", "1 when the job table answered this scrape.", 0)
@@ -149,7 +149,23 @@ class TableCollector:
         yield _histogram(
             "leym_job_queue_wait_seconds", "Time from submission to start, of finished jobs.", found["wait"]
         )
+        yield _histogram(
+            "leym_quote_error_ratio",
+            "Running time that a quote would have stated at the submission, divided by the measured one, of jobs that "
+            "have succeeded.",
+            self.services.table.quote_errors(),
+        )
         yield _histogram("leym_job_duration_seconds", "Time from submission to end, of finished jobs.", found["total"])
+
+    def _webhooks(self) -> Iterator[Metric]:
+        metric = GaugeMetricFamily(
+            "leym_webhook_deliveries",
+            "Webhook deliveries that wait for their first attempt, are retried, or have failed in the last 30 days.",
+            labels=["state"],
+        )
+        for state, n in self.services.table.failing_deliveries().items():
+            metric.add_metric([state], n)
+        yield metric
 
 
 class StorageCollector:

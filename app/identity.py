@@ -25,13 +25,15 @@ SCOPE_OF = {
             *("jobs.submit_job", "sweeps.submit_sweep", "states.upload_state", "fidelity.judge_law"),
             *("lineage.extend_job", "lineage.fork_job"),
             *("sweeps.add_members", "sweeps.resume_sweep", "sweeps.retry_sweep", "sweeps.change_sweep"),
+            "quotes.get_quote",
+            *("webhooks.replay_delivery", "webhooks.get_webhook_secret", "webhooks.replace_webhook_secret"),
             "interventions.intervene_in_job",
         ),
         "submit",
     ),
     **dict.fromkeys(
         (
-            *("jobs.list_jobs", "jobs.get_job", "events.stream_events"),
+            *("jobs.list_jobs", "jobs.get_job", "jobs.get_history", "events.stream_events"),
             *("events.stream_many_events", "stream.stream_frames", "stream.stream_member_frames"),
             *("lineage.list_states", "lineage.get_state", "lineage.get_lineage"),
             *(
@@ -47,7 +49,7 @@ SCOPE_OF = {
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
             "store.get_sweep_object",
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
-            *("queue.list_workers", "queue.get_queue", "shared.share_job"),
+            *("queue.list_workers", "queue.get_queue", "shared.share_job", "webhooks.list_deliveries"),
             "interventions.list_interventions",
         ),
         "read",

@@ -9,6 +9,7 @@ from flask import current_app, g
 from app.disk_guard import DiskGuard
 from app.frame_messages import FrameCache
 from app.recent_jobs import RecentJobs
+from app.speed_cache import SpeedCache
 from app.ticket_sender import BrokerOutage, TicketSender
 from leym import tickets
 from leym.contract.identity import DEFAULT
@@ -36,6 +37,7 @@ class Services:
     ticket_sender: TicketSender
     frame_cache: FrameCache
     recent_jobs: RecentJobs
+    speeds: SpeedCache
 
     @property
     def alive_s(self) -> float:
@@ -68,6 +70,7 @@ def open_services(settings: Settings) -> Services:
         TicketSender(table, outage),
         FrameCache(),
         RecentJobs(),
+        SpeedCache(table),
     )
 
 

@@ -10,9 +10,9 @@ from kombu.exceptions import OperationalError
 from app.lookup import find_job
 from app.services import Services
 from app.validation import validate_intervention
-from app.views import rfc3339
 from leym import tickets
 from leym.contract.interventions import AnyIntervention, SetGamma
+from leym.contract.record_bodies import rfc3339
 from leym.contract.records import MISSED, Job, JobState, LiveIntervention
 from leym.contract.spec import stored_spec
 from leym.jobs.interventions import check_steerable

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from app.continuation import check_fork, continuation, extension_step
 from app.lookup import find_law, find_results
+from app.quotes import predicted_s
 from app.services import Services
 from app.training_checks import validate_training
 from app.validation import (
@@ -23,6 +24,7 @@ from app.validation import (
     validate_members,
     validate_sweep,
 )
+from app.webhook_checks import check_webhook
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.records import SIMULATION, Addition, Job, JobState, NewBlock, NewJob, Sweep, Worker
 from leym.contract.spec import Continue, JobSpec
@@ -121,6 +123,7 @@ def submit_fidelity_job(services: Services, law: str, body: FidelityRequest, ide
     if earlier := services.table.accepted(idempotency_key, request):
         return services.table.get(earlier)
     bundle = find_law(services, law)
+    check_webhook(services.settings, body.webhook)
     services.disk.check()
     return _insert_job(services, validate_fidelity_job(bundle, body), idempotency_key, request)[0]
 
@@ -134,6 +137,7 @@ def submit_training(services: Services, body: TrainingRequest, idempotency_key: 
     request = training_request(body)
     if earlier := services.table.accepted(idempotency_key, request):
         return services.table.get(earlier)
+    check_webhook(services.settings, body.webhook)
     services.disk.check()
     return _insert_job(services, validate_training(body), idempotency_key, request)[0]
 
@@ -147,6 +151,7 @@ def submit_sweep(services: Services, sweep_spec: SweepSpec, idempotency_key: str
     request = sweep_spec.model_dump(mode="json")
     if earlier := services.table.accepted(idempotency_key, sweep_request(request)):
         return services.table.get_sweep(earlier)
+    check_webhook(services.settings, sweep_spec.webhook)
     services.disk.check()
     valid = validate_sweep(services, sweep_spec)
     blocks = blocks_of(valid, _workers(services), services.settings.quota_running)
@@ -233,6 +238,7 @@ def _insert_or_reuse(
 ) -> Submitted:
     """Submit a job; if it may be reused, an earlier one with the same results or the beginning of them serves it."""
     spec, continued = valid.spec, False
+    check_webhook(services.settings, spec.webhook, reuse=isinstance(spec, JobSpec) and spec.reuse)
     if isinstance(spec, JobSpec) and spec.reuse:
         wanted = NewJob(spec, valid.law, valid.precision, valid.d_state, None, valid.fidelity, valid.differs)
         if shorter := services.table.find_prefix(services.table.draft(wanted)):
@@ -248,8 +254,9 @@ def _insert_job(
     services: Services, valid: ValidJob, idempotency_key: str | None, request: dict[str, Any]
 ) -> tuple[Job, bool]:
     """Write the row of a job and send its ticket. Returns the job, and True if it is new."""
+    spec = valid.spec
     job, is_new = services.table.submit(
-        valid.spec,
+        spec,
         law=valid.law,
         precision=valid.precision,
         d_state=valid.d_state,
@@ -257,6 +264,7 @@ def _insert_job(
         differs=valid.differs,
         idempotency_key=idempotency_key,
         request=request,
+        predicted_s=predicted_s(services, valid.law, valid.precision, spec) if isinstance(spec, JobSpec) else None,
     )
     if is_new:
         services.ticket_sender.send([job])

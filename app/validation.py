@@ -107,6 +107,9 @@ def validate_sweep(services: Services, sweep: SweepSpec, laws: Sequence[str] = (
     Raises:
         Problem: 422 for the first chosen member that is not valid, with its index and the axis or base key to blame.
     """
+    if sweep.base.get("webhook") is not None:
+        detail = f"base.webhook = {excerpt(sweep.base['webhook'])}: the webhook of a sweep is beside its base"
+        raise _refusal("/base/webhook", detail)
     plan = SweepPlan(sweep if laws else _with_start(services, sweep))  # a stored sweep says where its members start
     coupled = coupled_axes(plan)
     if (n := plan.count_groups(coupled)) > LIMITS.sweep_shapes:

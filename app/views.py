@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, request
 
 from leym.common.strict_json import nan_to_null
-from leym.contract.ids import distance
-from leym.contract.records import FINAL, Job, Sweep, Worker
+from leym.contract import record_bodies
+from leym.contract.record_bodies import rfc3339
+from leym.contract.records import Job, Sweep, Worker
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict
 
@@ -46,72 +46,15 @@ def json_text(body: Any) -> str:
         return json.dumps(nan_to_null(body), allow_nan=False)
 
 
-def rfc3339(seconds: float | None) -> str | None:
-    """Return a time in seconds since 1970 as RFC 3339, in UTC with microseconds."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def job_body(job: Job) -> dict[str, Any]:
-    """Return a job as `JobBody`."""
-    root = request.script_root  # the path prefix that a proxy adds
-    path = f"{root}/v1/jobs/{job.id}"
-    links = {
-        "self": path,
-        "events": f"{path}/events",
-        "frames": f"{path}/frames",
-        "observables": f"{path}/observables",
-        "store": f"{path}/store.zarr",
-        "states": f"{path}/states",
-        "lineage": f"{path}/lineage",
-        "cancel": f"{path}/cancel",
-    }
-    if job.is_training:
-        links = {name: links[name] for name in ("self", "events", "cancel")} | {"curve": f"{path}/curve"}
-        if "@" in job.law:
-            links["law"] = f"{root}/v1/laws/{job.law}"
-    if job.is_fidelity:
-        links["fidelity"] = f"{root}/v1/laws/{job.law}/fidelity/{job.precision}"
-    if job.sweep:
-        links["sweep"] = f"{root}/v1/sweeps/{job.sweep}"
-    if job.sweep and job.block:
-        links["member"] = f"{root}/v1/sweeps/{job.sweep}/members/{distance(job.sweep, job.id) - 1}"
-    return {
-        "id": job.id,
-        "state": str(job.state),
-        "step": job.step,
-        "steps": job.steps,
-        "law": job.law,
-        "precision": job.precision,
-        "fidelity": job.fidelity,
-        "d_state": job.d_state,
-        "spec": job.spec,
-        "priority": job.priority,
-        "tags": job.spec.get("tags", {}),
-        "sweep": job.sweep,
-        "point": job.point,
-        "parent": job.parent,
-        "from_step": job.begins_at,
-        "differs": job.differs,
-        "reuse": None,
-        "epoch": job.epoch,
-        "attempts": job.attempts,
-        "error": job.error,
-        "verdict": job.manifest.get("verdict"),
-        "observables": job.observables_last,
-        "created_at": rfc3339(job.created_at),
-        "started_at": rfc3339(job.started_at),
-        "finished_at": rfc3339(job.finished_at),
-        "expires_at": rfc3339(job.expires_at),
-        "stored_bytes": job.stored_bytes,
-        "queue": {
-            "waited_s": _duration(job.created_at, job.started_at),
-            "ran_s": _duration(job.started_at, job.finished_at),
-            "waits_for": None,
-        },
-        "links": links,
-    }
+    """Return a job as `JobBody`, with links below the path prefix that a proxy adds."""
+    return record_bodies.job_body(job, request.script_root)
+
+
+def history_event(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a job's history as `HistoryEvent`."""
+    keys = ("event", "worker", "epoch", "attempt", "step", "why")
+    return {"at": rfc3339(event["at"])} | {key: event.get(key) for key in keys}
 
 
 def lineage_node(job: Job, relation: str) -> dict[str, Any]:
@@ -141,9 +84,6 @@ def lineage_node(job: Job, relation: str) -> dict[str, Any]:
     }
 
 
-SWEEP_PARTS = ("jobs", "summary", "table", "cancel", "pause", "resume", "retry")
-
-
 def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
     """Return a sweep as `SweepBody`.
 
@@ -151,28 +91,7 @@ def sweep_body(sweep: Sweep, counts: dict[str, int]) -> dict[str, Any]:
         sweep: The sweep.
         counts: The number of its jobs in each state.
     """
-    path = f"{request.script_root}/v1/sweeps/{sweep.id}"
-    return {
-        "id": sweep.id,
-        "size": sweep.size,
-        "state": _sweep_state(sweep, counts),
-        "counts": counts,
-        "blocks": sweep.blocks,
-        "progress": {"cell_steps": sweep.cell_steps, "done": sweep.cell_steps_done},
-        "spec": sweep.spec,
-        "added": [
-            {"first": part.first, "size": part.size, "axes": part.axes, "mode": part.mode} for part in sweep.added
-        ],
-        "created_at": rfc3339(sweep.created_at),
-        "paused_at": rfc3339(sweep.paused_at),
-        "links": {"self": path, "store": f"{path}/store.zarr"} | {name: f"{path}/{name}" for name in SWEEP_PARTS},
-    }
-
-
-def _sweep_state(sweep: Sweep, counts: dict[str, int]) -> str:
-    if sum(counts.get(state, 0) for state in FINAL) < sweep.size:
-        return "running" if sweep.paused_at is None else "paused"
-    return next((state for state in ("failed", "cancelled") if counts.get(state)), "succeeded")
+    return record_bodies.sweep_body(sweep, counts, request.script_root)
 
 
 def sweep_row(job: Job) -> dict[str, Any]:
@@ -259,7 +178,3 @@ def worker_body(worker: Worker, now: float) -> dict[str, Any]:
         "updated_at": rfc3339(worker.updated_at),
         "info": worker.info,
     }
-
-
-def _duration(start: float | None, end: float | None) -> float | None:
-    return None if start is None or end is None else round(max(0.0, end - start), 6)

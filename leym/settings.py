@@ -192,6 +192,12 @@ class Settings(BaseSettings):
     stall_s: float = Field(
         30.0, ge=1, le=3600, description="time without progress after which a longer body or an answer is aborted"
     )
+    price_per_device_hour: float = Field(
+        0.0, ge=0, le=1e9, description="price of an hour of a device, for quotes; 0: they state no cost"
+    )
+    webhook_private: bool = Field(
+        False, description="1: webhooks may call private addresses and those of this machine, too"
+    )
     queue: str = Field("leym", pattern=r"^[A-Za-z0-9_.:-]{1,100}$", description="name of the Celery queue")
     batch_sizes: Annotated[str, AfterValidator(_absolute_or_empty)] = Field(
         "",

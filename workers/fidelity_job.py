@@ -62,7 +62,7 @@ class FidelityJob(ClaimedJob):
             return
         step = min(steps, self.job.steps - 1)
         try:
-            self.table.commit(self.job.id, self.job.epoch, step=step, manifest={})
+            self.table.commit(self.job.id, self.job.epoch, step=step, manifest={}, device_s=self._device_s())
         except Fenced as fenced:
             self.give_up(str(fenced))
         except STORE_OR_TABLE_UNAVAILABLE as error:
@@ -71,6 +71,9 @@ class FidelityJob(ClaimedJob):
             self.note_commit()
             self.context.on_progress()
             self.events.announce(self.job.id, step, JobState.RUNNING)
+
+    def _device_s(self) -> float:
+        return self.job.device_s + self.background.device_s
 
     def _finish(self, state: JobState, *, verdict: Verdict | None = None, problem: Problem | None = None) -> None:
         error = problem.as_dict() if problem else None
@@ -82,7 +85,14 @@ class FidelityJob(ClaimedJob):
 
         def finish() -> bool:
             self.table.finish(
-                self.job.id, self.job.epoch, state, step=step, manifest=manifest, error=error, observables_last=effects
+                self.job.id,
+                self.job.epoch,
+                state,
+                step=step,
+                manifest=manifest,
+                error=error,
+                observables_last=effects,
+                device_s=self._device_s(),
             )
             return True
 

@@ -19,6 +19,8 @@ from workers.outages import TABLE_UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
+SHORTEST_S = 0.02  # time between two beats, at least
+
 # keys of `Engine.info` that a heartbeat passes on
 ENGINE_INFO = (
     "slot_steps",
@@ -33,6 +35,8 @@ ENGINE_INFO = (
     "roofline",
     "idle_share",
     "degraded",
+    "loading",
+    "waiting_runs",
 )
 
 
@@ -120,7 +124,7 @@ class Heartbeat:
     def _beat_until_stopped(self) -> None:
         renew_s = self.settings.lease_s / 3
         renewed = time.monotonic()
-        while not self._stopped.wait(min(self.settings.heartbeat_s, renew_s)):
+        while not self._stopped.wait(min(self.settings.heartbeat_s, renew_s, self._until_deadline_s())):
             try:
                 self.report()
                 claimed = self.claimed_jobs()
@@ -133,6 +137,12 @@ class Heartbeat:
                     self._renew_leases()
             except TABLE_UNAVAILABLE as error:
                 log.warning("no heartbeat: the job table does not answer: %s", error)
+
+    def _until_deadline_s(self) -> float:
+        """Return the seconds until the first deadline of a claimed job passes, at least SHORTEST_S."""
+        deadlines = [job.job.deadline_at for job in self.claimed_jobs() if not job.outcome.done()]
+        left_s = min((at for at in deadlines if at is not None), default=float("inf")) - time.time()
+        return max(left_s, SHORTEST_S)
 
     def _steer(self, claimed: Sequence[ClaimedJob]) -> None:
         """Apply interventions of which the broker has not told this worker."""

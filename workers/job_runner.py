@@ -50,6 +50,7 @@ from workers.reaper import Reaper
 from workers.run_builder import build_run
 from workers.sink import JobSink
 from workers.training_job import TrainingJob
+from workers.webhooks.sender import WebhookSender
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class JobRunner:
         self.quarantine = Quarantine()
         self.fetch_limit = FetchLimit(settings)
         self.reaper = Reaper(table, events, settings, name)
+        self.webhooks = WebhookSender(table, settings, self.reaper.is_leader)
         self.collector = Collector(table, store, settings)
         folder = compile_cache.local_folder() if settings.ship_compiled else None
         kind = compile_cache.machine_kind(engine.device.kind) if folder else ""
@@ -129,6 +131,7 @@ class JobRunner:
         if self.settings.worker != TRAINING:
             make_ready(self.engine, self.settings, self.table, self.laws, self.compile_cache)
         self.reaper.start()
+        self.webhooks.start()
         self.collector.start()
         self.heartbeat.state, self.heartbeat.ready_s = "ready", age_s()
         log.info("ready after %.1f s", self.heartbeat.ready_s)
@@ -197,6 +200,7 @@ class JobRunner:
         self.engine.drain()
         for claimed in self.claimed_jobs():  # those that have left the engine already
             claimed.hand_back()
+        self.webhooks.stop()
         self.reaper.stop()
         self.collector.stop()
         if self.compile_cache:

@@ -30,7 +30,7 @@ BATCH = 500
 
 
 class Reaper:
-    """A thread that makes a pass every PERIOD_S, and whenever it is woken."""
+    """A thread that makes a pass every PERIOD_S, when a deadline passes, and whenever it is woken."""
 
     def __init__(self, table: JobTable, events: Events, settings: Settings, name: str | None = None):
         """Prepare the thread.
@@ -44,6 +44,7 @@ class Reaper:
         self.table, self.events, self.settings, self.name = table, events, settings, name
         self._watch = LeaseWatch(settings.lease_s)
         self._stopped, self._woken = threading.Event(), threading.Event()
+        self._pause_s = self._period_s = min(PERIOD_S, settings.lease_s / 4)
         self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
 
     def start(self) -> None:
@@ -63,7 +64,7 @@ class Reaper:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            woken = self._woken.wait(min(PERIOD_S, self.settings.lease_s / 4))
+            woken = self._woken.wait(self._pause_s)
             if self._stopped.wait(DEBOUNCE_S):
                 return
             self._woken.clear()
@@ -86,6 +87,9 @@ class Reaper:
         if leader:
             self.reap(silent)
             self.fail_overdue()
+            deadline = self.table.next_deadline()
+            left_s = self._period_s if deadline is None else deadline - time.time()
+            self._pause_s = min(self._period_s, max(left_s, DEBOUNCE_S))
         if leader or woken:
             self.send_missing()
 

@@ -285,6 +285,7 @@ class JobSink(ClaimedJob):
             "checkpoint": self.kept.as_dict(),
             "observables_last": self._last_observables,
             "stored_bytes": self.writer.stored_bytes + self.kept.size() + self.kept_states.size(),
+            "device_s": self.job.device_s + self.run.device_s,
         } | ({"members": self.states} if self.job.is_block else {})
 
     def _drop_cancelled(self, cancelled: frozenset[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -58,6 +59,7 @@ class TrainingJob(ClaimedJob):
         self._curve: Curve | None = None
         self._values: dict[str, float] | None = job.observables_last
         self._stale: set[str] = set()
+        self._began = time.monotonic()  # a training has its device alone
 
     def start(self) -> None:
         """Start the thread."""
@@ -171,6 +173,7 @@ class TrainingJob(ClaimedJob):
             "manifest": self._manifest,
             "checkpoint": self._kept,
             "observables_last": self._values,
+            "device_s": self.job.device_s + time.monotonic() - self._began,
             "stored_bytes": stored + self._manifest.get("curve", {}).get("bytes", 0),
         }
 

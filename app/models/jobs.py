@@ -36,6 +36,39 @@ class Times(Body):
     waits_for: str | None = Field(description="of a queued training: why it waits; null in lists")
 
 
+class Reason(Body):
+    """Why a job does not advance."""
+
+    code: str = Field(
+        description="`queue`, `no_worker`, `no_ready_worker`, `quota`, `paused`, `compiling`, `slot`, `worker_silent`; "
+        "of a training, also `busy`",
+        examples=["queue"],
+    )
+    text: str = Field(examples=["waiting for a slot, 12 ahead"])
+
+
+class HistoryEvent(Body):
+    """One event of a job's history. Keys that say nothing about the event are null."""
+
+    at: str
+    event: str = Field(
+        description="`submitted`, `claimed`, `queued` (returned to the queue), `paused`, `resumed`, `fell_back` (to an "
+        "earlier checkpoint), or the final state"
+    )
+    worker: str | None
+    epoch: int | None
+    attempt: int | None
+    step: int | None = Field(description="of a claim: the committed step from which it went on")
+    why: str | None
+
+
+class HistoryBody(Body):
+    """What happened to a job, oldest first. Of many claims, the newest are kept."""
+
+    items: list[HistoryEvent]
+    next: str | None
+
+
 class JobBody(Body):
     """A job."""
 
@@ -73,6 +106,13 @@ class JobBody(Body):
     )
     epoch: int = Field(description="how often workers have claimed the job, or the block of a member of a sweep")
     attempts: int = Field(description="claims since the job last made progress")
+    worker: str | None = Field(description="worker that holds the job, or held it last; null before, and in the queue")
+    reason: Reason | None = Field(
+        description="why the job does not advance; null while it does, after its end, and in lists"
+    )
+    device_seconds: float = Field(
+        description="seconds of a device that the job has used: its share of the universes in every burst"
+    )
     error: dict[str, Any] | None = Field(description="why the job failed, as a problem", examples=[None])
     verdict: Verdict | None = Field(
         description="the verdict of a fidelity job; null for other jobs and before the job's end"

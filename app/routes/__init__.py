@@ -14,6 +14,7 @@ from app.routes import (
     page,
     probes,
     queue,
+    quotes,
     session,
     shared,
     states,
@@ -21,6 +22,7 @@ from app.routes import (
     stream,
     sweeps,
     trainings,
+    webhooks,
 )
 
 # in the order in which the docs show them
@@ -39,6 +41,8 @@ APIS = (
     fidelity.api,
     trainings.api,
     queue.api,
+    quotes.api,
+    webhooks.api,
     shared.api,
     session.api,
     probes.api,

@@ -10,13 +10,13 @@ from app.disconnects import disconnect_check
 from app.long_poll import wait_for_change
 from app.lookup import find_job
 from app.models.base import IdempotencyHeader, IdPath
-from app.models.jobs import JobBody, JobPage, JobsQuery, WaitQuery
+from app.models.jobs import HistoryBody, JobBody, JobPage, JobsQuery, WaitQuery
 from app.openapi import json_content, operation_links, responses, router, use_pydantic_schema
+from app.reasons import body_with_reason
 from app.routes.lineage import REUSED, submitted
 from app.services import Services, current_services
 from app.sweep_tables import with_observables
-from app.training_view import training_body
-from app.views import job_body, json_response
+from app.views import history_event, job_body, json_response
 from leym.contract.spec import JobSpec
 from leym.frames.layout import job_prefix
 
@@ -68,14 +68,26 @@ def get_job(path: IdPath, query: WaitQuery) -> Response:
     return job_response(current_services(), path.id, query)
 
 
+@api.get("/v1/jobs/<id>/history", responses=responses({200: HistoryBody}, 404, 410))
+def get_history(path: IdPath) -> Response:
+    """Get what happened to a job: submission, claims by workers, returns to the queue, and the end.
+
+    That of a member of a sweep is the one of its block, and ends with the member.
+    """
+    services = current_services()
+    find_job(services, path.id)
+    events = services.table.history(path.id)
+    return json_response({"items": [history_event(event) for event in events], "next": None})
+
+
 def job_response(services: Services, job_id: str, query: WaitQuery) -> Response:
     """Answer with a job, as `get_job` does."""
     if not query.wait:
-        return json_response(training_body(services, with_observables(services, find_job(services, job_id))))
+        return json_response(body_with_reason(services, with_observables(services, find_job(services, job_id))))
     release = acquire_stream()
     try:
         job = wait_for_change(services, job_id, query.state, query.wait, disconnect_check())
-        return json_response(training_body(services, with_observables(services, job)))
+        return json_response(body_with_reason(services, with_observables(services, job)))
     finally:
         release()
 

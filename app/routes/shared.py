@@ -16,7 +16,8 @@ from app.routes.frames import FRAMES_RESPONSES, frames_response
 from app.routes.store import OBJECT_RESPONSES, object_response
 from app.routes.stream import RESPONSES, stream_response
 from app.services import Services, current_services, service_wide
-from app.views import json_response, rfc3339
+from app.views import json_response
+from leym.contract.record_bodies import rfc3339
 
 api = router("shared", "Links to results that need no token")
 

@@ -10,8 +10,8 @@ from app.models.base import IdempotencyHeader, IdPath
 from app.models.jobs import JobBody
 from app.models.trainings import CurveQuery
 from app.openapi import content, json_content, responses, router, use_pydantic_schema
+from app.reasons import body_with_reason
 from app.services import current_services
-from app.training_view import training_body
 from app.views import json_response
 from leym.common.tables import delimited
 from leym.contract.problems import Problem, not_found
@@ -36,7 +36,7 @@ def submit_training(header: IdempotencyHeader, body: TrainingRequest) -> Respons
     """
     services = current_services()
     job = submission.submit_training(services, body, header.idempotency_key)
-    return json_response(training_body(services, job), 202, Location=url_for("jobs.get_job", id=job.id))
+    return json_response(body_with_reason(services, job), 202, Location=url_for("jobs.get_job", id=job.id))
 
 
 @api.get("/v1/jobs/<id>/curve", responses=responses({200: CURVE}, 404, 410))

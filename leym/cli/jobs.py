@@ -166,6 +166,35 @@ def submit(
             write_json(job.as_dict()) if as_json else print(job.id)
 
 
+def quote(
+    context: typer.Context,
+    law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
+    grid: Grid = None,
+    steps: Steps = None,
+    record: Record = None,
+    observe: ObserveText = None,
+    initial: InitialText = None,
+    precision: PrecisionName = None,
+    priority: Priority = None,
+    spec: SpecFile = None,
+    as_json: Json = False,
+) -> None:
+    """Print when a job would start and end and what it would take, and submit nothing."""
+    client: Client = context.obj
+    with exits(as_json):
+        body = spec_of(
+            client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=None, gamma=None,
+            initial=initial, precision=precision, priority=priority, tag=None,
+        )  # fmt: skip
+        found = client.quote(**body)
+    if as_json:
+        write_json(found)
+        return
+    ranges = [(key, value["p50"], value["p90"]) for key, value in found.items() if isinstance(value, dict)]
+    write_table(("what", "p50", "p90"), ranges)
+    write_table(("key", "value"), [(key, value) for key, value in found.items() if not isinstance(value, dict)])
+
+
 def watch(
     context: typer.Context,
     ids: Ids,
@@ -255,6 +284,7 @@ def _row(job: Job) -> tuple[Any, ...]:
 def register(app: typer.Typer) -> None:
     """Add these commands to the application."""
     app.command()(submit)
+    app.command()(quote)
     app.command()(watch)
     app.command("jobs")(list_jobs)
     app.command()(show)

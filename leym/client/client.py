@@ -14,6 +14,7 @@ from leym.client.axes import StopLike, sweep_request
 from leym.client.errors import ProblemError, UnexpectedAnswer
 from leym.client.http import Http, segment
 from leym.client.job import JOB_KEYS, Job, list_jobs
+from leym.client.quotes import Quotes
 from leym.client.requests import ObserveLike, RecordLike, job_body, plain, state_file
 from leym.client.sweep import SWEEP_KEYS, Sweep, list_sweeps
 from leym.client.training import Training
@@ -23,7 +24,7 @@ from leym.settings import clean_token, read_settings
 LAW_KEYS = ("name", "digest", "provenance", "versions")
 
 
-class Client(Training):
+class Client(Training, Quotes):
     """A connection to the service. Threads can share it, and `with` closes it.
 
     All methods raise ProblemError when the service refuses a request, UnexpectedAnswer (a ProblemError) when something

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.contract.spec import EXACT, LAW_NAME, LIMITS, NO_TEXT, Grid, Model, Tags, Whole
+from leym.contract.webhook import WEBHOOK, Webhook
 
 
 class FidelityRequest(Model):
@@ -29,6 +30,7 @@ class FidelityRequest(Model):
         None, description="from submission; later the job has failed"
     )
     tags: Tags = Field(default_factory=dict)
+    webhook: Webhook | None = Field(None, description=WEBHOOK)
 
     @model_validator(mode="after")
     def _measures_something(self) -> FidelityRequest:

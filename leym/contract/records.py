@@ -86,6 +86,7 @@ class Job:
     members: int = 1  # universes of this row; `step` and `steps` add them up
     indices: str | None = None  # of a block: the members of its sweep, in the order of their places (`pack_ranges`)
     member_states: str | None = None  # of a block: `MemberStates`
+    device_s: float = 0.0  # seconds of a device that it has used: the share of its universes in what stepped
     block: str | None = None  # of a member: the row of its block, which names its results
     place: int = 0  # of a member: its place in the block
     differs: dict[str, Any] | None = None  # of a job that continues another one: {key: [value there, own value]}

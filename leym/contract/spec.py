@@ -6,7 +6,6 @@ the bound.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -30,6 +29,7 @@ from leym.contract.interventions import AnyIntervention, misfits
 from leym.contract.limits import JOB_ID, LAW_NAME, LIMITS
 from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
 from leym.contract.recording import KeepStates, Observe, Recording
+from leym.contract.webhook import WEBHOOK, Webhook, without_webhook
 
 __all__ = [
     "EXACT",
@@ -57,6 +57,7 @@ __all__ = [
     "StoredState",
     "Tags",
     "Upload",
+    "Webhook",
     "Whole",
     "Zeros",
     "inherit",
@@ -159,19 +160,7 @@ class JobSpec(Model):
         "null: the service's LEYM_TTL_S, which may be for ever",
     )
     tags: Tags = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_webhook(cls, data: Any) -> Any:
-        """Refuse a webhook, which earlier versions stored and never called. Their specs have null, which is fine."""
-        if not isinstance(data, dict) or "webhook" not in data:
-            return data
-        if data["webhook"] is not None:
-            raise ValueError(
-                f"webhook = {json.dumps(data['webhook'], default=str)[:80]}: webhooks are not called by this version; "
-                "leave the key out, and poll GET /v1/jobs/{id}?wait=30 or read /v1/jobs/{id}/events"
-            )
-        return {key: value for key, value in data.items() if key != "webhook"}
+    webhook: Webhook | None = Field(default=None, description=WEBHOOK)
 
     @field_validator("record")
     @classmethod
@@ -250,7 +239,7 @@ class JobSpec(Model):
 
 def stored_spec(stored: Mapping[str, Any]) -> JobSpec:
     """Parse the spec of a stored job. The webhook of specs that earlier versions wrote is ignored."""
-    return JobSpec.model_validate({key: value for key, value in stored.items() if key != "webhook"})
+    return JobSpec.model_validate(without_webhook(dict(stored)))
 
 
 INHERITED = ("gamma", "precision")

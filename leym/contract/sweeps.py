@@ -15,6 +15,7 @@ from leym.contract.limits import LIMITS
 from leym.contract.model import Model
 from leym.contract.spec import JobSpec
 from leym.contract.stop_rules import Stop, StopRule
+from leym.contract.webhook import WEBHOOK, Webhook, without_null_webhook
 
 __all__ = ["EXAMPLE_SWEEP", "MoreMembers", "SeedRange", "StopRule", "SweepSpec", "with_point"]
 
@@ -23,6 +24,7 @@ EXAMPLE_SWEEP: dict[str, Any] = {
     "base": {"law": "aurora", "grid": [32, 32], "steps": 100, "observe": {"every": 10}},
     "axes": {"gamma": [0.0, 0.01], "seed": {"start": 0, "count": 2}},
 }
+AXIS_KEYS = tuple(key for key in JobSpec.model_fields if key != "webhook")
 EXAMPLE_MORE: dict[str, Any] = {"gamma": [0.02], "seed": {"start": 0, "count": 2}}
 
 Axes = Annotated[
@@ -30,7 +32,7 @@ Axes = Annotated[
     Field(
         min_length=1,
         description="values by key of a JobSpec; a dot leads into a key, as in initial.strength",
-        json_schema_extra={"propertyNames": {"pattern": rf"^({'|'.join(JobSpec.model_fields)})(\..+)?$"}},
+        json_schema_extra={"propertyNames": {"pattern": rf"^({'|'.join(AXIS_KEYS)})(\..+)?$"}},
     ),
 ]
 Mode = Annotated[
@@ -54,6 +56,7 @@ class SweepSpec(Model):
     axes: Axes = Field(examples=[EXAMPLE_SWEEP["axes"]])
     mode: Mode = "product"
     stop: Stop = Field((), description="conditions that end a member early; the first that holds ends it")
+    webhook: Webhook | None = Field(None, description=WEBHOOK)
 
     @model_validator(mode="after")
     def _sizes(self) -> SweepSpec:
@@ -62,8 +65,8 @@ class SweepSpec(Model):
 
     @model_serializer(mode="wrap")
     def _as_sent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out an empty `stop`: a repeated request must equal one that version 0.1.0 accepted."""
-        found: dict[str, Any] = handler(self)
+        """Leave out what is not used: a repeated request must equal one that version 0.1.0 accepted."""
+        found: dict[str, Any] = without_null_webhook(handler(self))
         return found if self.stop else {key: value for key, value in found.items() if key != "stop"}
 
     def lengths(self) -> dict[str, int]:
@@ -102,7 +105,7 @@ class MoreMembers(Model):
 
 def _check_axes(axes: Mapping[str, Axis], mode: Literal["product", "zip"] | Sample) -> None:
     for key in axes:
-        if key.split(".")[0] not in JobSpec.model_fields:
+        if key.split(".")[0] not in AXIS_KEYS:
             raise ValueError(f"axis {key!r} is no key of a JobSpec")
     if isinstance(mode, Sample):
         return

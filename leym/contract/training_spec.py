@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from leym.contract.model import NO_TEXT, Model, Whole
 from leym.contract.spec import Grid, Tags
+from leym.contract.webhook import WEBHOOK, Webhook
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -36,6 +37,7 @@ class TrainingRequest(Model):
         None, description="seconds from the end for which the curve is kept; the law stays. null: LEYM_TTL_S"
     )
     tags: Tags = Field(default_factory=dict)
+    webhook: Webhook | None = Field(None, description=WEBHOOK)
 
     def plain_recipe(self) -> dict[str, Any]:
         """Return the recipe with the requested name."""

@@ -54,7 +54,12 @@ class EngineCounters:
         self._round_ended = now
 
     def count(self, burst: InFlightBurst, seconds: float, recording_s: float) -> None:
-        """Add a burst, whose steps and recording took the device so many seconds."""
+        """Add a burst, whose steps and recording took the device so many seconds, and charge its runs with them.
+
+        Call it before the results are delivered, so that the last commit of a run has all of its device seconds.
+        """
+        for result in burst.results:
+            result.group.run.device_s += (seconds + recording_s) * len(result.places) / burst.busy
         batch, steps, members = burst.batch, burst.steps, burst.busy
         self.stepping_s += seconds
         self.recording_s += recording_s

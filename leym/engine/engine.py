@@ -208,10 +208,10 @@ class Engine:
                 "slots": self.slots,
                 "busy": self._seating.seated,
                 "members": sum(bucket["busy"] for bucket in buckets),
-                "waiting": sum(not run.in_slots for run in self._seating.waiting)
-                + len(self._seating.parked)
-                + len(self._seating.held),
+                "waiting": self._seating.unseated,
                 "buckets": buckets,
+                "loading": self._loader.loading(),
+                "waiting_runs": self._seating.without_slots(),
                 "draining": self.draining,
                 "degraded": self.law_cache.degraded,
             }
@@ -282,11 +282,11 @@ class Engine:
         """Wait for a burst, fail the members that diverged, deliver the results of the others, and charge its batch."""
         for result, last_good in burst.diverged():
             self._fail_diverged(result, last_good)
-        self._results.burst(burst)
         seconds = self.stream.seconds(burst.began, burst.ended)
+        self.counters.count(burst, seconds, self.stream.seconds(burst.ended, burst.recorded))
+        self._results.burst(burst)
         burst.batch.measured(burst.steps, seconds)
         burst.batch.charged_s += (seconds - burst.expected_s) / burst.share
-        self.counters.count(burst, seconds, self.stream.seconds(burst.ended, burst.recorded))
 
     def _fail_diverged(self, result: Result, last_good: Places) -> None:
         group = result.group

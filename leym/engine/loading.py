@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import asdict
 from threading import Lock, Thread
+from typing import Any
 
 import torch
 
@@ -99,7 +101,11 @@ class BucketLoader:
     @property
     def is_busy(self) -> bool:
         """True while a bucket is being made."""
-        return any(not future.done() for future in self._futures.copy().values())
+        return bool(self.loading())
+
+    def loading(self) -> list[dict[str, Any]]:
+        """Return the buckets that are being made: law (digest), precision and grid."""
+        return [asdict(key) for key, future in self._futures.copy().items() if not future.done()]
 
     def reduce(self, key: BucketKey, batch_size: int) -> None:
         """Make the bucket, when it is next asked for, with batches of half this size."""

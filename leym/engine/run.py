@@ -85,6 +85,7 @@ class Run:
         recorded: set by the engine: last step of each member whose frames were delivered, int64 [N]; -1 before the
             first. Prevents duplicates after a retry.
         in_slots: set by the engine: number of members that have slots.
+        device_s: set by the engine: seconds of the device so far, by its share of the universes that stepped.
     """
 
     id: str
@@ -106,6 +107,7 @@ class Run:
     computed_by: dict[str, Any] = field(default_factory=dict, repr=False)
     recorded: NDArray[np.int64] = field(init=False, repr=False)
     in_slots: int = field(default=0, init=False)
+    device_s: float = field(default=0.0, init=False)
     _ahead: deque[_Drawn] = field(default_factory=deque, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -38,6 +38,15 @@ class Seating:
         """Number of runs that have slots."""
         return len({id(group.run) for batch in self.buckets.batches() for group in batch.groups})
 
+    @property
+    def unseated(self) -> int:
+        """Number of runs that have no slot."""
+        return len(self.without_slots()) + len(self.parked) + len(self.held)
+
+    def without_slots(self) -> list[str]:
+        """Return the ids of the runs that wait and have no slot at all."""
+        return [run.id for run in self.waiting if not run.in_slots]
+
     def seat(self, run: Run, bucket: Bucket, batch: Batch, level: int) -> Group:
         """Give members of a run the free slots of a batch, as many as it has and as the run needs."""
         if not batch.groups:  # a batch that comes back to work starts level with the others

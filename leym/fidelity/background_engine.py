@@ -36,6 +36,7 @@ class BackgroundEngine:
         self._lock = threading.Lock()
         self._active: dict[str, ForwardingSink] = {}
         self._steps = 0  # of all runs
+        self.device_s = 0.0  # of the runs that have ended
 
     @property
     def draining(self) -> bool:
@@ -81,6 +82,7 @@ class BackgroundEngine:
         with self._lock:
             if self._active.pop(run.id, None) is None:
                 return
+            self.device_s += run.device_s
         self._room.release()
 
     def advanced(self, steps: int) -> None:

@@ -3,6 +3,7 @@
 `leym.jobs.table.JobTable` is the interface. Each part of it is a module of its own:
 
     submit, dependencies, quotas    new jobs, and the conditions for accepting them
+    webhooks                        events of ended jobs, and their deliveries
     outbox                          queued jobs whose tickets have to be sent
     leases, lease_watch             claiming jobs, renewing leases, epochs, and taking jobs back from dead workers
     progress                        commits, which make frames visible to readers, and the end of a job

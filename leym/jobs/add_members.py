@@ -72,7 +72,12 @@ class AddMembers(SubmitSweep):
             made = self._insert_blocks(
                 connection, sweep_id, plan, blocks, now, first=row.size, first_shape=first_shape, state=state
             )
-            values = {"size": row.size + plan.size, "blocks": row.blocks + len(blocks), "added": _with(row, new)}
+            values = {
+                "size": row.size + plan.size,
+                "blocks": row.blocks + len(blocks),
+                "added": _with(row, new),
+                "event": None,
+            }
             connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(**values))
             return get_sweep(connection, sweep_id, self.project), new, made
 

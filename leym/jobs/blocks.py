@@ -15,6 +15,7 @@ from leym.contract.problems import Problem
 from leym.contract.ranges import pack_ranges
 from leym.contract.records import Job, JobState
 from leym.contract.sweep_plan import SweepPlan
+from leym.jobs.history import appended
 from leym.jobs.member_progress import state_values
 from leym.jobs.members import BlockRow, own_keys
 from leym.jobs.queries import change_job, checkpoint_bytes, dump
@@ -102,6 +103,8 @@ def move_members(
         "held_back_at": None,
         "member_states": None,
         "cancelling": None,
+        "history": None,
+        "device_s": 0.0,
         **dict.fromkeys(("succeeded", "failed", "cancelled", "moved"), 0),
         "spec": dump(block.row.spec | own_keys(plan, indices[:1])[0]),
     }
@@ -111,8 +114,17 @@ def move_members(
     return str(fresh["id"])
 
 
-def requeue(connection: Connection, job: Job, attempts: int, **values: Any) -> None:
-    """Return a row to the queue without a holder and without a ticket, and set more columns."""
+def requeue(connection: Connection, job: Job, attempts: int, why: str, now: float | None = None, **values: Any) -> None:
+    """Return a row to the queue without a holder and without a ticket, and set more columns.
+
+    Args:
+        connection: the transaction, which has locked the row.
+        job: the row.
+        attempts: claims without progress from now on.
+        why: reason, for the history.
+        now: the time.
+        values: further columns.
+    """
     change_job(
         connection,
         job.id,
@@ -121,6 +133,7 @@ def requeue(connection: Connection, job: Job, attempts: int, **values: Any) -> N
         owner=None,
         lease_until=None,
         ticketed_at=None,
+        history=appended("queued", now, worker=job.owner, step=job.step, why=why),
         **values,
     )
 
@@ -148,6 +161,7 @@ def split(connection: Connection, plan: SweepPlan, job: Job, attempts: int) -> b
         connection,
         job,
         attempts,
+        "it was divided: one of its members may end its workers",
         checkpoint=None,
         stored_bytes=max(job.stored_bytes - checkpoint_bytes(job.checkpoint), 0),
         **state_values(job, block.states),

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select, update
 from leym.contract.problems import Problem
 from leym.contract.records import Claim, Job, JobState
 from leym.jobs.blocks import fail_last, requeue, split
+from leym.jobs.history import KEPT, appended, shortened
 from leym.jobs.member_progress import cancelled_places
 from leym.jobs.members import load_plan
 from leym.jobs.queries import COLUMNS, Base, change_job, chunks, find_job, jobs_of
@@ -52,6 +53,9 @@ class Leases(Base):
             if not self.quotas.allows_running(connection, job):
                 change_job(connection, job_id, ticketed_at=None, held_back_at=now)
                 return None
+            if job.epoch and job.epoch % KEPT == 0:
+                text = connection.execute(select(jobs.c.history).where(jobs.c.id == job_id)).scalar_one()
+                change_job(connection, job_id, history=shortened(text))
             claimed = replace(
                 job,
                 state=JobState.RUNNING,
@@ -70,6 +74,9 @@ class Leases(Base):
                 owner=owner,
                 lease_until=claimed.lease_until,
                 started_at=claimed.started_at,
+                history=appended(
+                    "claimed", now, worker=owner, epoch=claimed.epoch, attempt=claimed.attempts, step=job.step
+                ),
             )
             return Claim(claimed)
 
@@ -107,7 +114,7 @@ class Leases(Base):
             job = find_job(connection, job_id, lock=True)
             if job is None or job.state != JobState.RUNNING or job.epoch != epoch:
                 return False
-            requeue(connection, job, max(job.attempts - 1, 0))
+            requeue(connection, job, max(job.attempts - 1, 0), "the worker ended, and handed it back")
             return True
 
     def leases(self) -> dict[str, Lease]:
@@ -139,7 +146,7 @@ class Leases(Base):
                 lost = [job for job in jobs_of(connection, rows) if (job.epoch, job.lease_until) == lapsed[job.id]]
                 for job in lost:
                     if job.attempts < max_attempts:
-                        requeue(connection, job, job.attempts)
+                        requeue(connection, job, job.attempts, "its worker fell silent", now)
                 poison = [job for job in lost if job.attempts >= max_attempts]
                 self._end_poisonous(connection, poison, max_attempts, now)
                 reaped += [job.id for job in lost]

@@ -87,6 +87,7 @@ class BlockRow:
             checkpoint=None,
             observables_last=None,
             stored_bytes=row.stored_bytes // row.members,
+            device_s=row.device_s / row.members,
             members=1,
             block=row.id,
             place=place,

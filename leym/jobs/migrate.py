@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, insert, inspect, select, table, text
 from sqlalchemy.sql import column
 
-from leym.jobs.schema import BOUNDS, KINDS, SHARDS, latencies, metadata, totals
+from leym.jobs.schema import BOUNDS, KINDS, QUOTE, SHARDS, latencies, metadata, totals
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0013"  # newest migration; a constant, so that opening an up-to-date table does not import Alembic
+HEAD = "0014"  # newest migration; a constant, so that opening an up-to-date table does not import Alembic
 FIRST = "0001"  # tables from before Alembic, recognised by `leym_schema`
 LOCK = 0x6C65796D  # PostgreSQL advisory lock for creating and changing tables
 
@@ -55,7 +55,9 @@ def _create(connection: Connection) -> None:
 
     metadata.create_all(connection)
     connection.execute(insert(totals), [{"shard": i} for i in range(SHARDS)])
-    empty = [{"kind": kind, "bucket": i, "n": 0, "sum": 0.0} for kind in KINDS for i in range(len(BOUNDS) + 1)]
+    empty = [
+        {"kind": kind, "bucket": i, "n": 0, "sum": 0.0} for kind in (*KINDS, QUOTE) for i in range(len(BOUNDS) + 1)
+    ]
     connection.execute(insert(latencies), empty)
     command.stamp(_config(connection), HEAD)
 

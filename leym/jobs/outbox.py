@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, func, or_, select, update
 
-from leym.contract.records import Job, JobState
+from leym.contract.records import SIMULATION, TRAINING, Job, JobState
 from leym.jobs.queries import COLUMNS, Base, chunks, jobs_of, not_within
 from leym.jobs.schema import jobs
 
@@ -56,6 +56,20 @@ class Outbox(Base):
         """Count the queued rows: jobs, and blocks of sweeps, each of which needs one ticket."""
         with self.db.read() as connection:
             return int(connection.execute(select(func.count()).where(_QUEUED)).scalar_one())
+
+    def count_ahead(self, job: Job) -> int:
+        """Count the queued rows that are more urgent than a queued job, or as urgent and older, of all projects."""
+        before = (jobs.c.priority > job.priority) | ((jobs.c.priority == job.priority) & (jobs.c.id < job.results))
+        pool = TRAINING if job.is_training else SIMULATION
+        with self.db.read() as connection:
+            ahead = select(func.count()).where(_QUEUED, jobs.c.pool == pool, before)
+            return int(connection.execute(ahead).scalar_one())
+
+    def is_held_back(self, row_id: str) -> bool:
+        """Return True if a queued row waits until its project is below its limit of running jobs."""
+        held = (jobs.c.id == row_id, _QUEUED, jobs.c.held_back_at.is_not(None), jobs.c.ticketed_at.is_(None))
+        with self.db.read() as connection:
+            return connection.execute(select(jobs.c.id).where(*held)).first() is not None
 
     def _without_ticket(self, connection: Connection, limit: int, now: float) -> list[Job]:
         without = (

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Column, Connection, Row, select
+from sqlalchemy import Column, Connection, Row, func, select
 
 from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.problems import conflict
@@ -18,16 +18,18 @@ from leym.contract.ranges import pack_ranges
 from leym.contract.records import FINAL, LIVE, Fenced, Job, JobState
 from leym.jobs.blocks import end_block
 from leym.jobs.dependencies import block_new_dependents, live_dependencies
+from leym.jobs.history import appended
 from leym.jobs.member_progress import COUNTED, cancelled_places, merge_states, state_values
 from leym.jobs.members import get_any
 from leym.jobs.queries import COLUMNS, Base, change_job, checkpoint_bytes, chunks, dump, get_job, jobs_of
+from leym.jobs.run_times import observe_quote
 from leym.jobs.schema import jobs
 from leym.jobs.statistics import count, observe
 
 _ROW: tuple[Column[Any], ...] = (
     *(jobs.c.state, jobs.c.epoch, jobs.c.step, jobs.c.steps, jobs.c.height, jobs.c.width, jobs.c.frames),
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.members, jobs.c.indices, jobs.c.member_states, jobs.c.cancelling),
-    *(jobs.c.succeeded, jobs.c.failed, jobs.c.cancelled, jobs.c.moved),
+    *(jobs.c.succeeded, jobs.c.failed, jobs.c.cancelled, jobs.c.moved, jobs.c.predicted_s),
 )
 
 
@@ -45,6 +47,7 @@ class Progress(Base):
         observables_last: dict[str, Any] | None = None,
         stored_bytes: int | None = None,
         members: MemberStates | None = None,
+        device_s: float | None = None,
         now: float | None = None,
     ) -> frozenset[int]:
         """Make frames up to `step` visible to readers: the row names their objects from now on.
@@ -60,6 +63,7 @@ class Progress(Base):
             observables_last: newest value of each observable.
             stored_bytes: size of all objects that the row names.
             members: states of the members of a block, with the steps up to which their frames are stored.
+            device_s: seconds of a device that the job has used, all attempts together.
             now: time at which members ended.
 
         Returns:
@@ -72,6 +76,8 @@ class Progress(Base):
         with self.db.write() as connection:
             held = fence(connection, job_id, epoch)
             values, growth = _progress(held, step, manifest, checkpoint, observables_last, stored_bytes, members)
+            if device_s is not None:
+                values["device_s"] = device_s
             change_job(connection, job_id, **values)
             count(connection, **growth)
             ended = growth.get("succeeded", 0) + growth.get("failed", 0)
@@ -92,6 +98,7 @@ class Progress(Base):
         stored_bytes: int | None = None,
         members: MemberStates | None = None,
         law: str | None = None,
+        device_s: float | None = None,
         now: float | None = None,
     ) -> frozenset[int]:
         """Commit for the last time and end the job in the final `state`. Arguments and errors are those of `commit`.
@@ -111,6 +118,8 @@ class Progress(Base):
             values |= {"state": state.value, "error": dump(error), "finished_at": now, "lease_until": None}
             if law is not None:
                 values["law"] = law
+            if device_s is not None:
+                values["device_s"] = device_s
             if held.indices is not None:
                 values |= {state.value: counted[state.value] + left, "remaining": 0}
             change_job(connection, job_id, **values)
@@ -118,6 +127,8 @@ class Progress(Base):
             count(connection, **growth)
             ended = growth.get("succeeded", 0) + growth.get("failed", 0)
             observe(connection, [(held.created_at, held.started_at, now, ended)])
+            if held.predicted_s is not None and state == JobState.SUCCEEDED and epoch == 1:
+                observe_quote(connection, held.predicted_s, now - held.started_at)
             return cancelled_places(held.cancelling)
 
     def fall_back(
@@ -142,7 +153,8 @@ class Progress(Base):
             job = get_job(connection, job_id)
             left = max(job.stored_bytes - checkpoint_bytes(job.checkpoint) + checkpoint_bytes(checkpoint), 0)
             attempts = {} if state == JobState.RUNNING else {"attempts": 0}
-            change_job(connection, job_id, checkpoint=dump(checkpoint), stored_bytes=left, **attempts)
+            event = appended("fell_back", why="a checkpoint was missing or damaged")
+            change_job(connection, job_id, checkpoint=dump(checkpoint), stored_bytes=left, history=event, **attempts)
 
     def cancel(self, job_id: str, now: float | None = None) -> Job:
         """Cancel a job unless it has ended, and fence its holder. Returns the job.
@@ -208,6 +220,13 @@ class Progress(Base):
                     count(connection, failed=left)
                     failed.append(replace(job, state=JobState.FAILED, error=error, **end))
         return failed
+
+    def next_deadline(self) -> float | None:
+        """Return the earliest deadline of a job that has not ended; None without one."""
+        limited = (jobs.c.state.in_(LIVE), jobs.c.deadline_at.is_not(None))
+        with self.db.read() as connection:
+            found: float | None = connection.execute(select(func.min(jobs.c.deadline_at)).where(*limited)).scalar_one()
+            return found
 
     def delete(self, job_id: str, now: float | None = None) -> Job:
         """Mark a job as deleted, and forget its frames and checkpoints. Returns the job.

@@ -9,7 +9,7 @@ from sqlalchemy import func, literal, select, update
 from leym.contract import identity
 from leym.contract.problems import invalid
 from leym.jobs.queries import Base
-from leym.jobs.schema import jobs, requests, sweeps
+from leym.jobs.schema import deliveries, jobs, requests, sweeps
 from leym.jobs.submit import key_prefix
 
 
@@ -52,6 +52,7 @@ class Projects(Base):
             members = select(func.sum(jobs.c.members - jobs.c.moved)).where(jobs.c.project == source)
             moved = int(connection.execute(members).scalar_one() or 0)
             connection.execute(update(jobs).where(jobs.c.project == source).values(project=target))
+            connection.execute(update(deliveries).where(deliveries.c.project == source).values(project=target))
             return moved, connection.execute(
                 update(sweeps).where(sweeps.c.project == source).values(project=target)
             ).rowcount

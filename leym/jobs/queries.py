@@ -26,6 +26,7 @@ COLUMNS = (
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep, jobs.c.point, jobs.c.manifest),
     *(jobs.c.checkpoint, jobs.c.observables_last, jobs.c.deleted_at),
     *(jobs.c.project, jobs.c.stored_bytes, jobs.c.members, jobs.c.indices, jobs.c.member_states, jobs.c.differs),
+    jobs.c.device_s,
 )
 _JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last", "differs")
 _CHUNK = 500  # ids in one statement

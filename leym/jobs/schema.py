@@ -19,7 +19,10 @@ from sqlalchemy import (
 
 SHARDS = 8  # rows over which the totals are spread, so that writers rarely wait for each other
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0)  # s, and +Inf
+# upper bounds of predicted / measured running times of quotes; as many as BOUNDS, since both are in `latencies`
+RATIOS = (0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 KINDS = ("total", "wait")  # kinds of latencies
+QUOTE = "quote"  # the kind of the rows that count ratios
 
 metadata = MetaData()
 
@@ -79,6 +82,11 @@ jobs = Table(
     Column("begins_at", BigInteger, nullable=False, server_default="0"),  # step from which it computes
     Column("differs", Text),  # JSON {key: [value of the parent, own value]}
     Column("reuse_key", String(64)),  # identifies the universe, whatever the number of steps (`leym.jobs.reuse`)
+    Column("webhook", Text),  # URL to call at the end; null without a webhook
+    Column("event", String(26)),  # the delivery that calls it; null until the end was noticed
+    Column("history", Text),  # JSON per line: claims, and how they ended (`leym.jobs.history`)
+    Column("device_s", Double, nullable=False, server_default="0"),  # seconds of the device, by share of the batch
+    Column("predicted_s", Double),  # running time that a quote would have said at the submission
 )
 _shown = jobs.c.deleted_at.is_(None)
 Index("leym_jobs_state", jobs.c.state, jobs.c.id, sqlite_where=_shown, postgresql_where=_shown)
@@ -96,6 +104,8 @@ _continues = jobs.c.parent.is_not(None)
 Index("leym_jobs_parent", jobs.c.parent, sqlite_where=_continues, postgresql_where=_continues)
 _reusable = jobs.c.reuse_key.is_not(None)
 Index("leym_jobs_reuse", jobs.c.reuse_key, jobs.c.steps, sqlite_where=_reusable, postgresql_where=_reusable)
+_called = jobs.c.webhook.is_not(None) & jobs.c.event.is_(None)
+Index("leym_jobs_webhook", jobs.c.state, jobs.c.id, sqlite_where=_called, postgresql_where=_called)
 # Members of a row that have not ended with a state of their own. It is 1 for a single job, of which `state` says all.
 LIVE_MEMBERS = jobs.c.members - jobs.c.succeeded - jobs.c.failed - jobs.c.cancelled - jobs.c.moved
 
@@ -129,6 +139,49 @@ sweeps = Table(
     Column("paused_at", Double),  # null unless the sweep is paused
     Column("reserved", Integer, nullable=False, server_default="0"),  # ids for members; 0: just those of `size`
     Column("added", Text),  # JSON: members that were added (`Addition`), in the order of their indices
+    Column("webhook", Text),  # as those of jobs
+    Column("event", String(26)),
+)
+_called = sweeps.c.webhook.is_not(None) & sweeps.c.event.is_(None)
+Index("leym_sweeps_webhook", sweeps.c.id, sqlite_where=_called, postgresql_where=_called)
+
+deliveries = Table(
+    "leym_deliveries",
+    metadata,
+    Column("id", String(26), primary_key=True),  # the webhook-id of every attempt
+    Column("subject", String(26), nullable=False),  # job or sweep
+    Column("project", String(64), nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("body", Text),  # null until the first attempt; then the same bytes for all
+    Column("state", String(16), nullable=False),  # pending, delivered or failed
+    Column("attempts", Integer, nullable=False),  # since the event or the last replay
+    Column("created_at", Double, nullable=False),
+    Column(
+        "next_at", Double
+    ),  # time of the next attempt, or of another one if the current one is lost; null at the end
+    Column("log", Text, nullable=False),  # JSON: the last attempts
+)
+Index("leym_deliveries_subject", deliveries.c.subject)
+Index("leym_deliveries_project", deliveries.c.project, deliveries.c.id)
+_waits = deliveries.c.next_at.is_not(None)
+Index("leym_deliveries_next", deliveries.c.next_at, sqlite_where=_waits, postgresql_where=_waits)
+_undelivered = deliveries.c.state != "delivered"
+Index(
+    "leym_deliveries_state",
+    deliveries.c.state,
+    deliveries.c.attempts,
+    sqlite_where=_undelivered,
+    postgresql_where=_undelivered,
+)
+
+webhook_secrets = Table(
+    "leym_webhook_secrets",
+    metadata,
+    Column("project", String(64), primary_key=True),
+    Column("secret", Text, nullable=False),
+    Column("previous", Text),  # signs too until `previous_until`
+    Column("previous_until", Double),
 )
 
 interventions = Table(

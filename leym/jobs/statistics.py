@@ -6,13 +6,13 @@ import secrets
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate
 from math import inf
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, func, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, func, select, update
 
 from leym.contract.records import SIMULATION, TRAINING, JobState
 from leym.jobs.queries import Base
@@ -64,6 +64,13 @@ def observe(connection: Connection, ended: Iterable[tuple[float, float | None, f
         connection.execute(update(latencies).where(row).values(**grown))
 
 
+def histogram_of(rows: Sequence[Row[Any]], bounds: Sequence[float]) -> dict[str, Any]:
+    """Return a histogram of rows of `latencies`, in the order of their buckets; the last bound is infinite."""
+    counts = list(accumulate(int(row.n) for row in rows))
+    buckets = list(zip((*bounds, inf), counts, strict=True))
+    return {"buckets": buckets, "count": counts[-1], "sum": sum(row.sum for row in rows)}
+
+
 class Statistics(Base):
     """Totals, latencies, counts and the backlog."""
 
@@ -84,13 +91,7 @@ class Statistics(Base):
         """
         with self.db.read() as connection:
             rows = connection.execute(select(latencies).order_by(latencies.c.kind, latencies.c.bucket)).all()
-        found = {}
-        for kind in KINDS:
-            of_kind = [row for row in rows if row.kind == kind]
-            counts = list(accumulate(int(row.n) for row in of_kind))
-            buckets = list(zip((*BOUNDS, inf), counts, strict=True))
-            found[kind] = {"buckets": buckets, "count": counts[-1], "sum": sum(row.sum for row in of_kind)}
-        return found
+        return {kind: histogram_of([row for row in rows if row.kind == kind], BOUNDS) for kind in KINDS}
 
     def counts(self) -> dict[str, int]:
         """Count the jobs in each state, members of sweeps included and deleted jobs excluded."""

@@ -19,6 +19,7 @@ from leym.contract.problems import invalid
 from leym.contract.records import SIMULATION, TRAINING, Job, JobState, NewJob
 from leym.contract.spec import JobSpec
 from leym.contract.training_spec import TrainingRequest, TrainingSpec
+from leym.contract.webhook import without_null_webhook, without_webhook
 from leym.jobs.dependencies import check_dependencies
 from leym.jobs.lineage import first_start
 from leym.jobs.queries import Base, digest, dump, get_job
@@ -53,7 +54,8 @@ def job_request(spec: JobSpec | FidelitySpec | TrainingSpec) -> dict[str, Any]:
     Observables have their first names, and keys of later versions are left out unless they are set, so that a retry
     still matches a request that an earlier version accepted.
     """
-    job = {key: value for key, value in spec.model_dump(mode="json").items() if _LATER.get(key, ...) != value}
+    job = without_null_webhook(spec.model_dump(mode="json"))
+    job = {key: value for key, value in job.items() if _LATER.get(key, ...) != value}
     if job.get("observe"):
         job["observe"]["names"] = [first_observable(name) for name in job["observe"]["names"]]
     return {"job": job}
@@ -76,12 +78,12 @@ def members_request(sweep_id: str, more: dict[str, Any]) -> dict[str, Any]:
 
 def fidelity_request(law: str, request: FidelityRequest) -> dict[str, Any]:
     """Return the request that an Idempotency-Key identifies: a fidelity job of `law` as named, not as resolved."""
-    return {"fidelity": {"law": law, **request.model_dump(mode="json")}}
+    return {"fidelity": {"law": law, **without_null_webhook(request.model_dump(mode="json"))}}
 
 
 def training_request(request: TrainingRequest) -> dict[str, Any]:
     """Return the request that an Idempotency-Key identifies: the training as requested."""
-    return {"training": request.model_dump(mode="json")}
+    return {"training": without_null_webhook(request.model_dump(mode="json"))}
 
 
 class Submit(Base):
@@ -103,6 +105,7 @@ class Submit(Base):
         differs: dict[str, Any] | None = None,
         idempotency_key: str | None = None,
         request: dict[str, Any] | None = None,
+        predicted_s: float | None = None,
         now: float | None = None,
     ) -> tuple[Job, bool]:
         """Submit a job: write its row in the state `queued`.
@@ -116,6 +119,7 @@ class Submit(Base):
             differs: of a job that continues another one, {key: [value there, own value]}.
             idempotency_key: key of the caller. If it was used with the same request before, no job is created.
             request: the request as the caller sent it; the spec if None.
+            predicted_s: running time that a quote would state; None if that is not known.
             now: time of the submission.
 
         Returns:
@@ -138,7 +142,8 @@ class Submit(Base):
                     asked = requests.c.key == self._owned(idempotency_key)
                     connection.execute(update(requests).where(asked).values(made=same.id))
                 return same
-            self._insert(connection, [job], now, key)
+            webhook = None if spec.webhook is None else spec.webhook.url
+            self._insert(connection, [job], now, webhook=webhook, predicted_s=predicted_s, reuse_key=key)
             return job
 
         found, is_new = self._once(idempotency_key, request or job_request(spec), job.id, now, load, create)
@@ -174,7 +179,8 @@ class Submit(Base):
             return replace(job, spec=job.spec | {"ttl_s": self.ttl_s})
         return job
 
-    def _insert(self, connection: Connection, new: Sequence[Job], now: float, key: str | None = None) -> None:
+    def _insert(self, connection: Connection, new: Sequence[Job], now: float, **columns: Any) -> None:
+        """Insert rows, with further columns of all of them."""
         if not new:
             return
         self.quotas.check(connection, self._new_project, new, now)
@@ -182,7 +188,7 @@ class Submit(Base):
         initial += [first_start(connection, self.plans, state) for state in initial]
         sources = [state["job"] for state in initial if state.get("kind") in ("state", "continue")]
         check_dependencies(connection, self.plans, sources, now)
-        connection.execute(insert(jobs), [row_of(job) | {"reuse_key": key} for job in new])
+        connection.execute(insert(jobs), [row_of(job) | columns for job in new])
         tagged = [{"tag": tag_text(*tag), "job": job.id} for job in new for tag in job.tags.items()]
         if tagged:
             connection.execute(insert(tags), tagged)
@@ -247,7 +253,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
         state=JobState.QUEUED,
         step=new.spec.begins_at if isinstance(new.spec, JobSpec) else 0,
         steps=new.spec.total_steps,
-        spec=new.spec.model_dump(mode="json"),
+        spec=without_webhook(new.spec.model_dump(mode="json")),
         law=new.law,
         precision=new.precision,
         fidelity=new.fidelity,

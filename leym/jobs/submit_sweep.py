@@ -14,6 +14,7 @@ from leym.contract.ids import new_id
 from leym.contract.limits import LIMITS
 from leym.contract.records import Job, JobState, NewBlock, Sweep
 from leym.contract.sweep_plan import SweepPlan
+from leym.contract.webhook import without_webhook
 from leym.jobs.blocks import insert_rows, member_columns
 from leym.jobs.dependencies import check_dependencies, start_states
 from leym.jobs.members import own_keys
@@ -53,7 +54,8 @@ class SubmitSweep(Submit):
                 429 or 503 if a quota would be exceeded.
         """
         now = time.time() if now is None else now
-        spec = plan.spec.model_dump(mode="json")
+        asked = plan.spec.model_dump(mode="json")
+        webhook, spec = plan.spec.webhook, without_webhook(asked)
         reserved = LIMITS.sweep_jobs  # also for members that are added later
         sweep = Sweep(new_id(following=reserved), spec, plan.size, now, blocks=len(blocks))
 
@@ -63,11 +65,14 @@ class SubmitSweep(Submit):
 
         def create(connection: Connection) -> tuple[Sweep, list[Job]]:
             row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now, "blocks": len(blocks)}
-            connection.execute(insert(sweeps), row | {"project": self._new_project, "reserved": reserved})
+            connection.execute(
+                insert(sweeps),
+                row | {"project": self._new_project, "reserved": reserved, "webhook": webhook and webhook.url},
+            )
             made = self._insert_blocks(connection, sweep.id, plan, blocks, now)
             return get_sweep(connection, sweep.id, self.project), made
 
-        asked = sweep_request(spec if request is None else request)
+        asked = sweep_request(asked if request is None else request)
         (sweep, made), created = self._once(idempotency_key, asked, sweep.id, now, load, create)
         return sweep, made, created
 

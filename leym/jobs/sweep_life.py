@@ -12,6 +12,7 @@ from leym.contract.problems import conflict, not_found
 from leym.contract.records import LIVE, Job, JobState
 from leym.jobs.blocks import move_members
 from leym.jobs.dependencies import block_new_dependents, live_dependencies
+from leym.jobs.history import appended
 from leym.jobs.member_progress import state_values
 from leym.jobs.members import BlockRow, load_plan
 from leym.jobs.queries import COLUMNS, Base, change_job, jobs_of
@@ -85,6 +86,7 @@ class SweepLife(Base):
                     state=JobState.PAUSED,
                     lease_until=None,
                     ticketed_at=None,
+                    history=appended("paused", now),
                 )
             )
             paused = (sweeps.c.id == sweep_id, sweeps.c.paused_at.is_(None))
@@ -103,7 +105,11 @@ class SweepLife(Base):
         with self.db.write() as connection:
             paused = jobs.c.state == JobState.PAUSED
             ids = [id for id, _ in self._lock(connection, sweep_id, paused)]
-            connection.execute(update(jobs).where(jobs.c.sweep == sweep_id, paused).values(state=JobState.QUEUED))
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.sweep == sweep_id, paused)
+                .values(state=JobState.QUEUED, history=appended("resumed"))
+            )
             connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(paused_at=None))
             return self._queued(connection, sweep_id) if ids else []
 
@@ -156,7 +162,7 @@ class SweepLife(Base):
                 change_job(connection, row.id, **_after_retry(row, block))
             new = jobs_of(connection, select(*COLUMNS).where(jobs.c.id.in_(made)).order_by(jobs.c.id)) if made else []
             if made:
-                connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(cancelled_at=None))
+                connection.execute(update(sweeps).where(sweeps.c.id == sweep_id).values(cancelled_at=None, event=None))
             count(connection, submitted=retried)
             self.quotas.check(connection, sweep.project, [], now)  # the new rows are among the live ones already
             return retried, new

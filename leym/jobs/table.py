@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
+from leym.jobs.history import History
 from leym.jobs.interventions import Interventions
 from leym.jobs.leases import Leases
 from leym.jobs.lineage import Lineage
@@ -22,10 +23,12 @@ from leym.jobs.quotas import Quotas
 from leym.jobs.reading import Reading
 from leym.jobs.retention import Retention
 from leym.jobs.reuse import Reuse
+from leym.jobs.run_times import RunTimes
 from leym.jobs.statistics import Statistics
 from leym.jobs.sweep_life import SweepLife
 from leym.jobs.sweeps import Sweeps
 from leym.jobs.tokens import Tokens
+from leym.jobs.webhooks import Webhooks
 from leym.jobs.workers import Workers
 from leym.settings import USAGE, Settings
 
@@ -36,12 +39,15 @@ class JobTable(
     Reading,
     Leases,
     Progress,
+    History,
     Interventions,
     Retention,
     Sweeps,
     SweepLife,
     Workers,
+    Webhooks,
     Statistics,
+    RunTimes,
     Tokens,
     Projects,
     Lineage,

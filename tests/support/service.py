@@ -30,6 +30,7 @@ SETTINGS = {
     "LEYM_COMMIT_S": "0.1",
     "LEYM_HEARTBEAT_S": "0.5",
     "LEYM_DISK_FREE_MIN": "0",
+    "LEYM_WEBHOOK_PRIVATE": "1",  # the receivers of the tests are on loopback
     "OMP_NUM_THREADS": "1",
 }
 

@@ -171,6 +171,19 @@ class Checkup:
         results.looked = f"{ended} ended jobs ({depth})"
         return [rows, checkpoints, frames, results]
 
+    def webhooks(self) -> list[Check]:
+        """Find deliveries of webhooks that are retried or have failed: usually their receivers are at fault."""
+        check = Check("webhooks", note=True)
+        found = self.table.failing_deliveries()
+        check.looked = f"{found['waiting']} wait, {found['retrying']} are retried, {found['failed']} have failed"
+        check.found = found["retrying"] + found["failed"]
+        for state in ("failed", "pending"):
+            for delivery in self.table.list_deliveries(state=state)[0]:
+                if delivery.log:
+                    check.examples.append(f"{delivery.subject} to {delivery.url}: {delivery.log[-1]['error']}")
+        check.todo = "see GET /v1/webhooks/deliveries, and replay there what the receivers have missed"
+        return [check]
+
     def tickets(self) -> list[Check]:
         """Find queued jobs without a ticket."""
         check = Check("tickets", todo="start a worker, or --repair")

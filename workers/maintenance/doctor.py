@@ -52,7 +52,7 @@ def examine(settings: Settings, *, repair: bool = False, deep: bool = False) -> 
         if folder is not None and not folder.is_dir():
             return [schema, Check("store", error=f"store {settings.store}: there is no such folder")]
         checkup = Checkup(table, open_store(settings.store), settings, repair=repair, deep=deep)
-        checks = [checkup.leases, checkup.laws, checkup.starts, checkup.objects, checkup.garbage]
+        checks = [checkup.leases, checkup.laws, checkup.starts, checkup.objects, checkup.garbage, checkup.webhooks]
         found = [schema, *(result for check in checks for result in _run(check))]
         return found + ([*_run(checkup.workers), *_run(checkup.tickets)] if broker else [_no_broker()])
     finally:

@@ -20,6 +20,7 @@ from workers.outages import TABLE_UNAVAILABLE
 from workers.reaper import Reaper
 from workers.supervisor.autoscaler import Limits, autoscale_range
 from workers.supervisor.fleet import Fleet, training_limits
+from workers.webhooks.sender import WebhookSender
 
 log = logging.getLogger("leym.scale")
 
@@ -54,10 +55,12 @@ def run(
         signal.signal(number, lambda *_: stopping.set())
     table, events = open_table(configured), Events(configured.redis_url or None)
     reaper = Reaper(table, events, configured)
+    webhooks = WebhookSender(table, configured, reaper.is_leader)
     collector = Collector(table, open_store(configured.store), configured)
     kind = TRAINING if training else SIMULATION
     fleet = Fleet(table, configured, limits, os.environ, kind=kind)
     reaper.start()
+    webhooks.start()
     collector.start()
     while not stopping.is_set():
         try:
@@ -66,6 +69,7 @@ def run(
             log.warning("the job table does not answer: %s", error)
         stopping.wait(TICK_S)
     collector.stop()
+    webhooks.stop()
     reaper.stop()
     fleet.drain()
     events.close()

@@ -38,6 +38,7 @@ from workers.processes import Child
 from workers.reaper import Reaper
 from workers.supervisor.autoscaler import MAX_WORKERS, Limits, autoscale_range
 from workers.supervisor.fleet import Fleet, training_limits
+from workers.webhooks.sender import WebhookSender
 
 log = logging.getLogger("leym.up")
 
@@ -110,6 +111,7 @@ class Supervisor:
             tickets.configure(configured)
             events = Events(configured.redis_url)
             reaper = Reaper(table, events, configured)
+            webhooks = WebhookSender(table, configured, reaper.is_leader)
             collector = Collector(table, open_store(configured.store), configured)
             minimum, maximum = self.options.autoscale or (self.options.workers, self.options.workers)
             limits = Limits(minimum, maximum, configured.autoscale_idle_s)
@@ -119,6 +121,7 @@ class Supervisor:
             trainers = Fleet(table, configured, training, self.env, kind=TRAINING, log_level=level)
             try:
                 reaper.start()
+                webhooks.start()
                 collector.start()
                 if not self.options.no_flower:
                     self._start_flower()
@@ -128,6 +131,7 @@ class Supervisor:
             finally:
                 say("ending: workers save their jobs first")
                 collector.stop()
+                webhooks.stop()
                 reaper.stop()
                 trainers.drain()
                 fleet.drain()

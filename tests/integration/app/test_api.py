@@ -259,6 +259,7 @@ def test_a_job_stored_with_a_webhook_by_an_earlier_version_still_opens(api: Api)
     assert api.http.get(f"/v1/jobs/{job}").json["state"] == "succeeded"
     assert api.http.get(f"/v1/jobs/{job}/frames").status_code == 200
     assert stored_spec(stored).steps == 30
+    assert api.table.queue_events() == 0  # nobody was promised a call
     assert api.http.post("/v1/jobs", json=SPEC | {"webhook": None}).status_code == 202  # as old clients send it
 
 

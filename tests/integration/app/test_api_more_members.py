@@ -72,7 +72,7 @@ def test_added_members_follow_the_others_everywhere(api: Api, when: str) -> None
     for index, member in enumerate(members):
         coherence = index / 8 + (20 if member["point"]["seed"] == 1 else 30)
         assert member["observables"] == {"coherence": coherence}
-        assert api.http.get(f"/v1/jobs/{member['id']}").json == member
+        assert api.http.get(f"/v1/jobs/{member['id']}").json | {"reason": None} == member
     assert [job["id"] for job in api.http.get(f"{sweep}/jobs").json["items"]] == [m["id"] for m in members]
     assert [job["id"] for job in api.http.get(f"/v1/jobs?sweep={sweep[-26:]}").json["items"]] == [
         m["id"] for m in members[::-1]

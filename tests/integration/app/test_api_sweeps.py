@@ -68,9 +68,9 @@ def test_every_member_of_an_accepted_sweep_is_valid_and_is_in_one_block(api: Api
     members = api.http.get(f"/v1/sweeps/{sweep}/jobs?limit=200").json["items"]
     assert len(members) == 48
     for i, member in enumerate(members):
-        assert member["spec"] == plan.job(i).model_dump(mode="json")
+        assert member["spec"] == plan.job(i).model_dump(mode="json", exclude={"webhook"})
         assert member["point"] == plan.point(i)
-        assert api.http.get(f"/v1/sweeps/{sweep}/members/{i}").json == member
+        assert api.http.get(f"/v1/sweeps/{sweep}/members/{i}").json | {"reason": None} == member
     assert sorted(block.members for block in api.table.blocks(sweep)) == 8 * [6]
 
 

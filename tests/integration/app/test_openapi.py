@@ -73,9 +73,10 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     forked = api.http.post(f"/v1/jobs/{long}/fork", json=examples.pop("fork_job"))
     link = api.http.post(f"/v1/jobs/{job.json['id']}/links", json=examples.pop("share_job"))
     change = api.http.post(f"/v1/jobs/{job.json['id']}/interventions", json=examples.pop("intervene_in_job"))
+    quote = api.http.post("/v1/quotes", json=examples.pop("get_quote"))
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))
-    answers = (job, sweep, more, judgement, training, forked, link, change, token)
-    assert [a.status_code for a in answers] == [202, 202, 202, 202, 202, 202, 201, 202, 401], token.text
+    answers = (job, sweep, more, judgement, training, forked, link, change, quote, token)
+    assert [a.status_code for a in answers] == [202, 202, 202, 202, 202, 202, 201, 202, 200, 401], token.text
     assert extended.status_code == 409, "the job that a pretended worker ran has no last state"
     assert not examples, "an example that nothing here sends"
 

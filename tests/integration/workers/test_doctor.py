@@ -42,6 +42,7 @@ def test_a_sound_service_is_called_sound(patient, deep):
         "results",
         "garbage",
         "strangers",
+        "webhooks",
         "tickets",
     ]
     assert list(checks) == names

@@ -90,3 +90,17 @@ def test_a_wiped_queue_is_filled_again(settings, table, monkeypatch, caplog):
     assert reaper.send_missing() == 5
     assert tickets.waiting(settings.redis_url, "leym") == 5
     assert "sending 5 again" in caplog.text
+
+
+def test_a_reaper_wakes_when_a_deadline_passes_and_not_a_period_later(settings, table, monkeypatch):
+    monkeypatch.setattr("workers.reaper.PERIOD_S", 60.0)
+    settings = settings.model_copy(update={"lease_s": 1000.0})
+    job = submit(table, deadline_s=0.5)
+    reaper = Reaper(table, Events(None), settings)
+    reaper.start()
+    reaper.wake()
+    until = time.monotonic() + 30
+    while table.get(job.id).state != "failed" and time.monotonic() < until:
+        time.sleep(0.02)
+    reaper.stop()
+    assert table.get(job.id).state == "failed"

@@ -316,3 +316,18 @@ def test_a_run_knows_how_it_was_computed_when_its_bucket_has_left(engines, law, 
     later.sink.wait()
     assert run.bucket not in engine.buckets
     assert engine.attributes(run)["precision"] == run.precision
+
+
+@BOTH_KINDS
+def test_the_device_seconds_of_all_runs_are_those_of_the_engine(engines, law):
+    engine = engines(4)
+    runs = [a_run(law, id=f"run-{i}", seed=i, steps=20 * (i + 1)) for i in range(3)]
+    for run in runs:
+        engine.submit(run)
+    for run in runs:
+        run.sink.wait()
+    engine.stop()
+    used = [run.device_s for run in runs]
+    assert used == sorted(used)
+    assert min(used) > 0
+    assert sum(used) == pytest.approx(engine.counters.stepping_s + engine.counters.recording_s)

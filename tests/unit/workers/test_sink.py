@@ -28,7 +28,7 @@ class StubEngine:
 
 
 class StubRun:
-    id = "run"
+    id, device_s = "run", 0.0
 
 
 def sink_of(job, table, store):

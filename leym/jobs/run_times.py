@@ -1,0 +1,180 @@
+"""Running times of jobs that have succeeded: what quotes are made of."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, func, select, update
+
+from leym.contract.records import SIMULATION, JobState
+from leym.jobs.queries import Base
+from leym.jobs.schema import LIVE_MEMBERS, QUOTE, RATIOS, jobs, latencies
+from leym.jobs.statistics import histogram_of
+
+LOOKED_AT = 1000  # newest rows of a law, or of the service, among which similar ones are looked for
+SAMPLES = 50  # of these, so many count
+FEWEST = 3  # fewer are too few to say anything
+
+
+@dataclass(frozen=True, slots=True)
+class RunTime:
+    """A row that has succeeded in one attempt.
+
+    Attributes:
+        members: number of members; 1 for a job of its own.
+        steps: of each member, without those of jobs that it continues.
+        cell_steps: of all members.
+        seconds: from its start to its end.
+        device_s: seconds of a device; 0 if it ended before they were counted.
+    """
+
+    members: int
+    steps: int
+    cell_steps: int
+    seconds: float
+    device_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Running times of similar jobs. `basis` says how similar they are: `bucket`, `law` or `service`."""
+
+    basis: str
+    times: tuple[RunTime, ...]
+
+    @property
+    def single(self) -> list[RunTime]:
+        """Those of jobs of their own: a block takes as long as all of its members."""
+        return [time for time in self.times if time.members == 1]
+
+    def seconds(self, steps: int, cell_steps: int) -> tuple[float, float] | None:
+        """Return the median and the 90 % quantile of the seconds that a job would run; None without samples.
+
+        A line through the samples, fixed part + size x rate, is scaled by the quantiles of measured / line.
+
+        Args:
+            steps: length of the job, which is its size where the samples are of its bucket.
+            cell_steps: work of the job, which is its size otherwise.
+        """
+        times = self.single
+        if len(times) < FEWEST:
+            return None
+        own = self.basis == "bucket"
+        sizes = np.array([time.steps if own else time.cell_steps for time in times], np.float64)
+        seconds = np.array([time.seconds for time in times])
+        fixed, rate = _line(sizes, seconds)
+        median, high = _quantiles(seconds / (fixed + rate * sizes))
+        line = fixed + rate * (steps if own else cell_steps)
+        return line * median, line * high
+
+    def device_seconds(self, cell_steps: int) -> tuple[float, float] | None:
+        """Return the median and the 90 % quantile of the device seconds of so much work; None without samples."""
+        found = [time.device_s / time.cell_steps * cell_steps for time in self.times if time.device_s > 0]
+        return _quantiles(found) if len(found) >= FEWEST else None
+
+
+class RunTimes(Base):
+    """Queries for running times, and how well they were predicted."""
+
+    def run_times(self, law: str, precision: str, grid: tuple[int, int]) -> Samples:
+        """Return running times of the most similar jobs, of all projects.
+
+        Args:
+            law: name@digest.
+            precision: resolved precision.
+            grid: (H, W).
+
+        Returns:
+            Those of the same bucket; if there are too few, those of the law in other precisions and on other grids; if
+            there are too few, those of all laws.
+        """
+        of_law = (jobs.c.law_name == law.partition("@")[0], jobs.c.law == law)
+        bucket = (jobs.c.precision == precision, jobs.c.height == grid[0], jobs.c.width == grid[1])
+        with self.db.read() as connection:
+            for basis, among, chosen in (("bucket", of_law, bucket), ("law", of_law, ()), ("service", (), ())):
+                found = Samples(basis, tuple(_run_times(connection, among, chosen)))
+                if len(found.single) >= FEWEST or (basis == "bucket" and len(found.times) >= FEWEST):
+                    break
+        return found
+
+    def work_ahead(self, priority: int) -> tuple[int, int]:
+        """Return how many queued simulations are as urgent as a new job of a priority or more, and their cell-steps."""
+        ahead = (jobs.c.state == JobState.QUEUED, jobs.c.pool == SIMULATION, jobs.c.priority >= priority)
+        return self._work(*ahead)
+
+    def work_running(self) -> tuple[int, int]:
+        """Return how many simulations run, and the cell-steps that they still need."""
+        return self._work(jobs.c.state == JobState.RUNNING, jobs.c.pool == SIMULATION)
+
+    def quote_errors(self) -> dict[str, Any]:
+        """Return the histogram of predicted / measured running times, as `latencies` returns its own."""
+        with self.db.read() as connection:
+            rows = connection.execute(select(latencies).where(latencies.c.kind == QUOTE).order_by(latencies.c.bucket))
+            return histogram_of(list(rows), RATIOS)
+
+    def _work(self, *conditions: ColumnElement[bool]) -> tuple[int, int]:
+        # multiplied in Python: the sum over many large jobs could exceed SQLite's integers
+        work = select(jobs.c.height, jobs.c.width, func.sum(LIVE_MEMBERS), func.sum(jobs.c.remaining))
+        statement = work.where(*conditions, jobs.c.deleted_at.is_(None)).group_by(jobs.c.height, jobs.c.width)
+        with self.db.read() as connection:
+            rows = connection.execute(statement).all()
+        return sum(int(n) for _, _, n, _ in rows), sum(h * w * int(steps) for h, w, _, steps in rows)
+
+
+def observe_quote(connection: Connection, predicted_s: float, measured_s: float) -> None:
+    """Count predicted / measured of a job that has succeeded."""
+    ratio = predicted_s / max(measured_s, 1e-3)
+    row = (latencies.c.kind == QUOTE) & (latencies.c.bucket == bisect_left(RATIOS, ratio))
+    grown = {"n": latencies.c.n + 1, "sum": latencies.c["sum"] + ratio}
+    connection.execute(update(latencies).where(row).values(**grown))
+
+
+def _run_times(
+    connection: Connection, among: Sequence[ColumnElement[bool]], chosen: Sequence[ColumnElement[bool]]
+) -> list[RunTime]:
+    """Return the newest running times of simulations in one attempt; bounded, however many jobs there are."""
+    newest = select(jobs.c.id).where(*among, jobs.c.state == JobState.SUCCEEDED, jobs.c.deleted_at.is_(None))
+    newest = newest.order_by(jobs.c.id.desc()).limit(LOOKED_AT)
+    kept = jobs.c.members - jobs.c.moved
+    columns = (jobs.c.steps, jobs.c.members, kept.label("kept"), jobs.c.height, jobs.c.width)
+    statement = (
+        select(*columns, jobs.c.started_at, jobs.c.finished_at, jobs.c.device_s, jobs.c.begins_at)
+        .where(jobs.c.id.in_(newest.scalar_subquery()), *chosen)
+        .where(jobs.c.pool == SIMULATION, jobs.c.epoch == 1, kept > 0, jobs.c.finished_at > jobs.c.started_at)
+        .where(jobs.c.steps > jobs.c.begins_at)
+        .where(~jobs.c.spec.contains('"kind":"fidelity"', autoescape=True))  # specs are written without spaces
+        .order_by(jobs.c.id.desc())
+        .limit(SAMPLES)
+    )
+    found = []
+    for row in connection.execute(statement):
+        steps = row.steps // row.members - row.begins_at
+        cell_steps = steps * row.kept * row.height * row.width
+        found.append(RunTime(row.kept, steps, cell_steps, row.finished_at - row.started_at, row.device_s))
+    return found
+
+
+def _line(sizes: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float, float]:
+    """Fit seconds = fixed + rate x size, both not negative, by least squares of (line / seconds - 1).
+
+    Relative errors, so that short jobs count as much as long ones, and one that took far too long hardly counts.
+
+    Returns:
+        The fixed part and the rate; only a rate where all sizes are equal.
+    """
+    columns = np.stack([1 / seconds, sizes / seconds], axis=1)
+    if np.ptp(sizes) > 0:
+        fixed, rate = np.linalg.lstsq(columns, np.ones(len(sizes)))[0].tolist()
+        if fixed >= 0 and rate > 0:
+            return fixed, rate
+    return 0.0, float(columns[:, 1].sum() / (columns[:, 1] ** 2).sum())
+
+
+def _quantiles(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+    median, high = np.quantile(values, (0.5, 0.9)).tolist()
+    return median, high
