@@ -28,6 +28,7 @@ from tests.support.paths import ROOT
 pytestmark = pytest.mark.slow
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "8"))
 ALWAYS = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+URL = r"webhook\.url = "  # what a URL is takes more than a pattern
 NO_LAW = r"^(Unreadable law|Unreadable checkpoint|Unreadable config|Unusable checkpoint): |the form has"
 REFUSED = {
     "submit_job": (
@@ -37,13 +38,18 @@ REFUSED = {
         r"is recorded twice|cannot be stored as",
         r"there is no such (job|uploaded state)",
         r"the lineage's clock, which is at \d+ already|keeps \d+ states; at most",
+        r"(interventions|gamma)\.\d+|exactly one of them is needed|charge = 0|steps of a schedule",
+        URL,
     ),
+    "intervene_in_job": (r"exactly one of them is needed|charge = 0|steps of a schedule", r"there is no such uploaded state"),
+    "get_quote": (r".",),  # its job and its sweep are those of the other endpoints
     "extend_job": (r".",),  # its further keys are those of a JobSpec, held against the job that it continues
     "fork_job": (r".",),
     "submit_sweep": (r".",),  # its base is any mapping: the points are held against JobSpec
     "submit_training": (r".",),  # its recipe is any mapping
     "add_members": (r".",),  # its axes must be those of the sweep
     "judge_law": (
+        URL,
         r"Idempotency-Key .* used before",
         r"a plan needs at least|must be multiples of every|sides divisible by|measures nothing",
     ),
