@@ -181,7 +181,12 @@ def test_typescript_types_require_what_the_service_requires(compiled):
 
 
 def test_redocly_finds_nothing_to_say(document):
-    said = run(node_tool("redocly"), "lint", document, REDOCLY_TELEMETRY="off", REDOCLY_SUPPRESS_UPDATE_NOTICE="true")
+    # redocly knows no 101, the only success of a WebSocket; so this looks for the successes of the others itself
+    options = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
+    said = run(node_tool("redocly"), "lint", document, "--skip-rule", "operation-2xx-response", **options)
+    for path, operations in json.loads(document.read_text())["paths"].items():
+        for operation in operations.values():
+            assert any(status.startswith("2") or status == "101" for status in operation["responses"]), path
     assert "Your API description is valid" in said
     assert "warning" not in said.lower().replace("deprecation warning", "")
 

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from leym.client import Client
 from tests.support.processes import children, resident
 from tests.support.service import LONG, Service, add_laws, frames, until
+
+
+@pytest.fixture
+def start():
+    """Starts services, and stops those that a test which fails leaves behind."""
+    with ExitStack() as stack:
+
+        def starting(data: Path, *arguments: str, **settings: str) -> Service:
+            up = Service(data, "--no-flower", *arguments, **settings).start()
+            stack.callback(up.stop)
+            return up
+
+        yield starting
 
 
 def test_a_worker_killed_in_mid_run_loses_nothing_and_changes_no_bit(service):
@@ -38,10 +53,10 @@ def test_the_memory_of_a_law_survives_the_death_of_its_worker(service):
     assert np.array_equal(frames(job), frames(whole))
 
 
-def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_restart(tmp_path):
+def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_restart(start, tmp_path):
     add_laws(tmp_path)
     settings = {"LEYM_COMPILE": "1", "LEYM_WARM": "tiny/nf4/16x16"}
-    up = Service(tmp_path, "--no-flower", **settings).start()
+    up = start(tmp_path, **settings)
     idle = max(resident(pid) for pid in up.worker_pids())
     assert idle < 1000, "an idle worker"
     spec = {"grid": (16, 16), "record": {"psi": 100}, "precision": "nf4", "seed": 1}
@@ -50,7 +65,7 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
     waiting = [up.client.submit("tiny", steps=100, **spec) for _ in range(8)]
     until(lambda: job.refresh().step > 200, what="some progress")
     assert up.stop() == 0, up.tail()
-    again = Service(tmp_path, "--no-flower", **settings).start()
+    again = start(tmp_path, **settings)
     after = Client(again.url)
     assert np.array_equal(frames(after.job(job.id).wait(240)), frames(after.job(whole.id)))
     for other in waiting:
@@ -61,9 +76,9 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
     assert again.stop() == 0, again.tail()
 
 
-def test_a_fleet_at_zero_wakes_for_jobs_and_goes_back_to_zero(tmp_path):
+def test_a_fleet_at_zero_wakes_for_jobs_and_goes_back_to_zero(start, tmp_path):
     add_laws(tmp_path)
-    up = Service(tmp_path, "--no-flower", "--autoscale", "0:2", LEYM_AUTOSCALE_IDLE_S="2").start()
+    up = start(tmp_path, "--autoscale", "0:2", LEYM_AUTOSCALE_IDLE_S="2")
     assert up.worker_pids() == []
     jobs = [up.client.submit("tiny", (16, 16), 50, seed=i) for i in range(6)]
     for job in jobs:
@@ -76,9 +91,9 @@ def test_a_fleet_at_zero_wakes_for_jobs_and_goes_back_to_zero(tmp_path):
     assert up.stop() == 0, up.tail()
 
 
-def test_the_broker_can_be_killed_and_wiped_under_load(tmp_path):
+def test_the_broker_can_be_killed_and_wiped_under_load(start, tmp_path):
     add_laws(tmp_path)
-    up = Service(tmp_path, "--no-flower").start()
+    up = start(tmp_path)
     jobs = [up.client.submit(steps=400, seed=i, **LONG) for i in range(10)]
     until(lambda: jobs[0].refresh().step > 100, what="some progress")
     [valkey] = [p for p in children(up.process.pid) if b"valkey-server" in Path(f"/proc/{p}/cmdline").read_bytes()]

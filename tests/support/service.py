@@ -53,18 +53,26 @@ class Service:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, env=self.env, text=True, start_new_session=True
             )
-        assert self.process.stdout is not None
-        end = time.monotonic() + ready_s
-        os.set_blocking(self.process.stdout.fileno(), False)
-        while not (line := self.process.stdout.readline()):
-            assert self.process.poll() is None, self.tail()
-            assert time.monotonic() < end, self.tail()
-            time.sleep(0.05)
+        try:
+            line = self._first_line(time.monotonic() + ready_s)
+        except BaseException:
+            self.process.terminate()
+            self.process.wait(240)
+            raise
         self.said = line
         self.url = line.split()[1]
         self.client = Client(self.url)
         self.table = JobTable(self.env.get("LEYM_DATABASE_URL") or Settings(data=self.data).database)
         return self
+
+    def _first_line(self, end: float) -> str:
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        while not (line := self.process.stdout.readline()):
+            assert self.process.poll() is None, self.tail()
+            assert time.monotonic() < end, self.tail()
+            time.sleep(0.05)
+        return line
 
     def stop(self) -> int:
         if self.process.poll() is None:
