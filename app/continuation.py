@@ -15,8 +15,8 @@ from leym.contract.spec import Continue, JobSpec
 from leym.frames.kept import describe_states, has_state
 from leym.frames.last import last_state_step
 
-# Keys that belong to one submission: its start, its deadline and whether it may be answered with another job.
-NOT_INHERITED = frozenset({"initial", "deadline_s", "reuse"})
+# Keys that belong to one submission: its start, its deadline, its webhook and whether another job may serve it.
+NOT_INHERITED = frozenset({"initial", "deadline_s", "reuse", "webhook"})
 NOT_COMPARED = frozenset({"initial", "deadline_s", "reuse", "ttl_s"})
 
 
