@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from leym.contract.limits import LIMITS
-from leym.contract.model import Real, Whole
+from leym.contract.model import NO_TEXT, Real, Whole
 
 _NUMBER, _SCHEDULE = "a number", "a schedule"  # tags with a space: never the name of a key
 _POINT = {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}
@@ -50,7 +50,8 @@ def _form(value: Any) -> str:
     return _SCHEDULE if isinstance(value, list | tuple) else _NUMBER
 
 
-Constant = Annotated[Real, Field(ge=0, le=LIMITS.gamma)]
+# the bounds stand before NO_TEXT: behind it, pydantic leaves them out of the JSON schema
+Constant = Annotated[float, Field(ge=0, le=LIMITS.gamma), NO_TEXT]
 Points = Annotated[
     tuple[tuple[Whole, Real], ...],
     BeforeValidator(_no_truth_values),

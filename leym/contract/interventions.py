@@ -13,17 +13,20 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, WithJsonSchema, model_validator
 
 from leym.contract.limits import LIMITS
-from leym.contract.model import Model, Real, Whole
+from leym.contract.model import EXACT, NO_TEXT, Model, Real, Whole
 
 _SIDE = LIMITS.side[1]
-Row = Annotated[Whole, Field(ge=0, lt=_SIDE)]
-Position = Annotated[Real, Field(ge=0, lt=_SIDE, description="in cells; the centre of cell i is at i")]
+# bounds stand before EXACT and NO_TEXT: behind them, pydantic leaves them out of the JSON schema
+Row = Annotated[int, Field(ge=0, lt=_SIDE), EXACT]
+Position = Annotated[float, Field(ge=0, lt=_SIDE, description="in cells; the centre of cell i is at i"), NO_TEXT]
 Radius = Annotated[
-    Real, Field(ge=0, le=_SIDE, description="in cells; the cells whose centres are as near as this belong to the disc")
+    float,
+    Field(ge=0, le=_SIDE, description="in cells; the cells whose centres are as near as this belong to the disc"),
+    NO_TEXT,
 ]
 _PART: dict[str, Any] = {"type": "number", "minimum": -LIMITS.part, "maximum": LIMITS.part}
 _PAIR: dict[str, Any] = {"type": "array", "items": _PART, "minItems": 2, "maxItems": 2}  # without prefixItems
-_Part = Annotated[Real, Field(ge=-LIMITS.part, le=LIMITS.part)]
+_Part = Annotated[float, Field(ge=-LIMITS.part, le=LIMITS.part), NO_TEXT]
 Pair = Annotated[tuple[_Part, _Part], WithJsonSchema(_PAIR)]
 Vector = Annotated[
     tuple[Pair, ...],
@@ -74,7 +77,7 @@ class Change(Part):
     JobSpec says it. A live intervention may leave it out, and is applied as soon as possible.
     """
 
-    step: Annotated[Whole, Field(ge=0, lt=LIMITS.steps)] | None = Field(
+    step: Annotated[int, Field(ge=0, lt=LIMITS.steps), EXACT] | None = Field(
         default=None, description="step at which the state changes, after its frame is recorded"
     )
 
@@ -147,7 +150,7 @@ class Paint(Change):
     x: Position
     radius: Radius
     vector: Vector | None = None
-    channel: Annotated[Whole, Field(ge=0, lt=LIMITS.channels)] | None = None
+    channel: Annotated[int, Field(ge=0, lt=LIMITS.channels), EXACT] | None = None
     phase: Real = Field(default=0.0, ge=-2 * pi, le=2 * pi, description="of `channel`, in radians")
 
     @model_validator(mode="after")
@@ -161,7 +164,7 @@ class SetGamma(Part):
 
     kind: Literal["gamma"] = "gamma"
     value: Real = Field(ge=0, le=LIMITS.gamma)
-    step: Annotated[Whole, Field(ge=0, lt=LIMITS.steps)] | None = None
+    step: Annotated[int, Field(ge=0, lt=LIMITS.steps), EXACT] | None = None
 
 
 AnyIntervention = Annotated[Vortex | Wave | Noise | Collapse | SetCells | Paint, Field(discriminator="kind")]

@@ -41,7 +41,10 @@ REFUSED = {
         r"(interventions|gamma)\.\d+|exactly one of them is needed|charge = 0|steps of a schedule",
         URL,
     ),
-    "intervene_in_job": (r"exactly one of them is needed|charge = 0|steps of a schedule", r"there is no such uploaded state"),
+    "intervene_in_job": (
+        r"exactly one of them is needed|charge = 0|steps of a schedule",
+        r"there is no such uploaded state",
+    ),
     "get_quote": (r".",),  # its job and its sweep are those of the other endpoints
     "extend_job": (r".",),  # its further keys are those of a JobSpec, held against the job that it continues
     "fork_job": (r".",),
