@@ -165,3 +165,13 @@ def test_spectra_of_one_law_have_no_excess_and_shifted_ones_do():
     at, low, high = bootstrap_excess(1.2 * q, b, other)
     assert low < at < high
     assert low > 0.1
+
+
+def test_wavenumbers_without_energy_are_not_compared():
+    random = np.random.default_rng(9)
+    b, other, q = np.exp(0.05 * random.normal(size=(3, 64, 9)))
+    faint = np.array([1e-9] * 3 + [1.0] * 6)
+    q[:, :3] *= 100  # still 1e-7 of the energy
+    assert bootstrap_excess(q * faint, b * faint, other * faint)[2] < 0.02
+    q[:, 3] *= 1.5
+    assert bootstrap_excess(q * faint, b * faint, other * faint)[1] > 0.03

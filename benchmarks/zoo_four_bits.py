@@ -1,0 +1,97 @@
+"""Gives laws of the zoo codes of their own for four bits, and verdicts: `python -m benchmarks.zoo_four_bits NAME...`.
+
+For each law: refine its NF4 weights towards its fp32 form, judge nearest rounding, the own codes, int8 and bf16 against
+the same two fp32 ensembles, and write codes and verdicts into `laws/NAME`, whatever the outcome. Nearest rounding is
+kept in `benchmarks/results/zoo_four_bits.json` with the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.fidelity_table import row
+from benchmarks.zoo import LAWS
+from leym.contract.fidelity_plan import PLANS, Plan
+from leym.engine.engine import Engine
+from leym.fidelity.baselines import run_baselines
+from leym.fidelity.ensemble import Subject
+from leym.fidelity.gate import ENGINE_SLOTS, judge_against
+from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
+from leym.laws.variants import write_variant
+from leym.laws.verdicts import write_verdict
+from leym.training.calibration.states import check_seeds
+from leym.training.refinement.refined import Candidate, write
+from leym.training.refinement.training import Settings, refine
+
+RESULTS = Path("benchmarks/results/zoo_four_bits.json")
+
+
+def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
+    """Refine and judge a law, write codes and verdicts into its folder, and return a row per arm."""
+    check_seeds(how.seeds, plan)
+    with TemporaryDirectory() as folder:
+        law = parent(read_bundle(LAWS / name), Path(folder) / "parent")
+        made = write(Candidate(law, "nf4", how, refine(law, "nf4", how)), Path(folder) / "made")
+        print(f"{name}: {made.ref}", flush=True)
+        engine = Engine(min(plan.members, ENGINE_SLOTS))
+        engine.start()
+        try:
+            baselines = run_baselines(engine, made, plan)  # its fp32 weights are those of its parent
+            arms = {"nearest": Subject(law, "nf4", plan.gamma)}
+            arms |= {precision: Subject(made, precision, plan.gamma) for precision in ("nf4", "int8", "bf16")}
+            verdicts = {arm: judge_against(engine, baselines, subject) for arm, subject in arms.items()}
+        finally:
+            engine.stop()
+        for file in (MANIFEST, WEIGHTS):
+            shutil.copyfile(made.path / file, LAWS / name / file)
+        shutil.rmtree(LAWS / name / "fidelity", ignore_errors=True)
+        kept = read_bundle(LAWS / name)
+        for arm, verdict in verdicts.items():
+            if arm != "nearest":
+                write_verdict(kept, verdict)
+        rows = [row(arm, verdict, arms[arm].law) | {"law": name} for arm, verdict in verdicts.items()]
+    for found in rows:
+        print(f"{name} {found['arm']}: {found['verdict']}, {found['reasons']}", flush=True)
+    return rows
+
+
+def parent(law: Bundle, folder: Path) -> Bundle:
+    """Return the law without own codes for four bits."""
+    return write_variant(law, folder, "nf4", dict(law.manifest.policy.get("nf4", {}))) if law.manifest.codes else law
+
+
+def main() -> None:
+    """Give the named laws codes and verdicts."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.zoo_four_bits", description=__doc__)
+    options.add_argument("names", nargs="*", metavar="NAME")
+    options.add_argument("--members", type=int, default=64, help="per ensemble")
+    options.add_argument("--distil", type=int, default=3000, help="cheap updates")
+    options.add_argument("--distil-rate", type=float, default=Settings.distil_rate)
+    options.add_argument("--updates", type=int, default=0, help="updates by whole paths and their statistics")
+    options.add_argument("--batch", type=int, default=8, help="universes of each kind in an update")
+    options.add_argument("--file", type=Path, default=RESULTS)
+    chosen = options.parse_args()
+    for name in chosen.names:
+        plan = PLANS["small"].with_(members=chosen.members, pilot=0)
+        how = Settings(
+            plan.grid,
+            plan.gamma,
+            members=4 * chosen.batch,
+            batch=chosen.batch,
+            distil=chosen.distil,
+            distil_rate=chosen.distil_rate,
+            updates=chosen.updates,
+        )
+        rows = give(name, plan, how)
+        found = json.loads(chosen.file.read_text()) if chosen.file.exists() else {"laws": {}}
+        found["laws"][name] = rows
+        chosen.file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
