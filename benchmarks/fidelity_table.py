@@ -68,7 +68,7 @@ def arms(law: Bundle, plan: Plan, folder: Path) -> dict[str, Subject]:
     return found
 
 
-def made(law: Bundle, names: Sequence[str], updates: int, distil: int, plan: Plan, folder: Path) -> dict[str, Subject]:
+def made(law: Bundle, names: Sequence[str], how: Settings, plan: Plan, folder: Path) -> dict[str, Subject]:
     """Return the law as each of these arms makes it; copies with codes are written to `folder`."""
     found = {}
     for name in names:
@@ -79,7 +79,6 @@ def made(law: Bundle, names: Sequence[str], updates: int, distil: int, plan: Pla
             if name == "calibrated":
                 codes = calibration.calibrate(law, "gptq", calibration.Settings(plan.grid, plan.gamma))
             else:
-                how = Settings(plan.grid, plan.gamma, updates=updates, distil=distil)
                 check_seeds(how.seeds, plan)
                 codes = refine(law, "nf4", how).codes
             subject = Subject(write_with_codes(law, folder / f"{law.name}-{name}", "nf4", codes), "nf4", plan.gamma)
@@ -155,6 +154,8 @@ def main() -> None:
     options.add_argument("--arms", nargs="+", choices=MADE, help="make these of every law; default: what it carries")
     options.add_argument("--updates", type=int, default=Settings.updates, help="of the arm refined")
     options.add_argument("--distil", type=int, default=0, help="cheap updates before those of the arm refined")
+    options.add_argument("--distil-rate", type=float, default=Settings.distil_rate)
+    options.add_argument("--batch", type=int, default=4, help="universes of each kind in an update")
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_table.json"))
     options.add_argument("--markdown", action="store_true", help="print the table from the file")
     chosen = options.parse_args()
@@ -165,6 +166,15 @@ def main() -> None:
         return
     plan = PLANS[chosen.plan]
     plan = plan.with_(members=chosen.members, pilot=0) if chosen.members else plan
+    how = Settings(
+        plan.grid,
+        plan.gamma,
+        members=4 * chosen.batch,
+        batch=chosen.batch,
+        distil=chosen.distil,
+        distil_rate=chosen.distil_rate,
+        updates=chosen.updates,
+    )
     found |= {"device": pick_device().kind, "laws": found.get("laws", {})}
     with TemporaryDirectory() as folder:
         named = [default_registry().resolve(name) for name in chosen.laws or []]
@@ -173,7 +183,7 @@ def main() -> None:
             if key in found["laws"] or (chosen.only and law.name not in chosen.only):
                 continue
             if chosen.arms:
-                candidates = made(law, chosen.arms, chosen.updates, chosen.distil, plan, Path(folder))
+                candidates = made(law, chosen.arms, how, plan, Path(folder))
             else:
                 candidates = arms(law, plan, Path(folder))
             found["laws"][key] = judge_all(law, plan, candidates)
