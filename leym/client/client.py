@@ -263,11 +263,11 @@ class Client(Training, Quotes):
 
     def verdict(self, law: str, precision: str = "nf4") -> dict[str, Any]:
         """Return the verdict on one precision of a law with all its numbers."""
-        return self._http.json("GET", self._verdict(law, precision), having=("precision", "verdict"))
+        return self._http.json("GET", laws.verdict_path(law, precision), having=("precision", "verdict"))
 
     def report(self, law: str, precision: str = "nf4") -> str:
         """Return the verdict on one precision of a law as an HTML page with plots, complete in one file."""
-        return self._http.request("GET", self._verdict(law, precision), params={"format": "html"}).text
+        return self._http.request("GET", laws.verdict_path(law, precision), params={"format": "html"}).text
 
     def delete_law(self, name: str) -> None:
         """Remove a law with all its versions, or one version by `name@digest`.
@@ -334,20 +334,14 @@ class Client(Training, Quotes):
         A JobSpec must have these two; the service adds the other keys that are inherited.
         """
         initial = plain(spec.get("initial"))
-        from_job = (
-            isinstance(initial, dict)
-            and initial.get("kind") in ("state", "continue")
-            and isinstance(initial.get("job"), str)
-        )
-        if from_job and not isinstance(law, JobSpec) and (law is None or grid is None):
-            source = self.job(initial["job"])
+        kind, job = (initial.get("kind"), initial.get("job")) if isinstance(initial, dict) else (None, None)
+        missing = not isinstance(law, JobSpec) and (law is None or grid is None)
+        if missing and kind in ("state", "continue") and isinstance(job, str):
+            source = self.job(job)
             law, grid = law or source.law, grid or tuple(source.spec["grid"])
         if law is None:
             raise ValueError("law is required, unless the job starts from the state of another job")
         return job_body(law, grid=grid or (64, 64), **spec)
-
-    def _verdict(self, law: str, precision: str) -> str:
-        return f"/v1/laws/{segment(law, '@')}/fidelity/{segment(precision)}"
 
     def _post(self, path: str, body: dict[str, Any], key: str | None, having: Sequence[str]) -> dict[str, Any]:
         headers = {"Idempotency-Key": key or uuid.uuid4().hex}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from leym.client.errors import JobCancelled, JobFailed
 from leym.client.http import Http
 from leym.client.lineage import TimeTravel
 from leym.client.live import Frame, frames_of
+from leym.client.pages import listed
 from leym.client.progress import Bars
 from leym.client.requests import change_body
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 JOB_KEYS = ("id", "state", "step", "steps", "spec", "law")
-PAGE = 100
 LONG_POLL_S = 20  # less than the 30 s after which proxies end silent requests
 PROGRESS_POLL_S = 1
 
@@ -325,19 +325,6 @@ class Job(TimeTravel):
 def list_jobs(http: Http, filters: dict[str, str], limit: int | None = None) -> Iterator[Job]:
     """Yield jobs, newest first, `limit` at most; a page is requested when the iteration reaches it."""
     return (Job(http, data) for data in listed(http, "/v1/jobs", filters, limit))
-
-
-def listed(http: Http, path: str, filters: Mapping[str, str], limit: int | None) -> Iterator[dict[str, Any]]:
-    """Yield the items of a list that comes in pages, `limit` at most."""
-    params: dict[str, Any] = dict(filters)
-    left = limit if limit is not None else 2**63
-    while left > 0:
-        page = http.json("GET", path, having=("items",), params=params | {"limit": min(left, PAGE)})
-        yield from page["items"][:left]
-        left -= len(page["items"])
-        if not page.get("next"):
-            return
-        params["cursor"] = page["next"]
 
 
 def wait_all(jobs: list[Job], timeout: float | None, bars: Bars) -> None:

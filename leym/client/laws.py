@@ -1,4 +1,4 @@
-"""Uploads of laws: bundles as a zip, checkpoints as a form. Their bodies can be sent again after a lost answer."""
+"""Uploads of laws (bundles as a zip, checkpoints as a form, which can be sent again after a lost answer), and paths."""
 
 from __future__ import annotations
 
@@ -88,3 +88,8 @@ def _name_in(file: IO[bytes], path: Path) -> str:
     if not isinstance(name, str):
         raise ValueError(f"{path}: name = {name!r} in {MANIFEST} is not a name")
     return name
+
+
+def verdict_path(law: str, precision: str) -> str:
+    """Return the path of the verdict on a precision of a law."""
+    return f"/v1/laws/{segment(law, '@')}/fidelity/{segment(precision)}"

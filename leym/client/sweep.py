@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from leym.client import plots, results, tables
 from leym.client.axes import more_members
 from leym.client.http import Http, segment
-from leym.client.job import FINAL, JOB_KEYS, Job, list_jobs, listed
+from leym.client.job import FINAL, JOB_KEYS, Job, list_jobs
+from leym.client.pages import listed
 from leym.client.progress import Amount, Bars
 from leym.common.backoff import Backoff
 from leym.contract.sweep_table import axis_name
