@@ -61,8 +61,13 @@ def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
 
 
 def parent(law: Bundle, folder: Path) -> Bundle:
-    """Return the law without own codes for four bits."""
-    return write_variant(law, folder, "nf4", dict(law.manifest.policy.get("nf4", {}))) if law.manifest.codes else law
+    """Return a copy of the law without own codes for four bits; the law's folder will be overwritten."""
+    if law.manifest.codes:
+        return write_variant(law, folder, "nf4", dict(law.manifest.policy.get("nf4", {})))
+    folder.mkdir()
+    for file in (MANIFEST, WEIGHTS):
+        shutil.copyfile(law.path / file, folder / file)
+    return read_bundle(folder)
 
 
 def main() -> None:
