@@ -180,7 +180,7 @@ class Weights:
 
     one_step: float = 1.0
     rollout: float = 1.0
-    activity: float = 20.0  # (log of a ratio)²: 5 % is 0.0025, and a slow law misses it by a little more turning per step
+    activity: float = 20.0  # (log of a ratio)²: 5 % is 0.0025, and a slow law misses it by turning a little faster
     memory: float = 1.0
     spectrum: float = 0.1
     tangent: float = 5.0  # small beside the others: 5 % of an exponent of 0.02 is (0.014)²
