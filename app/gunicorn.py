@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 import tempfile
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from types import ModuleType
 from typing import Any
 
 from app import shared_counters
@@ -16,6 +20,17 @@ from leym.settings import settings
 
 settings()  # invalid settings end this process before it starts anything
 
+
+class WithoutPandas(MetaPathFinder):
+    """Refuses to import pandas, which pyarrow does with its first array: 45 MB that the API has no use for."""
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Find nothing. Raises ImportError for pandas."""
+        if fullname == "pandas":
+            raise ImportError("the API does not use pandas")
+
+
+sys.meta_path.insert(0, WithoutPandas())
 OPEN_FILES = 2**16  # per process, if the system allows so many; each connection is one
 CONFIG_ERROR = 78  # EX_CONFIG of sysexits.h
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - tmpfs; gunicorn creates its files safely

@@ -54,8 +54,8 @@ def extend(
     with exits(as_json):
         job: Job = context.obj.job(id)
         made = job.extend(
-            steps, gamma=gamma, keep_states=keep_states, priority=priority, reuse=reuse or None, idempotency_key=key,
-            **_parsed(record, observe, tag),
+            steps, gamma=specs.gamma(gamma), keep_states=keep_states, priority=priority, reuse=reuse or None,
+            idempotency_key=key, **_parsed(record, observe, tag),
         )  # fmt: skip
         _print_made(job, made, watch, as_json)
 
@@ -86,8 +86,9 @@ def fork(
     with exits(as_json):
         job: Job = context.obj.job(id)
         made = job.fork(
-            step, steps=steps, gamma=gamma, seed=seed, law=law, precision=precision, keep_states=keep_states,
-            priority=priority, reuse=reuse or None, idempotency_key=key, **_parsed(record, observe, tag),
+            step, steps=steps, gamma=specs.gamma(gamma), seed=seed, law=law, precision=precision,
+            keep_states=keep_states, priority=priority, reuse=reuse or None, idempotency_key=key,
+            **_parsed(record, observe, tag),
         )  # fmt: skip
         _print_made(job, made, watch, as_json)
 

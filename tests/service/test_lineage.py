@@ -76,6 +76,7 @@ def test_the_command_extends_forks_and_shows_the_lineage(service):
     child = service.client.job(extended.stdout.strip())
     assert (child.spec["gamma"], child.spec["grid"]) == (0.25, [16, 24])
     forked = leym("fork", parent.id, "--step", "16", "--gamma", "0.5", "--watch", "--json", **url)
+    assert forked.returncode == 0, forked.stderr
     assert json.loads(forked.stdout)["differs"] == {"gamma": [0.25, 0.5]}
     states = leym("states", parent.id, **url).stdout.splitlines()
     assert [line.split("\t")[:2] for line in states] == [["8", "checkpoint"], ["16", "checkpoint"], ["20", "last"]]
