@@ -28,7 +28,7 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a stream shows the frames of a field.
+    """Says how a stream shows the frames of a field.
 
     Attributes:
         field: Name of the field.

@@ -30,7 +30,7 @@ Pair = tuple[float, float]  # median and 90 % quantile
 
 @dataclass(frozen=True)
 class Work:
-    """What is quoted: members of one shape."""
+    """Holds what is quoted: members of one shape."""
 
     law: str
     precision: str

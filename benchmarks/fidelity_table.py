@@ -144,6 +144,27 @@ def _effect(found: dict[str, Any], name: str) -> str:
     return f"{effect:+.1%} [{low:+.1%}, {high:+.1%}]" if effect == effect else "none"
 
 
+def add_refinement_options(options: argparse.ArgumentParser) -> None:
+    """Add the options that `refinement_of` reads."""
+    options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement, by whole paths")
+    options.add_argument("--distil", type=int, default=0, help="cheap updates before those")
+    options.add_argument("--distil-rate", type=float, default=Settings.distil_rate)
+    options.add_argument("--batch", type=int, default=4, help="universes of each kind in an update")
+
+
+def refinement_of(chosen: argparse.Namespace, plan: Plan) -> Settings:
+    """Return how laws are refined by these options, on the grid and with the gamma of the plan."""
+    return Settings(
+        plan.grid,
+        plan.gamma,
+        members=4 * chosen.batch,
+        batch=chosen.batch,
+        distil=chosen.distil,
+        distil_rate=chosen.distil_rate,
+        updates=chosen.updates,
+    )
+
+
 def main() -> None:
     """Judge the laws that the file does not hold yet, or print the table."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_table", description=__doc__)
@@ -152,10 +173,7 @@ def main() -> None:
     options.add_argument("--only", nargs="*", help="names of laws")
     options.add_argument("--laws", nargs="+", metavar="NAME", help="laws of the data folder: name or name@digest")
     options.add_argument("--arms", nargs="+", choices=MADE, help="make these of every law; default: what it carries")
-    options.add_argument("--updates", type=int, default=Settings.updates, help="of the arm refined")
-    options.add_argument("--distil", type=int, default=0, help="cheap updates before those of the arm refined")
-    options.add_argument("--distil-rate", type=float, default=Settings.distil_rate)
-    options.add_argument("--batch", type=int, default=4, help="universes of each kind in an update")
+    add_refinement_options(options)
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_table.json"))
     options.add_argument("--markdown", action="store_true", help="print the table from the file")
     chosen = options.parse_args()
@@ -166,15 +184,7 @@ def main() -> None:
         return
     plan = PLANS[chosen.plan]
     plan = plan.with_(members=chosen.members, pilot=0) if chosen.members else plan
-    how = Settings(
-        plan.grid,
-        plan.gamma,
-        members=4 * chosen.batch,
-        batch=chosen.batch,
-        distil=chosen.distil,
-        distil_rate=chosen.distil_rate,
-        updates=chosen.updates,
-    )
+    how = refinement_of(chosen, plan)
     found |= {"device": pick_device().kind, "laws": found.get("laws", {})}
     with TemporaryDirectory() as folder:
         named = [default_registry().resolve(name) for name in chosen.laws or []]

@@ -1,4 +1,4 @@
-"""What many viewers of one job cost the engine, on one machine in one run.
+"""Measures what many viewers of one job cost the engine, on one machine in one run.
 
     python -m benchmarks.viewers [--quick] [--json] [--viewers 50] [--fps 10]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.fidelity_table import row
+from benchmarks.fidelity_table import add_refinement_options, refinement_of, row
 from benchmarks.zoo import LAWS
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.engine.engine import Engine
@@ -75,24 +75,13 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.zoo_four_bits", description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME")
     options.add_argument("--members", type=int, default=64, help="per ensemble")
-    options.add_argument("--distil", type=int, default=3000, help="cheap updates")
-    options.add_argument("--distil-rate", type=float, default=Settings.distil_rate)
-    options.add_argument("--updates", type=int, default=0, help="updates by whole paths and their statistics")
-    options.add_argument("--batch", type=int, default=8, help="universes of each kind in an update")
+    add_refinement_options(options)
+    options.set_defaults(distil=2000)
     options.add_argument("--file", type=Path, default=RESULTS)
     chosen = options.parse_args()
     for name in chosen.names:
         plan = PLANS["small"].with_(members=chosen.members, pilot=0)
-        how = Settings(
-            plan.grid,
-            plan.gamma,
-            members=4 * chosen.batch,
-            batch=chosen.batch,
-            distil=chosen.distil,
-            distil_rate=chosen.distil_rate,
-            updates=chosen.updates,
-        )
-        rows = give(name, plan, how)
+        rows = give(name, plan, refinement_of(chosen, plan))
         found = json.loads(chosen.file.read_text()) if chosen.file.exists() else {"laws": {}}
         found["laws"][name] = rows
         chosen.file.write_text(json.dumps(found, indent=1) + "\n")

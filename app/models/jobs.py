@@ -63,7 +63,7 @@ class HistoryEvent(Body):
 
 
 class HistoryBody(Body):
-    """What happened to a job, oldest first. Of many claims, the newest are kept."""
+    """Lists what happened to a job, oldest first. Of many claims, the newest are kept."""
 
     items: list[HistoryEvent]
     next: str | None

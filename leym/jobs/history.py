@@ -27,7 +27,7 @@ def appended(event: str, at: float | None = None, **details: Any) -> ColumnEleme
 
 
 class History(Base):
-    """What happened to jobs."""
+    """Keeps what happened to jobs."""
 
     def history(self, job_id: str) -> list[dict[str, Any]]:
         """Return the events of a job, oldest first; those of a member of a sweep are the ones of its block.

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from leym.laws.bundle import Manifest
-from leym.physics.reference import reference
 from leym.training.calibration.states import Visited
+from leym.training.objectives.statistics import alignment
 
 TINY = 1e-12
 STILL = 1e-6  # (0.1 %)² of a state: an error beside less motion than that is not measured by the motion
@@ -146,12 +146,9 @@ def aligned(manifest: Manifest, network: nn.Module, states: Visited, seed: int, 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
     """Return the mean alignment |<a, b>| / (|a| |b|) of two states [B, 2d, H, W] over cells and universes.
 
-    With d = 1, beside the constant `reference`.
+    With d = 1, beside a constant channel: see `leym.physics.reference`.
     """
-    (re_a, im_a), (re_b, im_b), constant = a.chunk(2, 1), b.chunk(2, 1), reference(a.shape[1] // 2)
-    re, im = (re_a * re_b + im_a * im_b).sum(1) + constant, (re_a * im_b - im_a * re_b).sum(1)
-    norms = (a.square().sum(1) + constant) * (b.square().sum(1) + constant)
-    return ((re.square() + im.square() + TINY) / (norms + TINY)).sqrt().mean()
+    return alignment(a, b).mean()
 
 
 def structure_factor(x: Tensor) -> Tensor:
