@@ -149,7 +149,7 @@ def add_refinement_options(options: argparse.ArgumentParser) -> None:
     """Add the options that `refinement_of` reads."""
     options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement, per cycle")
     options.add_argument("--rate", type=float, default=Settings.rate, help="their learning rate")
-    options.add_argument("--cycles", type=int, default=1, help="of the learning rate; the best of their ends is kept")
+    options.add_argument("--cycles", type=int, default=1, help="of all these updates; the best of their ends is kept")
     options.add_argument("--measured", type=int, default=Settings.measured, help="universes that measure each of these")
     options.add_argument("--pool", type=int, default=0, help="universes of each kind to draw from; default: 4 batches")
     options.add_argument("--distil", type=int, default=0, help="cheap updates before those")

@@ -31,14 +31,14 @@ def run(
         int, typer.Option(min=0, help="of the weights, per cycle; 0 keeps the codes of gptq")
     ] = Settings.updates,
     cycles: Annotated[
-        int, typer.Option(min=1, help="of the learning rate; the end of each is a candidate, and the best is kept")
+        int, typer.Option(min=1, help="of all these updates; the end of each is a candidate, and the best is kept")
     ] = Settings.cycles,
     measured: Annotated[
         int, typer.Option(min=2, help="universes that measure each of several candidates")
     ] = Settings.measured,
     rate: Annotated[float, typer.Option(help="learning rate at the start of a cycle")] = Settings.rate,
     distil: Annotated[
-        int, typer.Option(min=0, help="cheap updates before these, by the errors of two steps; for small networks")
+        int, typer.Option(min=0, help="cheap updates before those, by the errors of two steps; for small networks")
     ] = Settings.distil,
     distil_rate: Annotated[float, typer.Option(help="their learning rate at the start")] = Settings.distil_rate,
     plan: PlanName = "small",
@@ -80,7 +80,7 @@ def run(
 
             def show(number: int, parts: dict[str, float]) -> None:
                 text = f"loss {parts['loss']:.4g}" if bars.console.is_terminal else "running"
-                bars.show(Amount(bundle.name, text, number, distil + cycles * updates))
+                bars.show(Amount(bundle.name, text, number, cycles * (distil + updates)))
 
             candidate = refined(bundle, precision, how, chosen, on_update=show, on_progress=note)
         if judged:

@@ -2,11 +2,11 @@
 
     distil: short paths only, cheap (`distillation.py`)
     then: draw universes of both laws → run both laws from all of them → loss → backward → clip → Adam → put them back
-    after each fall of the learning rate: a candidate (`selection.py` chooses among several)
+    after each such cycle: a candidate (`selection.py` chooses among several)
 
 Half of the universes of an update are ones that the fp32 law goes on with, half are ones that the stored law goes on
 with, so the loss sees the states that its errors lead to. Both kinds live in pools, each with a small difference that
-grows along. The learning rate falls to nothing in every cycle; the weights at its end are a candidate.
+grows along. The learning rates fall to nothing in every cycle; the weights at its end are a candidate.
 
 Sources: arXiv 2601.20088 (quantisation-aware distillation: the network in full precision is the teacher); Huang et al.
 2017, arXiv 1704.00109 (one training gives several good networks, at the ends of the cycles of its learning rate).
@@ -47,10 +47,10 @@ class Settings:
         gamma: Their damping per step.
         members: Universes of each pool; their seeds are `seed` to `seed + members - 1`.
         seed: Seed of the first, and of everything that is drawn.
-        distil: Cheap updates before these, by the errors of two steps.
+        distil: Cheap updates at the start of a cycle, by the errors of two steps.
         distil_rate: Their learning rate at the start.
-        updates: Number of updates of a cycle.
-        cycles: How often the learning rate falls; each cycle goes on from the last and gives a candidate.
+        updates: Updates that follow in a cycle, by whole paths.
+        cycles: How often all this is done; each cycle goes on from the last and gives a candidate.
         measured: Universes on which the statistics of each of several candidates are measured.
         batch: Universes of each pool in an update.
         steps: K, the steps of an update.
@@ -85,8 +85,8 @@ class Settings:
             raise ValueError(f"rate = {self.rate} is outside (0, 0.001]")
         if not 0 < self.distil_rate <= 1e-2:
             raise ValueError(f"distil_rate = {self.distil_rate} is outside (0, 0.01]")
-        if self.cycles < 1 or (self.cycles > 1 and not self.updates):
-            raise ValueError(f"cycles = {self.cycles} of updates = {self.updates}: several cycles need updates")
+        if self.cycles < 1 or (self.cycles > 1 and not self.distil + self.updates):
+            raise ValueError(f"cycles = {self.cycles} without updates: several cycles need distil or updates")
         if self.measured < 2:
             raise ValueError(f"measured = {self.measured} is below 2")
 
@@ -181,9 +181,13 @@ class _Refinement:
         calibration = CalibrationSettings(grid=how.grid, gamma=how.gamma, members=how.members, seed=how.seed)
         self._fake = FakeQuantized(law, precision, calibrate(law, "gptq", calibration) if precision == "nf4" else {})
         self._pools, self._reference = _pools(law, self._parent, how)
-        self._optimiser = torch.optim.Adam(list(self._fake.parameters()), how.rate)
         self._generator = torch.Generator().manual_seed(how.seed)
-        self._curve = distil(
+        self._curve: list[dict[str, float]] = []
+
+    def cycle(self) -> Refined:
+        """Update the weights while the learning rate falls, and return them."""
+        how, done = self._how, len(self._curve)
+        self._curve += distil(
             self._manifest,
             self._parent,
             lambda weights: Called(self._parent, weights),
@@ -195,21 +199,19 @@ class _Refinement:
             gamma=how.gamma,
             clip=how.clip,
             generator=self._generator,
-            on_update=on_update,
+            on_update=lambda number, row: self._on_update(done + number, row),
         )
-
-    def cycle(self) -> Refined:
-        """Update the weights while the learning rate falls, and return them."""
-        for number in range(self._how.updates):
-            for group in self._optimiser.param_groups:
-                group["lr"] = self._how.rate * falling(number, self._how.updates)
-            parts = self._update()
+        optimiser = torch.optim.Adam(list(self._fake.parameters()), how.rate)
+        for number in range(how.updates):
+            for group in optimiser.param_groups:
+                group["lr"] = how.rate * falling(number, how.updates)
+            parts = self._update(optimiser)
             self._curve.append({name: float(part.detach()) for name, part in parts.items()})
             self._on_update(len(self._curve), self._curve[-1])
         with torch.no_grad():
             return Refined(self._fake.codes(), self._fake.decoded(), list(self._curve))
 
-    def _update(self) -> dict[str, Tensor]:
+    def _update(self, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
         """Update the weights once, let the universes go on, and return the loss and its parts."""
         how, pools = self._how, self._pools
         rows = [torch.randperm(how.members, generator=self._generator)[: how.batch] for _ in pools]
@@ -219,12 +221,12 @@ class _Refinement:
         found = [follow(self._manifest, network, start, how.steps, how.gamma, how.lags) for start in starts]
         parts = _parts(found, wanted, self._reference)
         loss = how.weights.of(parts)
-        self._optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self._fake.parameters(), how.clip)):
             number = len(self._curve) + 1
             raise ValueError(f"update {number}: the gradient is not finite; a smaller rate (now {how.rate:g}) helps")
-        self._optimiser.step()
+        optimiser.step()
         pools[0].put(rows[0], wanted[0].end)
         pools[1].put(rows[1], found[1].end)
         return {"loss": loss} | parts
