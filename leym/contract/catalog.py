@@ -1,4 +1,7 @@
-"""Fields and observables that a job can record: names, units and formulas. `leym.physics` computes them."""
+"""Fields and observables that a job can record, and views of recorded fields: names, units and formulas.
+
+`leym.physics` computes fields and observables while a job runs, `leym.frames.views` computes views when they are read.
+"""
 
 from __future__ import annotations
 
@@ -90,6 +93,59 @@ FIELDS: dict[str, FieldInfo] = {
         " were taught pictures",
     ),
 }
+
+
+@dataclass(frozen=True)
+class ViewInfo(FieldInfo):
+    """Description of a view, a quantity per cell that is computed from recorded fields when it is read.
+
+    Attributes:
+        sources: fields to compute it from; each tuple suffices, and the first one that is recorded is used.
+        dims: names of the dimensions of a frame, without the last one of a view with channels or components.
+    """
+
+    sources: tuple[tuple[str, ...], ...] = (("psi",),)
+    dims: tuple[str, str] = ("y", "x")
+
+
+VIEWS: dict[str, ViewInfo] = {
+    "real": ViewInfo("1", "Re psi_c", REAL[:1], per_channel=True, bounds=(-1.0, 1.0)),
+    "imag": ViewInfo("1", "Im psi_c", REAL[:1], per_channel=True, bounds=(-1.0, 1.0)),
+    "gradient": ViewInfo(
+        "1/cell",
+        "sqrt(sum_c |d psi_c / dx|^2 + |d psi_c / dy|^2), central differences, one-sided at the edges",
+        REAL[:1],
+        bounds=(0.0, 1.0),
+    ),
+    "spectrum": ViewInfo(
+        "1",
+        "log10 of sum_c |FFT2 psi_c|^2 / (H W)^2, at least -12; k = 0 at [H // 2, W // 2]",
+        REAL[:1],
+        bounds=(-8.0, 0.0),
+        dims=("ky", "kx"),
+    ),
+    "hsv": ViewInfo(
+        "1",
+        "red, green, blue of the hue phase / 2 pi, saturation 1, value min(sqrt(density), 1)",
+        REAL[:1],
+        components=3,
+        bounds=(0.0, 1.0),
+        sources=(("psi",), ("phase", "density")),
+    ),
+    "pca": ViewInfo(
+        "1",
+        "1/2 + score_j / (4 sd_j), clipped to [0, 1], of the first 3 principal components j of the 2d real channels",
+        REAL[:1],
+        components=3,
+        bounds=(0.0, 1.0),
+        note="components of all cells of the selected frames together; the largest weight of each is positive",
+    ),
+}
+
+
+def shown_info(name: str) -> FieldInfo:
+    """Return the description of a field or a view. Raises KeyError for another name."""
+    return FIELDS[name] if name in FIELDS else VIEWS[name]
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def test_an_observable_has_one_name_in_every_format(api: Api) -> None:
 def test_a_job_that_observes_and_records_nothing(api: Api) -> None:
     job = done(api, record=[], observe=None)
     assert api.http.get(f"/v1/jobs/{job}/observables").json == {"step": []}
-    assert api.http.get(f"/v1/jobs/{job}/frames").json == {"items": []}
+    assert api.http.get(f"/v1/jobs/{job}/frames").json == {"items": [], "views": []}
 
 
 def test_what_cannot_be_had_is_refused(api: Api, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
