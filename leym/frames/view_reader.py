@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leym.contract.catalog import VIEWS
+from leym.contract.limits import LIMITS
 from leym.contract.problems import Problem, invalid, not_found
 from leym.frames import views
 from leym.frames.reader import FrameReader
@@ -95,6 +96,9 @@ class ViewReader:
         wanted = self.steps(name, start, stop, stride)
         if not len(wanted):
             return
+        if (size := sum(map(self._reader.frame_bytes, sources))) > LIMITS.view_bytes:
+            what = f"{name} is computed from {size} bytes a step; at most {LIMITS.view_bytes}"
+            raise Problem(422, "Too large", f"{what}: read {' and '.join(sources)} instead")
         compute = self._computation(name, sources, wanted)
         for step, frames in self._together(sources, wanted):
             yield step, compute(frames)

@@ -5,7 +5,7 @@ Frames of psi are complex64 [H, W, d]. `leym.contract.catalog.VIEWS` lists the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import tau
 from typing import Any
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.float32]
 Psi = NDArray[np.complex64]
-Sources = Mapping[str, NDArray[np.generic]]  # recorded frames of one step by field
 
+CELLS = 2**14  # whose channels are float64 at the same time
 TINY = 1e-12  # power of an empty cell, and of a wave vector that is rounding
 LOWEST = -12.0  # log10 of TINY
 SPREAD = 4.0  # standard deviations of a principal component from no colour to full colour
@@ -92,9 +92,9 @@ def principal_components(frames: Iterable[Psi]) -> Components:
     """
     n, total, products = 0, np.zeros(1), np.zeros((1, 1))
     for psi in frames:
-        cells = _cells(psi)
-        if np.isfinite(cells).all():
-            n, total, products = n + len(cells), total + cells.sum(0), products + cells.T @ cells
+        if np.isfinite(psi).all():
+            for cells in _cells(psi):
+                n, total, products = n + len(cells), total + cells.sum(0), products + cells.T @ cells
     if not n:
         raise ValueError("no frame with finite values")
     mean = total / n
@@ -111,15 +111,17 @@ def pca(psi: Psi, components: Components) -> Frame:
 
     A component without variance is 1/2 everywhere.
     """
-    scores = (_cells(psi) - components.mean) @ components.axes
+    scores = np.concatenate([(cells - components.mean) @ components.axes for cells in _cells(psi)])
     share = scores / np.where(components.sd > TINY**0.5, SPREAD * components.sd, np.inf)
     return np.clip(0.5 + share, 0, 1).reshape(*psi.shape[:2], 3).astype(np.float32)
 
 
-def _cells(psi: Psi) -> NDArray[np.float64]:
-    """Return the real channels of each cell: float64 [H W, 2d]."""
+def _cells(psi: Psi) -> Iterator[NDArray[np.float64]]:
+    """Yield the real channels of the cells, some at a time: float64 [n, 2d]."""
     flat = psi.reshape(-1, psi.shape[-1])
-    return np.concatenate([flat.real, flat.imag], -1).astype(np.float64)
+    for first in range(0, len(flat), CELLS):
+        some = flat[first : first + CELLS]
+        yield np.concatenate([some.real, some.imag], -1, dtype=np.float64)
 
 
 def _power(z: NDArray[Any]) -> Frame:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leym.contract.spec import LIMITS
 from leym.frames import pictures, views
 from tests.support.api import Api, done, opened, value
 
@@ -145,6 +146,17 @@ def test_a_cell_in_every_format(api: Api, of_psi: str, of_parts: str) -> None:
     assert np.allclose(gradient["gradient"], [views.gradient(psi(step))[7, 11] for step in steps])
     assert list(api.http.get(f"{at}?field=pca&last=1").json) == ["step", "pca_0", "pca_1", "pca_2"]
     assert list(api.http.get(f"/v1/jobs/{of_parts}/cells/0/0?field=phase").json) == ["step", "phase"]
+
+
+def test_a_view_of_large_frames_is_refused_with_the_bound(
+    api: Api, of_psi: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LIMITS, "view_bytes", 8 * 12 * 4 * 8 - 1)
+    for path in ("frames/hsv", "frames/hsv?format=png", "cells/0/0?field=gradient", "frames/real/histogram"):
+        answer = api.http.get(f"/v1/jobs/{of_psi}/{path}")
+        assert answer.status_code == 422, answer.text
+        assert "3072 bytes a step; at most 3071: read psi instead" in answer.json["detail"]
+    assert api.http.get(f"/v1/jobs/{of_psi}/cells/0/0").status_code == 200
 
 
 def test_what_cannot_be_computed_is_refused(api: Api, of_psi: str, of_parts: str) -> None:

@@ -95,6 +95,15 @@ def test_principal_components_are_those_of_a_singular_value_decomposition() -> N
     np.testing.assert_allclose(colours, np.clip(0.5 + scores / 4, 0, 1), atol=1e-5)
 
 
+def test_components_do_not_depend_on_how_many_cells_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    psi, found = noise(), []
+    for cells in (1, 7, 10_000):
+        monkeypatch.setattr(views, "CELLS", cells)
+        found.append(views.pca(psi, views.principal_components([psi])))
+    np.testing.assert_allclose(found[0], found[2], atol=1e-6)
+    np.testing.assert_allclose(found[1], found[2], atol=1e-6)
+
+
 def test_one_channel_has_two_components_and_a_broken_frame_does_not_spoil_the_colours() -> None:
     psi, broken = noise(d=1), noise(d=1)
     broken[0, 0] = np.nan
