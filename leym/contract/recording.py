@@ -52,7 +52,7 @@ _SOME_OBSERVABLES: dict[str, Any] = {
 
 
 class Observe(Model):
-    """Observables, all computed every `every` steps; without `names`, those of `ObservableInfo.default`."""
+    """Observables, all computed every `every` steps; further ones than the default of `names` have to be named."""
 
     every: Whole = Field(ge=1, le=LIMITS.steps)
     names: tuple[str, ...] = Field(default=DEFAULT_OBSERVABLES, json_schema_extra=_SOME_OBSERVABLES)
