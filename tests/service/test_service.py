@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-import xarray
 
 from leym.client import JobFailed, ProblemError
-from leym.contract.catalog import DEFAULT_OBSERVABLES, OBSERVABLES
+from leym.contract.catalog import DEFAULT_OBSERVABLES
 from leym.contract.spec import ComplexNoise, Recording
 from leym.laws.registry import Registry
 from tests.support.command import leym_here
@@ -86,6 +85,8 @@ def test_frames_stream_in_order_and_resume_where_they_stopped(service):
 
 
 def test_xarray_reads_a_job_that_grows_and_never_sees_a_frame_that_is_not_there(service, tmp_path):
+    import xarray
+
     job = service.client.submit(steps=1600, seed=5, **LONG)
     until(lambda: job.refresh().step > 100 or job.done, what="first frames")
     lengths = []
@@ -248,42 +249,6 @@ def test_a_sweep_is_one_table(service):
         head, *rows = answer.read().decode().split()
     assert len(rows) == 6
     assert {"gamma", "seed", "activity"} <= set(head.split(","))
-
-
-def test_an_observable_has_one_name_and_one_value_everywhere(service):
-    """In the record, REST, CSV, npz, Zarr, the stream of events, the SDK, and the table and the array of a sweep."""
-    names = tuple(OBSERVABLES)
-    observe = {"every": 5, "names": names}
-    sweep = service.client.sweep("tiny", {"seed": [4]}, grid=(16, 16), steps=20, observe=observe, record={"flow": 5})
-    job = service.client.submit("tiny", (16, 16), 20, {"flow": 5}, seed=4, observe=observe).wait(240)
-
-    def read(path):
-        with urllib.request.urlopen(f"{service.url}{path}") as answer:
-            return answer.read()
-
-    at = f"/v1/jobs/{job.id}"
-    expected = json.loads(read(f"{at}/observables"))
-    assert list(expected) == ["step", *names]
-    assert expected["step"] == [0, 5, 10, 15, 20]
-    last = {name: expected[name][-1] for name in names}
-    assert last["correlation_length"] > 0 < last["vortices"]
-    assert json.loads(read(at))["observables"] == last
-    from_csv = pandas.read_csv(io.BytesIO(read(f"{at}/observables?format=csv")))
-    from_npz = np.load(io.BytesIO(read(f"{at}/observables?format=npz")))
-    from_zarr = xarray.open_zarr(f"{service.url}{at}/store.zarr", group="observables")
-    from_sdk = job.observables
-    assert list(from_csv.columns) == ["step", *names]
-    assert set(from_npz.files) == {"step", "attributes", *names}
-    assert set(from_zarr.data_vars) == set(from_sdk.data_vars) == set(names)
-    for found in (from_csv, from_npz, from_zarr, from_sdk):
-        assert all(np.array_equal(np.asarray(found[name]), expected[name]) for name in names)
-    assert all(from_zarr[name].attrs["units"] == OBSERVABLES[name].units for name in names)
-    sweep.wait(240)
-    assert set(names) <= set(sweep.table().columns)
-    assert set(names) <= set(xarray.open_zarr(f"{service.url}/v1/sweeps/{sweep.id}/store.zarr").data_vars)
-    flow = job.array("flow")[1]
-    assert not flow[0].any()
-    assert flow[1:].all()
 
 
 def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
