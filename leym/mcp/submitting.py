@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -96,8 +97,11 @@ class Submitting:
     ) -> dict[str, Any]:
         """Change the state or gamma of a job that waits or runs. Its spec then says at which step the change acted."""
         body = change | {"kind": kind} | ({} if step is None else {"step": step})
-        path = f"{job_path(job)}/interventions"
-        return self._service.answer(self._service.http.json("POST", path, having=("number", "state"), json=body))
+        path, headers = f"{job_path(job)}/interventions", {"Idempotency-Key": uuid.uuid4().hex}
+        found = self._service.http.json(
+            "POST", path, having=("number", "state"), json=body, headers=headers, repeatable=True
+        )
+        return self._service.answer(found)
 
     def cancel(self, job: JobId | None = None, sweep: SweepId | None = None) -> dict[str, Any]:
         """Stop a job or a sweep. What was recorded stays; the budget is not given back."""
