@@ -229,7 +229,9 @@ class JobRunner:
             return claimed.outcome.result()
         finally:
             with self._lock:
-                del self._claimed[job.id]
+                # a job that was paused and resumed at once may be claimed again before its first claim has ended here
+                if self._claimed.get(job.id) is claimed:
+                    del self._claimed[job.id]
             if self.settings.quota_running:
                 self.reaper.wake()  # another job of the project may have room now
 
