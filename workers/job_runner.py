@@ -226,7 +226,11 @@ class JobRunner:
             return {"job": job.id, "state": "interrupted", "why": "the store does not answer"}
         self._start(claimed)
         try:
-            return claimed.outcome.result()
+            outcome = claimed.outcome.result()
+            # the ticket of a job that was paused and resumed came while its old claim was still here, and was discarded
+            if outcome.get("state") == "given up" and self.table.note_lost_ticket(job.id):
+                self.reaper.wake()
+            return outcome
         finally:
             with self._lock:
                 # a job that was paused and resumed at once may be claimed again before its first claim has ended here
