@@ -16,6 +16,7 @@ from leym.contract.problems import Problem, invalid
 from leym.contract.records import Job
 from leym.contract.spec import LIMITS
 from leym.frames import pictures
+from leym.frames.joined import LineageReader
 from leym.frames.reader import FrameReader
 from leym.frames.view_reader import ViewReader
 from leym.frames.zarr_metadata import run_attributes
@@ -67,6 +68,8 @@ def select_frames(job: Job, reader: FrameReader, field: str, query: FramesQuery)
         key: described[key] for key in ("units", "formula", "made_from") if key in described
     }
     attributes |= {"field": field, "channel": query.channel, "steps": step_range(steps)}
+    if isinstance(reader, LineageReader):
+        attributes["lineage"] = reader.lineage
     return FrameSelection(source, query, described, steps, attributes)
 
 

@@ -10,6 +10,8 @@ from app.models.base import Body, IdPath, MemberPath, Parameters, Query
 from leym.contract.spec import LIMITS
 from leym.frames.histograms import BINS
 
+LINEAGE = "true or 1: with the steps of the jobs that this one continues"
+
 
 class FieldBody(BaseModel):
     """One recorded field."""
@@ -85,6 +87,7 @@ class FramesQuery(StepsQuery):
     channel: int | None = Field(None, ge=0, description="channel to show, in pictures of a field with channels")
     fps: float = Field(12, ge=0.1, le=60, description="frames per second of gif (at most 50) and webp")
     scale: int | None = Field(None, ge=1, le=64, description="pixels per cell; by default chosen to suit the grid")
+    lineage: bool = Field(False, description=LINEAGE)
 
 
 class CellPath(IdPath):
@@ -164,7 +167,7 @@ class ObservablesQuery(StepsQuery):
 
     format: Literal["json", "csv", "npz"] = "json"
     names: str | None = Field(None, max_length=1000, description="names separated by commas; all by default")
-    lineage: bool = Field(False, description="true or 1: with the steps of the jobs that this one continues")
+    lineage: bool = Field(False, description=LINEAGE)
 
 
 class StateBody(Body):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.conditional import cache_control
 from app.downloads import TYPES, add_step_headers, file_response, step_range, temporary_file, write_npz
 from app.frame_files import array_file, check_size, json_array, picture_file, select_frames
-from app.lookup import find_results, readers_of_lineage
+from app.lookup import find_results, lineage_reader, readers_of_lineage
 from app.models.base import IdPath
 from app.models.results import FieldList, FieldPath, FramesQuery, ObservablesQuery
 from app.openapi import JSON, content, json_content, operation_links, partial_responses, responses, router
@@ -23,12 +23,14 @@ from leym.frames.zarr_metadata import run_attributes
 
 api = router("results", "Results of jobs, also while they run: frames, pictures and observables")
 
+GONE = "with `lineage`: ids of jobs whose results were deleted or have expired, so that their steps lack"
 FRAMES = content(
     "The frames",
     *(TYPES[f] for f in ("npy", "npz", "png", "gif", "webp")),
     X_Steps="start:stop:stride of the frames in the response, in steps",
     X_Frames="number of these frames; a picture or animation contains each of them",
     X_Duration_Ms="of an animation: milliseconds from its first frame to the end of its last",
+    X_Lineage_Gone=GONE,
     Content_Disposition="a name for the file",
 )
 FIELDS = json_content(
@@ -42,7 +44,7 @@ OBSERVABLES = content(
     JSON,
     "text/csv",
     TYPES["npz"],
-    X_Lineage_Gone="with `lineage`: ids of jobs whose results were deleted or have expired, so that their steps lack",
+    X_Lineage_Gone=GONE,
 )
 OBSERVABLES_RESPONSES = responses({200: OBSERVABLES} | partial_responses("text/csv", TYPES["npz"]), 404, 410, 412, 416)
 
@@ -69,6 +71,7 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     `webp` are animations. Each field has a fixed colour range. Every file but `npy` describes itself in JSON (job, law
     and its digest, spec, field, steps): `attributes` of an `npz`, the text `leym` of a `png`, the comment of a `gif`,
     the EXIF ImageDescription of a `webp`.
+    With `lineage`, the frames of the jobs that this one continues come first, in one timeline without a step twice.
     If the job has ended, an interrupted download can be resumed (`Range`).
     """
     return frames_response(current_services(), path.id, path.field, query)
@@ -77,6 +80,10 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
 def frames_response(services: Services, job_id: str, field: str, query: FramesQuery) -> Response:
     """Answer with frames of one field, as `get_frames` does for the services of any project."""
     job, reader = find_results(services, job_id)
+    gone: list[str] = []
+    if query.lineage:
+        reader = lineage_reader(services, job, reader)
+        gone = reader.gone
     selection = select_frames(job, reader, field, query)
     name, caching = f"{job_id}-{field}.{query.format}", cache_control(job)
     if query.format in ("npy", "npz"):
@@ -86,6 +93,8 @@ def frames_response(services: Services, job_id: str, field: str, query: FramesQu
         response = file_response(picture, query.format, name, caching)
         if duration_ms is not None:
             response.headers["X-Duration-Ms"] = str(duration_ms)
+    if gone:
+        response.headers["X-Lineage-Gone"] = ",".join(gone)
     return add_step_headers(response, selection.steps)
 
 

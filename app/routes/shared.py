@@ -17,6 +17,7 @@ from app.routes.store import OBJECT_RESPONSES, object_response
 from app.routes.stream import RESPONSES, stream_response
 from app.services import Services, current_services, service_wide
 from app.views import json_response
+from leym.contract.problems import invalid
 from leym.contract.record_bodies import rfc3339
 
 api = router("shared", "Links to results that need no token")
@@ -45,8 +46,10 @@ def get_shared_object(path: SharedStorePath) -> Response:
 
 @api.get("/v1/shared/<link>/frames/<field>", responses=FRAMES_RESPONSES)
 def get_shared_frames(path: SharedFieldPath, query: FramesQuery) -> Response:
-    """Read frames of a shared job, as arrays or pictures."""
+    """Read frames of a shared job, as arrays or pictures; `lineage` is refused, for a link opens its own job only."""
     services, job_id = _open(path.link)
+    if query.lineage:
+        raise invalid("lineage = true: a link opens its own job only, not those that it continues", "/lineage")
     return frames_response(services, job_id, path.field, query)
 
 

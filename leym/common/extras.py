@@ -13,6 +13,7 @@ MODULES = {
     "worker": ("bitsandbytes", "safetensors", "torch"),
     "tables": ("pyarrow",),
     "train": ("tensorboard",),
+    "mcp": ("PIL", "mcp"),
     "data": ("matplotlib", "xarray", "zarr"),
 }
 
