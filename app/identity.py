@@ -28,6 +28,7 @@ SCOPE_OF = {
             "quotes.get_quote",
             *("webhooks.replay_delivery", "webhooks.get_webhook_secret", "webhooks.replace_webhook_secret"),
             "interventions.intervene_in_job",
+            "jobs.change_job",
         ),
         "submit",
     ),

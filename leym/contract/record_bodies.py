@@ -58,7 +58,10 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
         "d_state": job.d_state,
         "spec": job.spec,
         "priority": job.priority,
-        "tags": job.spec.get("tags", {}),
+        "name": job.name,
+        "note": job.note,
+        "starred": job.starred,
+        "tags": job.tags,
         "sweep": job.sweep,
         "point": job.point,
         "parent": job.parent,
@@ -106,6 +109,10 @@ def sweep_body(sweep: Sweep, counts: dict[str, int], root: str = "") -> dict[str
         "counts": counts,
         "blocks": sweep.blocks,
         "progress": {"cell_steps": sweep.cell_steps, "done": sweep.cell_steps_done},
+        "name": sweep.name,
+        "note": sweep.note,
+        "starred": sweep.starred,
+        "tags": sweep.tags,
         "spec": sweep.spec,
         "added": [
             {"first": part.first, "size": part.size, "axes": part.axes, "mode": part.mode} for part in sweep.added

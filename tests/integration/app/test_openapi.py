@@ -65,6 +65,7 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     job = api.http.post("/v1/jobs", json=examples.pop("submit_job"))
     sweep = api.http.post("/v1/sweeps", json=examples.pop("submit_sweep"))
     assert api.http.patch(f"/v1/sweeps/{sweep.json['id']}", json=examples.pop("change_sweep")).status_code == 200
+    assert api.http.patch(f"/v1/jobs/{job.json['id']}", json=examples.pop("change_job")).status_code == 200
     more = api.http.post(f"/v1/sweeps/{sweep.json['id']}/members", json=examples.pop("add_members"))
     judgement = api.http.post("/v1/laws/aurora/fidelity", json=examples.pop("judge_law"))
     training = api.http.post("/v1/trainings", json=examples.pop("submit_training"))
