@@ -97,6 +97,18 @@ class FramesQuery(StepsQuery):
     )
 
 
+class ExportQuery(Query):
+    """Query of the export of a job."""
+
+    format: Literal["zip", "zarr.zip", "nc"] = Field("zip", description="`nc` is NetCDF4, which needs the extra `data`")
+
+
+class SweepExportQuery(Query):
+    """Query of the export of a sweep."""
+
+    format: Literal["zip", "zarr.zip"] = "zip"
+
+
 class StreamQuery(Query):
     """Query of a stream of frames."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.routes import (
     events,
+    exports,
     fidelity,
     frames,
     interventions,
@@ -17,6 +18,7 @@ from app.routes import (
     quotes,
     session,
     shared,
+    shared_page,
     states,
     store,
     stream,
@@ -32,6 +34,7 @@ APIS = (
     lineage.api,
     frames.api,
     store.api,
+    exports.api,
     events.api,
     stream.api,
     states.api,
@@ -48,6 +51,6 @@ APIS = (
     probes.api,
 )
 WEBSOCKETS = ("stream.stream_frames", "stream.stream_member_frames", "shared.get_shared_stream")
-PAGE = page.page
+PAGES = (page.page, shared_page.shared_page)
 
-__all__ = ["APIS", "PAGE", "WEBSOCKETS"]
+__all__ = ["APIS", "PAGES", "WEBSOCKETS"]

@@ -32,7 +32,7 @@ POLICY = "; ".join(
 @page.get("/")
 def index() -> Response:
     """Show the page."""
-    response = Response(_document(service_wide().settings.flower_url), content_type="text/html; charset=utf-8")
+    response = Response(document(), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
@@ -47,6 +47,11 @@ def asset(name: str) -> Response:
     if request.args.get("v") == _version(name):
         response.headers["Cache-Control"] = IMMUTABLE
     return response
+
+
+def document() -> str:
+    """Return the HTML of the page. Its addresses are relative to the root of the service."""
+    return _document(service_wide().settings.flower_url)
 
 
 @cache

@@ -35,6 +35,7 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
         "store": f"{path}/store.zarr",
         "states": f"{path}/states",
         "lineage": f"{path}/lineage",
+        "export": f"{path}/export",
         "cancel": f"{path}/cancel",
     }
     if job.is_training:
@@ -90,7 +91,7 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
     }
 
 
-SWEEP_PARTS = ("jobs", "summary", "table", "cancel", "pause", "resume", "retry")
+SWEEP_PARTS = ("jobs", "export", "summary", "table", "cancel", "pause", "resume", "retry")
 
 
 def sweep_body(sweep: Sweep, counts: dict[str, int], root: str = "") -> dict[str, Any]:
