@@ -40,7 +40,7 @@ def index() -> Response:
     return response
 
 
-@page.get("/static/<any('lists.js', 'page.js', 'page.css'):name>")
+@page.get("/static/<any('lists.js', 'page.js', 'page.css', 'shared.js'):name>")
 def asset(name: str) -> Response:
     """Send a script or the style sheet. The document links to it by version, so caches may keep that version."""
     response = send_from_directory(STATIC, name, max_age=300)

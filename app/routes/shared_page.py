@@ -47,6 +47,7 @@ def _described(found: dict[str, Any], link: str) -> tuple[Markup, Markup]:
     text = record["note"] or found["citation"]
     head = Markup("<title>{} · Ley M</title>").format(title)
     head += Markup('<meta name="leym-link" content="{}"><meta name="description" content="{}">').format(link, text)
+    head += Markup('<script src="static/shared.js"></script>')
     facts = {"og:title": title, "og:description": text, "og:type": "website", "og:site_name": "Ley M"}
     if picture:
         facts["og:image"] = f"{request.host_url.rstrip('/')}{request.script_root}/{picture}"

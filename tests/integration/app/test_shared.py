@@ -110,6 +110,7 @@ def test_the_page_has_a_title_a_picture_and_the_facts_without_javascript(api: Ap
     assert "<h1>Waves &lt;b&gt;</h1>" in facts
     for text in ("aurora@", "Citation", "/export", "observables.csv", "&#34;steps&#34;: 30"):
         assert text in facts
+    assert api.http.get("/static/shared.js").status_code == 200, "the script that opens the link's screen"
     assert page.headers["X-Robots-Tag"] == "noindex"
     assert "base-uri 'self'" in page.headers["Content-Security-Policy"]
     prefixed = api.http.get(link["page"], base_url="http://localhost/leym").text
