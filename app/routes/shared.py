@@ -31,7 +31,7 @@ from app.routes.store import OBJECT_RESPONSES, object_response, sweep_object_res
 from app.routes.stream import RESPONSES, stream_response
 from app.services import Services, current_services, service_wide
 from app.views import job_body, json_response, law_body, sweep_body
-from leym.contract.problems import Problem, not_found
+from leym.contract.problems import Problem, invalid, not_found
 from leym.contract.record_bodies import rfc3339
 from leym.jobs.links import Link
 
@@ -41,8 +41,8 @@ api = router("shared", "Links to results that need no token")
 READABLE = {
     "job": frozenset(
         (
-            *("results.list_fields", "results.get_frames", "results.get_observables", "results.get_histogram"),
-            *("results.get_cell", "store.get_store_object", "events.stream_events", "jobs.get_job"),
+            *("results.list_fields", "results.get_frames", "results.get_observables", "cells.get_histogram"),
+            *("cells.get_cell", "store.get_store_object", "events.stream_events", "jobs.get_job"),
             *("jobs.get_history", "interventions.list_interventions", "exports.export_job"),
         )
     ),
@@ -51,6 +51,7 @@ READABLE = {
             *("sweeps.get_sweep", "sweeps.get_sweep_table", "sweeps.get_sweep_summary", "sweeps.get_sweep_atlas"),
             *("store.get_sweep_object", "exports.export_sweep"),
             *("members.get_member", "members.list_member_fields", "members.get_member_frames"),
+            *("members.get_member_cell", "members.get_member_histogram"),
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
         )
     ),
@@ -151,6 +152,8 @@ def get_shared_part(path: SharedPartPath) -> Response:
     and answers as it does.
     """
     services, scope = open_link(path.link)
+    if request.args.get("lineage", "false").lower() not in ("0", "false"):
+        raise invalid("lineage: a link opens its own job only, not those that it continues", "/lineage")
     g.services = services  # of the project of the link, for the function that answers
     try:
         at = f"/v1/{scope.kind}s/{scope.subject}/{path.part}"

@@ -56,6 +56,7 @@ def test_a_link_opens_nothing_else(api: Api, job: str) -> None:
     for method in (api.http.post, api.http.patch, api.http.delete, api.http.put):
         assert method(f"{record}/frames").status_code == 405
         assert method(record).status_code == 405
+    refused(api.http.get(f"{record}/observables?lineage=1"), 422, "own job only")
     refused(api.http.get(f"{record}/lineage"), 404, "a shared job has frames")
 
 
