@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.routes import (
+    cells,
     events,
     exports,
     fidelity,
@@ -33,6 +34,7 @@ APIS = (
     interventions.api,
     lineage.api,
     frames.api,
+    cells.api,
     store.api,
     exports.api,
     events.api,
