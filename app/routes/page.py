@@ -32,7 +32,7 @@ POLICY = "; ".join(
 @page.get("/")
 def index() -> Response:
     """Show the page."""
-    response = Response(_document(service_wide().settings.flower_url), content_type="text/html; charset=utf-8")
+    response = Response(document(), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
@@ -40,13 +40,18 @@ def index() -> Response:
     return response
 
 
-@page.get("/static/<any('lists.js', 'page.js', 'page.css'):name>")
+@page.get("/static/<any('lists.js', 'page.js', 'page.css', 'shared.js'):name>")
 def asset(name: str) -> Response:
     """Send a script or the style sheet. The document links to it by version, so caches may keep that version."""
     response = send_from_directory(STATIC, name, max_age=300)
     if request.args.get("v") == _version(name):
         response.headers["Cache-Control"] = IMMUTABLE
     return response
+
+
+def document() -> str:
+    """Return the HTML of the page. Its addresses are relative to the root of the service."""
+    return _document(service_wide().settings.flower_url)
 
 
 @cache
