@@ -66,7 +66,7 @@ def _save(job: Job, field: str, out: Path, format: str | None, as_json: bool, **
 
 
 def _list_fields(job: Job, as_json: bool) -> None:
-    found = job.fields
+    found = job.list_fields()
     if as_json:
         write_json(found)
         return

@@ -46,11 +46,17 @@ def submit(
 ) -> None:
     """Judge a law as a job of the service; print its id, or its verdict with --watch."""
     client: Client = context.obj
-    given: dict[str, Any] = {"plan": plan, "members": members, "steps": steps, "priority": priority}
+    given: dict[str, Any] = {
+        "precision": precision,
+        "plan": plan,
+        "members": members,
+        "steps": steps,
+        "priority": priority,
+    }
     with exits(as_json):
         if grid:
             given["grid"] = specs.grid(grid)
-        job = client.judge(law, precision, **{key: value for key, value in given.items() if value is not None})
+        job = client.judge(law, **{key: value for key, value in given.items() if value is not None})
         if not watch:
             write_json(job.as_dict()) if as_json else print(job.id)
             return

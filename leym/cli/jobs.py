@@ -155,7 +155,7 @@ def submit(
         )  # fmt: skip
         source = source_of(body)
         found = client.job(source) if source else None
-        job = client.submit(idempotency_key=key, **body)
+        job = client._submit(client._body(**{"law": None} | body), key)
         if found:
             note_inheritance(found, body, job)
         if watch:
@@ -186,7 +186,7 @@ def quote(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=None, gamma=None,
             initial=initial, precision=precision, priority=priority, tag=None,
         )  # fmt: skip
-        found = client.quote(**body)
+        found = client._quote(client._body(**{"law": None} | body))
     if as_json:
         write_json(found)
         return

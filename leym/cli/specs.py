@@ -124,6 +124,16 @@ def sample(text: str) -> dict[str, Any]:
     return {"sample": found[1], "count": int(found[2]), "seed": int(found[3] or 0)}
 
 
+def window(text: str | None) -> tuple[int, int] | None:
+    """Parse a window of steps, `1500:2000`, both included. Raises ValueError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})[:,]([0-9]{1,9})", text)
+    if not found:
+        raise ValueError(f"--window {text!r}: write FIRST:LAST, two steps")
+    return int(found[1]), int(found[2])
+
+
 def stop_rules(items: list[str]) -> list[dict[str, Any]]:
     """Parse rules that end a member early: `frozen`, `cycle:3` (for 3 recordings) or `activity<0.01:5`.
 

@@ -10,6 +10,7 @@ import typer
 from leym.cli.jobs import Json
 from leym.cli.output import exits, write_json, write_table
 from leym.client import Job
+from leym.client.requests import change_body
 
 KINDS = "vortex, wave, noise, collapse, set, paint or gamma"
 
@@ -34,7 +35,7 @@ def intervene(
     with exits(as_json):
         job: Job = context.obj.job(id)
         change = _keys(keys or [])
-        found = job.interventions() if kind is None else [job.intervene(kind, step=at, **change)]
+        found = job.interventions() if kind is None else [job._intervene(change_body(kind, at, change))]
     if as_json:
         write_json(found if kind is None else found[0])
         return

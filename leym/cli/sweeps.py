@@ -27,6 +27,7 @@ from leym.cli.jobs import (
 )
 from leym.cli.output import FAILED, age, exits, note, write_json, write_table
 from leym.client import Client, Sweep
+from leym.client.axes import sweep_request
 from leym.common.files import STDOUT
 
 app = typer.Typer(help="Run one job for many values of its keys.", no_args_is_help=True)
@@ -48,6 +49,10 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="show the progress un
 Filters = Annotated[
     list[str] | None,
     typer.Option("--filter", help="only members with NAME=VALUE, NAME!=VALUE or NAME<NUMBER, repeatable"),
+]
+
+Window = Annotated[
+    str | None, typer.Option(help="FIRST:LAST step: observables are means over these steps, not the last values")
 ]
 
 
@@ -90,12 +95,13 @@ def run(
             initial=initial, precision=precision, priority=priority, tag=tag,
         )  # fmt: skip
         axes, source = specs.axes(axis), source_of(base)
-        wanted = {"law": None, "axes": axes, "mode": _mode(zipped, sample), "stop": specs.stop_rules(stop or [])} | base
+        rules = specs.stop_rules(stop or [])
+        body = sweep_request(client._body, None, axes, _mode(zipped, sample), rules, base)
         if dry_run:
-            _print_facts(client.estimate_sweep(**wanted), as_json)
+            _print_facts(client._estimate(body), as_json)
             return
         found = client.job(source) if source else None
-        sweep = client.sweep(**wanted)
+        sweep = client._sweep(body, None)
         if found:
             note_inheritance(found, base, next(sweep.jobs()), varied=axes)
         if not as_json:
@@ -180,6 +186,7 @@ def table(
     ] = None,
     over: Annotated[str | None, typer.Option(help="axes to aggregate over; default: seed")] = None,
     value: Annotated[str | None, typer.Option(help="observables to aggregate; default: all")] = None,
+    window: Window = None,
     format: Annotated[
         str | None, typer.Option("--format", "-f", help="csv, jsonl, parquet or arrow; default: the ending of --out")
     ] = None,
@@ -187,8 +194,8 @@ def table(
     as_json: Json = False,
 ) -> None:
     """Print or save one row per member with its point, its state and its last observables."""
-    query = {"filter": filter or (), "sort": sort, "descending": descending, "aggregate": aggregate or ()}
-    query |= {"over": over, "value": value or ()}
+    query: dict[str, Any] = {"filter": filter or (), "sort": sort, "descending": descending}
+    query |= {"aggregate": aggregate or (), "over": over, "value": value or (), "window": specs.window(window)}
     with exits(as_json):
         sweep: Sweep = context.obj.get_sweep(id)
         if out is None and format is None:
@@ -213,6 +220,7 @@ def plot(
     statistic: Annotated[
         str, typer.Option(help="how members at one point are aggregated: mean, sd, min, max, median, q05 …")
     ] = "mean",
+    window: Window = None,
     filter: Filters = None,
     as_json: Json = False,
 ) -> None:
@@ -221,8 +229,11 @@ def plot(
         import matplotlib
 
         matplotlib.use("agg")  # pictures need no screen
-        axes = context.obj.get_sweep(id).phase_diagram(x, y, value, statistic=statistic, filter=filter or ())
-        axes.figure.savefig(out, dpi=150, bbox_inches="tight")
+        sweep: Sweep = context.obj.get_sweep(id)
+        steps = specs.window(window)
+        axes = sweep.phase_diagram(x, y, value, statistic=statistic, window=steps, filter=filter or ())
+        figure: Any = axes.figure
+        figure.savefig(out, dpi=150, bbox_inches="tight")
     write_json({"file": str(out)}) if as_json else print(out)
 
 

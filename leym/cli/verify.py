@@ -38,7 +38,7 @@ def verify(
         second = client.submit(**again | exact)
         try:
             found = compare(first, second.wait(timeout))
-            by: dict[str, list[dict[str, Any]]] = {"first": first.segments, "second": second.segments}
+            by: dict[str, list[dict[str, Any]]] = {"first": first.list_segments(), "second": second.list_segments()}
         finally:
             if not keep:
                 second.refresh().cancel()
