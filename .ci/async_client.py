@@ -21,7 +21,7 @@ CLASSES = {
     "job": ("Job", ("lineage", "job_results", "job")),
     "sweep": ("Sweep", ("sweep_results", "sweep")),
 }
-OWN = {"as_dict", "check", "wait", "close", "of"}  # the base classes have them, or do not need them
+OWN = {"as_dict", "check", "field_names", "wait", "close", "of"}  # the base classes have them, or do not need them
 NEEDS = {"client": ("job", "sweep"), "job": (), "sweep": ("job",)}
 
 

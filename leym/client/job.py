@@ -10,7 +10,6 @@ from urllib.parse import urljoin
 
 import numpy as np
 
-from leym.client import frame_socket
 from leym.client.errors import JobCancelled, JobFailed
 from leym.client.http import Http, segment
 from leym.client.job_results import Results
@@ -36,16 +35,6 @@ class Job(Results):
     def of(cls, http: Http, id: str) -> Self:
         """Request a job by its id."""
         return cls(http, http.json("GET", f"/v1/jobs/{segment(id)}", having=JOB_KEYS))
-
-    @property
-    def id(self) -> str:
-        """The id: 26 characters."""
-        return str(self._data["id"])
-
-    @property
-    def state(self) -> str:
-        """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
-        return str(self._data["state"])
 
     @property
     def step(self) -> int:
@@ -85,18 +74,6 @@ class Job(Results):
     def as_dict(self) -> dict[str, Any]:
         """Return the last answer of the service, unchanged."""
         return dict(self._data)
-
-    def refresh(self, wait_s: int = 0) -> Job:
-        """Request the state of the job again, and return the job.
-
-        Args:
-            wait_s: the service answers when the state changes, or after this many seconds; 0: at once.
-        """
-        params = {"wait": wait_s} if wait_s else None
-        self._data = self._http.json(
-            "GET", self._path, having=JOB_KEYS, params=params, timeout=self._http.timeout_s + wait_s
-        )
-        return self
 
     def wait(self, timeout: float | None = None, progress: bool = False) -> Job:
         """Wait until the job has succeeded, and return it.
@@ -227,36 +204,6 @@ class Job(Results):
         if start == "latest":
             start = self.refresh().step + 1
         yield from frames_of(self._http, self._path, start, field, self.array)
-        self.refresh()
-
-    def live(
-        self,
-        field: str,
-        *,
-        start: int = 0,
-        fps: float | None = None,
-        downsample: int = 1,
-        dtype: frame_socket.Dtype = "f32",
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (step, frame) of a field as the frames are stored, until the job has ended; then refresh the job.
-
-        The frames come over a WebSocket, which resumes where it was after a lost connection. A job that fails or is
-        cancelled ends the iteration without an exception; `check()` raises it.
-
-        Args:
-            field: a recorded field.
-            start: first step.
-            fps: most frames per second: the newest ones, and always the first and the last; default: every frame.
-            downsample: every n-th cell in both directions.
-            dtype: f32, f16, or u8 for codes 0 to 255 over the range of the field. A complex field is always complex64.
-
-        Raises:
-            ProblemError: the field is not recorded, an option is wrong, or the results were deleted.
-            ServiceUnreachable: the service does not answer any more, after all retries.
-        """
-        yield from frame_socket.frames(
-            self._http, self._path, field, start=start, fps=fps, downsample=downsample, dtype=dtype
-        )
         self.refresh()
 
     def __repr__(self) -> str:

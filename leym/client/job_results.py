@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leym.client import results
+from leym.client import frame_socket, results
+from leym.client.differences import differences
 from leym.client.lineage import TimeTravel
+from leym.client.views import FRAMES, View, common_field, view
 
 if TYPE_CHECKING:
     import xarray
@@ -41,6 +44,36 @@ class Results(TimeTravel):
             ProblemError: the field is not recorded, or the range is wrong.
         """
         return results.array(self._http, self._path, field, start, stop, stride)
+
+    def live(
+        self,
+        field: str,
+        *,
+        start: int = 0,
+        fps: float | None = None,
+        downsample: int = 1,
+        dtype: frame_socket.Dtype = "f32",
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (step, frame) of a field as the frames are stored, until the job has ended; then refresh the job.
+
+        The frames come over a WebSocket, which resumes where it was after a lost connection. A job that fails or is
+        cancelled ends the iteration without an exception; `check()` raises it.
+
+        Args:
+            field: a recorded field.
+            start: first step.
+            fps: most frames per second: the newest ones, and always the first and the last; default: every frame.
+            downsample: every n-th cell in both directions.
+            dtype: f32, f16, or u8 for codes 0 to 255 over the range of the field. A complex field is always complex64.
+
+        Raises:
+            ProblemError: the field is not recorded, an option is wrong, or the results were deleted.
+            ServiceUnreachable: the service does not answer any more, after all retries.
+        """
+        yield from frame_socket.frames(
+            self._http, self._path, field, start=start, fps=fps, downsample=downsample, dtype=dtype
+        )
+        self.refresh()
 
     def series(self) -> dict[str, np.ndarray]:
         """Read the observables as plain arrays: `step`, int64 [n], and one float64 [n] per name."""
@@ -101,6 +134,57 @@ class Results(TimeTravel):
         """Save like `download`, but return the number of bytes written."""
         return results.download(self._http, self._path, field, path, format, options)
 
+    def show(
+        self,
+        field: str | None = None,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        frames: int = FRAMES,
+        channel: int | None = None,
+        lineage: bool = False,
+        beside: Sequence[Results] = (),
+        fps: int = 12,
+    ) -> View:
+        """Show the universe in a notebook, with a play button and a slider; new frames come while it runs.
+
+        `show().save("universe.html")` (or gif, webp, png) writes it to a file.
+
+        Args:
+            field: a recorded field; default: `phase`, or else another one.
+            start: first step; default: the first one.
+            stop: step to stop before; default: after the last one.
+            frames: most frames; of more, every n-th is read.
+            channel: channel to draw, of a field with channels.
+            lineage: show the steps of the jobs that this one continues, too.
+            beside: other jobs to show beside this one, on the same clock.
+            fps: frames per second.
+
+        Raises:
+            ValueError: no field is recorded.
+            ModuleNotFoundError: a package is not installed (`pip install 'leym[data]'`).
+        """
+        return view(
+            [self, *beside], field, start=start, stop=stop, frames=frames, channel=channel, lineage=lineage, fps=fps
+        )
+
+    def differences(self, other: Results, field: str | None = None) -> dict[str, np.ndarray]:
+        """Compare the frames of a field with those of another job, such as a fork, at the steps that both have.
+
+        Args:
+            other: the other job.
+            field: a field that both have recorded; default: `phase`, or else another one.
+
+        Returns:
+            `step`, `mean` and `largest` absolute difference (of angles: on the circle), and `cells`, the share of cells
+            that differ by more than a hundredth of the field's range.
+
+        Raises:
+            ValueError: the jobs have no field or no step in common.
+        """
+        chosen = field or common_field([self, other])
+        return differences(chosen, self.array(chosen), other.array(chosen))
+
     def list_segments(self) -> list[dict[str, Any]]:
         """List the batch size, kernel, operands and device that computed the frames, from which step on.
 
@@ -126,7 +210,7 @@ class Results(TimeTravel):
     def frames(self) -> xarray.Dataset | results.LazyArrays:
         """Deprecated: call `dataset()`, or `array(field)` where xarray is not installed."""
         _deprecated("frames", "dataset() or array(field)")
-        return results.dataset(self._http, self._path, self._field_names)
+        return results.dataset(self._http, self._path, self.field_names)
 
     @property
     def observables(self) -> xarray.Dataset | dict[str, np.ndarray]:
@@ -134,7 +218,8 @@ class Results(TimeTravel):
         _deprecated("observables", "dataset() or series()")
         return results.observables(self._http, self._path)
 
-    def _field_names(self) -> list[str]:
+    def field_names(self) -> list[str]:
+        """Return the names of the recorded fields."""
         return [recording["field"] for recording in self._data["spec"].get("record") or []]
 
 

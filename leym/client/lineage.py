@@ -44,6 +44,28 @@ class TimeTravel:
         self._path = f"/v1/jobs/{segment(str(data['id']))}"
 
     @property
+    def id(self) -> str:
+        """The id: 26 characters."""
+        return str(self._data["id"])
+
+    @property
+    def state(self) -> str:
+        """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
+        return str(self._data["state"])
+
+    def refresh(self, wait_s: int = 0) -> Self:
+        """Request the state of the job again, and return the job.
+
+        Args:
+            wait_s: the service answers when the state changes, or after this many seconds; 0: at once.
+        """
+        params = {"wait": wait_s} if wait_s else None
+        self._data = self._http.json(
+            "GET", self._path, having=ANSWER, params=params, timeout=self._http.timeout_s + wait_s
+        )
+        return self
+
+    @property
     def parent(self) -> str | None:
         """The id of the job that this one continues, or None."""
         found: str | None = self._data.get("parent")

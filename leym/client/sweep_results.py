@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from leym.client import plots, results, tables
 from leym.client.http import Http, segment
+from leym.client.job import JOB_KEYS, Job
+from leym.client.typical import typical
+from leym.client.views import FRAMES, View, view
 from leym.contract.sweep_table import axis_name
 
 if TYPE_CHECKING:
@@ -178,6 +182,76 @@ class SweepResults:
         scattered = self._data["spec"].get("mode", "product") != "product" or bool(self._data.get("added"))
         return plots.phase_diagram(rows, axis_name(x), axis_name(y), f"{value}.{statistic}", ax, scattered)
 
+    def typical(self, count: int = 6, *, value: tables.Names = (), filter: tables.Names = ()) -> list[Job]:
+        """Choose members that stand for the sweep: one of each of `count` groups whose observables are alike.
+
+        Args:
+            count: number of groups.
+            value: observables to compare; default: all.
+            filter: conditions on the members, as in `table`.
+
+        Returns:
+            The members, those of large groups first.
+
+        Raises:
+            ValueError: no member has observables yet.
+        """
+        conditions = [filter] if isinstance(filter, str) else list(filter)
+        rows = self.table("rows", filter=["state=succeeded", *conditions])
+        names = [value] if isinstance(value, str) else list(value)
+        own = {"index", "id", "state", "step", "steps", "stopped_at", "error", *map(axis_name, self.axes)}
+        names = names or [name for name in (rows[0] if rows else ()) if name not in own]
+        return [Job.of(self._http, str(rows[i]["id"])) for i in typical(rows, names, count)]
+
+    def show(
+        self,
+        field: str | None = None,
+        *,
+        count: int = 6,
+        members: Sequence[int] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        frames: int = FRAMES,
+        channel: int | None = None,
+        fps: int = 12,
+    ) -> View:
+        """Show members side by side on one clock, with their points as titles; by default, typical ones.
+
+        `show().save("six.html")` (or gif, webp, png) writes it to a file.
+
+        Args:
+            field: a recorded field; default: `phase`, or else another one.
+            count: number of typical members.
+            members: indices of the members to show instead.
+            start: first step; default: the first one.
+            stop: step to stop before; default: after the last one.
+            frames: most frames of each member; of more, every n-th is read.
+            channel: channel to draw, of a field with channels.
+            fps: frames per second.
+
+        Raises:
+            ValueError: no member has observables yet, or the members have recorded no field.
+            ModuleNotFoundError: a package is not installed (`pip install 'leym[data]'`).
+        """
+        path = f"{self._path}/members"
+        if members is None:
+            jobs = self.typical(count)
+        else:
+            jobs = [Job(self._http, self._http.json("GET", f"{path}/{i}", having=JOB_KEYS)) for i in members]
+        titles = [_title(job, self.axes) for job in jobs]
+        return view(jobs, field, start=start, stop=stop, frames=frames, channel=channel, titles=titles, fps=fps)
+
     def summary(self) -> dict[str, Any]:
         """Return counts, progress and a histogram per observable, without reading every member."""
         return self._http.json("GET", f"{self._path}/summary", having=("counts",))
+
+
+def _title(job: Job, axes: Sequence[str]) -> str:
+    """Return the point of a member as text: `gamma = 0.05, seed = 3`."""
+    shown = []
+    for axis in axes:
+        value: Any = job.spec
+        for key in axis.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        shown.append(f"{axis} = {value:.4g}" if isinstance(value, float) else f"{axis} = {value}")
+    return ", ".join(shown)

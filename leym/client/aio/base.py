@@ -106,6 +106,10 @@ class JobBase:
         """Return the last answer of the service, unchanged."""
         return self._sync.as_dict()
 
+    def field_names(self) -> list[str]:
+        """Return the names of the recorded fields."""
+        return self._sync.field_names()
+
     def check(self) -> Self:
         """Return the job, but raise JobFailed or JobCancelled if it ended that way."""
         self._sync.check()

@@ -10,8 +10,10 @@ import numpy as np
 
 from leym.client import frame_socket
 from leym.client.aio.base import JobBase
+from leym.client.job_results import Results
 from leym.client.live import Frame
 from leym.client.requests import GammaLike, Intervention, ObserveLike, RecordLike
+from leym.client.views import FRAMES, View
 from leym.contract.interventions import Disc, Rectangle
 
 if TYPE_CHECKING:
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
 
 class AsyncJob(JobBase):
     """`Job` for asyncio."""
+
+    @property
+    def id(self) -> str:
+        """The id: 26 characters."""
+        return self._sync.id
+
+    @property
+    def state(self) -> str:
+        """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
+        return self._sync.state
+
+    async def refresh(self, wait_s: int = 0) -> Self:
+        """Request the state of the job again, and return the job.
+
+        See `Job.refresh`.
+        """
+        await self._threads.run(self._sync.refresh, wait_s)
+        return self
 
     @property
     def parent(self) -> str | None:
@@ -161,6 +181,24 @@ class AsyncJob(JobBase):
         """
         return await self._threads.run(self._sync.array, field, start, stop, stride)
 
+    async def live(
+        self,
+        field: str,
+        *,
+        start: int = 0,
+        fps: float | None = None,
+        downsample: int = 1,
+        dtype: frame_socket.Dtype = "f32",
+    ) -> AsyncIterator[tuple[int, np.ndarray]]:
+        """Yield (step, frame) of a field as the frames are stored, until the job has ended; then refresh the job.
+
+        See `Job.live`.
+        """
+        async for item in self._threads.each(
+            self._sync.live(field, start=start, fps=fps, downsample=downsample, dtype=dtype)
+        ):
+            yield item
+
     async def series(self) -> dict[str, np.ndarray]:
         """Read the observables as plain arrays: `step`, int64 [n], and one float64 [n] per name.
 
@@ -205,22 +243,47 @@ class AsyncJob(JobBase):
             scale=scale,
         )
 
+    async def show(
+        self,
+        field: str | None = None,
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        frames: int = FRAMES,
+        channel: int | None = None,
+        lineage: bool = False,
+        beside: Sequence[Results] = (),
+        fps: int = 12,
+    ) -> View:
+        """Show the universe in a notebook, with a play button and a slider; new frames come while it runs.
+
+        See `Job.show`.
+        """
+        return await self._threads.run(
+            self._sync.show,
+            field,
+            start=start,
+            stop=stop,
+            frames=frames,
+            channel=channel,
+            lineage=lineage,
+            beside=beside,
+            fps=fps,
+        )
+
+    async def differences(self, other: Results, field: str | None = None) -> dict[str, np.ndarray]:
+        """Compare the frames of a field with those of another job, such as a fork, at the steps that both have.
+
+        See `Job.differences`.
+        """
+        return await self._threads.run(self._sync.differences, other, field)
+
     async def list_segments(self) -> list[dict[str, Any]]:
         """List the batch size, kernel, operands and device that computed the frames, from which step on.
 
         See `Job.list_segments`.
         """
         return await self._threads.run(self._sync.list_segments)
-
-    @property
-    def id(self) -> str:
-        """The id: 26 characters."""
-        return self._sync.id
-
-    @property
-    def state(self) -> str:
-        """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
-        return self._sync.state
 
     @property
     def step(self) -> int:
@@ -256,14 +319,6 @@ class AsyncJob(JobBase):
     def url(self) -> str:
         """The address of the job in the REST API."""
         return self._sync.url
-
-    async def refresh(self, wait_s: int = 0) -> Self:
-        """Request the state of the job again, and return the job.
-
-        See `Job.refresh`.
-        """
-        await self._threads.run(self._sync.refresh, wait_s)
-        return self
 
     async def cancel(self) -> Self:
         """Stop the job and return it. Its recorded frames stay; a job that has ended does not change.
@@ -344,22 +399,4 @@ class AsyncJob(JobBase):
         See `Job.stream`.
         """
         async for item in self._threads.each(self._sync.stream(start, field)):
-            yield item
-
-    async def live(
-        self,
-        field: str,
-        *,
-        start: int = 0,
-        fps: float | None = None,
-        downsample: int = 1,
-        dtype: frame_socket.Dtype = "f32",
-    ) -> AsyncIterator[tuple[int, np.ndarray]]:
-        """Yield (step, frame) of a field as the frames are stored, until the job has ended; then refresh the job.
-
-        See `Job.live`.
-        """
-        async for item in self._threads.each(
-            self._sync.live(field, start=start, fps=fps, downsample=downsample, dtype=dtype)
-        ):
             yield item

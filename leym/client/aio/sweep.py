@@ -10,6 +10,8 @@ from leym.client import tables
 from leym.client.aio.base import SweepBase
 from leym.client.aio.job import AsyncJob
 from leym.client.axes import GridAxis, Mode, VariedInitial, VariedInt, VariedNumber, VariedText
+from leym.client.job import Job
+from leym.client.views import FRAMES, View
 
 if TYPE_CHECKING:
     import xarray
@@ -118,6 +120,41 @@ class AsyncSweep(SweepBase):
         """
         return await self._threads.run(
             self._sync.phase_diagram, x, y, value, statistic=statistic, window=window, filter=filter, ax=ax
+        )
+
+    async def typical(self, count: int = 6, *, value: tables.Names = (), filter: tables.Names = ()) -> list[Job]:
+        """Choose members that stand for the sweep: one of each of `count` groups whose observables are alike.
+
+        See `Sweep.typical`.
+        """
+        return await self._threads.run(self._sync.typical, count, value=value, filter=filter)
+
+    async def show(
+        self,
+        field: str | None = None,
+        *,
+        count: int = 6,
+        members: Sequence[int] | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        frames: int = FRAMES,
+        channel: int | None = None,
+        fps: int = 12,
+    ) -> View:
+        """Show members side by side on one clock, with their points as titles; by default, typical ones.
+
+        See `Sweep.show`.
+        """
+        return await self._threads.run(
+            self._sync.show,
+            field,
+            count=count,
+            members=members,
+            start=start,
+            stop=stop,
+            frames=frames,
+            channel=channel,
+            fps=fps,
         )
 
     async def summary(self) -> dict[str, Any]:
