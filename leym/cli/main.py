@@ -13,10 +13,21 @@ from typing import Annotated
 import typer
 
 import leym
-from leym.cli import data, fidelity, jobs, laws, lineage, steering, sweeps, training, verify
+from leym.cli import (
+    data,
+    fidelity,
+    jobs,
+    laws,
+    lineage,
+    steering,
+    sweeps,
+    training,
+    verify,
+    viewing,
+    watching,
+)
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits
-from leym.client import Client
 
 
 class Up(LazyCommand):
@@ -88,6 +99,8 @@ steering.register(app)
 data.register(app)
 lineage.register(app)
 verify.register(app)
+viewing.register(app)
+watching.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(fidelity.app, name="fidelity")
@@ -110,6 +123,8 @@ def root(
     ] = False,
 ) -> None:
     """Make the client that all commands use; it is closed when the command ends."""
+    from leym.client import Client
+
     with exits(as_json=False):
         context.obj = context.with_resource(Client(url, token=token))
 

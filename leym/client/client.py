@@ -79,7 +79,7 @@ class Client(Submissions, SweepSubmissions, Training, Activity):
 
     def laws(self) -> list[dict[str, Any]]:
         """List the laws of the service: name, digest, architecture, d_state and more of each."""
-        return list(self._http.json("GET", "/v1/laws", having=("items",))["items"])
+        return laws.LawTable(self._http.json("GET", "/v1/laws", having=("items",))["items"])
 
     def law(self, name: str) -> dict[str, Any]:
         """Describe one law, by `name` (its newest version) or `name@digest`."""

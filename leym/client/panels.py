@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from leym.contract.catalog import FIELDS
+
 if TYPE_CHECKING:
     import xarray
 
@@ -78,10 +80,17 @@ class Panel:
 
 
 def colour_map(cyclic: bool) -> NDArray[np.uint8]:
-    """Return the colours of the service: matplotlib's viridis, or for angles twilight. uint8 [256, 3]."""
-    with resources.files("leym.frames").joinpath("colours.npy").open("rb") as file:
-        linear, angles = np.load(file)
-    found: NDArray[np.uint8] = angles if cyclic else linear
+    """Return the colours of the service's pictures, for angles or for other numbers: uint8 [256, 3].
+
+    Raises:
+        ModuleNotFoundError: Pillow is not installed (`pip install 'leym[data]'`).
+    """
+    from leym.frames.pictures import render
+
+    field = "phase" if cyclic else "coherence"
+    low, high = FIELDS[field].bounds or (0.0, 1.0)
+    ramp = low + (np.arange(256, dtype=np.float32) + 0.5) / 256 * (high - low)
+    found: NDArray[np.uint8] = render(field, ramp[None, None])[0, 0]
     return found
 
 

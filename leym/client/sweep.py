@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from leym.client.axes import GridAxis, Mode, VariedInitial, VariedInt, VariedNumber, VariedText, more_members
@@ -236,6 +237,12 @@ class Sweep(SweepResults):
     def _change(self, method: str, action: str, **options: Any) -> Sweep:
         self._data = self._http.json(method, self._path + action, having=SWEEP_KEYS, repeatable=True, **options)
         return self
+
+    def _repr_html_(self) -> str:
+        counts = ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)
+        bar = f'<progress max="{self.size}" value="{self.step}"></progress>'
+        over = ", ".join(map(escape, self.axes))
+        return f"<code>{escape(self.id)}</code> {bar} {self.step}/{self.size} members over {over}: {counts}"
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{n} {state}" for state, n in self.counts.items() if n)

@@ -203,6 +203,31 @@ class SweepResults:
         names = names or [name for name in (rows[0] if rows else ()) if name not in own]
         return [Job.of(self._http, str(rows[i]["id"])) for i in typical(rows, names, count)]
 
+    def best(
+        self,
+        value: str,
+        *,
+        lowest: bool = False,
+        window: tuple[int, int] | None = None,
+        filter: tables.Names = (),
+    ) -> Job:
+        """Return the member with the largest last value of an observable.
+
+        Args:
+            value: the observable.
+            lowest: return the one with the smallest value.
+            window: first and last step of a mean over time, as in `table`.
+            filter: conditions on the members, as in `table`.
+
+        Raises:
+            ValueError: no member has succeeded yet.
+        """
+        conditions = ["state=succeeded", *([filter] if isinstance(filter, str) else filter)]
+        rows = self.table("rows", filter=conditions, sort=value, descending=not lowest, window=window)
+        if not rows:
+            raise ValueError(f"no member of sweep {self.id} has succeeded yet")
+        return Job.of(self._http, str(rows[0]["id"]))
+
     def show(
         self,
         field: str | None = None,

@@ -129,6 +129,17 @@ class AsyncSweep(SweepBase):
         """
         return await self._threads.run(self._sync.typical, count, value=value, filter=filter)
 
+    async def best(
+        self, value: str, *, lowest: bool = False, window: tuple[int, int] | None = None, filter: tables.Names = ()
+    ) -> AsyncJob:
+        """Return the member with the largest last value of an observable.
+
+        See `Sweep.best`.
+        """
+        return AsyncJob(
+            self._threads, await self._threads.run(self._sync.best, value, lowest=lowest, window=window, filter=filter)
+        )
+
     async def show(
         self,
         field: str | None = None,
