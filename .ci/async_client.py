@@ -81,7 +81,7 @@ def method(own: str, node: ast.FunctionDef) -> str | None:
     if node.decorator_list:
         head = f"@property\ndef {node.name}(self) -> {returns}:"
         return f'{head}\n    """{summary}"""\n    return self._sync.{node.name}\n'
-    arguments, call = ast.unparse(node.args), passed(node.args)
+    arguments, call = ast.unparse(node.args).replace("str | Job]", "str | AsyncJob]"), passed(node.args)
     target = f"self._sync.{node.name}"
     document = f'"""{summary}\n\n    See `{own}.{node.name}`.\n    """'
     if returns.startswith("Iterator["):
@@ -113,11 +113,24 @@ IN_PLACE = {
 }
 
 
+OF_JOBS = {  # arguments that are jobs, and how the synchronous ones are found
+    "beside": "[job._sync for job in beside]",
+    "other": "other._sync",
+    "jobs": "None if jobs is None else [job if isinstance(job, str) else job.id for job in jobs]",
+}
+
+
 def passed(arguments: ast.arguments, without: tuple[str, ...] = ()) -> str:
     """Return the arguments of a call that passes all parameters on."""
-    parts = [arg.arg for arg in (*arguments.posonlyargs, *arguments.args) if arg.arg not in ("self", *without)]
+    parts = [
+        OF_JOBS.get(arg.arg, arg.arg)
+        for arg in (*arguments.posonlyargs, *arguments.args)
+        if arg.arg not in ("self", *without)
+    ]
     parts += [f"*{arguments.vararg.arg}"] if arguments.vararg else []
-    return ", ".join(parts + [f"{arg.arg}={arg.arg}" for arg in arguments.kwonlyargs if arg.arg not in without])
+    return ", ".join(
+        parts + [f"{arg.arg}={OF_JOBS.get(arg.arg, arg.arg)}" for arg in arguments.kwonlyargs if arg.arg not in without]
+    )
 
 
 def needed(trees: list[ast.Module], body: str) -> tuple[list[str], list[str]]:

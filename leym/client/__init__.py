@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from leym.client.job import Job
     from leym.client.live import Frame, JobEvent
     from leym.client.sweep import Sweep
+    from leym.client.views import View
 
 __all__ = [
     "AsyncClient",
@@ -49,6 +50,7 @@ __all__ = [
     "ServiceUnreachable",
     "Sweep",
     "UnexpectedAnswer",
+    "View",
     "choice",
     "latin_hypercube",
     "linspace",
@@ -68,6 +70,7 @@ _MODULES = {
     "Job": "job",
     "JobEvent": "live",
     "Sweep": "sweep",
+    "View": "views",
     **dict.fromkeys(
         ("JobCancelled", "JobFailed", "LeymError", "ProblemError", "ServiceUnreachable", "UnexpectedAnswer"), "errors"
     ),

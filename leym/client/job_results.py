@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -143,7 +143,7 @@ class Results(TimeTravel):
         frames: int = FRAMES,
         channel: int | None = None,
         lineage: bool = False,
-        beside: Sequence[Results] = (),
+        beside: Sequence[Self] = (),
         fps: int = 12,
     ) -> View:
         """Show the universe in a notebook, with a play button and a slider; new frames come while it runs.
@@ -168,7 +168,7 @@ class Results(TimeTravel):
             [self, *beside], field, start=start, stop=stop, frames=frames, channel=channel, lineage=lineage, fps=fps
         )
 
-    def differences(self, other: Results, field: str | None = None) -> dict[str, np.ndarray]:
+    def differences(self, other: Self, field: str | None = None) -> dict[str, np.ndarray]:
         """Compare the frames of a field with those of another job, such as a fork, at the steps that both have.
 
         Args:

@@ -69,8 +69,10 @@ class SweepResults:
 
         store = results.open_store(self._http, f"{self._path}/store.zarr")
         chunks: Any = {} if results.installed("dask") else None
+        from leym.client.notebook.accessor import with_hints
+
         opened: xarray.Dataset = xarray.open_zarr(store, group=group, consolidated=True, zarr_format=3, chunks=chunks)
-        return opened
+        return with_hints(opened)
 
     def table(
         self,

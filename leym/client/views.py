@@ -93,7 +93,7 @@ viewer.play();
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         """Return the widget where anywidget is installed, else the page."""
         if installed("anywidget"):
-            from leym.client.widget import Viewer
+            from leym.client.notebook.widget import Viewer
 
             return Viewer(self.panels, self.fps, self.frames, self.following)._repr_mimebundle_()
         return {"text/html": self._repr_html_(), "text/plain": repr(self)}

@@ -13,7 +13,6 @@ from leym.client.aio.base import ClientBase
 from leym.client.aio.job import AsyncJob
 from leym.client.aio.sweep import AsyncSweep
 from leym.client.axes import GridAxis, Mode, StopLike, VariedInitial, VariedInt, VariedNumber, VariedText
-from leym.client.job import Job
 from leym.client.live import JobEvent
 from leym.client.requests import GammaLike, InitialLike, Intervention, ObserveLike, RecordLike
 from leym.client.sweep_submissions import LawAxis
@@ -357,7 +356,7 @@ class AsyncClient(ClientBase):
 
     async def events(
         self,
-        jobs: Sequence[str | Job] | None = None,
+        jobs: Sequence[str | AsyncJob] | None = None,
         *,
         sweep: str | None = None,
         state: State | None = None,
@@ -369,7 +368,13 @@ class AsyncClient(ClientBase):
         See `Client.events`.
         """
         async for item in self._threads.each(
-            self._sync.events(jobs, sweep=sweep, state=state, replay=replay, after=after)
+            self._sync.events(
+                None if jobs is None else [job if isinstance(job, str) else job.id for job in jobs],
+                sweep=sweep,
+                state=state,
+                replay=replay,
+                after=after,
+            )
         ):
             yield item
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from leym.client import frame_socket
 from leym.client.aio.base import JobBase
-from leym.client.job_results import Results
 from leym.client.live import Frame
 from leym.client.requests import GammaLike, Intervention, ObserveLike, RecordLike
 from leym.client.views import FRAMES, View
@@ -252,7 +251,7 @@ class AsyncJob(JobBase):
         frames: int = FRAMES,
         channel: int | None = None,
         lineage: bool = False,
-        beside: Sequence[Results] = (),
+        beside: Sequence[Self] = (),
         fps: int = 12,
     ) -> View:
         """Show the universe in a notebook, with a play button and a slider; new frames come while it runs.
@@ -267,16 +266,16 @@ class AsyncJob(JobBase):
             frames=frames,
             channel=channel,
             lineage=lineage,
-            beside=beside,
+            beside=[job._sync for job in beside],
             fps=fps,
         )
 
-    async def differences(self, other: Results, field: str | None = None) -> dict[str, np.ndarray]:
+    async def differences(self, other: Self, field: str | None = None) -> dict[str, np.ndarray]:
         """Compare the frames of a field with those of another job, such as a fork, at the steps that both have.
 
         See `Job.differences`.
         """
-        return await self._threads.run(self._sync.differences, other, field)
+        return await self._threads.run(self._sync.differences, other._sync, field)
 
     async def list_segments(self) -> list[dict[str, Any]]:
         """List the batch size, kernel, operands and device that computed the frames, from which step on.

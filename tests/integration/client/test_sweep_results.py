@@ -63,6 +63,7 @@ def test_a_sweep_is_one_labelled_array(api: Api, client: Client) -> None:
     sweep = ended(api, client, gamma=[0.0, 0.01, 0.5], seed=range(4))
     found = sweep.dataset()
     assert found["phase"].dims == ("gamma", "seed", "step", "y", "x")
+    assert found["phase"].attrs["cmap"] == "twilight"
     assert found["phase"].chunks is not None, "dask reads it in parallel"
     one = found["phase"].sel(gamma=0.01, seed=2, step=10)
     np.testing.assert_array_equal(one, np.full((8, 8), 6 + 10))

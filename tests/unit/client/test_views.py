@@ -97,7 +97,7 @@ def test_titles_cannot_leave_the_script() -> None:
 
 def test_the_widget_gets_the_frames_over_the_connection_of_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("anywidget")
-    from leym.client.widget import Viewer
+    from leym.client.notebook.widget import Viewer
 
     class Running:
         def live(self, field: str, **options: Any) -> Any:
