@@ -48,7 +48,7 @@ def module(name: str) -> str:
     bases = f"from leym.client.aio.base import {own}Base"
     siblings = [f"from leym.client.aio.{other} import Async{CLASSES[other][0]}" for other in NEEDS[name]]
     body = f'class Async{own}({own}Base):\n    """`{own}` for asyncio."""\n\n' + indent("\n".join(methods), "    ")
-    imports, typing_only = needed(trees, body)
+    imports, typing_only = needed(dict(zip(sources, trees, strict=True)), body)
     return "\n".join(
         (
             f'"""The {name} of the SDK for asyncio. Written by `.ci/async_client.py`; edit the synchronous class."""\n',
@@ -108,8 +108,8 @@ def method(own: str, node: ast.FunctionDef) -> str | None:
 
 IN_PLACE = {
     "Client": (),
-    "Job": ("cancel",),
-    "Sweep": ("cancel", "pause", "resume", "retry", "set_priority"),
+    "Job": ("cancel", "update"),
+    "Sweep": ("cancel", "pause", "resume", "retry", "set_priority", "update"),
 }
 
 
@@ -133,12 +133,12 @@ def passed(arguments: ast.arguments, without: tuple[str, ...] = ()) -> str:
     )
 
 
-def needed(trees: list[ast.Module], body: str) -> tuple[list[str], list[str]]:
+def needed(trees: dict[str, ast.Module], body: str) -> tuple[list[str], list[str]]:
     """Return the imports that the body needs, and those that only type checkers need."""
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
     found = {"AsyncIterator": "from collections.abc import AsyncIterator", "Self": "from typing import Self"}
     typing_only: dict[str, str] = {}
-    for tree in trees:
+    for source, tree in trees.items():
         for node in tree.body:
             guarded = node.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else None
             for item in guarded if guarded is not None else [node]:
@@ -147,16 +147,13 @@ def needed(trees: list[ast.Module], body: str) -> tuple[list[str], list[str]]:
                     for alias in item.names:
                         one = type(item)(**{**{f: getattr(item, f) for f in item._fields}, "names": [alias]})
                         target[alias.asname or alias.name] = ast.unparse(one)
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                if name in used:
-                    found.setdefault(name, f"from leym.client.{SOURCE[name]} import {name}")
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            for target in targets:
+                if isinstance(target, ast.Name):  # an alias of a type, or the value of a default
+                    found.setdefault(target.id, f"from leym.client.{source} import {target.id}")
     guarded_names = [line for name, line in typing_only.items() if name in used]
     plain = [line for name, line in found.items() if name in used]
     return plain + (["from typing import TYPE_CHECKING"] if guarded_names else []), guarded_names
-
-
-SOURCE = {"State": "activity", "LawAxis": "sweep_submissions", "Recipe": "training"}
 
 
 def formatted(text: str, path: Path) -> str:
