@@ -182,11 +182,16 @@ def _table(columns: tuple[str, ...], rows: Any) -> Table:
 
 def _print_catalogue(as_json: bool) -> None:
     if as_json:
-        described = {name: {"units": info.units, "formula": info.formula} for name, info in FIELDS.items()}
-        write_json({"fields": described, "observables": OBSERVABLES})
+        tables: dict[str, dict[str, Any]] = {"fields": dict(FIELDS), "observables": dict(OBSERVABLES)}
+        write_json(
+            {
+                kind: {name: {"units": info.units, "formula": info.formula} for name, info in table.items()}
+                for kind, table in tables.items()
+            }
+        )
         return
     rows = [(name, "field", info.units, info.formula) for name, info in FIELDS.items()]
-    rows += [(name, "observable", "1", formula) for name, formula in OBSERVABLES.items()]
+    rows += [(name, "observable", info.units, info.formula) for name, info in OBSERVABLES.items()]
     write_table(("name", "kind", "units", "formula"), rows)
 
 
