@@ -62,7 +62,8 @@ assert differing.max() > 0
 
 @pytest.mark.slow
 def test_the_research_task_from_python(service: Service, tmp_path: Path) -> None:
-    run([sys.executable, "-"], "\n".join(blocks("python")) + PROOF, tmp_path, service)
+    said = run([sys.executable, "-"], "\n".join(blocks("python")) + PROOF, tmp_path, service)
+    assert f"{service.url}/s/" in said
     for name in ("activity.png", "channel_entropy.png", "six.html", "branches.html"):
         assert (tmp_path / name).stat().st_size > 1000, name
     assert (tmp_path / "six.html").read_text().count("initial.strength = ") == 6
@@ -73,4 +74,5 @@ def test_the_research_task_from_a_shell(service: Service, tmp_path: Path) -> Non
     said = run(["bash", "-eu"], "\n".join(blocks("sh")), tmp_path, service)
     for name in ("activity.png", "channel_entropy.png", "six.html", "branches.html", "healing.gif"):
         assert (tmp_path / name).stat().st_size > 1000, name
+    assert f"{service.url}/s/" in said
     assert re.findall(r"^step\tmean\tlargest\tcells$", said, re.MULTILINE) != []
