@@ -45,7 +45,7 @@ def atlas_response(services: Services, sweep_id: str, query: AtlasQuery) -> Resp
     name, caching = f"{sweep_id}-{query.field}.{query.format}", REVALIDATE if ended else NO_STORE
     columns = 0
     if query.format == "png":
-        plan = pictures.lay_out("png", len(frames), *frames.shape[1:3], scale=query.scale)
+        plan = pictures.lay_out("png", len(frames), frames.shape[1], frames.shape[2], scale=query.scale)
         rgb = pictures.render(query.field, frames, query.channel)
         about = {"sweep": sweep_id, "field": query.field, "members": indices.tolist(), "steps": steps.tolist()}
         body = pictures.encode(rgb, "png", 12, query.scale, about | {"columns": plan.columns})

@@ -191,8 +191,8 @@ class TableQuery(PageQuery):
     window: str | None = Field(
         None,
         pattern=WINDOW,
-        description="two steps, such as `1500,2000`: observables are means over the observed steps from the first to the"
-        " second, both included, instead of the last values",
+        description="two steps, such as `1500,2000`: observables are means over the observed steps between them, both"
+        " included, instead of the last values",
     )
 
     @model_validator(mode="after")
