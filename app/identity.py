@@ -85,7 +85,7 @@ def register(app: Flask) -> None:
         if endpoint is None or endpoint.startswith(OPEN) or request.method == "OPTIONS":
             return
         scopes = SCOPE_OF.get(endpoint, "").split()
-        caller = authenticate(_presented_token())
+        caller = authenticate(presented_token())
         if not scopes or not all(map(caller.may, scopes)):
             needed = " and ".join(map(repr, scopes))
             raise Problem(403, "Forbidden", f"this request needs a token with the scope {needed}")
@@ -113,7 +113,8 @@ def authenticate(token: str | None) -> Caller:
     return EVERYONE
 
 
-def _presented_token() -> str | None:
+def presented_token() -> str | None:
+    """Return the token that the request shows, as a bearer token or by the page's cookie; None without one."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token.strip()
