@@ -51,6 +51,7 @@ SCOPE_OF = {
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
             *("queue.list_workers", "queue.get_queue", "shared.share_job", "webhooks.list_deliveries"),
             "interventions.list_interventions",
+            "tiles.get_tiles",
         ),
         "read",
     ),
