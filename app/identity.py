@@ -58,6 +58,7 @@ SCOPE_OF = {
             *("queue.list_workers", "queue.get_queue", "queue.get_usage", "queue.get_log"),
             *("shared.share_job", "webhooks.list_deliveries"),
             "interventions.list_interventions",
+            "tiles.get_tiles",
         ),
         "read",
     ),

@@ -21,6 +21,7 @@ from app.routes import (
     store,
     stream,
     sweeps,
+    tiles,
     trainings,
     webhooks,
 )
@@ -32,6 +33,7 @@ APIS = (
     lineage.api,
     frames.api,
     store.api,
+    tiles.api,
     events.api,
     stream.api,
     states.api,
