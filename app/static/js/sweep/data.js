@@ -66,19 +66,36 @@ function axisOf(axis, rows) {
   const values = [...new Set(rows.map((row) => row[axis.column]))];
   const numeric = values.every((value) => typeof value === "number");
   if (numeric) values.sort((a, b) => a - b);
-  return { key: axis.key, column: axis.column, name: axis.key, values, labels: labelled(values), numeric };
+  const inner = differing(values);
+  const name = inner?.length === 1 ? `${axis.key}.${inner[0]}` : axis.key;
+  return { key: axis.key, column: axis.column, name, values, labels: labelled(values), numeric };
+}
+
+/** Returns values that are objects in JSON; null if one is not. */
+function objectsOf(values) {
+  try {
+    const found = values.map((value) => (typeof value === "string" && value.startsWith("{") ? JSON.parse(value) : null));
+    return found.length && found.every(Boolean) ? found : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Returns the keys in which objects differ; null if the values are no objects. */
+function differing(values) {
+  const objects = objectsOf(values);
+  if (!objects) return null;
+  const keys = [...new Set(objects.flatMap(Object.keys))];
+  return keys.filter((key) => new Set(objects.map((one) => JSON.stringify(one[key]))).size > 1);
 }
 
 /** Returns short names of values: of objects, only the keys that differ. */
 export function labelled(values) {
-  const objects = values.map((value) => {
-    try { return typeof value === "string" && value.startsWith("{") ? JSON.parse(value) : null; } catch { return null; }
-  });
-  if (!objects.length || objects.some((one) => one === null)) {
+  const objects = objectsOf(values);
+  if (!objects) {
     return values.map((value) => (typeof value === "number" ? digits(value) : String(value ?? "–").replace(/(.*)@([0-9a-f]{6})[0-9a-f]+$/, "$1")));
   }
-  const keys = [...new Set(objects.flatMap(Object.keys))];
-  const differ = keys.filter((key) => new Set(objects.map((one) => JSON.stringify(one[key]))).size > 1);
+  const differ = differing(values);
   return objects.map((one) => differ.filter((key) => key in one).map((key) =>
     (typeof one[key] === "object" ? `${key} ${JSON.stringify(one[key])}` : differ.length > 1 ? `${key} ${one[key]}` : `${one[key]}`)).join(", "));
 }
