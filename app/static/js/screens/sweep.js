@@ -2,10 +2,11 @@
 
 import { get } from "../api.js";
 import { $, complain, html, nothing, render, stylesheet } from "../dom.js";
+import { Clock } from "../player.js";
 import { replace } from "../router.js";
 import { refine, sweepActions, sweepHead } from "../sweep/actions.js";
 import { controls } from "../sweep/controls.js";
-import { axesOf, chosenAxes, memberRows, phaseDiagram } from "../sweep/data.js";
+import { chosenAxes, memberRows, phaseDiagram } from "../sweep/data.js";
 import { Diagram } from "../sweep/diagram.js";
 import { Selection } from "../sweep/selection.js";
 import { MemberTable } from "../sweep/table.js";
@@ -20,6 +21,7 @@ class SweepScreen {
     this.fields = [];
     this.observables = [];
     this.found = null; // the phase diagram
+    this.clock = new Clock(); // one for thumbnails and players
     this.timer = 0;
     this.turn = 0;
   }
@@ -32,9 +34,13 @@ class SweepScreen {
       <div class="sweep-views"><section class="panel" aria-label="Phase diagram"><div id="sweep-controls"></div><div id="diagram"></div></section>
         <section class="panel" id="selection" aria-label="Selected universes"></section></div>
       <section class="panel" id="members" aria-label="Table of members"></section>`, this.element);
+    this.clock.setSteps({ start: 0, stop: this.steps + 1, stride: this.stride });
+    this.clock.seek(Number(this.params.step ?? this.steps));
     this.diagram = new Diagram($("diagram"), this);
     this.selection = new Selection($("selection"), this);
     this.table = new MemberTable($("members"), this);
+    this.clock.ready = (step) => [this.diagram, this.selection].every((part) => part.prepare(step));
+    this.clock.watch(({ playing, step }) => { if (!playing) this.set({ step: step === this.clock.last ? "" : step }, { silent: true }); });
     this.app.title(`Sweep of ${this.title}`);
     this.app.setKeys([...this.selection.keys(), ["t", "Heat or thumbnails", () => this.set({ view: this.params.view === "tiles" ? "" : "tiles" })],
       ["r", "Refine this region", () => refine(this)]]);
@@ -128,6 +134,7 @@ class SweepScreen {
   close() {
     this.closed = true;
     clearTimeout(this.timer);
+    this.clock.stopAll();
     this.diagram?.close();
     this.selection?.close();
     render(nothing, this.element);

@@ -3,7 +3,7 @@
 import { complain, digits, html, nothing, render } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
 import { atlas, isEmpty, paint, tile } from "../pixels.js";
-import { Clock, mountTimeline } from "../player.js";
+import { mountTimeline } from "../player.js";
 import { memberRows } from "./data.js";
 import { Heat } from "./heat.js";
 import { legend } from "./legend.js";
@@ -18,15 +18,15 @@ export class Diagram {
     this.found = null;
     this.first = null; // Map: cell -> index of its first member
     this.tiles = new Map(); // index -> canvas
-    this.clock = new Clock();
+    this.clock = screen.clock;
     this.clock.watch(() => this.follow());
+    this.loading = 0;
     this.cursor = null;
     render(html`<div class="maps"></div><div class="legend"></div><output class="readout" aria-live="polite"></output><div class="clock"></div>`, element);
     [this.maps, this.bar, this.out, this.track] = ["maps", "legend", "readout", "clock"].map((name) => element.querySelector(`.${name}`));
   }
 
   close() {
-    this.clock.stopAll();
     this.timeline?.destroy();
     for (const heat of this.heats) heat.close();
   }
@@ -56,7 +56,7 @@ export class Diagram {
     this.map = this.screen.choice("map") || "viridis";
     this.label = `${stat === "mean" ? "" : `${stat} of `}${value}`;
     if (this.isTiles) await this.openTiles();
-    else { this.timeline?.destroy(); this.timeline = null; this.clock.pause(); }
+    else { this.timeline?.destroy(); this.timeline = null; }
     this.draw();
   }
 
@@ -126,19 +126,19 @@ export class Diagram {
       const key = `${at(found.facet, pf)} ${at(found.y, py)} ${at(found.x, px)}`;
       if (!this.first.has(key)) this.first.set(key, row.index);
     }
-    const { steps, stride } = screen;
-    this.clock.setSteps({ start: 0, stop: steps + 1, stride });
-    if (!this.timeline) {
-      this.clock.ready = (step) => { this.load(step); return this.loading === 0; };
-      this.timeline = mountTimeline(this.track, this.clock);
-      this.clock.seek(Number(screen.params.step ?? steps));
-    } else this.follow();
+    this.timeline ||= mountTimeline(this.track, this.clock);
+    this.follow();
   }
 
   follow() {
-    if (!this.isTiles || !this.found) return;
-    if (!this.clock.playing) this.screen.set({ step: this.clock.step }, { silent: true });
-    this.load(this.clock.step).catch(complain);
+    if (this.isTiles && this.first) this.load(this.clock.step).catch(complain);
+  }
+
+  /** Asks for the thumbnails at a step that comes next; tells whether the clock may go on. */
+  prepare(step) {
+    if (!this.isTiles || !this.first) return true;
+    this.load(step).catch(complain);
+    return this.loading === 0;
   }
 
   /** Reads all thumbnails at a step, in one request. */
@@ -146,7 +146,7 @@ export class Diagram {
     const { screen } = this;
     const field = screen.field;
     const side = Math.min(TILE, Math.max(...(screen.sweep.spec.base.grid || [TILE])));
-    this.loading = (this.loading || 0) + 1;
+    this.loading += 1;
     try {
       const members = [...new Set(this.first.values())].sort((a, b) => a - b).slice(0, 4096);
       const found = await atlas(screen.base, { field, step, members, side }, !screen.ended && step >= this.clock.last);

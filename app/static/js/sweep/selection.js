@@ -5,7 +5,7 @@ import { mountChart } from "../charts.js";
 import { complain, digits, html, nothing, render, whole } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
 import { atlas, isEmpty, paint, ranges, tile, unranges } from "../pixels.js";
-import { Clock, mountTimeline } from "../player.js";
+import { mountTimeline } from "../player.js";
 import { address } from "../router.js";
 import { axesOf, labelled, memberRows } from "./data.js";
 
@@ -16,8 +16,7 @@ export const LINES = ["#8fa6ff", "#5fd39a", "#e6c15a", "#ff8d84", "#c795ff", "#5
 
 export class Selection {
   constructor(element, screen) {
-    Object.assign(this, { element, screen, members: [], rows: [], clock: new Clock(), chart: null, turn: 0, loading: 0 });
-    this.clock.ready = (step) => { this.load(step).catch(complain); return this.loading === 0; };
+    Object.assign(this, { element, screen, members: [], rows: [], clock: screen.clock, chart: null, turn: 0, loading: 0 });
     this.clock.watch((clock) => {
       this.chart?.mark(clock.step);
       this.load(clock.step).catch(complain);
@@ -25,8 +24,13 @@ export class Selection {
     this.draw();
   }
 
+  /** Asks for the frames at a step that comes next; tells whether the clock may go on. */
+  prepare(step) {
+    this.load(step).catch(complain);
+    return this.loading === 0;
+  }
+
   close() {
-    this.clock.stopAll();
     this.timeline?.destroy();
     this.chart?.destroy();
   }
@@ -67,11 +71,9 @@ export class Selection {
     this.names = this.labels(this.players);
     this.draw();
     if (!this.members.length) return;
-    this.clock.pause();
-    this.clock.setSteps({ start: 0, stop: screen.steps + 1, stride: screen.stride });
     if (screen.fields.length) {
       this.timeline = mountTimeline(this.element.querySelector(".clock"), this.clock);
-      this.clock.seek(screen.steps);
+      this.load(this.clock.step).catch(complain);
     }
     await this.curves(mine);
   }
