@@ -61,9 +61,7 @@ def write_animations() -> None:
                 frames.append(source.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
         target = STATIC / "zoo" / f"{preview.parent.name}.webp"
         more = frames[1:]
-        frames[0].save(
-            target, save_all=True, append_images=more, duration=FRAME_MS, loop=0, quality=QUALITY, method=6
-        )
+        frames[0].save(target, save_all=True, append_images=more, duration=FRAME_MS, loop=0, quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":
