@@ -52,6 +52,10 @@ def write_maps() -> None:
 def write_animations() -> None:
     """Write `zoo/LAW.webp` for each law that has a preview."""
     (STATIC / "zoo").mkdir(exist_ok=True)
+    names = sorted(preview.parent.name for preview in (ROOT / "laws").glob("*/preview.webp"))
+    listed = ", ".join(f'"{name}"' for name in names)
+    text = f"// Made by `python -m benchmarks.page_assets`: laws with an animation in zoo/.\nexport const ZOO = [{listed}];\n"
+    (STATIC / "js" / "zoo.js").write_text(text, encoding="utf-8")
     for preview in sorted((ROOT / "laws").glob("*/preview.webp")):
         with Image.open(preview) as source:
             count = getattr(source, "n_frames", 1)
@@ -61,9 +65,7 @@ def write_animations() -> None:
                 frames.append(source.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
         target = STATIC / "zoo" / f"{preview.parent.name}.webp"
         more = frames[1:]
-        frames[0].save(
-            target, save_all=True, append_images=more, duration=FRAME_MS, loop=0, quality=QUALITY, method=6
-        )
+        frames[0].save(target, save_all=True, append_images=more, duration=FRAME_MS, loop=0, quality=QUALITY, method=6)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ export function describe({ workers, queue }) {
     words.push({ text: "no worker", kind: "wait", title: "Jobs will wait until a worker starts." });
   }
   if (queue.storage && !queue.storage.admits) words.push({ text: "disk full: new jobs are refused", kind: "loud", title: "LEYM_DISK_FREE_MIN" });
+  const loading = workers.flatMap((worker) => worker.info?.loading || []);
+  if (loading.length) words.push({ text: `compiling ${loading.length === 1 ? `for ${(loading[0].grid || []).join(" × ")}` : `${loading.length} laws`}`, kind: "wait", title: "A worker prepares a law for a grid that it has not run yet; the jobs of it start then." });
   if (running) words.push({ text: `${whole(running)} running` });
   if (waiting && ready.length) words.push({ text: `${whole(waiting)} queued` });
   const speed = workers.filter((worker) => worker.kind !== "training").reduce((sum, worker) => sum + worker.cell_steps_per_s, 0);
