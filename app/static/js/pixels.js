@@ -8,7 +8,7 @@ import { paint as pixelsOf } from "./viewer.js";
 
 const KEPT = 240; // answers
 
-const kept = new Map(); // address -> promise of an array, the one used last at the end
+const kept = new Map(); // address -> {promise, done}, the one used last at the end
 
 /** Reads an array, or gives the one that was read before: {shape, data, headers}. `fresh`: of results that still grow. */
 export function read(path, params, fresh = false) {
@@ -17,19 +17,28 @@ export function read(path, params, fresh = false) {
   if (before && !fresh) {
     kept.delete(address);
     kept.set(address, before);
-    return before;
+    return before.promise;
   }
-  const found = send(address).then(async (answer) => ({ ...decodeNpy(await answer.arrayBuffer()), headers: answer.headers }));
-  kept.set(address, found);
-  found.catch(() => kept.delete(address));
+  const entry = { done: false };
+  entry.promise = send(address).then(async (answer) => ({ ...decodeNpy(await answer.arrayBuffer()), headers: answer.headers }));
+  kept.set(address, entry);
+  entry.promise.then(() => { entry.done = true; }, () => { entry.done = true; setTimeout(() => kept.delete(address), 2000); });
   if (kept.size > KEPT) kept.delete(kept.keys().next().value);
-  return found;
+  return entry.promise;
 }
 
 const asked = (base, { field, step, members, side }) => [`${base}/atlas`, { field, step, members: ranges(members), side, format: "npy" }];
 
 /** Reads one frame of each of some members of a sweep: {shape: [n, h, w] or [n, h, w, d], data, headers}. */
 export const atlas = (base, query, fresh = false) => read(...asked(base, query), fresh);
+
+/** Tells whether an atlas is at hand; asks for it if it is not. A clock that is `ready` only then skips nothing. */
+export function ready(base, query) {
+  const [path, params] = asked(base, query);
+  const entry = kept.get(url(path, params));
+  if (!entry) read(path, params).catch(() => null);
+  return Boolean(entry?.done);
+}
 
 /** Returns indices as text, `0-4,9`; undefined for none. */
 export function ranges(indices) {

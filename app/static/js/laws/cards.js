@@ -23,7 +23,7 @@ export async function show(element, route, app) {
         <a class="button primary" href=${address("/laws", { view: "draw" })} title="24 random laws on a wall: keep the good ones">Draw 24</a></div>
       ${temporary ? html`<p class="quiet small">${temporary} drawn laws wait to be kept or removed: <a href=${address("/laws", { view: "draw" })}>Draw 24</a>.</p>` : nothing}
       <div class="cards">${kept.map((law) => html`<article class="card">
-        <a href=${`#/laws/${law.name}`} class="picture" aria-label=${law.name}>${preview(law, pictures, draw)}</a>
+        <div class="picture">${preview(law, pictures, draw, `#/laws/${law.name}`)}</div>
         <div class="card-text"><h2><a href=${`#/laws/${law.name}`}>${law.name}</a></h2><p class="quiet">${law.description || nothing}</p>
           <p class="chips"><span class="chip">${law.architecture}</span><span class="chip" title="complex channels of a cell">d ${law.d_state}</span>
             <span class="chip">${law.boundary}</span><span class="chip" title="weights">${whole(law.parameters)}</span>${chips(verdicts.get(law.ref))}</p>

@@ -3,24 +3,25 @@
 import { get, post, send } from "../api.js";
 import { complain, html, nothing, render, toast, whole } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
-import { atlas, isEmpty, paint, tile } from "../pixels.js";
+import { atlas, isEmpty, paint, ready, tile } from "../pixels.js";
 import { Clock, mountTimeline } from "../player.js";
 import { go, replace } from "../router.js";
 
 const COUNT = 24;
 const TRIAL = { grid: [48, 48], steps: 300, every: 6 };
 const FINAL = ["succeeded", "failed", "cancelled"];
+const FIELDS = { colours: "channel_power", phase: "phase", activity: "activity" };
 const FROZEN = 1e-5; // activity per step
 
 class Wall {
   constructor(element, route, app) {
     const { architecture = "NCA", d = "3", hidden = "32", boundary = "periodic", seed = "0", sweep = "" } = route.params;
     Object.assign(this, { element, app, want: { architecture, d_state: Number(d), hidden: Number(hidden), boundary, seed: Number(seed) }, sweepId: sweep });
-    Object.assign(this, { laws: [], kept: new Set(), at: 0, view: "colours", activity: new Map(), busy: false, loading: 0, clock: new Clock(), sweep: null });
+    Object.assign(this, { laws: [], kept: new Set(), at: 0, view: "colours", activity: new Map(), busy: false, clock: new Clock(), sweep: null });
     this.clock.setSteps({ start: 0, stop: TRIAL.steps + 1, stride: TRIAL.every });
     this.clock.fps = 10;
     this.clock.watch(() => this.load(this.clock.step).catch(() => null));
-    this.clock.ready = (step) => { this.load(step).catch(() => null); return this.loading === 0; };
+    this.clock.ready = (step) => !this.sweep || ready(`v1/sweeps/${this.sweepId}`, this.query(step));
   }
 
   async open() {
@@ -81,16 +82,14 @@ class Wall {
     if (!FINAL.includes(this.sweep.state)) this.timer = setTimeout(() => this.watch(), 1500);
   }
 
+  query(step) { return { field: FIELDS[this.view], step, side: TRIAL.grid[0] }; }
+
   async load(step) {
     if (!this.sweep || this.closed) return;
-    const field = { colours: "channel_power", phase: "phase", activity: "activity" }[this.view];
-    this.loading += 1;
-    let found;
-    try {
-      found = await atlas(`v1/sweeps/${this.sweepId}`, { field, step, side: 48 }, !FINAL.includes(this.sweep.state));
-    } finally {
-      this.loading -= 1;
-    }
+    const query = this.query(step);
+    const { field } = query;
+    const found = await atlas(`v1/sweeps/${this.sweepId}`, query, !FINAL.includes(this.sweep.state));
+    if (step !== this.clock.step || field !== FIELDS[this.view]) return;
     const look = looks(field);
     this.element.querySelectorAll(".wall canvas").forEach((canvas, i) => {
       if (i >= found.shape[0]) return;
@@ -99,8 +98,7 @@ class Wall {
       paint(canvas, this.view === "colours" ? coloured(one) : plane(one), look.map, look.range || extent(one.data));
     });
     if (this.clock.playing) {
-      const next = step + 2 * this.clock.stride;
-      if (next <= this.clock.last && FINAL.includes(this.sweep.state)) atlas(`v1/sweeps/${this.sweepId}`, { field, step: next, side: 48 }).catch(() => null);
+      for (let k = 1; k < 4; k++) if (step + k * this.clock.stride <= this.clock.last) ready(`v1/sweeps/${this.sweepId}`, this.query(step + k * this.clock.stride));
     }
   }
 
@@ -164,7 +162,7 @@ class Wall {
       ${values.map((value) => html`<option ?selected=${value === want[key]}>${value}</option>`)}</select></label>`;
     const ended = sweep ? FINAL.reduce((sum, state) => sum + (sweep.counts[state] || 0), 0) : 0;
     render(html`<p class="small"><a href="#/laws">Laws</a></p>
-      <div class="panel-head"><h1>Draw 24</h1><span class="quiet">Random laws, each running from noise. Most that wrap around live.</span></div>
+      <div class="panel-head"><h1>Draw 24</h1><span class="quiet">Random laws, each running from noise. More than half of those that wrap around keep moving.</span></div>
       <form class="controls panel" @submit=${(event) => { event.preventDefault(); this.sweepId = ""; this.started = false; this.begin(); }}>
         ${pick("Architecture", "architecture", ["NCA", "DEEP_QCA", "MLP"])}${pick("Boundary", "boundary", want.architecture === "NCA" ? ["periodic", "zero"] : ["zero"])}
         ${number("Channels d", "d_state", 1, 16)}${number("Width", "hidden", 1, 256)}${number("First seed", "seed", 0, 2 ** 31)}

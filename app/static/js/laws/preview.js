@@ -39,17 +39,19 @@ export async function runTrial(law, done) {
   }
 }
 
-/** The picture of a law in a card. `redraw` is called when it is known. */
-export function preview(law, pictures, redraw) {
+/** The picture of a law, with a link to `href` if there is one. `redraw` is called when it is known. */
+export function preview(law, pictures, redraw, href = null) {
   const found = pictures.get(law.ref);
   if (found === undefined) {
     pictures.set(law.ref, null);
     pictureOf(law).then((address) => { pictures.set(law.ref, address); redraw(); }, () => pictures.set(law.ref, ""));
   }
-  if (found) return html`<img class="pixels" src=${found} alt="${lawName(law.name)}: an animation" loading="lazy" decoding="async">`;
+  if (found) {
+    const image = html`<img class="pixels" src=${found} alt="${lawName(law.name)}: an animation" loading="lazy" decoding="async">`;
+    return href ? html`<a href=${href}>${image}</a>` : image;
+  }
   if (found === "") {
     return html`<div class="no-picture"><button type="button" @click=${(event) => {
-      event.preventDefault();
       event.target.disabled = true;
       event.target.textContent = "Running …";
       runTrial(law, () => { pictures.delete(law.ref); redraw(); });

@@ -15,7 +15,7 @@ const LINES = ["#8fa6ff", "#5fd39a", "#e6c15a", "#ff8d84", "#c795ff", "#5ccfe0",
 
 class CompareScreen {
   constructor(element, route, app) {
-    Object.assign(this, { element, app, params: { ...route.params }, jobs: [], clock: new Clock(), charts: [], loading: 0, shownRange: [0, 1] });
+    Object.assign(this, { element, app, params: { ...route.params }, jobs: [], clock: new Clock(), charts: [] });
     this.ids = [...new Set((route.params.ids || "").split(",").filter(Boolean))].slice(0, MOST);
   }
 
@@ -32,7 +32,7 @@ class CompareScreen {
     if (!this.fields.includes(this.params.field)) this.params.field = this.fields.find((name) => name !== "psi") || this.fields[0];
     this.steps();
     this.clock.watch(() => this.follow());
-    this.clock.ready = (step) => { this.load(step).catch(complain); return this.loading === 0; };
+    this.clock.ready = (step) => this.sources.map((source) => this.isReady(source, step)).every(Boolean);
     this.draw();
     if (this.fields.length) this.timeline = mountTimeline(this.element.querySelector(".clock"), this.clock);
     this.app.setKeys([[" ", "Play or pause", () => this.clock.toggle()], ["ArrowRight", "Next frame", () => this.clock.move(1)],
@@ -103,20 +103,22 @@ class CompareScreen {
     this.load(step).catch(complain);
   }
 
+  /** Tells whether a universe has its frame for a step at hand; asks for it if not. */
+  isReady(source, step) {
+    const nearest = source.nearest(this.params.field, step);
+    if (nearest === null || source.cached(this.params.field, nearest)) return true;
+    source.prefetch(this.params.field, [nearest]);
+    return false;
+  }
+
   /** Reads the frames of all universes at a step and shows them with one range of colours. */
   async load(step) {
     const { field, map } = this.params;
     if (!field) return;
-    this.loading += 1;
-    let frames;
-    try {
-      frames = await Promise.all(this.sources.map((source) => {
-        const nearest = source.nearest(field, step);
-        return nearest === null ? null : source.frame(field, nearest);
-      }));
-    } finally {
-      this.loading -= 1;
-    }
+    const frames = await Promise.all(this.sources.map((source) => {
+      const nearest = source.nearest(field, step);
+      return nearest === null ? null : source.frame(field, nearest);
+    }));
     if (step !== this.clock.step) return;
     const look = looks(field);
     const planes = frames.map((frame) => frame && plane(frame));
@@ -179,7 +181,7 @@ class CompareScreen {
 }
 
 export async function mount(element, route, app) {
-  await Promise.all([stylesheet("sweep"), stylesheet("compare")]);
+  await Promise.all(["universe", "sweep", "compare"].map(stylesheet));
   let screen = new CompareScreen(element, route, app);
   await screen.open();
   const unmount = () => screen.close();

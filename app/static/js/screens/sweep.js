@@ -14,9 +14,11 @@ import { MemberTable } from "../sweep/table.js";
 const LOOK_MS = 2500;
 const FINAL = ["succeeded", "failed", "cancelled"];
 
-class SweepScreen {
-  constructor(element, route, app) {
-    Object.assign(this, { element, app, id: route.id, base: `v1/sweeps/${route.id}`, params: { ...route.params } });
+/** The screen. `shared`: {base, load} of a link, through which the sweep is read, and cannot be changed. */
+export class SweepScreen {
+  constructor(element, route, app, shared = null) {
+    Object.assign(this, { element, app, id: route.id, base: shared?.base || `v1/sweeps/${route.id}`, params: { ...route.params }, isShared: Boolean(shared) });
+    this.read = shared?.load || (() => get(this.base));
     this.sweep = null;
     this.fields = [];
     this.observables = [];
@@ -28,7 +30,7 @@ class SweepScreen {
 
   async open() {
     render(html`<p class="quiet" role="status">Opening the sweep …</p>`, this.element);
-    this.sweep = await get(this.base);
+    this.sweep = await this.read();
     await this.discover();
     render(html`<div id="sweep-head"></div>
       <div class="sweep-views"><section class="panel" aria-label="Phase diagram"><div id="sweep-controls"></div><div id="diagram"></div></section>
@@ -43,7 +45,7 @@ class SweepScreen {
     this.clock.watch(({ playing, step }) => { if (!playing) this.set({ step: step === this.clock.last ? "" : step }, { silent: true }); });
     this.app.title(`Sweep of ${this.title}`);
     this.app.setKeys([...this.selection.keys(), ["t", "Heat or thumbnails", () => this.set({ view: this.params.view === "tiles" ? "" : "tiles" })],
-      ["r", "Refine this region", () => refine(this)]]);
+      ...(this.isShared ? [] : [["r", "Refine this region", () => refine(this)]])]);
     await this.refresh();
     this.look();
   }
@@ -98,7 +100,7 @@ class SweepScreen {
   }
 
   draw() {
-    render(sweepHead(this, sweepActions(this)), $("sweep-head"));
+    render(sweepHead(this, this.isShared ? nothing : sweepActions(this)), $("sweep-head"));
     render(controls(this), $("sweep-controls"));
   }
 
@@ -120,7 +122,7 @@ class SweepScreen {
       try {
         if (!document.hidden) {
           const before = JSON.stringify([this.sweep.counts, this.sweep.progress]);
-          this.sweep = await get(this.base);
+          this.sweep = await this.read();
           if (JSON.stringify([this.sweep.counts, this.sweep.progress]) !== before) {
             if (!this.observables.length) await this.discover();
             await this.refresh();
@@ -142,7 +144,7 @@ class SweepScreen {
 }
 
 export async function mount(element, route, app) {
-  await stylesheet("sweep");
+  await Promise.all(["universe", "sweep"].map(stylesheet));
   const screen = new SweepScreen(element, route, app);
   await screen.open();
   const unmount = () => screen.close();

@@ -2,7 +2,7 @@
 
 import { complain, digits, html, nothing, render } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
-import { atlas, isEmpty, paint, tile } from "../pixels.js";
+import { atlas, isEmpty, paint, ready, tile } from "../pixels.js";
 import { mountTimeline } from "../player.js";
 import { memberRows } from "./data.js";
 import { Heat } from "./heat.js";
@@ -20,7 +20,6 @@ export class Diagram {
     this.tiles = new Map(); // index -> canvas
     this.clock = screen.clock;
     this.clock.watch(() => this.follow());
-    this.loading = 0;
     this.cursor = null;
     render(html`<div class="maps"></div><div class="legend"></div><output class="readout" aria-live="polite"></output><div class="clock"></div>`, element);
     [this.maps, this.bar, this.out, this.track] = ["maps", "legend", "readout", "clock"].map((name) => element.querySelector(`.${name}`));
@@ -136,33 +135,31 @@ export class Diagram {
 
   /** Asks for the thumbnails at a step that comes next; tells whether the clock may go on. */
   prepare(step) {
-    if (!this.isTiles || !this.first) return true;
-    this.load(step).catch(complain);
-    return this.loading === 0;
+    return !this.isTiles || !this.first || ready(this.screen.base, this.query(step));
+  }
+
+  query(step) {
+    const { field, sweep } = this.screen;
+    const members = [...new Set(this.first.values())].sort((a, b) => a - b).slice(0, 4096);
+    return { field, step, members, side: Math.min(TILE, Math.max(...(sweep.spec.base.grid || [TILE]))) };
   }
 
   /** Reads all thumbnails at a step, in one request. */
   async load(step) {
     const { screen } = this;
-    const field = screen.field;
-    const side = Math.min(TILE, Math.max(...(screen.sweep.spec.base.grid || [TILE])));
-    this.loading += 1;
-    try {
-      const members = [...new Set(this.first.values())].sort((a, b) => a - b).slice(0, 4096);
-      const found = await atlas(screen.base, { field, step, members, side }, !screen.ended && step >= this.clock.last);
-      if (step !== this.clock.step) return;
-      const look = looks(field);
-      const range = look.range || extent(found.data);
-      const map = screen.choice("map") || look.map;
-      members.forEach((index, i) => {
-        const one = tile(found, i, field);
-        if (isEmpty(one)) return this.tiles.delete(index);
-        if (!this.tiles.has(index)) this.tiles.set(index, document.createElement("canvas"));
-        paint(this.tiles.get(index), plane(one), map, range);
-      });
-      this.draw();
-    } finally {
-      this.loading -= 1;
-    }
+    const query = this.query(step);
+    const { field, members } = query;
+    const found = await atlas(screen.base, query, !screen.ended && step >= this.clock.last);
+    if (step !== this.clock.step) return;
+    const look = looks(field);
+    const range = look.range || extent(found.data);
+    const map = screen.choice("map") || look.map;
+    members.forEach((index, i) => {
+      const one = tile(found, i, field);
+      if (isEmpty(one)) return this.tiles.delete(index);
+      if (!this.tiles.has(index)) this.tiles.set(index, document.createElement("canvas"));
+      paint(this.tiles.get(index), plane(one), map, range);
+    });
+    this.draw();
   }
 }

@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { mountChart } from "../charts.js";
 import { complain, digits, html, nothing, render, whole } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
-import { atlas, isEmpty, paint, ranges, tile, unranges } from "../pixels.js";
+import { atlas, isEmpty, paint, ranges, ready, tile, unranges } from "../pixels.js";
 import { mountTimeline } from "../player.js";
 import { address } from "../router.js";
 import { axesOf, labelled, memberRows } from "./data.js";
@@ -16,7 +16,7 @@ export const LINES = ["#8fa6ff", "#5fd39a", "#e6c15a", "#ff8d84", "#c795ff", "#5
 
 export class Selection {
   constructor(element, screen) {
-    Object.assign(this, { element, screen, members: [], rows: [], clock: screen.clock, chart: null, turn: 0, loading: 0 });
+    Object.assign(this, { element, screen, members: [], rows: [], clock: screen.clock, chart: null, turn: 0 });
     this.clock.watch((clock) => {
       this.chart?.mark(clock.step);
       this.load(clock.step).catch(complain);
@@ -26,8 +26,7 @@ export class Selection {
 
   /** Asks for the frames at a step that comes next; tells whether the clock may go on. */
   prepare(step) {
-    this.load(step).catch(complain);
-    return this.loading === 0;
+    return !this.members.length || !this.screen.fields.length || ready(this.screen.base, this.query(step));
   }
 
   close() {
@@ -118,28 +117,24 @@ export class Selection {
     render(html`<div class="panel-head"><h2>${members.length === 1 ? "1 universe" : `${whole(members.length)} universes`}</h2>
         ${others > 0 ? html`<span class="quiet small">${this.players.length} of them play, spread over the region</span>` : nothing}
         <span class="right"></span>
-        ${this.players.length > 1 ? html`<a class="button" href=${address("/compare", { ids: rows.map((row) => row.id).join(",") })}>Compare</a>` : nothing}
+        ${this.players.length > 1 && !screen.isShared ? html`<a class="button" href=${address("/compare", { ids: rows.map((row) => row.id).join(",") })}>Compare</a>` : nothing}
         <button type="button" @click=${() => this.clear()}>Close</button></div>
       ${screen.fields.length ? html`<div class="players">${this.players.map((index, i) => html`
-        <a class="player" href=${`#/sweeps/${screen.id}/${index}`} .style=${`--line-colour:${LINES[i]}`} title="Open this universe">
+        <a class="player" href=${screen.isShared ? nothing : `#/sweeps/${screen.id}/${index}`} .style=${`--line-colour:${LINES[i]}`} title="Open this universe">
           <canvas class="pixels" data-member=${index} role="img" aria-label="universe ${index}: ${this.names[i]}"></canvas>
           <span>${this.names[i]}</span><span class="quiet">${screen.choice("value")} ${digits(rows[i]?.[screen.choice("value")])}</span></a>`)}</div>
         <div class="clock"></div>` : nothing}
       <h3>${screen.choice("value")} over steps</h3><div class="chart"></div>`, this.element);
   }
 
+  query(step) { return { field: this.screen.field, members: this.players, side: SIDE, step }; }
+
   /** Reads the frames of all players at a step, in one request, and paints them; reads the next ones ahead. */
   async load(step) {
     const { screen, players } = this;
     if (!this.members.length || !screen.fields.length) return;
-    const query = { field: screen.field, members: players, side: SIDE };
-    this.loading += 1;
-    let found;
-    try {
-      found = await atlas(screen.base, { ...query, step }, !screen.ended && step >= this.clock.last);
-    } finally {
-      this.loading -= 1;
-    }
+    const found = await atlas(screen.base, this.query(step), !screen.ended && step >= this.clock.last);
+    if (step !== this.clock.step) return;
     const canvases = this.element.querySelectorAll("canvas[data-member]");
     if (players !== this.players || canvases.length !== players.length) return;
     const look = looks(screen.field);
@@ -152,7 +147,7 @@ export class Selection {
     if (this.clock.playing) {
       for (let k = 1; k <= 4; k++) {
         const next = step + k * this.clock.stride;
-        if (next <= this.clock.last) atlas(screen.base, { ...query, step: next }).catch(() => null);
+        if (next <= this.clock.last) ready(screen.base, this.query(next));
       }
     }
   }

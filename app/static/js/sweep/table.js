@@ -51,7 +51,7 @@ export class MemberTable {
       ${this.error ? html`<p class="error" role="alert">${this.error}</p>` : nothing}
       <div class="scroll" tabindex="0" role="region" aria-label="Members"><table><thead><tr><th scope="col">Universe</th>${head("state", "State")}${head("step", "Step", true)}
         ${keys.map((key) => head(["steps", "index", "id", "state", "step", "error"].includes(key) ? `axis.${key}` : key, key, true))}${names.map((name) => head(name, name, true))}</tr></thead>
-      <tbody>${items.map((item, i) => html`<tr><td><a class="mono" href=${`#/jobs/${item.id}`}>${item.id.slice(-6)}</a></td>
+      <tbody>${items.map((item, i) => html`<tr><td><a class="mono" href=${screen.isShared ? nothing : `#/jobs/${item.id}`}>${item.id.slice(-6)}</a></td>
         <td><span class="state ${item.state}">${item.state}</span></td><td class="number">${whole(item.step)}</td>
         ${keys.map((key) => html`<td class="number">${points[key][i]}</td>`)}
         ${names.map((name) => html`<td class="number">${digits(item.observables[name] ?? NaN)}</td>`)}</tr>`)}</tbody></table></div>
