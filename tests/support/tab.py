@@ -75,8 +75,9 @@ class Tab:
         end = time.monotonic() + limit_s
         while True:
             done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-            if "exceptionDetails" not in done and done["result"].get("value"):
-                return done["result"]["value"]
+            found = done["result"]
+            if "exceptionDetails" not in done and (found.get("value") or found.get("subtype") == "node"):
+                return found.get("value", True)
             if time.monotonic() > end:
                 raise AssertionError((expression, self.errors, self.text()[:3000]))
             time.sleep(0.05)

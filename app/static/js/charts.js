@@ -15,6 +15,13 @@ function library() {
   return loading;
 }
 
+/** Returns limits a little outside of the values, also of a constant. */
+function span(low, high) {
+  if (low === null || !Number.isFinite(low)) return [0, 1];
+  const margin = high > low ? (high - low) * 0.06 : Math.abs(low) * 0.1 || 0.5;
+  return [low - margin, high + margin];
+}
+
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /**
@@ -45,7 +52,7 @@ export async function mountChart(element, { title = "", height = 96, names = [ti
     width: Math.max(120, element.clientWidth), height,
     legend: { show: false },
     cursor: { sync: { key: group }, y: false, drag: { x: false, y: false }, points: { size: 6 } },
-    scales: { x: { time: false } },
+    scales: { x: { time: false }, y: { range: (_, low, high) => span(low, high) } },
     axes: [{ ...axis, size: 22, values: (_, ticks) => ticks.map(short) },
       { ...axis, size: 46, space: 28, values: (_, ticks) => ticks.map(digits) }],
     series: [{ label: "step" }, ...names.map((label, i) => ({

@@ -239,7 +239,7 @@ export async function mount(element, route, app) {
     series = found;
     const names = Object.keys(series).filter((name) => name !== "step" && !name.endsWith("_sd"));
     if (!charts.size) {
-      render(html`<section class="panel stack"><h2 class="small">Observables <span class="quiet">over the step; click one to go there</span></h2>${names.map((name) =>
+      render(html`<section class="panel stack"><h2 class="small" title="over the step; a click goes to the step">Observables</h2>${names.map((name) =>
         html`<figure class="chart" data-name=${name}><figcaption class="small"><span>${name}</span> <b class="mono"></b></figcaption><div></div></figure>`)}</section>`, at(".charts"));
       for (const name of names) {
         const place = at(`.chart[data-name="${name}"] div`);
@@ -297,6 +297,7 @@ export async function mount(element, route, app) {
     if (closed) return;
     job = await get(base);
     states = await keptStates(id);
+    get(`${base}/lineage`).then((found) => { tree = found; if (!closed) drawSide(); }, () => null);
     const had = source.list.length;
     await source.fields().catch(() => []);
     if (closed) return;
@@ -370,7 +371,6 @@ export async function mount(element, route, app) {
 
   drawAll();
   get(`v1/laws/${encodeURIComponent(job.law)}`).then((found) => { law = found; if (!closed) { drawTools(); if (route.params.tiles === "3") setTiles(3); } }, () => null);
-  get(`${base}/lineage`).then((found) => { tree = found; if (!closed) drawSide(); }, () => null);
   loadSeries().catch(() => null);
   await refresh();
 
