@@ -19,11 +19,26 @@ async function act(screen, name, words) {
   }
 }
 
-/** Opens New universe with the sweep's request, its axes narrowed to the brushed region. */
-export function refine(screen) {
+const ADDRESSED = new Set(["law", "steps", "seed", "gamma", "precision", "initial.strength", "initial.scale"]); // what the form has in its address
+
+/** Opens New universe with the sweep's request, its axes narrowed to the brushed region; asks here if the form lacks an axis. */
+export async function refine(screen) {
   const chosen = screen.diagram.chosen();
   if (!chosen) return toast("Drag over cells of the diagram first: they become the new region.");
-  go("/new", { sweep: JSON.stringify(refined(screen.sweep.spec, chosen)) });
+  const request = refined(screen.sweep.spec, chosen);
+  if (Object.keys(request.axes).every((key) => ADDRESSED.has(key))) {
+    const { writeValues } = await import("../newuniverse/values.js");
+    return go("/new", { likesweep: screen.id, ...Object.fromEntries(Object.entries(request.axes).map(([key, values]) => [key, writeValues(values)])) });
+  }
+  try {
+    const { size, cell_steps: work } = await post("v1/sweeps?dry_run=true", request);
+    const start = await openDialog("Refine this region", (close) => html`<div class="stack"><h2>Refine this region</h2>
+      <p>A new sweep of ${whole(size)} universes, ${short(work)} cell-steps:</p><pre tabindex="0">${JSON.stringify(request.axes, null, 1)}</pre>
+      <div class="buttons"><button type="button" class="primary" @click=${() => close(true)}>Start the sweep</button><button type="button" @click=${() => close()}>Leave it</button></div></div>`);
+    if (start) go(`/sweeps/${(await post("v1/sweeps", request)).id}`);
+  } catch (error) {
+    complain(error);
+  }
 }
 
 /** Returns a sweep's request over a region: as many values as before between the ends of numbers, the chosen ones of others. */
