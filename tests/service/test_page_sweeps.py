@@ -84,7 +84,9 @@ def test_a_sweep_is_a_phase_diagram_whose_cells_open(service: Any, sweep: Any, p
     page.click("One frame back", "document.querySelector('#diagram')")
     page.wait("location.hash.includes('step=20')")
     page.wait("performance.getEntriesByType('resource').filter((one) => one.name.includes('step=20')).length >= 2")
-    assert len([url for url in page.requests[before:] if "/atlas" in url]) == 2, "thumbnails and players, a request each"
+    assert len([url for url in page.requests[before:] if "/atlas" in url]) == 2, (
+        "thumbnails and players, a request each"
+    )
     assert page.audit() == []
     address = page.evaluate("location.href")
     page.open("about:blank")
