@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.routes import (
     events,
+    exports,
     fidelity,
     frames,
     interventions,
@@ -17,6 +18,7 @@ from app.routes import (
     quotes,
     session,
     shared,
+    shared_page,
     states,
     store,
     stream,
@@ -34,6 +36,7 @@ APIS = (
     frames.api,
     store.api,
     tiles.api,
+    exports.api,
     events.api,
     stream.api,
     states.api,
@@ -50,6 +53,6 @@ APIS = (
     probes.api,
 )
 WEBSOCKETS = ("stream.stream_frames", "stream.stream_member_frames", "shared.get_shared_stream")
-PAGE = page.page
+PAGES = (page.page, shared_page.shared_page)
 
-__all__ = ["APIS", "PAGE", "WEBSOCKETS"]
+__all__ = ["APIS", "PAGES", "WEBSOCKETS"]

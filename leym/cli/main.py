@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import leym
-from leym.cli import data, fidelity, jobs, laws, lineage, steering, sweeps, training, verify
+from leym.cli import data, fidelity, jobs, keeping, laws, lineage, steering, sweeps, training, verify
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits
 from leym.client import Client
@@ -88,6 +88,7 @@ steering.register(app)
 data.register(app)
 lineage.register(app)
 verify.register(app)
+keeping.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(fidelity.app, name="fidelity")

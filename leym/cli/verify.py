@@ -53,7 +53,8 @@ def verify(
         write_table(columns, rows)
         for run, segments in by.items():
             for segment in segments:
-                note(f"{run}: " + ", ".join(f"{key} {value}" for key, value in segment.items()))
+                facts = {**segment, **segment.get("versions", {})}
+                note(f"{run}: " + ", ".join(f"{key} {value}" for key, value in facts.items() if key != "versions"))
     if not identical:
         raise typer.Exit(FAILED)
 

@@ -12,6 +12,7 @@ MODULES = {
     ),
     "worker": ("bitsandbytes", "safetensors", "torch"),
     "tables": ("pyarrow",),
+    "video": ("av",),
     "train": ("tensorboard",),
     "data": ("matplotlib", "xarray", "zarr"),
 }

@@ -62,6 +62,8 @@ REFUSED = {
         r"must not be after",
     ),  # columns are those of the sweep
     "draw_random_laws": (r"has the boundary zero",),  # one key against another
+    **dict.fromkeys(("get_frames", "get_member_frames", "get_shared_frames"), (r"^[^:]*: (grid|vmin|range)\b",)),
+    "list_jobs": (r"the members of a sweep have no names",),
     "put_law": (r"digest = .*the received law has", NO_LAW),  # a form's files are made of any bytes
 }
 
