@@ -102,7 +102,7 @@ def test_a_revoked_token_is_refused_at_once(closed):
 @pytest.mark.browser
 def test_the_page_asks_for_a_token_and_changes_the_project(closed, tmp_path):
     service, clients, tokens = closed
-    job = clients["ours"].submit("tiny", (8, 8), 20, {"phase": 5}).wait(240)
+    job = clients["ours"].submit("aurora", (8, 8), 20, {"phase": 5}).wait(240)
     with tab(tmp_path / "browser") as page:
         page.open(f"{service.url}/")
         page.wait("document.querySelector('#sign-in').open")
