@@ -1,4 +1,4 @@
-"""Small pictures of many jobs in one answer, for walls of tiles: a few frames of each, as codes of one byte per cell.
+"""Small pictures of many jobs in one answer, for walls of tiles: a few frames of each, in one or two bytes per number.
 
 A wall of 48 running universes so asks once a second for all of them, instead of once for each.
 """
@@ -42,7 +42,9 @@ def _tile(services: Services, job: Job, frames: int, side: int) -> Iterator[byte
     if not shown:
         return
     name, (_, height, width, *_) = shown[0]["name"], shown[0]["shape"]
-    encoding = Encoding(name, "u8", -(-max(height, width) // side))
+    info = FIELDS[name]
+    is_coded = info.cyclic or info.components == 3  # values of other fields may be small parts of their range
+    encoding = Encoding(name, "u8" if is_coded else "f16", -(-max(height, width) // side))
     steps = reader.steps(name)
     stride = -(-len(steps) // frames)
     chosen = steps[::-1][::stride][::-1].tolist()

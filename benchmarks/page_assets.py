@@ -54,8 +54,8 @@ def write_animations() -> None:
     (STATIC / "zoo").mkdir(exist_ok=True)
     names = sorted(preview.parent.name for preview in (ROOT / "laws").glob("*/preview.webp"))
     listed = ", ".join(f'"{name}"' for name in names)
-    text = f"// Made by `python -m benchmarks.page_assets`: laws with an animation in zoo/.\nexport const ZOO = [{listed}];\n"
-    (STATIC / "js" / "zoo.js").write_text(text, encoding="utf-8")
+    head = "// Made by `python -m benchmarks.page_assets`: laws with an animation in zoo/.\n"
+    (STATIC / "js" / "zoo.js").write_text(f"{head}export const ZOO = [{listed}];\n", encoding="utf-8")
     for preview in sorted((ROOT / "laws").glob("*/preview.webp")):
         with Image.open(preview) as source:
             count = getattr(source, "n_frames", 1)

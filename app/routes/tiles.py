@@ -15,8 +15,9 @@ api = router("tiles", "Small pictures of many jobs in one answer")
 
 TILES = content(
     "Frames of the first recorded field that is not complex, one after another, job by job. Each is a message as those "
-    "of `/v1/jobs/{id}/stream` with `dtype=u8`: the length of its header (uint32, little-endian), the header (JSON: "
-    "job, field, step, shape, dtype, range), and as many bytes as `shape` says. Jobs without such a frame have none.",
+    "of `/v1/jobs/{id}/stream`: the length of its header (uint32, little-endian), the header (JSON: job, field, step, "
+    "shape, dtype, range), and as many numbers as `shape` says. Angles and colours have the `dtype` u8, other fields "
+    "f16. Jobs without such a frame have none.",
     OCTETS,
 )
 

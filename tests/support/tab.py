@@ -76,8 +76,9 @@ class Tab:
         while True:
             done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
             found = done["result"]
-            if "exceptionDetails" not in done and (found.get("value") or found.get("subtype") == "node"):
-                return found.get("value", True)
+            value = found.get("value")
+            if "exceptionDetails" not in done and (value or (found["type"] == "object" and value is not None)):
+                return value
             if time.monotonic() > end:
                 raise AssertionError((expression, self.errors, self.text()[:3000]))
             time.sleep(0.05)

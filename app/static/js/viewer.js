@@ -3,6 +3,8 @@
 
 import { CYCLIC, colours } from "./colormaps.js";
 
+const CLICK = 6; // pixels that the pointer may move in a click
+
 const VERTEX = `#version 300 es
 void main() { vec2 p = vec2((gl_VertexID << 1) & 2, gl_VertexID & 2); gl_Position = vec4(p * 2.0 - 1.0, 0.0, 1.0); }`;
 // a pixel of the canvas -> a cell; values -> the map's row. `mode`: 0 one number per cell, 1 red, green, blue
@@ -248,6 +250,7 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
       apart = distance;
       return;
     }
+    if (moved < CLICK) return;
     state.origin = [state.origin[0] + now[0] - before[0], state.origin[1] + now[1] - before[1]];
     fitted = false;
     later();
@@ -257,7 +260,7 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
     held.delete(event.pointerId);
     apart = 0;
     if (stroking) { stroking = false; onStroke?.(cellAt(pixel(event)), "end"); return; }
-    if (at && moved < 6 && event.type === "pointerup") { const cell = cellAt(at); if (cell) onCell?.(cell.y, cell.x); }
+    if (at && moved < CLICK && event.type === "pointerup") { const cell = cellAt(at); if (cell) onCell?.(cell.y, cell.x); }
   };
   canvas.addEventListener("pointerup", up);
   canvas.addEventListener("pointercancel", up);
@@ -286,7 +289,6 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
       const by = 1 / ratio();
       return { left: (state.origin[0] + x * state.scale) * by, top: (state.origin[1] + y * state.scale) * by, side: state.scale * by };
     },
-    onDraw: null,
     destroy() { watch.disconnect(); cancelAnimationFrame(queued); painter.destroy(); canvas.remove(); },
   };
 }

@@ -94,7 +94,7 @@ export async function mount(element, route, app) {
       <div class="picture">${simulation ? html`<canvas class="pixels" width="1" height="1" data-job=${job.id} role="img" aria-label=${`${lawName(job.law)}, ${job.state}`}></canvas>` : html`<span>${job.spec.kind}</span>`}
         ${job.state === "queued" ? html`<span class="over">waiting</span>` : job.state === "failed" ? html`<span class="over error">${job.error?.title || "failed"}</span>` : nothing}</div>
       <div class="caption"><b>${job.name || lawName(job.law)}</b> <span class="state ${job.state}" title=${job.state}>${job.state === "succeeded" ? nothing : job.state}</span></div>
-      <div class="small quiet facts">${key ? html`<span title=${key}>${key} ${digits(value)}</span>` : html`<span>${simulation ? job.spec.grid.join(" × ") : ""}</span><span>γ ${Array.isArray(job.spec.gamma) ? "schedule" : job.spec.gamma}</span>`}<span class="steps">${whole(job.step)} / ${whole(job.steps)}</span></div>
+      <div class="small quiet facts">${key ? html`<span title=${key}>${key} ${digits(value)}</span>` : html`<span>${simulation ? job.spec.grid.join(" × ") : ""}</span><span>γ ${Array.isArray(job.spec.gamma) ? "schedule" : job.spec.gamma}</span>`}<span class="steps">${job.step === job.steps ? whole(job.step) : `${whole(job.step)} / ${whole(job.steps)}`}</span></div>
       ${FINAL.includes(job.state) ? nothing : html`<progress .max=${job.steps} .value=${job.step} aria-label="Progress"></progress>`}</a>
       ${"starred" in job ? html`<button type="button" class="star" aria-label=${job.starred ? "Remove the star" : "Star"} aria-pressed=${Boolean(job.starred)} @click=${() => star(job)}>${job.starred ? "★" : "☆"}</button>` : nothing}</li>`;
   }

@@ -83,7 +83,9 @@ export async function mount(element, route, app) {
   }
 
   function show(frame) {
+    const first = !shown;
     shown = frame;
+    if (first) drawHead(); // what needs a frame is possible from now on
     const flat = plane(frame, view.channel);
     if (view.auto && !flat.rgb) { view.range = extent(flat.data); viewer.setRange(...view.range); drawBar(); }
     viewer.show(flat);

@@ -31,10 +31,10 @@ function ask(title, fields, action, send) {
 /** Asks for what a fork changes, from a step on; goes to it. */
 export async function fork(job, states, step) {
   const state = stateBefore(states, step);
-  const from = state ? state.step : 0;
+  const from = state ? state.step : job.from_step;
   const why = from === step ? `The state of step ${whole(step)} is kept: the fork goes on from it.`
     : state ? `The fork goes on from the kept state of step ${whole(from)}; up to step ${whole(step)} it is the same universe, computed again.`
-      : `No state is kept before step ${whole(step)}: the same universe is computed again from the start, and changes there.`;
+      : `No state is kept before step ${whole(step)}: the same universe is computed again from ${from ? `step ${whole(from)}` : "the start"}, and changes there.`;
   const made = await ask("Fork here", html`<p class="quiet">${why}</p>
     <label class="field">Gamma from step ${whole(step)} on <input name="gamma" autofocus required .value=${String(gammaAt(job.spec.gamma, step))}
       title="a number, or “0.01, 500: 0.05”: values from a step on"></label>
@@ -68,7 +68,7 @@ export async function share(job) {
   const store = new URL(made.store.replace(/^\//, ""), document.baseURI).href;
   await openDialog("The link", (close) => html`<div class="stack"><h2>The link</h2>
     <label class="field">Page, for people <input readonly .value=${page} @focus=${(e) => e.target.select()}></label>
-    <label class="field">Data, for <code>xarray.open_zarr</code> <input readonly .value=${store} @focus=${(e) => e.target.select()}></label>
+    <label class="field"><span>Data, for <code>xarray.open_zarr</code></span> <input readonly .value=${store} @focus=${(e) => e.target.select()}></label>
     <p class="small quiet">Valid until ${new Date(made.expires_at).toLocaleString()}.</p>
     <div class="buttons"><button type="button" class="primary" @click=${() => copy(page, "The link is copied")}>Copy the link</button>
       <button type="button" @click=${() => close()}>Close</button></div></div>`);
@@ -88,6 +88,6 @@ export function exportFiles(job, base, field, { frames, step, whole: file = true
     ${job.spec.observe ? html`${link(`${base}/observables?format=csv`, "observables.csv", "one row per observed step")}
       ${link(`${base}/observables?format=csv&lineage=1`, "observables of the lineage (.csv)", "with the steps of the jobs that it continues")}` : nothing}
     </tbody></table></div>
-    <label class="field">Zarr, for <code>xarray.open_zarr</code> <input readonly .value=${new URL(`${base}/store.zarr`, document.baseURI).href} @focus=${(e) => e.target.select()}></label>
+    <label class="field"><span>Zarr, for <code>xarray.open_zarr</code></span> <input readonly .value=${new URL(`${base}/store.zarr`, document.baseURI).href} @focus=${(e) => e.target.select()}></label>
     <div class="buttons"><button type="button" @click=${() => close()}>Close</button></div></div>`);
 }

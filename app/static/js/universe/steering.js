@@ -39,8 +39,8 @@ export const stateBefore = (states, step) => states.filter((state) => state.step
 export function forkRequest(job, states, step, { gamma = null, steps = null, strokes = [] } = {}) {
   const spec = job.spec;
   const state = stateBefore(states, step);
-  const from = state ? state.step : spec.initial.kind === "continue" ? null : 0;
-  if (from === null) throw new RangeError(`no state is kept at or before step ${step}; fork at a later one`);
+  const continues = spec.initial.kind === "continue"; // then its own start is a kept state of its parent
+  const from = state ? state.step : continues ? spec.initial.step : 0;
   const body = {};
   const last = steps ?? spec.steps;
   if (gamma !== null) body.gamma = changedGamma(spec.gamma, gamma, from, step);
@@ -50,9 +50,13 @@ export function forkRequest(job, states, step, { gamma = null, steps = null, str
   }
   if (state) return { path: `v1/jobs/${job.id}/fork`, body: { ...body, step: from, steps: last }, from };
   const copy = { ...spec, law: job.law, precision: job.precision, ...body, steps: last };
+  copy.interventions = (copy.interventions || []).filter((one) => one.step < last); // a shorter universe reaches fewer
+  if (Array.isArray(copy.gamma)) copy.gamma = copy.gamma.filter(([at]) => at < last);
   for (const key of ["deadline_s", "webhook", "reuse"]) delete copy[key];
   for (const key of Object.keys(copy)) if (copy[key] === null) delete copy[key];
-  return { path: "v1/jobs", body: copy, from };
+  if (!continues) return { path: "v1/jobs", body: copy, from };
+  const { initial, ...more } = copy;
+  return { path: `v1/jobs/${initial.job}/fork`, body: { ...more, step: from }, from };
 }
 
 /** Returns a gamma that is the old one up to a step, and the new one (a number or a schedule from there) afterwards. */

@@ -2,7 +2,7 @@
 
 import { colours } from "../colormaps.js";
 import { send, url } from "../api.js";
-import { decodeMessages, looks, plane } from "../frames.js";
+import { decodeMessages, extent, looks, plane } from "../frames.js";
 import { paint } from "../viewer.js";
 
 const BATCH = 12; // ended jobs of one request
@@ -117,7 +117,6 @@ export class Pictures {
     const frame = clip.frames[clip.at];
     if (!frame) return;
     const flat = plane(frame), known = looks(frame.field);
-    if (flat.rgb === false && flat.data instanceof Float32Array) flat.data = Uint8Array.from(flat.data); // one channel of several
     if (canvas.width !== flat.width) canvas.width = flat.width;
     if (canvas.height !== flat.height) canvas.height = flat.height;
     this.tables[known.map] ||= colours(known.map);
@@ -133,13 +132,10 @@ export class Pictures {
   }
 }
 
-/** Returns the range of codes that a clip uses, so that a field of small values is more than a dark square. */
+/** Returns the range of the values of a clip, so that a field of small values is more than a dark square. */
 function stretch(clip, flat, known) {
-  if (known.cyclic || flat.rgb) return [0, 1];
-  if (!clip.range || clip.frames.length === 1) {
-    let low = 255, high = 0;
-    for (const { data } of clip.frames) for (const code of data) { if (code < low) low = code; if (code > high) high = code; }
-    clip.range = high > low ? [low / 255, high / 255] : [0, 1];
-  }
+  if (flat.data instanceof Uint8Array || flat.rgb) return [0, 1]; // codes
+  if (known.cyclic) return known.range;
+  clip.range ||= extent(clip.frames.flatMap((frame) => extent(plane(frame).data)));
   return clip.range;
 }
