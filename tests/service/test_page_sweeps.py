@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,9 +85,8 @@ def test_a_sweep_is_a_phase_diagram_whose_cells_open(service: Any, sweep: Any, p
     page.click("One frame back", "document.querySelector('#diagram')")
     page.wait("location.hash.includes('step=20')")
     page.wait("performance.getEntriesByType('resource').filter((one) => one.name.includes('step=20')).length >= 2")
-    assert len([url for url in page.requests[before:] if "/atlas" in url]) == 2, (
-        "thumbnails and players, a request each"
-    )
+    asked = [url for url in page.requests[before:] if "/atlas" in url and "step=20" in url]
+    assert len(asked) == 2, "thumbnails and players, a request each"
     assert page.audit() == []
     address = page.evaluate("location.href")
     page.open("about:blank")
@@ -98,6 +98,7 @@ def test_a_sweep_is_a_phase_diagram_whose_cells_open(service: Any, sweep: Any, p
 def test_the_diagram_follows_the_choices_and_the_table_its_filter(service: Any, sweep: Any, page: Tab) -> None:
     page.open(f"{service.url}/#/sweeps/{sweep.id}?x=gamma&y=seed&window=10,30&stat=sd")
     page.has("over the observed steps 10 to 30", "standard deviation over initial.strength")
+    page.has("sd of activity")
     page.evaluate("document.querySelector('canvas.heat').focus()")
     for key in ("ArrowRight", "ArrowUp", "Enter"):
         page.key(key)
@@ -105,7 +106,9 @@ def test_the_diagram_follows_the_choices_and_the_table_its_filter(service: Any, 
     page.fill("#table-filter", "gamma>0.5 seed=1")
     page.wait("document.querySelectorAll('#members tbody tr').length === 3")
     page.fill("#table-filter", "gama>0.5")
-    page.has("gama")
+    page.has("'gama'")
+    assert all("422" in error for error in page.errors), page.errors
+    page.errors.clear()  # a browser notes each refusal
     page.click("Refine this region")
     page.wait("location.hash.startsWith('#/new')")
 
@@ -164,6 +167,37 @@ def test_draw_24_keeps_the_good_ones_and_removes_the_others(service: Any, page: 
     drawn = [law for law in service.client.laws() if law["name"].startswith("drawn-")]
     assert [law["name"].rpartition("-")[2] for law in drawn] == ["500", "502"]
     assert [law["temporary_until"] for law in drawn] == [None, None]
+
+
+def test_links_open_a_universe_and_a_sweep_without_an_account(
+    service: Any, sweep: Any, page: Tab, tmp_path: Path
+) -> None:
+    """The sweep is shared from its screen; the links are opened in browsers that have never been here."""
+    page.open(f"{service.url}/#/sweeps/{sweep.id}")
+    page.click("Share")
+    page.has("without an account")
+    link = page.evaluate("document.querySelector('dialog[open] pre').innerText")
+    job = service.client.submit("tiny", (16, 16), 40, {"phase": 10}, observe=10, seed=3).wait(240)
+    post = "{method: 'POST', body: '{}', headers: {'Content-Type': 'application/json'}}"
+    universe = page.evaluate(
+        f"fetch('v1/jobs/{job.id}/links', {post}).then((a) => a.json()).then((found) => found.page)"
+    )
+    with tab(tmp_path / "fresh") as visitor:
+        visitor.open(f"{service.url}{universe}")
+        visitor.has("a shared universe", "Citation", "Downloads", "observables.csv", "How it was computed")
+        visitor.wait("document.querySelector('.stage canvas').width > 100")
+        assert visitor.audit() == []
+        visitor.open(link)
+        visitor.has("Sweep of tiny", "24 universes", "Citation", "Downloads")
+        assert "Refine this region" not in visitor.text()
+        drag_over(visitor, 0.3, 0.2, 0.4, 0.3)
+        visitor.wait(f"({PAINTED})('#selection canvas[data-member]') >= 1")
+        assert visitor.audit() == []
+        visitor.open(f"{service.url}/#/shared/nonsense")
+        visitor.has("This link does not work")
+        asked = {url.removeprefix(service.url).split("?")[0] for url in visitor.requests if "/v1/" in url}
+        assert all(path.startswith("/v1/shared/") for path in asked), asked
+        assert [error for error in visitor.errors if "403" not in error] == []
 
 
 def test_a_dead_worker_is_loud(service: Any, page: Tab) -> None:

@@ -114,5 +114,9 @@ async function showSession() {
 try { setTheme(localStorage.getItem("theme") || THEMES[0]); } catch { setTheme(THEMES[0]); }
 addEventListener("hashchange", show);
 show();
-watchHealth();
-showSession();
+if (route().screen === "shared") { // for people without an account: nothing is asked that needs one
+  document.body.classList.add("visitor");
+} else {
+  watchHealth();
+  showSession();
+}
