@@ -10,19 +10,22 @@ const KEPT = 240; // answers
 
 const kept = new Map(); // address -> {promise, done}, the one used last at the end
 
-/** Reads an array, or gives the one that was read before: {shape, data, headers}. `fresh`: of results that still grow. */
-export function read(path, params, fresh = false) {
-  const address = url(path, params);
-  const before = kept.get(address);
-  if (before && !fresh) {
-    kept.delete(address);
-    kept.set(address, before);
+/**
+ * Reads an array, or gives the one that was read before: {shape, data, headers}.
+ * @param age how far results are that still grow: what was read at another age is read again. "" once they are complete.
+ */
+export function read(path, params, age = "") {
+  const key = `${age} ${url(path, params)}`;
+  const before = kept.get(key);
+  if (before) {
+    kept.delete(key);
+    kept.set(key, before);
     return before.promise;
   }
   const entry = { done: false };
-  entry.promise = send(address).then(async (answer) => ({ ...decodeNpy(await answer.arrayBuffer()), headers: answer.headers }));
-  kept.set(address, entry);
-  entry.promise.then(() => { entry.done = true; }, () => { entry.done = true; setTimeout(() => kept.delete(address), 2000); });
+  entry.promise = send(url(path, params)).then(async (answer) => ({ ...decodeNpy(await answer.arrayBuffer()), headers: answer.headers }));
+  kept.set(key, entry);
+  entry.promise.then(() => { entry.done = true; }, () => { entry.done = true; setTimeout(() => kept.delete(key), 2000); });
   if (kept.size > KEPT) kept.delete(kept.keys().next().value);
   return entry.promise;
 }
@@ -30,13 +33,16 @@ export function read(path, params, fresh = false) {
 const asked = (base, { field, step, members, side }) => [`${base}/atlas`, { field, step, members: ranges(members), side, format: "npy" }];
 
 /** Reads one frame of each of some members of a sweep: {shape: [n, h, w] or [n, h, w, d], data, headers}. */
-export const atlas = (base, query, fresh = false) => read(...asked(base, query), fresh);
+export const atlas = (base, query, age = "") => read(...asked(base, query), age);
+
+/** Returns the age of a sweep's results, for `atlas`. */
+export const ageOf = ({ state, progress }) => (["succeeded", "failed", "cancelled"].includes(state) ? "" : String(progress.done));
 
 /** Tells whether an atlas is at hand; asks for it if it is not. A clock that is `ready` only then skips nothing. */
-export function ready(base, query) {
+export function ready(base, query, age = "") {
   const [path, params] = asked(base, query);
-  const entry = kept.get(url(path, params));
-  if (!entry) read(path, params).catch(() => null);
+  const entry = kept.get(`${age} ${url(path, params)}`);
+  if (!entry) read(path, params, age).catch(() => null);
   return Boolean(entry?.done);
 }
 

@@ -3,7 +3,7 @@
 import { get, post, send } from "../api.js";
 import { complain, html, nothing, render, toast, whole } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
-import { atlas, isEmpty, paint, ready, tile } from "../pixels.js";
+import { ageOf, atlas, isEmpty, paint, ready, tile } from "../pixels.js";
 import { Clock, mountTimeline } from "../player.js";
 import { go, replace } from "../router.js";
 
@@ -21,7 +21,7 @@ class Wall {
     this.clock.setSteps({ start: 0, stop: TRIAL.steps + 1, stride: TRIAL.every });
     this.clock.fps = 10;
     this.clock.watch(() => this.load(this.clock.step).catch(() => null));
-    this.clock.ready = (step) => !this.sweep || ready(`v1/sweeps/${this.sweepId}`, this.query(step));
+    this.clock.ready = (step) => !this.sweep || ready(`v1/sweeps/${this.sweepId}`, this.query(step), ageOf(this.sweep));
   }
 
   async open() {
@@ -77,18 +77,22 @@ class Wall {
       for (const { point, observables, state } of items) this.activity.set(point.law, { activity: observables.activity, state });
       this.draw();
       await this.load(this.clock.step);
-      if (!this.clock.playing && this.sweep.progress.done && !this.started) { this.started = true; this.clock.play(); }
+      if (!this.clock.playing && FINAL.includes(this.sweep.state) && !this.started) { this.started = true; this.clock.play(); }
     } catch { /* asked again */ }
     if (!FINAL.includes(this.sweep.state)) this.timer = setTimeout(() => this.watch(), 1500);
   }
 
-  query(step) { return { field: FIELDS[this.view], step, side: TRIAL.grid[0] }; }
+  /** Asks for a step; while the universes still run and nobody plays, for the newest frame of each. */
+  query(step) {
+    const live = !FINAL.includes(this.sweep.state) && !this.clock.playing;
+    return { field: FIELDS[this.view], step: live ? undefined : step, side: TRIAL.grid[0] };
+  }
 
   async load(step) {
     if (!this.sweep || this.closed) return;
     const query = this.query(step);
     const { field } = query;
-    const found = await atlas(`v1/sweeps/${this.sweepId}`, query, !FINAL.includes(this.sweep.state));
+    const found = await atlas(`v1/sweeps/${this.sweepId}`, query, ageOf(this.sweep));
     if (step !== this.clock.step || field !== FIELDS[this.view]) return;
     const look = looks(field);
     this.element.querySelectorAll(".wall canvas").forEach((canvas, i) => {
@@ -98,7 +102,7 @@ class Wall {
       paint(canvas, this.view === "colours" ? coloured(one) : plane(one), look.map, look.range || extent(one.data));
     });
     if (this.clock.playing) {
-      for (let k = 1; k < 4; k++) if (step + k * this.clock.stride <= this.clock.last) ready(`v1/sweeps/${this.sweepId}`, this.query(step + k * this.clock.stride));
+      for (let k = 1; k < 4; k++) if (step + k * this.clock.stride <= this.clock.last) ready(`v1/sweeps/${this.sweepId}`, this.query(step + k * this.clock.stride), ageOf(this.sweep));
     }
   }
 
@@ -162,7 +166,7 @@ class Wall {
       ${values.map((value) => html`<option ?selected=${value === want[key]}>${value}</option>`)}</select></label>`;
     const ended = sweep ? FINAL.reduce((sum, state) => sum + (sweep.counts[state] || 0), 0) : 0;
     render(html`<p class="small"><a href="#/laws">Laws</a></p>
-      <div class="panel-head"><h1>Draw 24</h1><span class="quiet">Random laws, each running from noise. More than half of those that wrap around keep moving.</span></div>
+      <div class="panel-head"><h1>Draw 24</h1><span class="quiet">Random laws, each running from noise. About half of those that wrap around keep moving.</span></div>
       <form class="controls panel" @submit=${(event) => { event.preventDefault(); this.sweepId = ""; this.started = false; this.begin(); }}>
         ${pick("Architecture", "architecture", ["NCA", "DEEP_QCA", "MLP"])}${pick("Boundary", "boundary", want.architecture === "NCA" ? ["periodic", "zero"] : ["zero"])}
         ${number("Channels d", "d_state", 1, 16)}${number("Width", "hidden", 1, 256)}${number("First seed", "seed", 0, 2 ** 31)}

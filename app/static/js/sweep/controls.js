@@ -2,7 +2,7 @@
 
 import { NAMES } from "../colormaps.js";
 import { html, nothing, whole } from "../dom.js";
-import { STATISTICS, axesOf } from "./data.js";
+import { STATISTICS, axesOf, lengthOf } from "./data.js";
 
 const FORMULAS = {
   channel_entropy: "S = −Σ p_c log p_c / log d, mean over the grid",
@@ -18,9 +18,12 @@ const choose = (label, value, options, change, title) => html`<label class="fiel
   <select @change=${(event) => change(event.target.value)}>${options.map(([key, words]) =>
     html`<option value=${key} ?selected=${key === value}>${words}</option>`)}</select></label>`;
 
+/** Returns the axes that have more than one value. */
+const variable = ({ sweep }) => axesOf(sweep).map(({ key }) => key).filter((key) => lengthOf(sweep.spec.axes[key], sweep.size) > 1);
+
 /** The controls of a screen. */
 export function controls(screen) {
-  const axes = axesOf(screen.sweep).map(({ key }) => [key, key]);
+  const axes = variable(screen).map((key) => [key, key]);
   const [from, to] = (screen.params.window || `${screen.steps},${screen.steps}`).split(",").map(Number);
   const tiles = screen.params.view === "tiles";
   const value = screen.choice("value");
@@ -52,7 +55,7 @@ export function controls(screen) {
 
 function averaged(screen, windowed, from, to, tiles) {
   const shown = ["x", "y", "facet"].map((name) => screen.choice(name));
-  const others = axesOf(screen.sweep).map(({ key }) => key).filter((key) => !shown.includes(key));
+  const others = variable(screen).filter((key) => !shown.includes(key));
   if (tiles) return `Each cell shows the first of its universes${others.length ? ` (the others differ in ${others.join(", ")})` : ""}.`;
   const when = windowed ? `over the observed steps ${whole(from)} to ${whole(to)}` : "at each universe's last observed step";
   return `${screen.choice("value")} ${when}${others.length ? `; ${STATISTICS[screen.choice("stat")]} over ${others.join(", ")}` : ""}.`;

@@ -2,7 +2,7 @@
 
 import { complain, digits, html, nothing, render } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
-import { atlas, isEmpty, paint, ready, tile } from "../pixels.js";
+import { ageOf, atlas, isEmpty, paint, ready, tile } from "../pixels.js";
 import { mountTimeline } from "../player.js";
 import { memberRows } from "./data.js";
 import { Heat } from "./heat.js";
@@ -51,6 +51,8 @@ export class Diagram {
     const all = found.facet.values.flatMap((_, f) => found.y.values.flatMap((__, j) => found.x.values.map((___, i) => this.values(f, j, i) ?? NaN)));
     this.full = extent(all);
     const { lo, hi } = this.screen.params;
+    this.canLog = this.full[0] > 0;
+    this.isLog = this.canLog && this.screen.params.scale === "log";
     this.range = [lo === undefined ? this.full[0] : Number(lo), hi === undefined ? this.full[1] : Number(hi)];
     this.map = this.screen.choice("map") || "viridis";
     this.label = `${stat === "mean" ? "" : `${stat} of `}${value}`;
@@ -77,11 +79,13 @@ export class Diagram {
     this.heats.forEach((heat, f) => {
       const name = `${this.label} over ${found.x.name}${found.y.key ? ` and ${found.y.name}` : ""}. Arrow keys move, Enter opens the universes of a cell, Shift with arrows selects several.`;
       heat.canvas.setAttribute("aria-label", name);
-      heat.set({ x: found.x, y: found.y, map: this.map, range: this.range, value: (j, i) => this.values(f, j, i),
+      const scale = this.isLog ? (value) => (value > 0 ? Math.log10(value) : NaN) : (value) => value;
+      heat.set({ x: found.x, y: found.y, map: this.map, range: this.range.map(scale), value: (j, i) => scale(this.values(f, j, i)),
         tile: this.isTiles ? (j, i) => this.tiles.get(this.first?.get(`${f} ${j} ${i}`)) || null : null });
     });
     if (this.isTiles) render(nothing, this.bar);
-    else render(legend({ map: this.map, range: this.range, full: this.full, label: this.label,
+    else render(legend({ map: this.map, range: this.range, full: this.full, label: this.label, log: this.canLog ? this.isLog : null,
+      setLog: (log) => this.screen.set({ scale: log ? "log" : "" }, { silent: true }).then(() => this.set(this.found)),
       set: (lo, hi) => this.screen.set({ lo, hi }, { silent: true }).then(() => this.set(this.found)) }), this.bar);
     this.read();
   }
@@ -135,7 +139,7 @@ export class Diagram {
 
   /** Asks for the thumbnails at a step that comes next; tells whether the clock may go on. */
   prepare(step) {
-    return !this.isTiles || !this.first || ready(this.screen.base, this.query(step));
+    return !this.isTiles || !this.first || ready(this.screen.base, this.query(step), ageOf(this.screen.sweep));
   }
 
   query(step) {
@@ -149,7 +153,7 @@ export class Diagram {
     const { screen } = this;
     const query = this.query(step);
     const { field, members } = query;
-    const found = await atlas(screen.base, query, !screen.ended && step >= this.clock.last);
+    const found = await atlas(screen.base, query, ageOf(screen.sweep));
     if (step !== this.clock.step) return;
     const look = looks(field);
     const range = look.range || extent(found.data);

@@ -3,8 +3,8 @@
 import { colours } from "../colormaps.js";
 import { digits, html, nothing } from "../dom.js";
 
-/** Shows a colour map over a range; `set(lo, hi)` gets new limits, "" for those of the values. */
-export function legend({ map, range: [low, high], full, label, set }) {
+/** Shows a colour map over a range; `set(lo, hi)` gets new limits, "" for those of the values; `log` is null where there is none. */
+export function legend({ map, range: [low, high], full, label, set, log = null, setLog = null }) {
   const rgb = colours(map);
   const stops = Array.from({ length: 17 }, (_, i) => {
     const k = 3 * Math.min(i * 16, 255);
@@ -18,5 +18,6 @@ export function legend({ map, range: [low, high], full, label, set }) {
     <div class="ramp" .style=${`background:linear-gradient(90deg, ${stops.join(", ")})`} aria-hidden="true"></div>
     ${limit("Upper", high, (value) => set(changed ? low : "", value))}
     <span>${label}</span>
+    ${log === null ? nothing : html`<button type="button" aria-pressed=${log} title="Colours by the logarithm of the value" @click=${() => setLog(!log)}>Log</button>`}
     ${changed ? html`<button type="button" class="link" @click=${() => set("", "")}>All values</button>` : nothing}</div>`;
 }

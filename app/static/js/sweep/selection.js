@@ -4,7 +4,7 @@ import { get } from "../api.js";
 import { mountChart } from "../charts.js";
 import { complain, digits, html, nothing, render, whole } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
-import { atlas, isEmpty, paint, ranges, ready, tile, unranges } from "../pixels.js";
+import { ageOf, atlas, isEmpty, paint, ranges, ready, tile, unranges } from "../pixels.js";
 import { mountTimeline } from "../player.js";
 import { address } from "../router.js";
 import { axesOf, labelled, memberRows } from "./data.js";
@@ -26,7 +26,7 @@ export class Selection {
 
   /** Asks for the frames at a step that comes next; tells whether the clock may go on. */
   prepare(step) {
-    return !this.members.length || !this.screen.fields.length || ready(this.screen.base, this.query(step));
+    return !this.members.length || !this.screen.fields.length || ready(this.screen.base, this.query(step), ageOf(this.screen.sweep));
   }
 
   close() {
@@ -115,7 +115,7 @@ export class Selection {
     const rows = this.players.map((index) => this.rows.get(index));
     const others = members.length - this.players.length;
     render(html`<div class="panel-head"><h2>${members.length === 1 ? "1 universe" : `${whole(members.length)} universes`}</h2>
-        ${others > 0 ? html`<span class="quiet small">${this.players.length} of them play, spread over the region</span>` : nothing}
+        ${others > 0 ? html`<span class="quiet small">${this.players.length} play</span>` : nothing}
         <span class="right"></span>
         ${this.players.length > 1 && !screen.isShared ? html`<a class="button" href=${address("/compare", { ids: rows.map((row) => row.id).join(",") })}>Compare</a>` : nothing}
         <button type="button" @click=${() => this.clear()}>Close</button></div>
@@ -133,7 +133,7 @@ export class Selection {
   async load(step) {
     const { screen, players } = this;
     if (!this.members.length || !screen.fields.length) return;
-    const found = await atlas(screen.base, this.query(step), !screen.ended && step >= this.clock.last);
+    const found = await atlas(screen.base, this.query(step), ageOf(screen.sweep));
     if (step !== this.clock.step) return;
     const canvases = this.element.querySelectorAll("canvas[data-member]");
     if (players !== this.players || canvases.length !== players.length) return;
@@ -147,7 +147,7 @@ export class Selection {
     if (this.clock.playing) {
       for (let k = 1; k <= 4; k++) {
         const next = step + k * this.clock.stride;
-        if (next <= this.clock.last) ready(screen.base, this.query(next));
+        if (next <= this.clock.last) ready(screen.base, this.query(next), ageOf(screen.sweep));
       }
     }
   }
