@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.routes import (
+    cells,
     events,
     fidelity,
     frames,
@@ -32,6 +33,7 @@ APIS = (
     interventions.api,
     lineage.api,
     frames.api,
+    cells.api,
     store.api,
     tiles.api,
     events.api,

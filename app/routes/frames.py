@@ -18,6 +18,7 @@ from app.services import Services, current_services
 from app.views import json_response
 from leym.common.tables import delimited
 from leym.frames.joined import joined_observables
+from leym.frames.view_reader import ViewReader
 from leym.frames.zarr_metadata import run_attributes
 
 api = router("results", "Results of jobs, also while they run: frames, pictures and observables")
@@ -48,19 +49,20 @@ OBSERVABLES_RESPONSES = responses({200: OBSERVABLES} | partial_responses("text/c
 
 @api.get("/v1/jobs/<id>/frames", responses=responses({200: FIELDS}, 404, 410))
 def list_fields(path: IdPath) -> Response:
-    """List the recorded fields."""
+    """List the recorded fields, and the views that can be computed from them."""
     return fields_response(current_services(), path.id)
 
 
 def fields_response(services: Services, job_id: str) -> Response:
-    """Answer with the recorded fields of a job, as `list_fields` does."""
+    """Answer with the recorded fields and the views of a job, as `list_fields` does."""
     job, reader = find_results(services, job_id)
-    return json_response({"items": reader.fields()}, Cache_Control=cache_control(job))
+    answer = {"items": reader.fields(), "views": ViewReader(reader).views()}
+    return json_response(answer, Cache_Control=cache_control(job))
 
 
 @api.get("/v1/jobs/<id>/frames/<field>", responses=FRAMES_RESPONSES)
 def get_frames(path: FieldPath, query: FramesQuery) -> Response:
-    """Get frames of one field.
+    """Get frames of one field, or of a view that is computed from recorded fields.
 
     An `npz` contains `step` int64 [n], the field [n, H, W] or [n, H, W, d] and `attributes`; an `npy` only the field. A
     `png` of several frames shows them from left to right, in several rows if one row would be too wide; `gif` and

@@ -4,7 +4,7 @@ import { events, get, post, send } from "../api.js";
 import { mountChart } from "../charts.js";
 import { CYCLIC } from "../colormaps.js";
 import { complain, confirm, html, lawName, nothing, openDialog, render, stylesheet, toast, whole } from "../dom.js";
-import { FrameSource, extent, looks, plane } from "../frames.js";
+import { FrameSource, extent, isColour, looks, plane } from "../frames.js";
 import { Clock, mountTimeline } from "../player.js";
 import { address, go, replace } from "../router.js";
 import { mountBrushes } from "../universe/brushes.js";
@@ -53,7 +53,7 @@ export async function mount(element, route, app) {
   });
   stage.dataset.kind = viewer.kind;
   ends.push(() => viewer.destroy(), () => clock.stopAll());
-  const inspector = mountInspector(at(".cell"), { source, job: () => job, states: () => states, onClose: () => chooseCell(null) });
+  const inspector = mountInspector(at(".cell"), { source, job: () => job, states: () => states, onClose: () => chooseCell(null), onStep: (step) => { clock.pause(); clock.seek(step); } });
 
   const running = () => !FINAL.includes(job.state);
   const timeline = mountTimeline(at(".time"), clock, {
@@ -157,7 +157,7 @@ export async function mount(element, route, app) {
   function drawBar() {
     if (view.auto && shown) view.domain = view.range;
     const unit = source.list.find((field) => field.name === view.field)?.units || "";
-    drawColourBar(at(".colours"), { ...view, unit, rgb: view.field === "rgb" }, {
+    drawColourBar(at(".colours"), { ...view, unit, rgb: isColour(view.field) }, {
       map: (map) => { view.map = map; viewer.setMap(map); drawBar(); replace({ map }); },
       range: setRange,
       auto: () => { if (shown) setRange(...extent(plane(shown, view.channel).data)); },
@@ -175,11 +175,11 @@ export async function mount(element, route, app) {
 
   function drawTools() {
     const field = source.list.find((one) => one.name === view.field);
-    const depth = field && field.shape.length === 4 && field.name !== "rgb" ? field.shape[3] : 1;
+    const depth = field && field.shape.length === 4 && !isColour(field.name) ? field.shape[3] : 1;
     const periodic = law?.boundary === "periodic";
     render(html`<label class="small quiet">Field <select aria-label="Field" title=${field?.formula || nothing}
         @change=${(e) => { const step = clock.step; setField(e.target.value); replace({ field: e.target.value, map: null, low: null, high: null, channel: null }); clock.seek(step); follow(); }}>
-        ${source.list.map((one) => html`<option value=${one.name} ?selected=${one.name === view.field}>${one.name}</option>`)}</select></label>
+        ${source.list.map((one) => html`<option value=${one.name} ?selected=${one.name === view.field} title=${one.formula}>${one.name}${one.made_from ? " (view)" : ""}</option>`)}</select></label>
       ${depth > 1 ? html`<label class="small quiet">Channel <select aria-label="Channel" @change=${(e) => { view.channel = Number(e.target.value); replace({ channel: view.channel }); if (shown) show(shown); }}>
         ${Array.from({ length: depth }, (_, c) => html`<option ?selected=${c === view.channel}>${c}</option>`)}</select></label>` : nothing}
       <span class="right"></span>
@@ -279,7 +279,8 @@ export async function mount(element, route, app) {
   function follow() {
     unfollow?.();
     unfollow = null;
-    if (!running() || !source.list.length) return;
+    const field = source.list.find((one) => one.name === view.field);
+    if (!running() || !field || field.made_from) return; // a view is read frame by frame, as the events tell of new ones
     const start = (source.nearest(view.field, Infinity) ?? -1) + 1;
     unfollow = source.live(view.field, {
       start,
@@ -333,6 +334,10 @@ export async function mount(element, route, app) {
       job = { ...job, step: Math.max(job.step, data.step) };
       for (const name of data.fields) source.grow(name, data.step);
       observed(data);
+      if (shown && !unfollow) {
+        clock.setSteps(source.steps(view.field));
+        if (clock.live) clock.seek(clock.last, true);
+      }
       if (!shown) timers.get("first") ?? later("first", 50, () => { timers.delete("first"); refresh().catch(complain); });
       later("head", 100, () => { drawHead(); timeline.draw(); });
     },
