@@ -1,9 +1,7 @@
 // One universe: canvas, timeline, charts, cell, facts; and what can be done with it.
 
 import { events, get, post, send } from "../api.js";
-import { mountChart } from "../charts.js";
-import { CYCLIC } from "../colormaps.js";
-import { complain, confirm, html, lawName, nothing, openDialog, render, stylesheet, toast, whole } from "../dom.js";
+import { complain, confirm, html, lawName, nothing, render, stylesheet, toast, whole } from "../dom.js";
 import { FrameSource, extent, isColour, looks, plane } from "../frames.js";
 import { Clock, mountTimeline } from "../player.js";
 import { address, go, replace } from "../router.js";
@@ -11,12 +9,12 @@ import { mountBrushes } from "../universe/brushes.js";
 import { drawColourBar } from "../universe/colourbar.js";
 import { exportFiles, extend, fork, share } from "../universe/dialogs.js";
 import { differences, facts, lineage, spec } from "../universe/facts.js";
-import { mountInspector } from "../universe/inspector.js";
+import { mountInspector, readCell } from "../universe/inspector.js";
+import { mountObservables } from "../universe/observables.js";
 import { keptStates, paintAndRun } from "../universe/steering.js";
 import { mountViewer } from "../viewer.js";
 
 const FINAL = ["succeeded", "failed", "cancelled"];
-const POINTS = 800; // of a chart
 const AHEAD = 12; // frames that are fetched before they are shown
 const LOOK_MS = 2000; // while nothing is recorded yet
 
@@ -64,7 +62,6 @@ export async function mount(element, route, app) {
     onLive: () => { clock.pause(); clock.seek(clock.last, true); },
   });
   ends.push(() => timeline.destroy());
-
   // ---- frames
 
   async function showStep(step) {
@@ -93,10 +90,11 @@ export async function mount(element, route, app) {
     stage.dataset.step = frame.step;
     brushes?.place();
     if (view.cell && !clock.playing) inspect();
-    for (const chart of charts.values()) chart.mark(frame.step);
+    charts.mark(frame.step);
   }
 
   function inspect() {
+    if (view.cell.y >= job.spec.grid[0] || view.cell.x >= job.spec.grid[1]) return; // of an address that was changed by hand
     const { data, width, rgb } = plane(shown, view.channel);
     const i = view.cell.y * width + view.cell.x;
     inspector.show(view.cell, shown.step, view.field, rgb ? [...data.subarray(3 * i, 3 * i + 3)] : data[i]);
@@ -121,7 +119,6 @@ export async function mount(element, route, app) {
   ends.push(() => { for (const timer of timers.values()) clearTimeout(timer); });
   clock.ready = (step) => Boolean(source.cached(view.field, step)) || (source.prefetch(view.field, [step]), false);
   clock.watch(onStep);
-
   function say(text, bad = false) {
     render(text ? html`<p class=${bad ? "error" : ""}>${text}</p>` : nothing, at(".message"));
   }
@@ -228,49 +225,8 @@ export async function mount(element, route, app) {
   const drawSide = () => render(html`${differences(job)}<section class="panel stack"><h2 class="small">About</h2>${facts(job)}</section>${lineage(tree, id)}${spec(job)}`, at(".about"));
   const drawAll = () => { drawHead(); drawSide(); timeline.draw(); };
 
-  // ---- charts
-
-  const charts = new Map();
-  let series = null;
-
-  async function loadSeries() {
-    if (!job.spec.observe) return;
-    const stride = Math.max(1, Math.ceil((job.steps - job.from_step) / job.spec.observe.every / POINTS));
-    const found = await get(`${base}/observables`, { stride });
-    if (closed) return;
-    series = found;
-    const names = Object.keys(series).filter((name) => name !== "step" && !name.endsWith("_sd"));
-    if (!charts.size) {
-      render(html`<section class="panel stack"><h2 class="small" title="over the step; a click goes to the step">Observables</h2>${names.map((name) =>
-        html`<figure class="chart" data-name=${name}><figcaption class="small"><span>${name}</span> <b class="mono"></b></figcaption><div></div></figure>`)}</section>`, at(".charts"));
-      for (const name of names) {
-        const place = at(`.chart[data-name="${name}"] div`);
-        const chart = await mountChart(place, { title: name, height: 84, onStep: (step) => { clock.pause(); clock.seek(step); } });
-        if (closed) { chart.destroy(); return; }
-        charts.set(name, chart);
-      }
-    }
-    drawSeries();
-  }
-
-  function drawSeries() {
-    for (const [name, chart] of charts) {
-      chart.set([series.step, series[name] || []]);
-      const last = series[name]?.at(-1);
-      at(`.chart[data-name="${name}"] b`).textContent = typeof last === "number" ? last.toPrecision(4) : "–";
-      if (shown) chart.mark(shown.step);
-    }
-  }
-
-  function observed({ step, observables }) {
-    if (!series || step <= (series.step.at(-1) ?? -1) || !Object.keys(observables).length) return;
-    series.step.push(step);
-    for (const [name, value] of Object.entries(observables)) (series[name] ||= []).push(value);
-    if (series.step.length > 2 * POINTS) for (const name in series) series[name] = series[name].filter((_, i) => i % 2 === 0);
-    timers.get("series") ?? later("series", 200, () => { timers.delete("series"); drawSeries(); });
-  }
-  ends.push(() => { for (const chart of charts.values()) chart.destroy(); });
-
+  const charts = mountObservables(at(".charts"), { base, job: () => job, onStep: (step) => { clock.pause(); clock.seek(step); } });
+  ends.push(() => charts.destroy());
   // ---- following
 
   let unfollow = null;
@@ -319,7 +275,7 @@ export async function mount(element, route, app) {
     if (route.params.step !== undefined) clock.seek(Number(route.params.step));
     else clock.seek(clock.last, running());
     if (!running() && route.params.step === undefined) clock.play();
-    if (route.params.cell) chooseCell((([y, x]) => ({ y, x }))(route.params.cell.split(",").map(Number)));
+    if (route.params.cell) chooseCell(readCell(route.params.cell));
   }
 
   ends.push(events({ jobs: id }, {
@@ -333,7 +289,7 @@ export async function mount(element, route, app) {
     frame: (data) => {
       job = { ...job, step: Math.max(job.step, data.step) };
       for (const name of data.fields) source.grow(name, data.step);
-      observed(data);
+      charts.add(data);
       if (shown && !unfollow) {
         clock.setSteps(source.steps(view.field));
         if (clock.live) clock.seek(clock.last, true);
@@ -341,8 +297,8 @@ export async function mount(element, route, app) {
       if (!shown) timers.get("first") ?? later("first", 50, () => { timers.delete("first"); refresh().catch(complain); });
       later("head", 100, () => { drawHead(); timeline.draw(); });
     },
-    progress: (data) => { job = { ...job, step: Math.max(job.step, data.step) }; observed({ observables: {}, ...data }); later("head", 100, drawHead); },
-    end: () => refresh().then(loadSeries).catch(complain),
+    progress: (data) => { job = { ...job, step: Math.max(job.step, data.step) }; charts.add({ observables: {}, ...data }); later("head", 100, drawHead); },
+    end: () => refresh().then(charts.load).catch(complain),
   }));
 
   // ---- painting
@@ -378,15 +334,17 @@ export async function mount(element, route, app) {
 
   drawAll();
   get(`v1/laws/${encodeURIComponent(job.law)}`).then((found) => { law = found; if (!closed) { drawTools(); if (route.params.tiles === "3") setTiles(3); } }, () => null);
-  loadSeries().catch(() => null);
+  charts.load().catch(() => null);
   await refresh();
 
   const unmount = () => { closed = true; for (const end of ends) end(); };
   unmount.update = ({ params }) => { // the address was changed by hand, or by the back button
     route.params = params;
-    if (params.field && params.field !== view.field) setField(params.field, params);
-    if (params.map && params.map !== view.map) { view.map = params.map; viewer.setMap(params.map); drawBar(); }
+    setField(params.field, params);
+    setTiles(params.tiles === "3" ? 3 : 1);
+    chooseCell(readCell(params.cell));
     if (params.step !== undefined) { clock.pause(); clock.seek(Number(params.step)); }
+    follow();
   };
   return unmount;
 }

@@ -79,7 +79,7 @@ export function exportFiles(job, base, field, { frames, step, whole: file = true
   const path = (format, more = "") => `${base}/frames/${encodeURIComponent(field)}?format=${format}${more}`;
   const stride = Math.max(1, Math.ceil(frames / 200));
   const link = (href, name, words) => html`<tr><td><a href=${href} download>${name}</a></td><td class="quiet">${words}</td></tr>`;
-  return openDialog("Export", (close) => html`<div class="stack"><h2>Export</h2><div class="scroll"><table><tbody>
+  return openDialog("Export", (close) => html`<div class="stack"><h2>Export</h2><div class="scroll" tabindex="0" role="group" aria-label="Files"><table><tbody>
     ${file && job.links?.export ? link(`${base}/export?format=zip`, "Everything (.zip)", "spec, law, frames, observables and provenance, to cite and to reproduce") : nothing}
     ${field ? html`${link(path("webp", `&stride=${stride}`), `${field}.webp`, "animation")}
       ${link(path("gif", `&stride=${stride}`), `${field}.gif`, "animation for slides")}

@@ -43,7 +43,7 @@ export function differences(job) {
   const keys = Object.entries(job.differs || {});
   if (!job.parent) return nothing;
   return html`<section class="panel stack"><h3>Differs from <a href=${address(`/jobs/${job.parent}`)}>its parent</a> after step ${whole(job.from_step)}</h3>
-    ${keys.length ? html`<div class="scroll"><table><thead><tr><th scope="col">Key</th><th scope="col">Parent</th><th scope="col">This one</th></tr></thead><tbody>${keys.map(([key, [there, own]]) =>
+    ${keys.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Differences"><table><thead><tr><th scope="col">Key</th><th scope="col">Parent</th><th scope="col">This one</th></tr></thead><tbody>${keys.map(([key, [there, own]]) =>
     html`<tr><td>${key}</td><td class="quiet">${shown(there)}</td><td>${shown(own)}</td></tr>`)}</tbody></table></div>`
     : html`<p class="quiet small">In nothing: it goes on as its parent would have.</p>`}</section>`;
 }

@@ -8,6 +8,12 @@ import { digits, html, nothing, render, svg, whole } from "../dom.js";
 const POINTS = 600; // of the chart over time
 const R = 34; // of a phasor's circle
 
+/** Reads "y,x" as a cell; null for anything else. */
+export function readCell(text) {
+  const found = /^(\d+),(\d+)$/.exec(text || "");
+  return found ? { y: Number(found[1]), x: Number(found[2]) } : null;
+}
+
 /** Returns the channels [[re, im], …] of a cell in an array [H, W, d] of complex numbers. */
 export function channelsOf({ shape: [, width, depth], data }, y, x) {
   const at = 2 * depth * (y * width + x);
@@ -33,7 +39,7 @@ export function mountInspector(element, { source, job, states, onClose, onStep }
     const place = element.querySelector(".over-time");
     if (!place) return;
     const key = `${y} ${x} ${field} ${source.steps(field).stop}`;
-    if (key !== charted || !place.firstChild) {
+    if (key !== charted) {
       charted = key;
       chart?.destroy();
       chart = null;
@@ -87,8 +93,8 @@ export function mountInspector(element, { source, job, states, onClose, onStep }
       const largest = Math.max(...channels.map(([re, im]) => Math.hypot(re, im)));
       draw(html`${found.step === step ? nothing : html`<p class="small quiet">ψ of the nearest kept state, step ${whole(found.step)}</p>`}
         <div class="phasors">${channels.map((pair, c) => phasor(pair, c, largest))}</div>
-        <div class="scroll"><table><thead><tr><th scope="col">Channel</th><th scope="col" class="number">Re ψ</th><th scope="col" class="number">Im ψ</th>
-          <th scope="col" class="number" title="|ψ_c|²">Power</th><th scope="col" class="number" title="atan2(Im ψ, Re ψ), in radians">Phase / rad</th></tr></thead>
+        <div class="scroll" tabindex="0" role="group" aria-label="Channels of the cell"><table class="channels"><thead><tr><th scope="col" title="channel">c</th><th scope="col" class="number">Re ψ</th><th scope="col" class="number">Im ψ</th>
+          <th scope="col" class="number" title="|ψ_c|²">Power</th><th scope="col" class="number" title="atan2(Im ψ, Re ψ), in radians">Phase</th></tr></thead>
         <tbody>${channels.map(([re, im], c) => html`<tr><td>${c}</td><td class="number">${digits(re)}</td><td class="number">${digits(im)}</td>
           <td class="number">${digits(re * re + im * im)}</td><td class="number">${digits(Math.atan2(im, re))}</td></tr>`)}</tbody></table></div>`);
     },
