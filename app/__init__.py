@@ -50,5 +50,6 @@ def create_app(settings: Settings) -> Flask:
         app.register_api(api)
     websocket.register(app, *routes.WEBSOCKETS)
     app.register_blueprint(openapi.docs(app))
-    app.register_blueprint(routes.PAGE)
+    for blueprint in routes.PAGES:
+        app.register_blueprint(blueprint)
     return app

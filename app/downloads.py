@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from app.conditional import NO_STORE, REVALIDATE, send_conditionally
 from leym.common.table_formats import FORMATS
+from leym.frames import pictures
 
 IN_MEMORY = 16 * 2**20  # a larger file is written to the disk before it is sent
 TYPES = {
@@ -23,10 +24,11 @@ TYPES = {
     "parquet": FORMATS["parquet"],
     "arrow": FORMATS["arrow"],
     "json": "application/json",
-    "png": "image/png",
-    "gif": "image/gif",
-    "webp": "image/webp",
+    **pictures.TYPES,
+    "zip": "application/zip",
+    "nc": "application/x-netcdf",
 }
+ENDINGS = {"strip": "png", "apng": "png"}  # of files whose format has another name
 
 
 def temporary_file() -> IO[bytes]:
@@ -63,7 +65,17 @@ def npz_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
 
     Its date is fixed, so that the same arrays give the same bytes and an interrupted download can be resumed.
     """
-    return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
+    return archive_member(archive, f"{name}.npy")
+
+
+def archive_member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """Open a file of an archive for writing, with a fixed date, as `npz_member` does."""
+    return archive.open(zipfile.ZipInfo(name), "w", force_zip64=True)
+
+
+def comment_line(origin: str) -> bytes:
+    """Return provenance as the first line of a csv, which `pandas.read_csv(file, skiprows=1)` skips."""
+    return f"# provenance: {origin}\n".encode()
 
 
 def file_response(body: bytes | str | IO[bytes], format: str, name: str, caching: str = REVALIDATE) -> Response:

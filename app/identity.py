@@ -28,6 +28,7 @@ SCOPE_OF = {
             "quotes.get_quote",
             *("webhooks.replay_delivery", "webhooks.get_webhook_secret", "webhooks.replace_webhook_secret"),
             "interventions.intervene_in_job",
+            "jobs.change_job",
         ),
         "submit",
     ),
@@ -50,9 +51,11 @@ SCOPE_OF = {
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
             "store.get_sweep_object",
             *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
-            *("queue.list_workers", "queue.get_queue", "shared.share_job", "webhooks.list_deliveries"),
+            *("queue.list_workers", "queue.get_queue", "webhooks.list_deliveries"),
             "interventions.list_interventions",
             "tiles.get_tiles",
+            *("shared.share_job", "shared.share_sweep", "shared.list_job_links", "shared.list_sweep_links"),
+            *("shared.revoke_job_link", "shared.revoke_sweep_link", "exports.export_job", "exports.export_sweep"),
         ),
         "read",
     ),
@@ -68,7 +71,7 @@ SCOPE_OF = {
     "operation.get_metrics": "admin",
 }
 # probes, docs and the page expose no project's data; a session starts with a token; a shared link authorizes itself
-OPEN = ("operation.get_health", "operation.get_readiness", "docs.", "page.", "session.", "shared.get_")
+OPEN = ("operation.get_health", "operation.get_readiness", "docs.", "page.", "shared_page.", "session.", "shared.get_")
 
 
 def register(app: Flask) -> None:

@@ -1,10 +1,11 @@
-"""Signs and verifies shared links. A link lets its holder read the results of one job until it expires."""
+"""Signs and verifies shared links. A link lets its holder read one job or sweep until it expires or is revoked."""
 
 from __future__ import annotations
 
 import hashlib
 import secrets
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,31 +18,49 @@ from leym.settings import Settings
 KEY_FILE = "link-key"
 
 
-def sign(settings: Settings, job: str, project: str, until: float) -> str:
-    """Return a URL segment that permits reading the results of a job.
+@dataclass(frozen=True)
+class Scope:
+    """What a link gives access to.
+
+    Attributes:
+        kind: "job" or "sweep".
+        subject: Id of the job or sweep.
+        project: Its project.
+        until: When the link expires, in seconds since 1970.
+        id: Id of the link's row; None for a link of version 0.1.0, which has none.
+    """
+
+    kind: str
+    subject: str
+    project: str
+    until: int
+    id: str | None = None
+
+
+def sign(settings: Settings, scope: Scope) -> str:
+    """Return a URL segment that permits reading what is in a scope.
 
     Args:
         settings: Settings with the signing key, or with the folder that contains it.
-        job: The job's id.
-        project: The job's project.
-        until: When the link expires, in seconds since 1970.
+        scope: The scope.
     """
-    return str(_signer(settings).dumps([job, project, int(until)]))
+    return str(_signer(settings).dumps([scope.kind, scope.subject, scope.project, scope.until, scope.id]))
 
 
-def verify(settings: Settings, link: str, now: float) -> tuple[str, str]:
-    """Return the job and the project of a link.
+def verify(settings: Settings, link: str, now: float) -> Scope:
+    """Return the scope of a link. Whether it was revoked is for the job table to say.
 
     Raises:
         Problem: 403 if this service did not sign it, 410 if it has expired.
     """
     try:
-        job, project, until = _signer(settings).loads(link)
+        found = _signer(settings).loads(link)
+        scope = Scope("job", *found) if len(found) == 3 else Scope(*found)  # version 0.1.0: job, project, until
     except (BadSignature, ValueError, TypeError) as error:
         raise Problem(403, "Forbidden", "this service did not issue this link") from error
-    if now >= until:
+    if now >= scope.until:
         raise Problem(410, "Gone", "this link has expired")
-    return str(job), str(project)
+    return scope
 
 
 def _signer(settings: Settings) -> URLSafeSerializer:

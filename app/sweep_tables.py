@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,8 +12,9 @@ import numpy as np
 from flask import Response
 
 from app.conditional import NO_STORE, REVALIDATE
-from app.downloads import file_response, temporary_file
+from app.downloads import comment_line, file_response, temporary_file
 from app.models.sweeps import TableQuery
+from app.provenance import provenance_of_sweep
 from app.services import Services
 from app.views import json_response, sweep_row
 from leym.common.table_formats import column, encoded, text_column
@@ -21,7 +23,8 @@ from leym.contract.ids import distance, id_after, ids_after
 from leym.contract.limits import LIMITS
 from leym.contract.member_states import MemberState
 from leym.contract.problems import Problem
-from leym.contract.records import FINAL, Job, JobState
+from leym.contract.provenance import KEY
+from leym.contract.records import FINAL, Job, JobState, Sweep
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweep_table import member_table, table_query
 from leym.frames.last import last_observables
@@ -42,19 +45,26 @@ def table_response(services: Services, sweep_id: str, query: TableQuery) -> Resp
     if query.format == "json":
         return _page(services, sweep_id, query)
     sweep = services.table.get_sweep(sweep_id)
-    if sweep.blocks:
-        found = _of_blocks(services, sweep_id, query)
-    else:
-        found = _of_rows(services.table.sweep_members(sweep_id, LIMITS.table_rows)[0], query)
+    found = table_chunks(services, sweep, query)
     ended = sum(sweep.counts.get(state, 0) for state in FINAL) >= sweep.size
-    file = temporary_file()
+    file, origin = temporary_file(), json.dumps(provenance_of_sweep(services, sweep))
+    if query.provenance and query.format == "csv":
+        file.write(comment_line(origin))
     try:
-        for part in encoded(_refusing(found), query.format):
+        for part in encoded(_refusing(found), query.format, {KEY: origin}):
             file.write(part)
     except ModuleNotFoundError as error:
         detail = f"format = {query.format!r} needs {error.name}, which is not installed: pip install 'leym[tables]'"
         raise Problem(501, "Not installed", detail) from error
     return file_response(file, query.format, f"{sweep_id}.{query.format}", REVALIDATE if ended else NO_STORE)
+
+
+def table_chunks(services: Services, sweep: Sweep, query: TableQuery | None = None) -> Iterator[Columns]:
+    """Yield the table of a sweep in pieces, or the result of a query on it."""
+    query = query or TableQuery(format="csv")
+    if sweep.blocks:
+        return _of_blocks(services, sweep.id, query)
+    return _of_rows(services.table.sweep_members(sweep.id, LIMITS.table_rows)[0], query)
 
 
 def _page(services: Services, sweep_id: str, query: TableQuery) -> Response:

@@ -6,7 +6,7 @@ RUN python -m venv /opt/venv
 # The dependencies first: this layer stays while only our own code changes.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY leym/__init__.py leym/
-RUN /opt/venv/bin/pip install '.[service,tables,postgres]' --constraint constraints.txt && /opt/venv/bin/pip uninstall --yes leym
+RUN /opt/venv/bin/pip install '.[service,tables,video,postgres]' --constraint constraints.txt && /opt/venv/bin/pip uninstall --yes leym
 COPY leym leym
 COPY app app
 COPY laws laws

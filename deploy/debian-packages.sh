@@ -9,6 +9,11 @@ packages=(
     chromium        # the tests of the web page
     postgresql      # the tests of the job table start a cluster of their own with it
     nginx-light     # the tests of the service behind a proxy
+    # the tests of exports open every file with programs of others: ffprobe, identify, ncdump and h5dump
+    ffmpeg
+    imagemagick
+    netcdf-bin
+    hdf5-tools
 )
 
 nginx=$(command -v nginx || true) # one that is there already is somebody's, and stays as it is

@@ -18,6 +18,7 @@ from leym.engine.engine import Engine
 from leym.engine.run import Run
 from leym.engine.states import Arrays, GroupState, Places
 from leym.engine.steering import Steering
+from leym.engine.versions import versions
 from leym.frames.checkpoint import put_checkpoint, stale_checkpoints
 from leym.frames.kept import KeptStates, put_kept_state
 from leym.frames.writer import FrameWriter
@@ -115,7 +116,7 @@ class JobSink(ClaimedJob):
     @guarded
     def admitted(self) -> None:
         """Record by what the run is computed, and report that the job has a slot."""
-        self.writer.start_segment(self.begins_at, self.engine.attributes(self.run))
+        self.writer.start_segment(self.begins_at, self.engine.attributes(self.run) | {"versions": versions()})
         self.context.on_admitted()
 
     @guarded

@@ -12,12 +12,12 @@ from app.models.base import (
     EXAMPLE_POINT,
     EXAMPLE_TAGS,
     Body,
-    PageQuery,
     Parameters,
     Query,
     State,
     Verdict,
 )
+from app.models.labels import LabelsQuery
 from leym.contract.spec import EXAMPLE_JOB
 
 Standing = Literal["exact", "passed", "failed", "unverified"]
@@ -89,6 +89,9 @@ class JobBody(Body):
         examples=[EXAMPLE_JOB],
     )
     priority: int
+    name: str | None = Field(description="what users call it, as are note, starred and tags; PATCH changes them")
+    note: str | None
+    starred: bool
     tags: dict[str, str] = Field(examples=[EXAMPLE_TAGS])
     sweep: str | None
     point: dict[str, Any] | None = Field(
@@ -144,7 +147,7 @@ class JobPage(Body):
     next: str | None = Field(description="cursor of the next page; null on the last page")
 
 
-class JobsQuery(PageQuery):
+class JobsQuery(LabelsQuery):
     """Filters of the list of jobs."""
 
     state: State | None = None

@@ -8,7 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from app.models.base import Body, IdPath, MemberPath, Parameters, Query
 from leym.contract.spec import LIMITS
+from leym.frames.colormaps import Colormap
 from leym.frames.histograms import BINS
+
+LINEAGE = "true or 1: with the steps of the jobs that this one continues"
+MOST_VALUE = 1e9  # bound of vmin and vmax
 
 
 class FieldBody(BaseModel):
@@ -80,11 +84,42 @@ class StepsQuery(Query):
 class FramesQuery(StepsQuery):
     """Query that selects frames and their file format."""
 
-    format: Literal["npy", "npz", "png", "gif", "webp"] = "npz"
+    format: Literal["npy", "npz", "png", "strip", "gif", "webp", "apng", "mp4"] = Field(
+        "npz", description="`strip` is a png with all frames in one row; `mp4` needs the extra `video` on the server"
+    )
     last: int | None = Field(None, ge=1, le=LIMITS.frames, description="keep only the last n frames of the selection")
     channel: int | None = Field(None, ge=0, description="channel to show, in pictures of a field with channels")
-    fps: float = Field(12, ge=0.1, le=60, description="frames per second of gif (at most 50) and webp")
+    fps: float = Field(12, ge=0.1, le=60, description="frames per second of gif (at most 50), webp, apng and mp4")
     scale: int | None = Field(None, ge=1, le=64, description="pixels per cell; by default chosen to suit the grid")
+    lineage: bool = Field(False, description=LINEAGE)
+    grid: str | None = Field(
+        None,
+        pattern=r"^[1-9][0-9]{0,2}x[1-9][0-9]{0,2}$",
+        description="ROWSxCOLUMNS of a png: at most so many frames, evenly spaced over the selection from its first on",
+    )
+    colormap: Colormap | None = Field(None, description="another colour map, for a field or channel of one number")
+    range: Literal["fixed", "auto", "percentile"] = Field(
+        "fixed",
+        description="values at the ends of the colour map: those of the field, the extremes of the selection, or its"
+        " percentiles 1 and 99",
+    )
+    vmin: float | None = Field(None, ge=-MOST_VALUE, le=MOST_VALUE, description="value at the start of the colour map")
+    vmax: float | None = Field(None, ge=-MOST_VALUE, le=MOST_VALUE, description="value at the end of the colour map")
+    provenance: bool = Field(
+        False, description="of an npy, which has no room for it: a zip of the file and `provenance.json`"
+    )
+
+
+class ExportQuery(Query):
+    """Query of the export of a job."""
+
+    format: Literal["zip", "zarr.zip", "nc"] = Field("zip", description="`nc` is NetCDF4, which needs the extra `data`")
+
+
+class SweepExportQuery(Query):
+    """Query of the export of a sweep."""
+
+    format: Literal["zip", "zarr.zip"] = "zip"
 
 
 class CellPath(IdPath):
@@ -164,7 +199,8 @@ class ObservablesQuery(StepsQuery):
 
     format: Literal["json", "csv", "npz"] = "json"
     names: str | None = Field(None, max_length=1000, description="names separated by commas; all by default")
-    lineage: bool = Field(False, description="true or 1: with the steps of the jobs that this one continues")
+    lineage: bool = Field(False, description=LINEAGE)
+    provenance: bool = Field(False, description="of a csv: begin with the provenance, in one line `# provenance: {…}`")
 
 
 class StateBody(Body):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from app.models.base import (
     EXAMPLE_COUNTS,
     EXAMPLE_ID,
     EXAMPLE_OBSERVABLES,
     EXAMPLE_POINT,
+    EXAMPLE_TAGS,
     Body,
     PageQuery,
     Query,
     State,
 )
-from leym.contract.model import Whole
 from leym.contract.spec import LIMITS
 from leym.contract.sweeps import EXAMPLE_MORE, EXAMPLE_SWEEP
 
@@ -69,6 +69,10 @@ class SweepBody(Body):
         description="groups of jobs that a worker takes together, as submitted; 0 for a sweep of version 0.1.0"
     )
     progress: Progress
+    name: str | None = Field(description="what users call it, as are note, starred and tags; PATCH changes them")
+    note: str | None
+    starred: bool
+    tags: dict[str, str] = Field(examples=[EXAMPLE_TAGS])
     spec: dict[str, Any] = Field(description="the sweep as it was submitted", examples=[EXAMPLE_SWEEP])
     added: list[AdditionBody] = Field(description="members that were added since, in the order of their indices")
     created_at: str
@@ -135,14 +139,6 @@ class DryRunQuery(Query):
     dry_run: bool = Field(False, description="check the sweep and answer with its size, without submitting it")
 
 
-class PriorityBody(Body):
-    """Change of a sweep."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 7}]})
-
-    priority: Whole = Field(ge=0, le=9, description="9 is the most urgent")
-
-
 class SweepPage(Body):
     """One page of a list of sweeps."""
 
@@ -187,6 +183,7 @@ class TableQuery(PageQuery):
     )
     over: str | None = Field(None, description="axes to aggregate over, separated by commas; default: `seed`")
     value: str | None = Field(None, description="observables to aggregate, separated by commas; default: all")
+    provenance: bool = Field(False, description="of a csv: begin with the provenance, in one line `# provenance: {…}`")
 
     @model_validator(mode="after")
     def _flat(self) -> TableQuery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.routes import (
     cells,
     events,
+    exports,
     fidelity,
     frames,
     interventions,
@@ -18,6 +19,7 @@ from app.routes import (
     quotes,
     session,
     shared,
+    shared_page,
     states,
     store,
     stream,
@@ -36,6 +38,7 @@ APIS = (
     cells.api,
     store.api,
     tiles.api,
+    exports.api,
     events.api,
     stream.api,
     states.api,
@@ -52,6 +55,6 @@ APIS = (
     probes.api,
 )
 WEBSOCKETS = ("stream.stream_frames", "stream.stream_member_frames", "shared.get_shared_stream")
-PAGE = page.page
+PAGES = (page.page, shared_page.shared_page)
 
-__all__ = ["APIS", "PAGE", "WEBSOCKETS"]
+__all__ = ["APIS", "PAGES", "WEBSOCKETS"]

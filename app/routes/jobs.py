@@ -11,6 +11,7 @@ from app.long_poll import wait_for_change
 from app.lookup import find_job
 from app.models.base import IdempotencyHeader, IdPath
 from app.models.jobs import HistoryBody, JobBody, JobPage, JobsQuery, WaitQuery
+from app.models.labels import LabelsBody
 from app.openapi import json_content, operation_links, responses, router, use_pydantic_schema
 from app.reasons import body_with_reason
 from app.routes.lineage import REUSED, submitted
@@ -53,6 +54,8 @@ def list_jobs(query: JobsQuery) -> Response:
         law=query.law,
         tags=None if query.tag is None else _possible_tags(query.tag),
         sweep=query.sweep,
+        starred=query.starred,
+        q=query.q,
         limit=query.limit,
         cursor=query.cursor,
     )
@@ -99,6 +102,17 @@ def cancel_job(path: IdPath) -> Response:
     Its recorded results stay. A job that has ended is not changed.
     """
     return json_response(job_body(cancellation.cancel_job(current_services(), path.id)))
+
+
+@api.patch("/v1/jobs/<id>", responses=responses({200: JobBody}, 404, 409, 410, 415))
+def change_job(path: IdPath, body: LabelsBody) -> Response:
+    """Change the labels of a job: its name, note, star and tags.
+
+    They are no part of its spec, and change no result. A member of a sweep has none of its own (409).
+    """
+    services = current_services()
+    services.table.label_job(path.id, **body.labels())
+    return json_response(job_body(find_job(services, path.id)))
 
 
 @api.delete("/v1/jobs/<id>", responses=responses({204: "The results are removed"}, 404, 409))

@@ -39,7 +39,7 @@ POLICY = "; ".join(
 @page.get("/")
 def index() -> Response:
     """Show the page."""
-    response = Response(_document(service_wide().settings.flower_url), content_type="text/html; charset=utf-8")
+    response = Response(document(), content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = POLICY
     response.headers["Cache-Control"] = "no-cache"
     response.add_etag()
@@ -65,6 +65,11 @@ def asset(path: str) -> Response:
     response.add_etag()
     response.make_conditional(request)
     return response
+
+
+def document() -> str:
+    """Return the HTML of the page. Its addresses are relative to the root of the service."""
+    return _document(service_wide().settings.flower_url)
 
 
 @cache

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response
 
 from app.conditional import IMMUTABLE, NO_STORE, REVALIDATE, send_conditionally
 from app.models.results import StorePath
 from app.openapi import JSON, OCTETS, content, partial_responses, responses, router
+from app.provenance import provenance_of, provenance_of_sweep
 from app.services import Services, current_services
 from leym.contract.limits import LIMITS
+from leym.contract.provenance import KEY
 from leym.contract.records import Job
 from leym.frames import sweep_zarr, zarr_gateway
 
@@ -39,18 +43,29 @@ def get_sweep_object(path: StorePath) -> Response:
     A 404 means that the object is not part of the hierarchy. A committed frame that cannot be read is a 503, and never
     an empty chunk. When members are added to the sweep, chunks of the arrays before are a 409: open them again.
     """
-    services = current_services()
-    plan = services.table.sweep_plan(path.id)
+    return sweep_object_response(current_services(), path.id, path.key)
+
+
+def sweep_object_response(services: Services, sweep_id: str, key: str) -> Response:
+    """Answer with one object of a sweep's hierarchy, as `get_sweep_object` does for the services of any project."""
+    plan = services.table.sweep_plan(sweep_id)
 
     def rows() -> list[Job]:
-        return services.table.blocks(path.id) or services.table.sweep_members(path.id, LIMITS.table_rows)[0]
+        return services.table.blocks(sweep_id) or services.table.sweep_members(sweep_id, LIMITS.table_rows)[0]
 
-    return _answer(sweep_zarr.find(services.store, plan, rows, path.key), grows=True)
+    def more() -> dict[str, Any]:
+        return {KEY: provenance_of_sweep(services, services.table.get_sweep(sweep_id))}
+
+    return _answer(sweep_zarr.find(services.store, plan, rows, key, more), grows=True)
 
 
 def object_response(services: Services, job_id: str, key: str) -> Response:
     """Answer with one object, as `get_store_object` does for the services of any project."""
-    return _answer(zarr_gateway.find(services.store, lambda: services.table.get(job_id), key))
+
+    def more() -> dict[str, Any]:
+        return {KEY: provenance_of(services, services.table.get(job_id))}
+
+    return _answer(zarr_gateway.find(services.store, lambda: services.table.get(job_id), key, more))
 
 
 def _answer(found: zarr_gateway.Resource, *, grows: bool = False) -> Response:

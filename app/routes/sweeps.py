@@ -7,11 +7,11 @@ from flask import Response, url_for
 from app import cancellation, submission, sweep_control, sweep_summary
 from app.models.base import IdempotencyHeader, IdPath, PageQuery
 from app.models.jobs import JobPage
+from app.models.labels import LabelsQuery, SweepChange
 from app.models.sweeps import (
     DryRunQuery,
     Estimate,
     GrownSweepBody,
-    PriorityBody,
     SummaryQuery,
     SweepBody,
     SweepPage,
@@ -81,9 +81,9 @@ def add_members(header: IdempotencyHeader, path: IdPath, query: DryRunQuery, bod
 
 
 @api.get("/v1/sweeps", responses=responses({200: SweepPage}))
-def list_sweeps(query: PageQuery) -> Response:
+def list_sweeps(query: LabelsQuery) -> Response:
     """List sweeps, newest first."""
-    found, following = current_services().table.list_sweeps(query.limit, query.cursor)
+    found, following = current_services().table.list_sweeps(query.limit, query.cursor, query.starred, query.q)
     return json_response({"items": [sweep_body(sweep, sweep.counts) for sweep in found], "next": following})
 
 
@@ -123,9 +123,16 @@ def retry_sweep(path: IdPath) -> Response:
 
 
 @api.patch("/v1/sweeps/<id>", responses=responses({200: SweepBody}, 404, 415))
-def change_sweep(path: IdPath, body: PriorityBody) -> Response:
-    """Change the priority of the jobs that have not ended. A running one has it from its next start on."""
-    return _after(sweep_control.set_priority(current_services(), path.id, body.priority))
+def change_sweep(path: IdPath, body: SweepChange) -> Response:
+    """Change the labels of a sweep, or the priority of the jobs that have not ended.
+
+    A running job has the new priority from its next start on.
+    """
+    services = current_services()
+    services.table.label_sweep(path.id, **body.labels())
+    if body.priority is not None:
+        return _after(sweep_control.set_priority(services, path.id, body.priority))
+    return _after(services.table.get_sweep(path.id))
 
 
 @api.delete("/v1/sweeps/<id>", responses=responses({204: "The results are removed"}, 404, 409))

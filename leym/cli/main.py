@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 import leym
-from leym.cli import data, fidelity, jobs, laws, lineage, steering, sweeps, training, verify
+from leym.cli import data, fidelity, jobs, keeping, laws, lineage, steering, sweeps, training, verify
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits
 from leym.client import Client
@@ -67,6 +67,11 @@ class Root(LazyGroup):
             "Measure how fast this machine runs a law, and compare it with what the machine can do.",
             ("worker",),
         ),
+        "mcp": LazyCommand(
+            "leym.cli.local.mcp",
+            "Serve an MCP server: the service as tools for a language model, within a budget.",
+            ("mcp",),
+        ),
         "demo": LazyCommand(
             "leym.cli.local.demo",
             "Start a service of its own, run twelve universes through it, and save pictures in demo-out/.",
@@ -88,6 +93,7 @@ steering.register(app)
 data.register(app)
 lineage.register(app)
 verify.register(app)
+keeping.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(fidelity.app, name="fidelity")

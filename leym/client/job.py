@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urljoin
 
 import numpy as np
 
 from leym.client import frame_socket, results
 from leym.client.errors import JobCancelled, JobFailed
 from leym.client.http import Http
+from leym.client.keeping import Kept
 from leym.client.lineage import TimeTravel
 from leym.client.live import Frame, frames_of
 from leym.client.pages import listed
@@ -30,7 +30,7 @@ LONG_POLL_S = 20  # less than the 30 s after which proxies end silent requests
 PROGRESS_POLL_S = 1
 
 
-class Job(TimeTravel):
+class Job(TimeTravel, Kept):
     """One universe that the service runs, as returned by `Client.submit`, `Client.job` and `Client.jobs`.
 
     Properties show the last answer of the service; `refresh()` and `wait()` request a new one.
@@ -149,20 +149,6 @@ class Job(TimeTravel):
     def interventions(self) -> list[dict[str, Any]]:
         """List the live interventions of the job: number, state, step and what was asked for."""
         return list(self._http.json("GET", f"{self._path}/interventions", having=("items",))["items"])
-
-    def share(self, ttl_s: int = 86400) -> dict[str, str]:
-        """Make links to the results that need no token until they expire.
-
-        Args:
-            ttl_s: seconds until they expire.
-
-        Returns:
-            URLs: `store` for `xarray.open_zarr`; `frames`, to be followed by `/FIELD?format=…`.
-        """
-        made = self._http.json(
-            "POST", f"{self._path}/links", having=("store", "frames"), json={"ttl_s": ttl_s}, repeatable=True
-        )
-        return made | {key: urljoin(self._http.url, made[key]) for key in ("store", "frames")}
 
     def delete(self) -> None:
         """Remove the results of the job.

@@ -13,6 +13,7 @@ from leym.client import plots, results, tables
 from leym.client.axes import more_members
 from leym.client.http import Http, segment
 from leym.client.job import FINAL, JOB_KEYS, Job, list_jobs
+from leym.client.keeping import Kept
 from leym.client.pages import listed
 from leym.client.progress import Amount, Bars
 from leym.common.backoff import Backoff
@@ -27,7 +28,7 @@ GROWN_KEYS = (*SWEEP_KEYS, "members")
 POLL = Backoff(0.2, longest_s=2.0, factor=1.5)  # delays between two requests
 
 
-class Sweep:
+class Sweep(Kept):
     """Members that differ in a few keys, as returned by `Client.sweep` and `Client.get_sweep`.
 
     Properties show the last answer of the service; `refresh()` and `wait()` request a new one.

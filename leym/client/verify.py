@@ -46,10 +46,17 @@ def compare(job: Job, other: Job) -> list[Comparison]:
         mine, theirs = job.series(), other.series()
         steps, others = mine.pop("step"), theirs.pop("step")
         pairs += [(name, steps, mine[name], others, theirs[name]) for name in mine]
-    return [_compare(*pair) for pair in pairs]
+    return [compare_arrays(*pair) for pair in pairs]
 
 
-def _compare(name: str, steps: np.ndarray, mine: np.ndarray, others: np.ndarray, theirs: np.ndarray) -> Comparison:
+def compare_arrays(
+    name: str, steps: np.ndarray, mine: np.ndarray, others: np.ndarray, theirs: np.ndarray
+) -> Comparison:
+    """Compare the steps and values of one field or observable bit by bit.
+
+    Raises:
+        ValueError: the steps differ.
+    """
     if not np.array_equal(steps, others):
         raise ValueError(f"{name}: the jobs recorded {len(steps)} and {len(others)} frames, not of the same steps")
     digests = tuple(sha256(steps.tobytes() + values.tobytes()).hexdigest() for values in (mine, theirs))

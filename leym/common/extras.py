@@ -12,7 +12,9 @@ MODULES = {
     ),
     "worker": ("bitsandbytes", "safetensors", "torch"),
     "tables": ("pyarrow",),
+    "video": ("av",),
     "train": ("tensorboard",),
+    "mcp": ("PIL", "mcp"),
     "data": ("matplotlib", "xarray", "zarr"),
 }
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,18 +81,24 @@ def rows_of(table: Columns) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, row, strict=True))
 
 
-def encoded(chunks: Iterable[Columns], format: str) -> Iterator[bytes]:
+def encoded(chunks: Iterable[Columns], format: str, metadata: Mapping[str, str] | None = None) -> Iterator[bytes]:
     """Yield a table in one of FORMATS. Chunks without rows are allowed; a table without chunks is an empty file.
 
     Args:
         chunks: pieces of one table, all with the same columns and dtypes.
         format: `jsonl` (one object per line), `csv`, `parquet`, or `arrow` (the stream form of Arrow IPC).
+        metadata: texts for the metadata of the schema of `parquet` and `arrow`; other formats have no place for them.
 
     Raises:
         ValueError: the format is unknown.
         ModuleNotFoundError: the format needs pyarrow, which is not installed.
     """
-    writers = {"jsonl": _json_lines, "csv": _csv, "parquet": _parquet, "arrow": _arrow}
+    writers: dict[str, Callable[[Iterable[Columns]], Iterator[bytes]]] = {
+        "jsonl": _json_lines,
+        "csv": _csv,
+        "parquet": partial(_parquet, metadata=metadata),
+        "arrow": partial(_arrow, metadata=metadata),
+    }
     if format not in writers:
         raise ValueError(f"format {format!r} is unknown; known: {', '.join(writers)}")
     return writers[format](chunks)
@@ -110,12 +117,12 @@ def _csv(chunks: Iterable[Columns]) -> Iterator[bytes]:
         yield delimited(zip(*cells, strict=True)).encode()
 
 
-def _arrow(chunks: Iterable[Columns]) -> Iterator[bytes]:
+def _arrow(chunks: Iterable[Columns], metadata: Mapping[str, str] | None) -> Iterator[bytes]:
     from pyarrow import ipc
 
     sink, writer = _Drained(), None
     for chunk in chunks:
-        batch = record_batch(chunk)
+        batch = record_batch(chunk, metadata)
         writer = writer or ipc.new_stream(sink, batch.schema)
         writer.write_batch(batch)
         yield sink.drain()
@@ -124,13 +131,13 @@ def _arrow(chunks: Iterable[Columns]) -> Iterator[bytes]:
         yield sink.drain()
 
 
-def _parquet(chunks: Iterable[Columns]) -> Iterator[bytes]:
+def _parquet(chunks: Iterable[Columns], metadata: Mapping[str, str] | None) -> Iterator[bytes]:
     import pyarrow
     from pyarrow import parquet
 
     sink, writer, waiting = _Drained(), None, list[pyarrow.RecordBatch]()
     for chunk in chunks:
-        batch = record_batch(chunk)
+        batch = record_batch(chunk, metadata)
         writer = writer or parquet.ParquetWriter(sink, batch.schema, compression="zstd")
         waiting.append(batch)
         if sum(part.num_rows for part in waiting) >= _WRITE_ROWS:
@@ -144,8 +151,13 @@ def _parquet(chunks: Iterable[Columns]) -> Iterator[bytes]:
         yield sink.drain()
 
 
-def record_batch(table: Columns) -> pyarrow.RecordBatch:
-    """Return a table as a record batch of Arrow: int64, float64 and string, with null for missing values."""
+def record_batch(table: Columns, metadata: Mapping[str, str] | None = None) -> pyarrow.RecordBatch:
+    """Return a table as a record batch of Arrow: int64, float64 and string, with null for missing values.
+
+    Args:
+        table: the columns.
+        metadata: texts for the metadata of its schema.
+    """
     import pyarrow
 
     arrays = []
@@ -154,7 +166,8 @@ def record_batch(table: Columns) -> pyarrow.RecordBatch:
         data = _texts(values) if values.dtype.kind == "S" else values
         array = pyarrow.array(data, type=kind, mask=~present(values))
         arrays.append(array.cast(pyarrow.int64()) if name in WHOLE and values.dtype.kind == "f" else array)
-    return pyarrow.RecordBatch.from_arrays(arrays, names=list(table))
+    batch = pyarrow.RecordBatch.from_arrays(arrays, names=list(table))
+    return batch.replace_schema_metadata(dict(metadata)) if metadata else batch
 
 
 class _Drained(io.RawIOBase):

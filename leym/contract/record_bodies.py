@@ -33,12 +33,16 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
         "frames": f"{path}/frames",
         "observables": f"{path}/observables",
         "store": f"{path}/store.zarr",
+        "stream": f"{path}/stream",
         "states": f"{path}/states",
         "lineage": f"{path}/lineage",
+        "history": f"{path}/history",
+        "interventions": f"{path}/interventions",
+        "export": f"{path}/export",
         "cancel": f"{path}/cancel",
     }
     if job.is_training:
-        links = {name: links[name] for name in ("self", "events", "cancel")} | {"curve": f"{path}/curve"}
+        links = {name: links[name] for name in ("self", "events", "history", "cancel")} | {"curve": f"{path}/curve"}
         if "@" in job.law:
             links["law"] = f"{root}/v1/laws/{job.law}"
     if job.is_fidelity:
@@ -58,7 +62,10 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
         "d_state": job.d_state,
         "spec": job.spec,
         "priority": job.priority,
-        "tags": job.spec.get("tags", {}),
+        "name": job.name,
+        "note": job.note,
+        "starred": job.starred,
+        "tags": job.tags,
         "sweep": job.sweep,
         "point": job.point,
         "parent": job.parent,
@@ -87,7 +94,7 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
     }
 
 
-SWEEP_PARTS = ("jobs", "summary", "table", "cancel", "pause", "resume", "retry")
+SWEEP_PARTS = ("jobs", "export", "summary", "table", "cancel", "pause", "resume", "retry")
 
 
 def sweep_body(sweep: Sweep, counts: dict[str, int], root: str = "") -> dict[str, Any]:
@@ -106,6 +113,10 @@ def sweep_body(sweep: Sweep, counts: dict[str, int], root: str = "") -> dict[str
         "counts": counts,
         "blocks": sweep.blocks,
         "progress": {"cell_steps": sweep.cell_steps, "done": sweep.cell_steps_done},
+        "name": sweep.name,
+        "note": sweep.note,
+        "starred": sweep.starred,
+        "tags": sweep.tags,
         "spec": sweep.spec,
         "added": [
             {"first": part.first, "size": part.size, "axes": part.axes, "mode": part.mode} for part in sweep.added

@@ -90,6 +90,11 @@ class Job:
     block: str | None = None  # of a member: the row of its block, which names its results
     place: int = 0  # of a member: its place in the block
     differs: dict[str, Any] | None = None  # of a job that continues another one: {key: [value there, own value]}
+    # What users write on a job afterwards. None of it is part of the spec, so that it changes no digest and no `reuse`.
+    name: str | None = None
+    note: str | None = None
+    starred: bool = False
+    tags_now: dict[str, str] | None = None  # in place of the tags of the spec; None until they are changed
 
     @property
     def is_block(self) -> bool:
@@ -173,7 +178,7 @@ class Job:
     @property
     def tags(self) -> dict[str, str]:
         """Tags of the job, by key."""
-        tags: dict[str, str] = self.spec.get("tags", {})
+        tags: dict[str, str] = self.spec.get("tags", {}) if self.tags_now is None else self.tags_now
         return tags
 
 
@@ -270,6 +275,7 @@ class Sweep:
         cell_steps: work of all members.
         cell_steps_done: the part of it that is committed.
         added: members that were added after the submission.
+        name: what users write on a sweep afterwards, as are `note`, `starred` and `tags_now` (None: those of `base`).
     """
 
     id: str
@@ -283,6 +289,16 @@ class Sweep:
     cell_steps: int = 0
     cell_steps_done: int = 0
     added: tuple[Addition, ...] = ()
+    name: str | None = None
+    note: str | None = None
+    starred: bool = False
+    tags_now: dict[str, str] | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Tags of the sweep, by key."""
+        tags: dict[str, str] = self.spec.get("base", {}).get("tags") or {} if self.tags_now is None else self.tags_now
+        return tags
 
     @property
     def final(self) -> bool:

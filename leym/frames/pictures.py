@@ -1,4 +1,4 @@
-"""Frames as pictures, with fixed colour ranges, so that pictures can be compared."""
+"""Frames as pictures. Colour ranges are fixed unless others are requested, so that pictures can be compared."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, sqrt
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,19 +18,27 @@ from PIL.PngImagePlugin import PngInfo
 from leym.contract.catalog import shown_info
 from leym.contract.problems import invalid
 from leym.contract.spec import LIMITS
-from leym.frames.animations import gif, webp
+from leym.frames.animations import apng, gif, webp
+from leym.frames.colormaps import colours
 
-FORMATS = {"png": "image/png", "gif": "image/gif", "webp": "image/webp"}
+FORMATS = {
+    "png": "image/png",
+    "strip": "image/png",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "apng": "image/apng",
+}
+TYPES = {**FORMATS, "mp4": "video/mp4"}  # a video is written by `leym.frames.videos`
+STILL = ("png", "strip")  # pictures that show all frames at once
 SIDE = 256  # pixels of the longer side of a frame, if no scale is requested
 SHEET = 2048  # pixels of the longer side of a png of several frames, if no scale is requested and it is possible
-SIDES = {"png": 8192, "gif": 65_535, "webp": 16_383}  # longest side: limit of viewers for png, else of the format
+# longest side: limits of viewers for png and apng, and of H.264, else of the format
+SIDES = {"png": 8192, "strip": 32_768, "gif": 65_535, "webp": 16_383, "apng": 8192, "mp4": 4096}
 GAP = 2  # pixels between the frames of a png, before scaling
-UNIT_MS = {"gif": 10, "webp": 1}  # unit of the delay of a frame in the format
+UNIT_MS = {"gif": 10, "webp": 1, "apng": 1, "mp4": 1}  # unit of the delay of a frame in the format
 GIF_FPS = 50  # browsers show GIF frames with a delay under 20 ms for 100 ms
 TAU = 2 * np.pi
 
-# uint8 [2, 256, 3]: matplotlib's viridis (perceptually uniform) and twilight (cyclic)
-_LINEAR, _CYCLIC = np.load(Path(__file__).with_name("colours.npy"))
 _HUES = np.array([colorsys.hsv_to_rgb(i / 256, 0.8, 1.0) for i in range(256)]) * 255
 
 
@@ -40,6 +47,7 @@ def render(
     frames: NDArray[Any],
     channel: int | None = None,
     limits: tuple[float, float] | None = None,
+    colormap: str | None = None,
 ) -> NDArray[np.uint8]:
     """Colour frames [n, H, W], [n, H, W, d] or, of a field that is a colour, [n, H, W, 3], as uint8 [n, H, W, 3].
 
@@ -48,9 +56,11 @@ def render(
         frames: values of the field.
         channel: channel of a field with channels; None mixes all.
         limits: another range of values to map to colours.
+        colormap: another colour map, one of `leym.frames.colormaps.NAMES`.
 
     Raises:
-        Problem: 422 for a channel that the field does not have.
+        Problem: 422 for a channel that the field does not have, and for limits or a map where colours mean something
+            else than one number.
     """
     info = shown_info(field)
     if channel is not None:
@@ -58,6 +68,9 @@ def render(
             raise invalid(f"channel = {channel}: field {field!r} has no channels", "/channel")
         if not 0 <= channel < frames.shape[-1]:
             raise invalid(f"channel = {channel}: field {field!r} has channels 0 to {frames.shape[-1] - 1}", "/channel")
+    if (limits or colormap) and not is_scalar(field, channel):
+        key = "colormap" if colormap else "range"
+        raise invalid(f"{key}: the colours of {field!r} are no scale of one number; choose a channel", f"/{key}")
     if field == "psi":
         return _complex(frames if channel is None else frames[..., channel : channel + 1])
     values = np.asarray(frames, np.float32)
@@ -70,7 +83,14 @@ def render(
         values = values.sum(-1) / np.sqrt(values.shape[-1], dtype=np.float32)
     elif info.per_channel:
         return _mixed(values)
-    return _coloured((values - low) / (high - low), _CYCLIC if info.cyclic else _LINEAR)
+    span = high - low or 1.0  # of a field that is the same everywhere
+    return _coloured((values - low) / span, colours(colormap or ("twilight" if info.cyclic else "viridis")))
+
+
+def is_scalar(field: str, channel: int | None) -> bool:
+    """Return True if the colours of a field are a scale of one number, so that it can have another range and map."""
+    info = shown_info(field)
+    return field != "psi" and not info.components and (channel is not None or not info.per_channel)
 
 
 @dataclass(frozen=True)
@@ -97,36 +117,46 @@ class PictureLayout:
         return self.width * self.height * max(1, len(self.delays))
 
 
-def lay_out(format: str, n: int, height: int, width: int, fps: float = 12.0, scale: int | None = None) -> PictureLayout:
+def lay_out(
+    format: str,
+    n: int,
+    height: int,
+    width: int,
+    fps: float = 12.0,
+    scale: int | None = None,
+    columns: int | None = None,
+) -> PictureLayout:
     """Arrange frames in one file, which `encode` writes.
 
     Args:
-        format: png, gif or webp.
+        format: one of `TYPES`.
         n: number of frames.
         height: cells of a frame.
         width: cells of a frame.
         fps: frames per second of an animation.
         scale: pixels per cell side; None chooses one that makes small grids visible, within the limits.
+        columns: frames in a row of a png; None chooses a number that suits viewers.
 
     Raises:
         Problem: 422 for no frames, an unknown format, a file over the limits, or a frame rate that the format does not
             support.
     """
-    if format not in FORMATS:
-        raise invalid(f"format = {format!r}; known: {', '.join(FORMATS)}", "/format")
+    if format not in TYPES:
+        raise invalid(f"format = {format!r}; known: {', '.join(TYPES)}", "/format")
     if not n:
         raise invalid("a picture needs at least one frame")
-    delays = () if format == "png" else _delays(format, n, fps)
+    delays = () if format in STILL else _delays(format, n, fps)
+    most = LIMITS.video_pixels if format == "mp4" else LIMITS.answer_pixels
     for candidate in [scale] if scale else range(max(1, SIDE // max(height, width)), 0, -1):
-        columns, rows = _grid(n, height, width, candidate) if format == "png" else (1, 1)
-        across, down = ((k * (side + GAP) - GAP) * candidate for k, side in ((columns, width), (rows, height)))
-        found = PictureLayout(candidate, columns, across, down, delays)
-        if max(across, down) <= SHEET and found.pixels <= LIMITS.answer_pixels:
+        across_n, rows = _rows_of(format, n, height, width, candidate, columns)
+        across, down = ((k * (side + GAP) - GAP) * candidate for k, side in ((across_n, width), (rows, height)))
+        found = PictureLayout(candidate, across_n, across, down, delays)
+        if max(across, down) <= SHEET and found.pixels <= most:
             return found
     what = f"{n} frames of {height} x {width} cells at scale {found.scale} are"
     advice = "choose fewer frames or a smaller scale"
-    if found.pixels > LIMITS.answer_pixels:
-        raise invalid(f"{what} {found.pixels} pixels; at most {LIMITS.answer_pixels}: {advice}", "/scale")
+    if found.pixels > most:
+        raise invalid(f"{what} {found.pixels} pixels; at most {most}: {advice}", "/scale")
     if max(found.width, found.height) > SIDES[format]:
         size = f"{found.width} x {found.height} pixels"
         raise invalid(f"{what} a picture of {size}; {format} holds at most {SIDES[format]} a side: {advice}", "/scale")
@@ -139,34 +169,37 @@ def encode(
     fps: float = 12.0,
     scale: int | None = None,
     attributes: Mapping[str, Any] | None = None,
+    columns: int | None = None,
 ) -> bytes:
     """Encode frames as one file; FORMATS has its media type.
 
-    A png of several frames shows them from left to right, and in several rows if one row would be too wide. A gif or
-    webp is an animation with every frame, even one that equals the frame before it.
+    A png of several frames shows them from left to right, and in several rows if one row would be too wide; a strip has
+    one row. A gif, webp or apng is an animation with every frame, even one that equals the frame before it. For an mp4,
+    see `leym.frames.videos`.
 
     Args:
         frames_rgb: uint8 [n, H, W, 3].
-        format: png, gif or webp.
+        format: one of `FORMATS`.
         fps: frames per second of an animation.
         scale: pixels per cell side; see `lay_out`.
-        attributes: description of the file, stored as JSON: the text `leym` of a png, the comment of a gif, the EXIF
-            ImageDescription of a webp.
+        attributes: description of the file, stored as JSON: the text `leym` of a png or apng, the comment of a gif, the
+            EXIF ImageDescription and the XMP dc:description of a webp.
+        columns: frames in a row of a png; see `lay_out`.
 
     Raises:
         Problem: like `lay_out`.
     """
     n, height, width, _ = frames_rgb.shape
-    layout = lay_out(format, n, height, width, fps, scale)
+    layout = lay_out(format, n, height, width, fps, scale, columns)
     about = json.dumps(attributes or {})
-    if format == "png":
+    if format in STILL:
         text = PngInfo()
         text.add_text("leym", about)
         file = io.BytesIO()
         _enlarged(_sheet(frames_rgb, layout.columns), layout.scale).save(file, "PNG", pnginfo=text)
         return file.getvalue()
     pictures = (_enlarged(frame, layout.scale) for frame in frames_rgb)
-    return (gif if format == "gif" else webp)(pictures, layout.delays, about)
+    return {"gif": gif, "webp": webp, "apng": apng}[format](pictures, layout.delays, about)
 
 
 def _delays(format: str, n: int, fps: float) -> tuple[int, ...]:
@@ -183,6 +216,17 @@ def _delays(format: str, n: int, fps: float) -> tuple[int, ...]:
     unit = UNIT_MS[format]
     ends = np.rint(np.arange(n + 1) * (1000 / fps / unit)).astype(np.int64) * unit
     return tuple(np.diff(ends).tolist())
+
+
+def _rows_of(format: str, n: int, height: int, width: int, scale: int, columns: int | None) -> tuple[int, int]:
+    """Return (columns, rows) of the frames in one picture."""
+    if format not in STILL:
+        return 1, 1
+    if format == "strip":
+        return n, 1
+    if columns:
+        return min(n, columns), ceil(n / columns)
+    return _grid(n, height, width, scale)
 
 
 def _grid(n: int, height: int, width: int, scale: int) -> tuple[int, int]:

@@ -94,7 +94,13 @@ class _Array:
         return encode_frame(full) if self.compressed else full.astype(full.dtype.newbyteorder("<")).tobytes()
 
 
-def find(store: Store, plan: PlanLike, load: Callable[[], Sequence[Job]], path: str) -> Resource:
+def find(
+    store: Store,
+    plan: PlanLike,
+    load: Callable[[], Sequence[Job]],
+    path: str,
+    more: Callable[[], Mapping[str, Any]] = dict,
+) -> Resource:
     """Return the content of a key.
 
     Array libraries take a 404 for an empty chunk and show NaN. So the answer for a committed object that cannot be read
@@ -106,6 +112,7 @@ def find(store: Store, plan: PlanLike, load: Callable[[], Sequence[Job]], path: 
         load: reads the rows of the sweep's blocks, older ones first; of a sweep without blocks, the rows of its jobs in
             the order of their indices.
         path: key below `store.zarr/`.
+        more: returns further attributes of the root group.
 
     Raises:
         Problem: 404 for a key that the hierarchy does not have; 409 for a chunk that it had before members were added;
@@ -114,7 +121,7 @@ def find(store: Store, plan: PlanLike, load: Callable[[], Sequence[Job]], path: 
     for attempt in range(1, ATTEMPTS + 1):
         rows = load()
         try:
-            return _find(store, plan, rows, path)
+            return _find(store, plan, rows, path, more)
         except (Missing, DamagedError, IndexError) as error:
             if attempt == ATTEMPTS or isinstance(error, DamagedError):
                 detail = f"sweep {rows[0].sweep}: a committed object is missing or damaged: {error}"
@@ -122,13 +129,16 @@ def find(store: Store, plan: PlanLike, load: Callable[[], Sequence[Job]], path: 
     raise AssertionError("unreachable")
 
 
-def _find(store: Store, plan: PlanLike, rows: Sequence[Job], path: str) -> Resource:
+def _find(
+    store: Store, plan: PlanLike, rows: Sequence[Job], path: str, more: Callable[[], Mapping[str, Any]]
+) -> Resource:
     rows = [row for number, row in enumerate(rows) if row_indices(row, number)[0] < plan.size]  # others came after it
     _check_available(rows)
     final = all(row.final for row in rows)
     groups = sweep_groups(plan, rows)
     if path == "zarr.json" or path.endswith("/zarr.json"):
-        node = _metadata(plan, groups, path.removesuffix("zarr.json").removesuffix("/"), path)
+        name = path.removesuffix("zarr.json").removesuffix("/")
+        node = _metadata(plan, groups, name, path, {} if name else more())
         return Resource(json.dumps(node, separators=(",", ":")).encode(), chunk=False, final=final)
     name, _, rest = path.partition("/c/")
     found = re.fullmatch(r"(0|[1-9]\d{0,11})(/(0|[1-9]\d{0,11}))*", rest)
@@ -155,9 +165,11 @@ def _check_available(rows: Sequence[Job]) -> None:
     check_available(rows[0])
 
 
-def _metadata(plan: PlanLike, groups: Sequence[SweepGroup], node: str, path: str) -> dict[str, Any]:
+def _metadata(
+    plan: PlanLike, groups: Sequence[SweepGroup], node: str, path: str, more: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the zarr.json of a node; a group has the metadata of all nodes below it."""
-    nodes: dict[str, dict[str, Any]] = {"": group_node(_root_attributes(plan, groups))}
+    nodes: dict[str, dict[str, Any]] = {"": group_node({**_root_attributes(plan, groups), **more})}
     for group in groups:
         prefix = f"{group.path}/" if group.path else ""
         attributes = _attributes(plan, group)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -49,7 +49,12 @@ class Resource:
     final: bool
 
 
-def find(store: Store, load: Callable[[], JobLike], path: str) -> Resource:
+def find(
+    store: Store,
+    load: Callable[[], JobLike],
+    path: str,
+    more: Callable[[], Mapping[str, Any]] = dict,
+) -> Resource:
     """Return the content of a key.
 
     Array libraries take a 404 for an empty chunk and show NaN. So the answer for a committed object that cannot be read
@@ -59,6 +64,7 @@ def find(store: Store, load: Callable[[], JobLike], path: str) -> Resource:
         store: object store of the service.
         load: reads the row of the job; raises Problem 404 if there is none.
         path: key below `store.zarr/`.
+        more: returns further attributes of the root group.
 
     Raises:
         Problem: 404 for a key that the hierarchy does not have; 410 if the results were deleted or have expired; 503
@@ -69,7 +75,10 @@ def find(store: Store, load: Callable[[], JobLike], path: str) -> Resource:
     final = job.state in FINAL
     if path == "zarr.json" or path.endswith("/zarr.json"):
         node = path.removesuffix("zarr.json").removesuffix("/")
-        metadata = group_json(job, node) if node in ("", TABLE) and path != "/zarr.json" else array_json(job, node)
+        if node in ("", TABLE) and path != "/zarr.json":
+            metadata = group_json(job, node, None if node else more())
+        else:
+            metadata = array_json(job, node)
         return Resource(json.dumps(metadata, separators=(",", ":")).encode(), chunk=False, final=final)
     name, _, rest = path.partition("/c/")
     for array_name, ndim, read in _arrays(store, job, load):

@@ -30,12 +30,13 @@ def run_attributes(job: JobLike) -> dict[str, Any]:
     }
 
 
-def group_json(job: JobLike, group: str = "") -> dict[str, Any]:
+def group_json(job: JobLike, group: str = "", more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the zarr.json of a group: attributes of the run, and consolidated metadata of all nodes below it.
 
     Args:
         job: row of the job.
         group: `""` for the root, or `observables`.
+        more: further attributes of the group.
 
     Raises:
         Problem: 404 for a group that the job does not have.
@@ -46,7 +47,7 @@ def group_json(job: JobLike, group: str = "") -> dict[str, Any]:
     below = f"{group}/" if group else ""
     inline = {path.removeprefix(below): node for path, node in nodes.items() if path.startswith(below)}
     consolidated = {"kind": "inline", "must_understand": False, "metadata": inline}
-    return group_node(run_attributes(job)) | {"consolidated_metadata": consolidated}
+    return group_node({**run_attributes(job), **(more or {})}) | {"consolidated_metadata": consolidated}
 
 
 def array_json(job: JobLike, path: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from leym.jobs.schema import BOUNDS, KINDS, QUOTE, SHARDS, latencies, metadata, 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0014"  # newest migration; a constant, so that opening an up-to-date table does not import Alembic
+HEAD = "0015"  # newest migration; a constant, so that opening an up-to-date table does not import Alembic
 FIRST = "0001"  # tables from before Alembic, recognised by `leym_schema`
 LOCK = 0x6C65796D  # PostgreSQL advisory lock for creating and changing tables
 

@@ -26,9 +26,9 @@ COLUMNS = (
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep, jobs.c.point, jobs.c.manifest),
     *(jobs.c.checkpoint, jobs.c.observables_last, jobs.c.deleted_at),
     *(jobs.c.project, jobs.c.stored_bytes, jobs.c.members, jobs.c.indices, jobs.c.member_states, jobs.c.differs),
-    jobs.c.device_s,
+    *(jobs.c.device_s, jobs.c.name, jobs.c.note, jobs.c.starred, jobs.c.tags_now),
 )
-_JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last", "differs")
+_JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last", "differs", "tags_now")
 _CHUNK = 500  # ids in one statement
 _PLANS = 4  # sampled plans of a million members take tens of megabytes each
 
@@ -100,7 +100,7 @@ def job_of(row: RowMapping) -> Job:
     for name in _JSON:
         if values[name] is not None:
             values[name] = json.loads(values[name])
-    values["state"] = JobState(values["state"])
+    values["state"], values["starred"] = JobState(values["state"]), bool(values["starred"])
     return Job(**values)
 
 

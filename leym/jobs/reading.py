@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import func, select
 
+from leym.contract.problems import invalid
 from leym.contract.records import Job, JobState
+from leym.jobs.labels import labelled
 from leym.jobs.members import find_member, get_any, visible
 from leym.jobs.queries import COLUMNS, check_cursor, chunks, jobs_of, page_of
 from leym.jobs.schema import jobs
@@ -52,6 +54,8 @@ class Reading(SweepMembers):
         tags: Sequence[tuple[str, str]] | None = None,
         sweep: str | None = None,
         blocks: bool = False,
+        starred: bool | None = None,
+        q: str | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> tuple[Jobs, str | None]:
@@ -66,6 +70,8 @@ class Reading(SweepMembers):
             tags: only jobs with at least one of these (key, value).
             sweep: only jobs of this sweep.
             blocks: also the rows of blocks; for callers that look after leases, stored objects or laws.
+            starred: only jobs with a star, or only those without.
+            q: only jobs with this text in their name, note or tags.
             limit: most jobs of the page.
             cursor: cursor that came with the previous page.
 
@@ -73,14 +79,16 @@ class Reading(SweepMembers):
             The jobs, and the cursor of the next page; None if there is none.
 
         Raises:
-            Problem: 422 for an invalid cursor.
+            Problem: 422 for an invalid cursor, and for `starred` or `q` with a sweep, whose members have no labels.
         """
+        if sweep is not None and (starred is not None or q is not None):
+            raise invalid("starred and q select single jobs and sweeps: the members of a sweep have no names", "/sweep")
         if sweep is not None and (members := self.members_in(sweep, state, law, tags, limit, cursor)) is not None:
             return members
         statement = select(*COLUMNS).where(jobs.c.deleted_at.is_(None), *self._own())
         if not blocks:
             statement = statement.where(jobs.c.indices.is_(None))
-        key = jobs.c.id
+        statement, key = statement.where(*labelled(jobs, starred, q)), jobs.c.id
         if tags is not None and len(tags) == 1:  # the index of tags has the order of the page
             key = of_tags.c.job
             statement = statement.join(of_tags, of_tags.c.job == jobs.c.id).where(of_tags.c.tag == tag_text(*tags[0]))

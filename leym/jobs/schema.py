@@ -87,6 +87,11 @@ jobs = Table(
     Column("history", Text),  # JSON per line: claims, and how they ended (`leym.jobs.history`)
     Column("device_s", Double, nullable=False, server_default="0"),  # seconds of the device, by share of the batch
     Column("predicted_s", Double),  # running time that a quote would have said at the submission
+    # what users write on a job afterwards (`leym.jobs.labels`)
+    Column("name", Text),
+    Column("note", Text),
+    Column("starred", Integer, nullable=False, server_default="0"),
+    Column("tags_now", Text),  # JSON {key: value}; null until they are changed
 )
 _shown = jobs.c.deleted_at.is_(None)
 Index("leym_jobs_state", jobs.c.state, jobs.c.id, sqlite_where=_shown, postgresql_where=_shown)
@@ -106,6 +111,8 @@ _reusable = jobs.c.reuse_key.is_not(None)
 Index("leym_jobs_reuse", jobs.c.reuse_key, jobs.c.steps, sqlite_where=_reusable, postgresql_where=_reusable)
 _called = jobs.c.webhook.is_not(None) & jobs.c.event.is_(None)
 Index("leym_jobs_webhook", jobs.c.state, jobs.c.id, sqlite_where=_called, postgresql_where=_called)
+_has_star = jobs.c.starred == 1
+Index("leym_jobs_starred", jobs.c.id, sqlite_where=_has_star, postgresql_where=_has_star)
 # Members of a row that have not ended with a state of their own. It is 1 for a single job, of which `state` says all.
 LIVE_MEMBERS = jobs.c.members - jobs.c.succeeded - jobs.c.failed - jobs.c.cancelled - jobs.c.moved
 
@@ -141,6 +148,10 @@ sweeps = Table(
     Column("added", Text),  # JSON: members that were added (`Addition`), in the order of their indices
     Column("webhook", Text),  # as those of jobs
     Column("event", String(26)),
+    Column("name", Text),
+    Column("note", Text),
+    Column("starred", Integer, nullable=False, server_default="0"),
+    Column("tags_now", Text),
 )
 _called = sweeps.c.webhook.is_not(None) & sweeps.c.event.is_(None)
 Index("leym_sweeps_webhook", sweeps.c.id, sqlite_where=_called, postgresql_where=_called)
@@ -208,6 +219,19 @@ tokens = Table(
     Column("expires_at", Double),
     Column("revoked_at", Double),
 )
+
+links = Table(
+    "leym_links",
+    metadata,
+    Column("id", String(26), primary_key=True),
+    Column("kind", String(8), nullable=False),  # job or sweep
+    Column("subject", String(26), nullable=False),  # its id
+    Column("project", String(64), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("revoked_at", Double),
+)
+Index("leym_links_subject", links.c.subject)
 
 workers = Table(
     "leym_workers",

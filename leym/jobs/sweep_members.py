@@ -36,6 +36,13 @@ class SweepMembers(Base):
         with self.db.read() as connection:
             return [job_of(row) for row in connection.execute(statement.order_by(jobs.c.id)).mappings()]
 
+    def first_block(self, sweep_id: str) -> Job | None:
+        """Return the row of a sweep's oldest block; None for a sweep of version 0.1.0, which has none."""
+        mine = (jobs.c.sweep == sweep_id, jobs.c.indices.is_not(None), *self._own())
+        with self.db.read() as connection:
+            row = connection.execute(select(*COLUMNS).where(*mine).order_by(jobs.c.id).limit(1)).mappings().first()
+        return None if row is None else job_of(row)
+
     def rows_of_blocks(self, ids: Sequence[str]) -> list[Job]:
         """Return the rows of some blocks in the order of their ids; unknown ids are skipped."""
         found: list[Job] = []

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from leym.contract.problems import not_found
 from leym.contract.records import Job, JobState, Sweep
+from leym.jobs.labels import labelled
 from leym.jobs.members import additions
 from leym.jobs.queries import COLUMNS, check_cursor, jobs_of, page_of
 from leym.jobs.schema import LIVE_MEMBERS, jobs, sweeps
@@ -62,6 +63,10 @@ def _sweeps_of(connection: Connection, rows: list[Row[Any]]) -> list[Sweep]:
             cell_steps=work[row.id][0],
             cell_steps_done=work[row.id][1],
             added=tuple(additions(row.added)),
+            name=row.name,
+            note=row.note,
+            starred=bool(row.starred),
+            tags_now=None if row.tags_now is None else json.loads(row.tags_now),
         )
         for row in rows
     ]
@@ -79,8 +84,16 @@ class Sweeps(SweepMembers):
         with self.db.read() as connection:
             return get_sweep(connection, sweep_id, self.project)
 
-    def list_sweeps(self, limit: int = 50, cursor: str | None = None) -> tuple[list[Sweep], str | None]:
+    def list_sweeps(
+        self, limit: int = 50, cursor: str | None = None, starred: bool | None = None, q: str | None = None
+    ) -> tuple[list[Sweep], str | None]:
         """Read a page of sweeps, newest first, and the cursor of the next page (None: there is none).
+
+        Args:
+            limit: most sweeps of the page.
+            cursor: cursor that came with the previous page.
+            starred: only sweeps with a star, or only those without.
+            q: only sweeps with this text in their name, note or changed tags.
 
         Raises:
             Problem: 422 for an invalid cursor.
@@ -88,6 +101,7 @@ class Sweeps(SweepMembers):
         statement = select(sweeps).order_by(sweeps.c.id.desc()).limit(limit + 1)
         if self.project is not None:
             statement = statement.where(sweeps.c.project == self.project)
+        statement = statement.where(*labelled(sweeps, starred, q))
         if cursor is not None:
             statement = statement.where(sweeps.c.id < check_cursor(cursor))
         with self.db.read() as connection:

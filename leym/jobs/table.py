@@ -12,8 +12,10 @@ from leym.jobs.add_members import AddMembers
 from leym.jobs.database import Database
 from leym.jobs.history import History
 from leym.jobs.interventions import Interventions
+from leym.jobs.labels import Labels
 from leym.jobs.leases import Leases
 from leym.jobs.lineage import Lineage
+from leym.jobs.links import Links
 from leym.jobs.migrate import SchemaError, bring_up_to_date
 from leym.jobs.outbox import Outbox
 from leym.jobs.progress import Progress
@@ -52,6 +54,8 @@ class JobTable(
     Projects,
     Lineage,
     Reuse,
+    Labels,
+    Links,
 ):
     """Jobs, sweeps, workers and tokens in SQLite or PostgreSQL.
 

@@ -63,7 +63,7 @@ def modules_of(*groups: str) -> set[str]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """Variables for a Python that cannot import the packages of the extras."""
-    names = modules_of("service", "worker", "data", "tables", "postgres")
+    names = modules_of("service", "worker", "data", "tables", "video", "postgres")
     assert {"torch", "sqlalchemy", "celery", "xarray"} <= names
     assert not {"numpy", "pydantic", "typer"} & names
     (tmp_path / "sitecustomize.py").write_text(BLOCKER.format(names=names))

@@ -112,7 +112,18 @@ async function showSession() {
 }
 
 try { setTheme(localStorage.getItem("theme") || THEMES[0]); } catch { setTheme(THEMES[0]); }
+/** Shows what a shared link shows, without an account: nothing is asked but what the link opens. */
+function visit() {
+  document.documentElement.classList.add("visitor");
+  addEventListener("hashchange", () => { if (route().screen !== "shared") location.reload(); });
+}
+
+const link = /\/s\/([^/]+)\/?$/.exec(location.pathname)?.[1];
+if (link && route().screen !== "shared") location.replace(`${location.pathname}#/shared/${link}`);
 addEventListener("hashchange", show);
 show();
-watchHealth();
-showSession();
+if (route().screen === "shared") visit();
+else {
+  watchHealth();
+  showSession();
+}

@@ -7,7 +7,7 @@ import re
 import stat
 
 from app.identity import OPEN, SCOPE_OF
-from app.links import sign
+from app.links import Scope, sign
 from leym.contract.identity import SCOPES
 from tests.support.api import ALL, bearer
 from tests.support.laws import random_law
@@ -111,6 +111,8 @@ def test_a_project_sees_nothing_of_another(app, table):
         path = path.replace("/cells/phase/phase", "/cells/0/0")
         path += "?field=phase" if path.endswith("/stream") else ""
         body = {"POST": {"json": {}}, "PATCH": {"json": {"priority": 1}}}.get(method, {})
+        if endpoint == "jobs.change_job":
+            body = {"json": {"name": "theirs"}}
         if endpoint == "sweeps.add_members":
             body = {"json": {"axes": {"seed": [3]}}}
         if endpoint == "interventions.intervene_in_job":
@@ -173,7 +175,8 @@ def test_a_link_is_for_one_job_until_it_expires_and_cannot_be_made_up(app, table
     link = store.split("/")[3]
     assert client.get(f"/v1/shared/{link[:-2]}xx/store.zarr/zarr.json").status_code == 403
     forged = app.extensions["leym"].settings.model_copy(update={"link_key": "guessed"})
-    assert client.get(f"/v1/shared/{sign(forged, other, 'ours', 1e12)}/store.zarr/zarr.json").status_code == 403
+    made_up = sign(forged, Scope("job", other, "ours", 10**12))
+    assert client.get(f"/v1/shared/{made_up}/store.zarr/zarr.json").status_code == 403
     assert client.get(f"/v1/jobs/{job}/store.zarr/zarr.json").status_code == 401
     monkeypatch.setattr("app.routes.shared.time.time", lambda: 1e12)
     assert client.get(f"{store}/zarr.json").status_code == 410

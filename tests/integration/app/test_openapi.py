@@ -65,6 +65,7 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     job = api.http.post("/v1/jobs", json=examples.pop("submit_job"))
     sweep = api.http.post("/v1/sweeps", json=examples.pop("submit_sweep"))
     assert api.http.patch(f"/v1/sweeps/{sweep.json['id']}", json=examples.pop("change_sweep")).status_code == 200
+    assert api.http.patch(f"/v1/jobs/{job.json['id']}", json=examples.pop("change_job")).status_code == 200
     more = api.http.post(f"/v1/sweeps/{sweep.json['id']}/members", json=examples.pop("add_members"))
     judgement = api.http.post("/v1/laws/aurora/fidelity", json=examples.pop("judge_law"))
     training = api.http.post("/v1/trainings", json=examples.pop("submit_training"))
@@ -72,6 +73,7 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     long = done(api, steps=200, record=[{"field": "psi", "every": 200}])
     forked = api.http.post(f"/v1/jobs/{long}/fork", json=examples.pop("fork_job"))
     link = api.http.post(f"/v1/jobs/{job.json['id']}/links", json=examples.pop("share_job"))
+    assert api.http.post(f"/v1/sweeps/{sweep.json['id']}/links", json=examples.pop("share_sweep")).status_code == 201
     change = api.http.post(f"/v1/jobs/{job.json['id']}/interventions", json=examples.pop("intervene_in_job"))
     quote = api.http.post("/v1/quotes", json=examples.pop("get_quote"))
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))

@@ -57,6 +57,8 @@ REFUSED = {
         r"a plan needs at least|must be multiples of every|sides divisible by|measures nothing",
     ),
     "get_sweep_table": (r"^Invalid query: ", r"aggregate needs a format"),  # columns are those of the sweep
+    **dict.fromkeys(("get_frames", "get_member_frames", "get_shared_frames"), (r"^[^:]*: (grid|vmin|range)\b",)),
+    "list_jobs": (r"the members of a sweep have no names",),
     "get_histogram": (r"low must be below high|has (no )?channels|it is complex",),  # of the field of a job
     "get_member_histogram": (r"low must be below high|has (no )?channels|it is complex",),
     "put_law": (r"digest = .*the received law has", NO_LAW),  # a form's files are made of any bytes

@@ -54,11 +54,11 @@ def test_pictures_show_what_they_say():
 def test_files_of_pictures_hold_every_frame():
     frames = np.zeros((5, 8, 10, 3), np.uint8)
     frames[np.arange(5), np.arange(5), 0] = 255
-    for kind in ("gif", "webp"):
+    for kind in ("gif", "webp", "apng"):
         with Image.open(io.BytesIO(pictures.encode(frames, kind, fps=10, scale=2))) as found:
             assert found.size == (20, 16)
             assert found.n_frames == 5
-            assert found.format == kind.upper()
+            assert found.format == {"apng": "PNG"}.get(kind, kind.upper())
             for i in range(5):
                 found.seek(i)
                 pixels = np.asarray(found.convert("RGB"))
@@ -70,7 +70,7 @@ def test_files_of_pictures_hold_every_frame():
         assert one.size == (250, 200)
     with pytest.raises(Problem, match="pixels; at most"):
         pictures.encode(np.zeros((100, 64, 64, 3), np.uint8), "gif", scale=64)
-    with pytest.raises(Problem, match="known: png, gif, webp"):
+    with pytest.raises(Problem, match="known: png, strip, gif, webp, apng, mp4"):
         pictures.encode(frames, "bmp")
 
 
@@ -97,7 +97,7 @@ def test_every_picture_is_bounded_or_refused_in_words(n, height, width, scale, k
         assert refusal.status == 422
         assert re.search(r"at most \d+.*choose", str(refusal))
         return
-    assert max(plan.width, plan.height) <= {"png": 8192, "gif": 65_535, "webp": 16_383}[kind]
+    assert max(plan.width, plan.height) <= pictures.SIDES[kind]
     assert plan.pixels <= 32 * 2**20
     assert plan.scale == (scale or plan.scale)
     if kind == "png":
@@ -118,6 +118,8 @@ STILL = np.full((1, 8, 8, 3), 90, np.uint8)
         ("webp", 12, [83, 84, 83] * 4),
         ("gif", 0.1, [10_000]),
         ("webp", 0.1, [10_000]),
+        ("apng", 12, [83, 84, 83] * 4),
+        ("apng", 0.1, [10_000]),
     ],
 )
 def test_an_animation_holds_every_frame_for_its_time(kind, fps, shown_ms):
@@ -208,7 +210,7 @@ def test_every_field_becomes_a_file_of_every_kind(field, kind):
         assert rgb.dtype == np.uint8
         with Image.open(io.BytesIO(pictures.encode(rgb, kind, scale=2))) as found:
             found.load()
-            assert found.size == (((2 * 12 + pictures.GAP) * 2 if kind == "png" else 24), 16)
+            assert found.size == (((2 * 12 + pictures.GAP) * 2 if kind in pictures.STILL else 24), 16)
 
 
 def test_pictures_that_no_file_can_hold_are_refused_with_the_bound():

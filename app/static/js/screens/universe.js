@@ -7,7 +7,7 @@ import { Clock, mountTimeline } from "../player.js";
 import { address, go, replace } from "../router.js";
 import { mountBrushes } from "../universe/brushes.js";
 import { drawColourBar } from "../universe/colourbar.js";
-import { exportFiles, extend, fork, share } from "../universe/dialogs.js";
+import { describe, exportFiles, extend, fork, share } from "../universe/dialogs.js";
 import { differences, facts, lineage, spec } from "../universe/facts.js";
 import { mountInspector, readCell } from "../universe/inspector.js";
 import { mountObservables } from "../universe/observables.js";
@@ -202,7 +202,8 @@ export async function mount(element, route, app) {
         ${reason ? html` · <span class=${job.error ? "error" : ""}>${reason}</span>` : nothing}${lost ? html` · <span class="error">reconnecting …</span>` : nothing}</p></div>
       ${running() ? html`<progress .max=${job.steps - job.from_step} .value=${job.step - job.from_step} aria-label="Progress"></progress>` : nothing}
       <div class="buttons right">
-        ${"starred" in job ? html`<button type="button" aria-pressed=${job.starred} title="s" @click=${star}>${job.starred ? "★ Starred" : "☆ Star"}</button>` : nothing}
+        ${"starred" in job ? html`<button type="button" aria-pressed=${job.starred} title="s" @click=${star}>${job.starred ? "★ Starred" : "☆ Star"}</button>
+          <button type="button" @click=${() => describe(job).then((made) => { if (made) { job = made; drawAll(); } }).catch(complain)} title="name, note and tags">Name</button>` : nothing}
         <button type="button" ?disabled=${!shown} @click=${() => fork(job, states, clock.step).catch(complain)} title="k: another gamma from this step on">Fork here</button>
         <button type="button" ?disabled=${running()} title=${running() ? "possible when it has ended" : "e: more steps"} @click=${() => extend(job).catch(complain)}>Extend</button>
         <button type="button" aria-pressed=${Boolean(brushes)} ?disabled=${!shown} @click=${togglePaint} title="p: vortices, noise and more on the canvas">Paint</button>

@@ -13,7 +13,7 @@ const row = (name, value, title) => html`<tr><th scope="row" title=${title || no
 /** Returns the table of a job's facts. */
 export function facts(job) {
   const { spec } = job;
-  return html`<table class="facts"><tbody>
+  return html`${job.note ? html`<p class="note">${job.note}</p>` : nothing}<table class="facts"><tbody>
     ${row("Law", html`<a href=${address(`/laws/${encodeURIComponent(lawName(job.law))}`)} title=${job.law}>${lawName(job.law)}</a>`)}
     ${row("Grid", `${spec.grid.join(" × ")} cells, d = ${job.d_state}`, "height × width, and complex channels per cell")}
     ${row("Seed", plain(spec.seed))}
