@@ -22,23 +22,25 @@ from leym.contract.provenance import KEY
 from leym.contract.records import Job
 from leym.contract.spec import LIMITS
 from leym.frames import pictures, videos
+from leym.frames.joined import LineageReader
 from leym.frames.reader import FrameReader
+from leym.frames.view_reader import ViewReader
 from leym.frames.zarr_metadata import run_attributes
 
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """Selected frames of one field.
+    """Selected frames of one field or view.
 
     Attributes:
         reader: Reader of the job's frames.
         query: The request's selection and format.
-        field: The field's entry in `FrameReader.fields`.
+        field: Description of the field by `ViewReader.described`.
         steps: Steps of the selected frames, in order.
         attributes: Description of the frames that goes into the file.
     """
 
-    reader: FrameReader
+    reader: ViewReader
     query: FramesQuery
     field: Mapping[str, Any]
     steps: NDArray[np.int64]
@@ -70,26 +72,31 @@ class FrameSelection:
 
 
 def select_frames(services: Services, job: Job, reader: FrameReader, field: str, query: FramesQuery) -> FrameSelection:
-    """Select frames of a field.
+    """Select frames of a field or view.
 
     Raises:
-        Problem: 404 if the job does not record the field, 422 if the selection is too large for one response or if
-            options do not fit each other.
+        Problem: 404 if the job does not record the field, or what the view is made from; 422 if the selection is too
+            large for one response, or if options do not fit each other.
     """
     _check(query)
-    steps = reader.steps(field, query.start, query.stop, query.stride)
+    source = ViewReader(reader)
+    steps = source.steps(field, query.start, query.stop, query.stride)
     if query.last is not None:
         steps = steps[-query.last :]
     if query.grid and len(steps):
         cells = prod(_grid(query.grid))
         steps = steps[:: max(1, (len(steps) - 1) // max(cells - 1, 1))][:cells]
-    check_size(len(steps), reader.frame_bytes(field))
-    described = next(found for found in reader.fields() if found["name"] == field)
-    attributes = run_attributes(job) | {key: described[key] for key in ("units", "formula")}
+    check_size(len(steps), source.frame_bytes(field))
+    described = source.described(field)
+    attributes = run_attributes(job) | {
+        key: described[key] for key in ("units", "formula", "made_from") if key in described
+    }
     attributes |= {"field": field, "channel": query.channel, "steps": step_range(steps)}
+    if isinstance(reader, LineageReader):
+        attributes["lineage"] = reader.lineage
     if query.format != "npy" or query.provenance:
         attributes[KEY] = provenance_of(services, job)
-    return FrameSelection(reader, query, described, steps, attributes)
+    return FrameSelection(source, query, described, steps, attributes)
 
 
 def array_file(selection: FrameSelection) -> IO[bytes]:

@@ -8,6 +8,7 @@ from functools import partial
 from app.services import Services
 from leym.contract.problems import Problem
 from leym.contract.records import Job
+from leym.frames.joined import LineageReader
 from leym.frames.reader import FrameReader, check_available
 from leym.laws.bundle import Bundle
 
@@ -51,6 +52,12 @@ def readers_of_lineage(services: Services, job: Job, reader: FrameReader) -> lis
         own = FrameReader(services.store, one, partial(services.table.get, one.id))
         found.append((one, None if one.gone(now) else own))
     return [*found, (job, reader)]
+
+
+def lineage_reader(services: Services, job: Job, reader: FrameReader) -> LineageReader:
+    """Return the reader of the frames of a job and of those that it continues, as one timeline."""
+    before = readers_of_lineage(services, job, reader)[:-1]
+    return LineageReader(services.store, job, lambda: services.table.get(job.id), before, job.begins_at)
 
 
 def find_law(services: Services, reference: str) -> Bundle:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from app.services import Services
 from app.validation import validate_job, validate_sweep
 from app.webhook_checks import check_webhook
@@ -19,13 +21,11 @@ from leym.contract.records import SIMULATION, Worker
 from leym.contract.spec import JobSpec
 from leym.contract.sweeps import SweepSpec
 from leym.jobs.block_size import speed_of
+from leym.jobs.forecasts import HIGH, MEDIAN, PRIOR_RATIOS, Forecast, forecast, then
 
-PICK_UP_S = (0.1, 1.0)  # from a submission to a start on a free slot: median and 90 % quantile
-WAIT_SPREAD = 1.5  # 90 % quantile of a wait in a queue over its median, at least
+WAIT_SPREAD = forecast(PRIOR_RATIOS)  # measured over predicted, of waits in a queue
 UNKNOWN = "no similar job has succeeded yet, so its speed is not known"
 NO_WORKER = "no worker is alive, so its start is not known"
-
-Pair = tuple[float, float]  # median and 90 % quantile
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def predicted_s(services: Services, law: str, precision: str, spec: JobSpec) -> 
     """Return the median running time that a quote would state, from what this process knows, or None."""
     steps = spec.steps - spec.begins_at
     found = services.speeds.samples(law, precision, spec.grid).seconds(steps, steps * prod(spec.grid))
-    return None if found is None else found[0]
+    return None if found is None else float(found[MEDIAN])
 
 
 def _quote(services: Services, works: list[Work], stored: int, priority: int) -> dict[str, Any]:
@@ -97,13 +97,14 @@ def _quote(services: Services, works: list[Work], stored: int, priority: int) ->
     run = _longest([found.seconds(work.steps, work.cell_steps // work.members) for work, found in pairs])
     members = sum(work.members for work in works)
     if members > 1:  # they share the devices; the longest takes as long as a job of its own
-        alone, n = run or (0.0, 0.0), max(len(workers), 1)
-        run = None if device is None else (max(alone[0], device[0] / n), max(alone[1], device[1] / n))
+        shared = None if device is None else device / max(len(workers), 1)
+        run = shared if run is None or shared is None else np.maximum(run, shared)
     wait = _wait(services, workers, priority)
-    finish = None if run is None or wait is None else (wait[0] + run[0], wait[1] + run[1])
-    steps_per_s = None if run is None else tuple(sum(w.steps * w.members for w in works) / max(s, 1e-6) for s in run)
+    finish = None if run is None or wait is None else then(wait, run)
+    steps = sum(work.steps * work.members for work in works)
+    steps_per_s = None if run is None else steps / np.maximum(run, 1e-6)
     price = services.settings.price_per_device_hour
-    cost = None if not price or device is None else tuple(seconds / 3600 * price for seconds in device)
+    cost = None if not price or device is None else device / 3600 * price
     reasons = [UNKNOWN] * (run is None) + [NO_WORKER] * (wait is None)
     bases = [found.basis for found in samples if found.times]
     return {
@@ -122,38 +123,40 @@ def _quote(services: Services, works: list[Work], stored: int, priority: int) ->
     }
 
 
-def _wait(services: Services, workers: list[Worker], priority: int) -> Pair | None:
-    """Return the seconds until a slot is free for a new job of a priority; None if no worker is alive."""
+def _wait(services: Services, workers: list[Worker], priority: int) -> Forecast | None:
+    """Return the forecast of the seconds until a slot is free for a new job of a priority; None without a worker."""
     if not workers:
         return None
+    slots = sum(worker.slots for worker in workers)
+    pick_up = services.table.pick_up_times(slots)
     queued, work = services.table.work_ahead(priority)
-    if queued < sum(worker.slots - worker.busy for worker in workers):
-        return PICK_UP_S
+    if queued < slots - sum(worker.busy for worker in workers):
+        return pick_up
     speed = speed_of(workers) * len(workers)
     if not speed:
         return None
     _, running = services.table.work_running()
-    slots = sum(worker.slots for worker in workers)
     seconds = (work + running / max(slots, 1)) / speed  # the first of those that run makes room
-    return seconds + PICK_UP_S[0], WAIT_SPREAD * seconds + PICK_UP_S[1]
+    return then(seconds * WAIT_SPREAD, pick_up)
 
 
-def _sum(parts: list[Pair | None]) -> Pair | None:
+def _sum(parts: list[Forecast | None]) -> Forecast | None:
+    """Return the sum of forecasts that are all high or all low together; None if one is not known."""
     known = [part for part in parts if part is not None]
-    return (sum(p[0] for p in known), sum(p[1] for p in known)) if len(known) == len(parts) else None
+    return np.sum(known, axis=0) if len(known) == len(parts) else None
 
 
-def _longest(parts: list[Pair | None]) -> Pair | None:
+def _longest(parts: list[Forecast | None]) -> Forecast | None:
     known = [part for part in parts if part is not None]
-    return (max(p[0] for p in known), max(p[1] for p in known)) if len(known) == len(parts) else None
+    return np.max(known, axis=0) if len(known) == len(parts) else None
 
 
-def _interval(pair: Any) -> dict[str, float] | None:
-    return None if pair is None else {"p50": pair[0], "p90": pair[1]}
+def _interval(found: Forecast | None) -> dict[str, float] | None:
+    return None if found is None else {"p50": float(found[MEDIAN]), "p90": float(found[HIGH])}
 
 
-def _moments(now: float, pair: Pair | None) -> dict[str, str | None] | None:
-    return None if pair is None else {"p50": rfc3339(now + pair[0]), "p90": rfc3339(now + pair[1])}
+def _moments(now: float, found: Forecast | None) -> dict[str, str | None] | None:
+    return None if found is None else {"p50": rfc3339(now + found[MEDIAN]), "p90": rfc3339(now + found[HIGH])}
 
 
 def pointed_at(problem: Problem, key: str) -> Problem:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from flask import current_app, g
 
 from app.disk_guard import DiskGuard
+from app.ended_values import EndedValues
 from app.frame_messages import FrameCache
 from app.recent_jobs import RecentJobs
 from app.speed_cache import SpeedCache
@@ -38,6 +39,7 @@ class Services:
     frame_cache: FrameCache
     recent_jobs: RecentJobs
     speeds: SpeedCache
+    ended_values: EndedValues
 
     @property
     def alive_s(self) -> float:
@@ -71,6 +73,7 @@ def open_services(settings: Settings) -> Services:
         FrameCache(),
         RecentJobs(),
         SpeedCache(table),
+        EndedValues(),
     )
 
 

@@ -15,22 +15,28 @@ from leym.contract.interventions import AnyIntervention, SetGamma
 from leym.contract.record_bodies import rfc3339
 from leym.contract.records import MISSED, Job, JobState, LiveIntervention
 from leym.contract.spec import stored_spec
-from leym.jobs.interventions import check_steerable
+from leym.jobs.interventions import check_steerable, intervention_request
 
 log = logging.getLogger(__name__)
 
 
-def intervene(services: Services, job_id: str, change: AnyIntervention | SetGamma) -> dict[str, Any]:
+def intervene(
+    services: Services, job_id: str, change: AnyIntervention | SetGamma, idempotency_key: str | None
+) -> dict[str, Any]:
     """Ask for an intervention in a job that waits or runs, and return it as `InterventionBody`.
+
+    A request that repeats an Idempotency-Key gets the first one, also when the job has ended meanwhile.
 
     Raises:
         Problem: 404 if the job never existed, 410 if it has been deleted, 409 if it cannot be steered, 422 if the
             intervention does not fit it.
     """
-    job = find_job(services, job_id)
+    job, body = find_job(services, job_id), change.model_dump(mode="json")
+    if services.table.accepted(idempotency_key, intervention_request(job_id, body)):
+        return intervention_body(services.table.intervene(job_id, body, idempotency_key), job)
     check_steerable(job)
     validate_intervention(services, change, stored_spec(job.spec), job.d_state)
-    request = services.table.intervene(job_id, change.model_dump(mode="json"))
+    request = services.table.intervene(job_id, body, idempotency_key)
     if job.state == JobState.RUNNING and not services.broker_outage.is_active:
         try:
             tickets.steer(job_id)

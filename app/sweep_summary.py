@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from app.services import Services
 from leym.contract.records import Job, Sweep
-from leym.frames.last import last_observables
 from leym.jobs.members import BlockRow
 
 PAGE = 1000  # rows of a sweep of version 0.1.0 that are read at once
@@ -40,7 +39,7 @@ def _values(services: Services, sweep: Sweep) -> Iterator[Mapping[str, NDArray[n
     for row in services.table.blocks(sweep.id):
         if row.manifest:
             kept = BlockRow.of(row).kept
-            yield {name: values[kept] for name, values in last_observables(services.store, row).items()}
+            yield {name: values[kept] for name, values in services.ended_values.read(services.store, row).items()}
 
 
 def _of_rows(services: Services, sweep: Sweep) -> Iterator[Mapping[str, NDArray[np.float64]]]:

@@ -42,7 +42,8 @@ from leym.quantization.codes import write_with_codes
 from leym.quantization.quantized_law import quantize_law
 from leym.training.calibration import arms as calibration
 from leym.training.calibration.states import check_seeds
-from leym.training.refinement.training import Settings, refine
+from leym.training.refinement.selection import refined
+from leym.training.refinement.training import Settings
 from tests.support.laws import FORMS, oracle
 
 PRECISIONS = ("nf4", "int8", "bf16")
@@ -79,8 +80,8 @@ def made(law: Bundle, names: Sequence[str], how: Settings, plan: Plan, folder: P
             if name == "calibrated":
                 codes = calibration.calibrate(law, "gptq", calibration.Settings(plan.grid, plan.gamma))
             else:
-                check_seeds(how.seeds, plan)
-                codes = refine(law, "nf4", how).codes
+                check_seeds(how.used_seeds, plan)
+                codes = refined(law, "nf4", how, plan, on_progress=print).refined.codes
             subject = Subject(write_with_codes(law, folder / f"{law.name}-{name}", "nf4", codes), "nf4", plan.gamma)
             print(f"{law.name} {name}: made in {monotonic() - began:.0f} s", flush=True)
         found[name] = subject
@@ -146,7 +147,11 @@ def _effect(found: dict[str, Any], name: str) -> str:
 
 def add_refinement_options(options: argparse.ArgumentParser) -> None:
     """Add the options that `refinement_of` reads."""
-    options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement, by whole paths")
+    options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement, per cycle")
+    options.add_argument("--rate", type=float, default=Settings.rate, help="their learning rate")
+    options.add_argument("--cycles", type=int, default=1, help="of all these updates; the best of their ends is kept")
+    options.add_argument("--measured", type=int, default=Settings.measured, help="universes that measure each of these")
+    options.add_argument("--pool", type=int, default=0, help="universes of each kind to draw from; default: 4 batches")
     options.add_argument("--distil", type=int, default=0, help="cheap updates before those")
     options.add_argument("--distil-rate", type=float, default=Settings.distil_rate)
     options.add_argument("--batch", type=int, default=4, help="universes of each kind in an update")
@@ -157,11 +162,14 @@ def refinement_of(chosen: argparse.Namespace, plan: Plan) -> Settings:
     return Settings(
         plan.grid,
         plan.gamma,
-        members=4 * chosen.batch,
+        members=chosen.pool or 4 * chosen.batch,
         batch=chosen.batch,
         distil=chosen.distil,
         distil_rate=chosen.distil_rate,
         updates=chosen.updates,
+        rate=chosen.rate,
+        cycles=chosen.cycles,
+        measured=chosen.measured,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,22 +26,24 @@ from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.variants import write_variant
 from leym.laws.verdicts import write_verdict
 from leym.training.calibration.states import check_seeds
-from leym.training.refinement.refined import Candidate, write
-from leym.training.refinement.training import Settings, refine
+from leym.training.refinement.refined import write
+from leym.training.refinement.selection import refined
+from leym.training.refinement.training import Settings
 
 RESULTS = Path("benchmarks/results/zoo_four_bits.json")
 
 
 def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
     """Refine and judge a law, write codes and verdicts into its folder, and return a row per arm."""
-    check_seeds(how.seeds, plan)
+    check_seeds(how.used_seeds, plan)
     with TemporaryDirectory() as folder:
         law = parent(read_bundle(LAWS / name), Path(folder) / "parent")
-        made = write(Candidate(law, "nf4", how, refine(law, "nf4", how)), Path(folder) / "made")
-        print(f"{name}: {made.ref}", flush=True)
-        engine = Engine(min(plan.members, ENGINE_SLOTS))
+        engine = Engine(ENGINE_SLOTS)
         engine.start()
         try:
+            candidate = refined(law, "nf4", how, plan, engine=engine, on_progress=partial(print, name, flush=True))
+            made = write(candidate, Path(folder) / "made")
+            print(f"{name}: {made.ref}", flush=True)
             baselines = run_baselines(engine, made, plan)  # its fp32 weights are those of its parent
             arms = {"nearest": Subject(law, "nf4", plan.gamma)}
             arms |= {precision: Subject(made, precision, plan.gamma) for precision in ("nf4", "int8", "bf16")}

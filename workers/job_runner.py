@@ -226,10 +226,16 @@ class JobRunner:
             return {"job": job.id, "state": "interrupted", "why": "the store does not answer"}
         self._start(claimed)
         try:
-            return claimed.outcome.result()
+            outcome = claimed.outcome.result()
+            # the ticket of a job that was paused and resumed came while its old claim was still here, and was discarded
+            if outcome.get("state") == "given up" and self.table.note_lost_ticket(job.id):
+                self.reaper.wake()
+            return outcome
         finally:
             with self._lock:
-                del self._claimed[job.id]
+                # a job that was paused and resumed at once may be claimed again before its first claim has ended here
+                if self._claimed.get(job.id) is claimed:
+                    del self._claimed[job.id]
             if self.settings.quota_running:
                 self.reaper.wake()  # another job of the project may have room now
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from app.models.base import Body, MemberPath, Parameters, Query
+from app.models.base import Body, IdPath, MemberPath, Parameters, Query
 from leym.contract.spec import LIMITS
 from leym.frames.colormaps import Colormap
+from leym.frames.histograms import BINS
 
+LINEAGE = "true or 1: with the steps of the jobs that this one continues"
 MOST_VALUE = 1e9  # bound of vmin and vmax
 
 
@@ -17,10 +19,13 @@ class FieldBody(BaseModel):
     """One recorded field."""
 
     name: str
-    shape: list[int] = Field(description="[committed frames, H, W] or [committed frames, H, W, d]")
+    shape: list[int] = Field(
+        description="[committed frames, H, W], or [committed frames, H, W, d]; 3 for d of a colour"
+    )
     dtype: str
     dims: list[str]
     units: str
+    formula: str
     every: int
     committed: int = Field(description="number of frames that can be read")
     steps: dict[str, int] = Field(
@@ -29,10 +34,17 @@ class FieldBody(BaseModel):
     )
 
 
+class ViewBody(FieldBody):
+    """One view: frames that are computed from recorded fields when they are read."""
+
+    made_from: list[str] = Field(description="recorded fields that it is computed from", examples=[["psi"]])
+
+
 class FieldList(Body):
-    """The recorded fields of a job."""
+    """The recorded fields of a job, and the views of them."""
 
     items: list[FieldBody]
+    views: list[ViewBody] = Field(description="what can be computed from the recorded fields, and read like them")
 
 
 class FieldPath(Parameters):
@@ -79,6 +91,7 @@ class FramesQuery(StepsQuery):
     channel: int | None = Field(None, ge=0, description="channel to show, in pictures of a field with channels")
     fps: float = Field(12, ge=0.1, le=60, description="frames per second of gif (at most 50), webp, apng and mp4")
     scale: int | None = Field(None, ge=1, le=64, description="pixels per cell; by default chosen to suit the grid")
+    lineage: bool = Field(False, description=LINEAGE)
     grid: str | None = Field(
         None,
         pattern=r"^[1-9][0-9]{0,2}x[1-9][0-9]{0,2}$",
@@ -109,6 +122,66 @@ class SweepExportQuery(Query):
     format: Literal["zip", "zarr.zip"] = "zip"
 
 
+class CellPath(IdPath):
+    """Path of one cell of a job."""
+
+    y: int = Field(ge=0, le=LIMITS.side[1], description="row of the cell")
+    x: int = Field(ge=0, le=LIMITS.side[1], description="column of the cell")
+
+
+class MemberCellPath(MemberPath):
+    """Path of one cell of a member of a sweep."""
+
+    y: int = Field(ge=0, le=LIMITS.side[1], description="row of the cell")
+    x: int = Field(ge=0, le=LIMITS.side[1], description="column of the cell")
+
+
+class CellQuery(StepsQuery):
+    """Query that selects the steps of a cell, what to read of it and the file format."""
+
+    field: str = Field("psi", max_length=64, description="a recorded field, or a view of recorded fields")
+    last: int | None = Field(None, ge=1, le=LIMITS.frames, description="keep only the last n steps of the selection")
+    format: Literal["json", "csv", "npz"] = "json"
+
+
+class CellSeries(RootModel[dict[str, list[float | None]]]):
+    """The values of one cell: a list per column, `step` first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"step": [0, 10], "re_0": [1.0, 0.9], "im_0": [0.0, 0.4]}]}
+    )
+
+
+class HistogramQuery(StepsQuery):
+    """Query that selects frames, the range and number of bins, and the file format."""
+
+    last: int | None = Field(None, ge=1, le=LIMITS.frames, description="keep only the last n frames of the selection")
+    bins: int = Field(64, ge=2, le=BINS, description="number of bins, of one width")
+    low: float | None = Field(
+        None, ge=-1e6, le=1e6, description="lower end of the first bin; by default that of the field's range"
+    )
+    high: float | None = Field(
+        None, ge=-1e6, le=1e6, description="upper end of the last bin; by default that of the field's range"
+    )
+    channel: int | None = Field(None, ge=0, description="channel of a field with channels; by default all together")
+    format: Literal["json", "csv", "npz"] = "json"
+
+
+class HistogramBody(Body):
+    """Distribution of the values of frames."""
+
+    field: str
+    channel: int | None
+    units: str
+    edges: list[float] = Field(description="ends of the bins, one more than bins")
+    step: list[int]
+    counts: list[list[int]] = Field(description="values per bin, frame by frame")
+    outside: list[int] = Field(description="values below or above the bins, or not finite")
+    compression: list[float] = Field(
+        description="size of a frame, as one byte per value with the number of its bin, after DEFLATE / before"
+    )
+
+
 class StreamQuery(Query):
     """Query of a stream of frames."""
 
@@ -126,7 +199,7 @@ class ObservablesQuery(StepsQuery):
 
     format: Literal["json", "csv", "npz"] = "json"
     names: str | None = Field(None, max_length=1000, description="names separated by commas; all by default")
-    lineage: bool = Field(False, description="true or 1: with the steps of the jobs that this one continues")
+    lineage: bool = Field(False, description=LINEAGE)
     provenance: bool = Field(False, description="of a csv: begin with the provenance, in one line `# provenance: {…}`")
 
 

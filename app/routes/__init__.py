@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.routes import (
+    cells,
     events,
     exports,
     fidelity,
@@ -34,6 +35,7 @@ APIS = (
     interventions.api,
     lineage.api,
     frames.api,
+    cells.api,
     store.api,
     tiles.api,
     exports.api,

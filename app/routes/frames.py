@@ -20,7 +20,7 @@ from app.downloads import (
     write_npz,
 )
 from app.frame_files import array_file, check_size, json_array, picture_file, select_frames
-from app.lookup import find_results, readers_of_lineage
+from app.lookup import find_results, lineage_reader, readers_of_lineage
 from app.models.base import IdPath
 from app.models.results import FieldList, FieldPath, FramesQuery, ObservablesQuery
 from app.openapi import JSON, content, json_content, operation_links, partial_responses, responses, router
@@ -30,16 +30,19 @@ from app.views import json_response
 from leym.common.tables import delimited
 from leym.contract.provenance import KEY
 from leym.frames.joined import joined_observables
+from leym.frames.view_reader import ViewReader
 from leym.frames.zarr_metadata import run_attributes
 
 api = router("results", "Results of jobs, also while they run: frames, pictures and observables")
 
+GONE = "with `lineage`: ids of jobs whose results were deleted or have expired, so that their steps lack"
 FRAMES = content(
     "The frames",
     *(TYPES[f] for f in ("npy", "npz", "png", "gif", "webp", "apng", "mp4")),
     X_Steps="start:stop:stride of the frames in the response, in steps",
     X_Frames="number of these frames; a picture or animation contains each of them",
     X_Duration_Ms="of an animation: milliseconds from its first frame to the end of its last",
+    X_Lineage_Gone=GONE,
     Content_Disposition="a name for the file",
 )
 FIELDS = json_content(
@@ -53,26 +56,27 @@ OBSERVABLES = content(
     JSON,
     "text/csv",
     TYPES["npz"],
-    X_Lineage_Gone="with `lineage`: ids of jobs whose results were deleted or have expired, so that their steps lack",
+    X_Lineage_Gone=GONE,
 )
 OBSERVABLES_RESPONSES = responses({200: OBSERVABLES} | partial_responses("text/csv", TYPES["npz"]), 404, 410, 412, 416)
 
 
 @api.get("/v1/jobs/<id>/frames", responses=responses({200: FIELDS}, 404, 410))
 def list_fields(path: IdPath) -> Response:
-    """List the recorded fields."""
+    """List the recorded fields, and the views that can be computed from them."""
     return fields_response(current_services(), path.id)
 
 
 def fields_response(services: Services, job_id: str) -> Response:
-    """Answer with the recorded fields of a job, as `list_fields` does."""
+    """Answer with the recorded fields and the views of a job, as `list_fields` does."""
     job, reader = find_results(services, job_id)
-    return json_response({"items": reader.fields()}, Cache_Control=cache_control(job))
+    answer = {"items": reader.fields(), "views": ViewReader(reader).views()}
+    return json_response(answer, Cache_Control=cache_control(job))
 
 
 @api.get("/v1/jobs/<id>/frames/<field>", responses=FRAMES_RESPONSES)
 def get_frames(path: FieldPath, query: FramesQuery) -> Response:
-    """Get frames of one field.
+    """Get frames of one field, or of a view that is computed from recorded fields.
 
     An `npz` contains `step` int64 [n], the field [n, H, W] or [n, H, W, d] and `attributes`; an `npy` only the field. A
     `png` of several frames shows them from left to right, in several rows if one row would be too wide, or as a `grid`;
@@ -80,6 +84,7 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
     unless the query says others. Every file describes itself in JSON (job, law and its digest, spec, field, steps, and
     its provenance): `attributes` of an `npz`, the text `leym` of a `png` or `apng`, the comment of a `gif` or `mp4`,
     the EXIF ImageDescription and the XMP description of a `webp`, and, with `provenance`, a file beside an `npy`.
+    With `lineage`, the frames of the jobs that this one continues come first, in one timeline without a step twice.
     If the job has ended, an interrupted download can be resumed (`Range`).
     """
     return frames_response(current_services(), path.id, path.field, query)
@@ -88,6 +93,10 @@ def get_frames(path: FieldPath, query: FramesQuery) -> Response:
 def frames_response(services: Services, job_id: str, field: str, query: FramesQuery) -> Response:
     """Answer with frames of one field, as `get_frames` does for the services of any project."""
     job, reader = find_results(services, job_id)
+    gone: list[str] = []
+    if query.lineage:
+        reader = lineage_reader(services, job, reader)
+        gone = reader.gone
     selection = select_frames(services, job, reader, field, query)
     name, caching = f"{job_id}-{field}.{ENDINGS.get(query.format, query.format)}", cache_control(job)
     if query.format == "npy" and query.provenance:
@@ -99,6 +108,8 @@ def frames_response(services: Services, job_id: str, field: str, query: FramesQu
         response = file_response(picture, query.format, name, caching)
         if duration_ms is not None:
             response.headers["X-Duration-Ms"] = str(duration_ms)
+    if gone:
+        response.headers["X-Lineage-Gone"] = ",".join(gone)
     return add_step_headers(response, selection.steps)
 
 

@@ -6,7 +6,7 @@ from flask import Response
 
 from app import steering
 from app.lookup import find_job
-from app.models.base import IdPath
+from app.models.base import IdempotencyHeader, IdPath
 from app.models.interventions import InterventionBody, InterventionList, InterventionRequest
 from app.openapi import json_content, responses, router, use_pydantic_schema
 from app.services import current_services
@@ -19,13 +19,13 @@ ACCEPTED = json_content(InterventionBody, "The intervention will act")
 
 
 @api.post("/v1/jobs/<id>/interventions", responses=responses({202: ACCEPTED}, 404, 409, 410, 413, 415))
-def intervene_in_job(path: IdPath, body: InterventionRequest) -> Response:
+def intervene_in_job(header: IdempotencyHeader, path: IdPath, body: InterventionRequest) -> Response:
     """Change the state or the gamma of a job that waits or runs.
 
     It acts between two bursts of steps, at `step` or as soon as possible. The step is written into the job's spec
     before the job goes on from there, so the same spec gives the same bits again.
     """
-    return json_response(steering.intervene(current_services(), path.id, body.root), 202)
+    return json_response(steering.intervene(current_services(), path.id, body.root, header.idempotency_key), 202)
 
 
 @api.get("/v1/jobs/<id>/interventions", responses=responses({200: InterventionList}, 404, 410))

@@ -7,8 +7,18 @@ from flask import Response
 from app import cancellation
 from app.models.base import MemberPath
 from app.models.jobs import EventsHeader, EventsQuery, JobBody, WaitQuery
-from app.models.results import FieldList, FramesQuery, MemberFieldPath, MemberStorePath, ObservablesQuery
+from app.models.results import (
+    CellQuery,
+    FieldList,
+    FramesQuery,
+    HistogramQuery,
+    MemberCellPath,
+    MemberFieldPath,
+    MemberStorePath,
+    ObservablesQuery,
+)
 from app.openapi import responses, router
+from app.routes.cells import CELL_RESPONSES, HISTOGRAM_RESPONSES, cell_response, histogram_response
 from app.routes.events import RESPONSES, events_response
 from app.routes.frames import (
     FRAMES_RESPONSES,
@@ -41,7 +51,7 @@ def cancel_member(path: MemberPath) -> Response:
 
 @api.get("/v1/sweeps/<id>/members/<index>/frames", responses=responses({200: FieldList}, 404, 410))
 def list_member_fields(path: MemberPath) -> Response:
-    """List the recorded fields of a member."""
+    """List the recorded fields of a member, and the views of them."""
     services, job_id = _find(path)
     return fields_response(services, job_id)
 
@@ -51,6 +61,20 @@ def get_member_frames(path: MemberFieldPath, query: FramesQuery) -> Response:
     """Get frames of one field of a member, as of a job."""
     services, job_id = _find(path)
     return frames_response(services, job_id, path.field, query)
+
+
+@api.get("/v1/sweeps/<id>/members/<index>/frames/<field>/histogram", responses=HISTOGRAM_RESPONSES)
+def get_member_histogram(path: MemberFieldPath, query: HistogramQuery) -> Response:
+    """Get the distribution of the values of each frame of a member, as of a job."""
+    services, job_id = _find(path)
+    return histogram_response(services, job_id, path.field, query)
+
+
+@api.get("/v1/sweeps/<id>/members/<index>/cells/<y>/<x>", responses=CELL_RESPONSES)
+def get_member_cell(path: MemberCellPath, query: CellQuery) -> Response:
+    """Get the values of one cell of a member at each recorded step, as of a job."""
+    services, job_id = _find(path)
+    return cell_response(services, job_id, path.y, path.x, query)
 
 
 @api.get("/v1/sweeps/<id>/members/<index>/observables", responses=OBSERVABLES_RESPONSES)

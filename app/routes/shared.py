@@ -131,8 +131,10 @@ def get_shared_object(path: SharedStorePath) -> Response:
 
 @api.get("/v1/shared/<link>/frames/<field>", responses=FRAMES_RESPONSES)
 def get_shared_frames(path: SharedFieldPath, query: FramesQuery) -> Response:
-    """Read frames of a shared job, as arrays or pictures."""
+    """Read frames of a shared job, as arrays or pictures; `lineage` is refused, for a link opens its own job only."""
     services, scope = open_link(path.link, "job")
+    if query.lineage:
+        raise invalid("lineage = true: a link opens its own job only, not those that it continues", "/lineage")
     return frames_response(services, scope.subject, path.field, query)
 
 

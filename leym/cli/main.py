@@ -67,6 +67,11 @@ class Root(LazyGroup):
             "Measure how fast this machine runs a law, and compare it with what the machine can do.",
             ("worker",),
         ),
+        "mcp": LazyCommand(
+            "leym.cli.local.mcp",
+            "Serve an MCP server: the service as tools for a language model, within a budget.",
+            ("mcp",),
+        ),
         "demo": LazyCommand(
             "leym.cli.local.demo",
             "Start a service of its own, run twelve universes through it, and save pictures in demo-out/.",

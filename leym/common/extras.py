@@ -14,6 +14,7 @@ MODULES = {
     "tables": ("pyarrow",),
     "video": ("av",),
     "train": ("tensorboard",),
+    "mcp": ("PIL", "mcp"),
     "data": ("matplotlib", "xarray", "zarr"),
 }
 

@@ -36,6 +36,7 @@ class LIMITS:
     training_bytes = 2 * 2**30  # states of the pool of a training
     body_bytes = 1 * 2**20
     answer_bytes = 1 * 2**30  # uncompressed frames or numbers in one answer; a larger selection is read in parts
+    view_bytes = 128 * 2**20  # uncompressed frames of one step that a view is computed from, in a few times that memory
     answer_pixels = 32 * 2**20  # of one picture or animation
     video_pixels = 128 * 2**20  # of all frames of one mp4, which is encoded frame by frame
     grid_cells = 400  # frames of a grid of stills

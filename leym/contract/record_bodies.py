@@ -33,13 +33,16 @@ def job_body(job: Job, root: str = "") -> dict[str, Any]:
         "frames": f"{path}/frames",
         "observables": f"{path}/observables",
         "store": f"{path}/store.zarr",
+        "stream": f"{path}/stream",
         "states": f"{path}/states",
         "lineage": f"{path}/lineage",
+        "history": f"{path}/history",
+        "interventions": f"{path}/interventions",
         "export": f"{path}/export",
         "cancel": f"{path}/cancel",
     }
     if job.is_training:
-        links = {name: links[name] for name in ("self", "events", "cancel")} | {"curve": f"{path}/curve"}
+        links = {name: links[name] for name in ("self", "events", "history", "cancel")} | {"curve": f"{path}/curve"}
         if "@" in job.law:
             links["law"] = f"{root}/v1/laws/{job.law}"
     if job.is_fidelity:

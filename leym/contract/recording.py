@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from leym.contract.catalog import FIELDS, OBSERVABLES, RENAMED_OBSERVABLES
+from leym.contract.catalog import DEFAULT_OBSERVABLES, FIELDS, OBSERVABLES, RENAMED_OBSERVABLES
 from leym.contract.limits import LIMITS
 from leym.contract.model import Model, Whole
 
@@ -52,10 +52,10 @@ _SOME_OBSERVABLES: dict[str, Any] = {
 
 
 class Observe(Model):
-    """Observables, all computed every `every` steps."""
+    """Observables, all computed every `every` steps; further ones than the default of `names` have to be named."""
 
     every: Whole = Field(ge=1, le=LIMITS.steps)
-    names: tuple[str, ...] = Field(default=tuple(OBSERVABLES), json_schema_extra=_SOME_OBSERVABLES)
+    names: tuple[str, ...] = Field(default=DEFAULT_OBSERVABLES, json_schema_extra=_SOME_OBSERVABLES)
 
     @field_validator("names")
     @classmethod

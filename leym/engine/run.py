@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.contract.catalog import current_observable
+from leym.contract.catalog import FIELDS, OBSERVABLES, current_observable
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Seed, Smooth, Zeros
 from leym.engine.sink import Sink
 from leym.engine.states import Checkpoint, GroupState, Places
@@ -271,7 +271,8 @@ class Run:
     def needs_previous(self, step: int) -> bool:
         """Return whether anything due at a step compares it with the step before."""
         recordings, names = self.due(step)
-        return any(r.field == "activity" for r in recordings) or any(name.startswith("activity") for name in names)
+        compared = any(name in OBSERVABLES and OBSERVABLES[name].compares for name in names)
+        return compared or any(FIELDS[r.field].compares for r in recordings)
 
     @property
     def needs_origin(self) -> bool:

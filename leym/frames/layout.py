@@ -239,7 +239,8 @@ def step_dims(arrays: Sequence[ArraySpec]) -> dict[int, str]:
 
 def column_attributes(observable: str) -> dict[str, str]:
     """Return units, name and formula of an observable."""
-    return _attributes(observable, "1", OBSERVABLES[current_observable(observable)], "")
+    info = OBSERVABLES[current_observable(observable)]
+    return _attributes(observable, info.units, info.formula, "")
 
 
 def _attributes(name: str, units: str, formula: str, note: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from leym.contract.catalog import FIELDS
+from leym.contract.catalog import shown_info
 from leym.contract.problems import invalid
 from leym.contract.spec import LIMITS
 from leym.frames.animations import apng, gif, webp
@@ -52,7 +52,7 @@ def render(
     """Colour frames [n, H, W], [n, H, W, d] or, of a field that is a colour, [n, H, W, 3], as uint8 [n, H, W, 3].
 
     Args:
-        field: name of the field, which determines the colours.
+        field: name of the field or view, which determines the colours.
         frames: values of the field.
         channel: channel of a field with channels; None mixes all.
         limits: another range of values to map to colours.
@@ -62,7 +62,7 @@ def render(
         Problem: 422 for a channel that the field does not have, and for limits or a map where colours mean something
             else than one number.
     """
-    info = FIELDS[field]
+    info = shown_info(field)
     if channel is not None:
         if not info.per_channel:
             raise invalid(f"channel = {channel}: field {field!r} has no channels", "/channel")
@@ -76,18 +76,20 @@ def render(
     values = np.asarray(frames, np.float32)
     if info.components:
         return (np.clip(np.nan_to_num(values), 0, 1) * 255).round().astype(np.uint8)
-    if info.per_channel and channel is None:
-        return _mixed(values)
+    low, high = limits or info.bounds or (0.0, 1.0)
     if channel is not None:
         values = values[..., channel]
-    low, high = limits or info.bounds or (0.0, 1.0)
+    elif info.per_channel and low < 0:  # of numbers with a sign the sum, as of psi
+        values = values.sum(-1) / np.sqrt(values.shape[-1], dtype=np.float32)
+    elif info.per_channel:
+        return _mixed(values)
     span = high - low or 1.0  # of a field that is the same everywhere
     return _coloured((values - low) / span, colours(colormap or ("twilight" if info.cyclic else "viridis")))
 
 
 def is_scalar(field: str, channel: int | None) -> bool:
     """Return True if the colours of a field are a scale of one number, so that it can have another range and map."""
-    info = FIELDS[field]
+    info = shown_info(field)
     return field != "psi" and not info.components and (channel is not None or not info.per_channel)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from leym.contract.gamma import gamma_changed, schedule_of
 from leym.contract.limits import LIMITS
@@ -21,29 +21,40 @@ from leym.contract.problems import conflict, invalid
 from leym.contract.records import MISSED, Job, JobState, LiveIntervention
 from leym.jobs.members import get_any
 from leym.jobs.progress import fence
-from leym.jobs.queries import Base, change_job, chunks, dump, get_job
-from leym.jobs.schema import interventions, jobs
+from leym.jobs.queries import change_job, chunks, dump, get_job
+from leym.jobs.schema import interventions, jobs, requests
+from leym.jobs.submit import Submit
 
 _WAITING = interventions.c.step.is_(None)
 
 
-class Interventions(Base):
+def intervention_request(job_id: str, change: dict[str, Any]) -> dict[str, Any]:
+    """Return the request that an Idempotency-Key identifies: an intervention in a job, as requested."""
+    return {"intervention": {"job": job_id, **change}}
+
+
+class Interventions(Submit):
     """Requests for live interventions, and the steps at which they act."""
 
-    def intervene(self, job_id: str, change: dict[str, Any], now: float | None = None) -> LiveIntervention:
+    def intervene(
+        self, job_id: str, change: dict[str, Any], idempotency_key: str | None = None, now: float | None = None
+    ) -> LiveIntervention:
         """Ask for an intervention in a job that waits or runs, and return the request.
 
         Args:
             job_id: the job.
             change: the intervention as JSON (`leym.contract.interventions`); its `step` may be null.
+            idempotency_key: key of the caller. If it was used with the same request before, that one is returned.
             now: time of the request.
 
         Raises:
             Problem: 404 if there is no such job, 409 if it cannot be steered, 422 if the step has passed already or is
-                not below the job's steps, or if the job has too many interventions.
+                not below the job's steps, if the job has too many interventions, or if the key was used for another
+                request.
         """
         now = time.time() if now is None else now
-        with self.db.write() as connection:
+
+        def create(connection: Connection) -> LiveIntervention:
             check_steerable(get_any(connection, self.plans, job_id, self.project))
             job = get_job(connection, job_id, lock=True)
             check_steerable(job)  # it may have ended before the row was locked
@@ -56,6 +67,17 @@ class Interventions(Base):
             row = {"job": job_id, "number": earlier, "body": dump(change), "created_at": now, "step": None}
             connection.execute(insert(interventions), row)
             return LiveIntervention(job_id, earlier, change, now, None)
+
+        def load(connection: Connection, _: str) -> LiveIntervention:
+            # both rows were written by one transaction with one time; equal changes at one time are interchangeable
+            at = select(requests.c.created_at).where(requests.c.key == self._owned(idempotency_key or ""))
+            one = (interventions.c.job == job_id, interventions.c.body == dump(change))
+            found = select(interventions).where(*one, interventions.c.created_at == at.scalar_subquery())
+            row = connection.execute(found.order_by(interventions.c.number).limit(1)).one()
+            return LiveIntervention(job_id, row.number, change, row.created_at, row.step)
+
+        asked = intervention_request(job_id, change)
+        return self._once(idempotency_key, asked, job_id, now, load, create)[0]
 
     def interventions(self, job_id: str) -> list[LiveIntervention]:
         """Return the live interventions of a job, in the order of their requests."""
@@ -127,7 +149,7 @@ def check_steerable(job: Job) -> None:
         Problem: 409 if it is a member of a sweep, no simulation, or has ended.
     """
     if job.sweep is not None:
-        why = "members are steered by their specs only; fork it to steer it"
+        why = f"members are steered by their specs only; POST /v1/jobs/{job.id}/fork makes a job that can be steered"
         raise conflict(f"job {job.id} is a member of sweep {job.sweep}: {why}")
     if job.is_training or job.is_fidelity:
         raise conflict(f"job {job.id} is a {job.spec['kind']} job: only universes are steered")

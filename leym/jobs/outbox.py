@@ -46,6 +46,12 @@ class Outbox(Base):
                 if queued:
                     connection.execute(update(jobs).where(jobs.c.id.in_(queued)).values(ticketed_at=now))
 
+    def note_lost_ticket(self, row_id: str) -> bool:
+        """Note that the ticket of a row was discarded; return True if the row is queued and needs another one."""
+        with self.db.write() as connection:
+            queued = update(jobs).where(jobs.c.id == row_id, _QUEUED).values(ticketed_at=None)
+            return bool(connection.execute(queued).rowcount)
+
     def count_ticketed(self) -> int:
         """Count the queued jobs whose tickets were sent to the broker; jobs that are held back have none."""
         with self.db.read() as connection:

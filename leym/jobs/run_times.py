@@ -8,10 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from leym.contract.records import SIMULATION, JobState
+from leym.jobs.forecasts import (
+    PRIOR_PICK_UP_S,
+    PRIOR_RATIOS,
+    Forecast,
+    forecast,
+    found_free_slot,
+    line_through,
+    ratios_so_far,
+    with_prior,
+)
 from leym.jobs.queries import Base
 from leym.jobs.schema import LIVE_MEMBERS, QUOTE, RATIOS, jobs, latencies
 from leym.jobs.statistics import histogram_of
@@ -19,6 +28,7 @@ from leym.jobs.statistics import histogram_of
 LOOKED_AT = 1000  # newest rows of a law, or of the service, among which similar ones are looked for
 SAMPLES = 50  # of these, so many count
 FEWEST = 3  # fewer are too few to say anything
+PICKED_UP = 200  # newest rows among which those are looked for that found a free slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +62,11 @@ class Samples:
         """Those of jobs of their own: a block takes as long as all of its members."""
         return [time for time in self.times if time.members == 1]
 
-    def seconds(self, steps: int, cell_steps: int) -> tuple[float, float] | None:
-        """Return the median and the 90 % quantile of the seconds that a job would run; None without samples.
+    def seconds(self, steps: int, cell_steps: int) -> Forecast | None:
+        """Return the forecast of the seconds that a job would run; None without samples.
 
-        A line through the samples, fixed part + size x rate, is scaled by the quantiles of measured / line.
+        A line through the samples, fixed part + size x rate, is scaled by the quantiles of measured / predicted of the
+        last ones, each predicted from those before it.
 
         Args:
             steps: length of the job, which is its size where the samples are of its bucket.
@@ -67,15 +78,14 @@ class Samples:
         own = self.basis == "bucket"
         sizes = np.array([time.steps if own else time.cell_steps for time in times], np.float64)
         seconds = np.array([time.seconds for time in times])
-        fixed, rate = _line(sizes, seconds)
-        median, high = _quantiles(seconds / (fixed + rate * sizes))
-        line = fixed + rate * (steps if own else cell_steps)
-        return line * median, line * high
+        fixed, rate = line_through(sizes, seconds)
+        ratios = with_prior(ratios_so_far(sizes, seconds, FEWEST), PRIOR_RATIOS)
+        return (fixed + rate * (steps if own else cell_steps)) * ratios
 
-    def device_seconds(self, cell_steps: int) -> tuple[float, float] | None:
-        """Return the median and the 90 % quantile of the device seconds of so much work; None without samples."""
+    def device_seconds(self, cell_steps: int) -> Forecast | None:
+        """Return the forecast of the device seconds of so much work; None without samples."""
         found = [time.device_s / time.cell_steps * cell_steps for time in self.times if time.device_s > 0]
-        return _quantiles(found) if len(found) >= FEWEST else None
+        return forecast(found) if len(found) >= FEWEST else None
 
 
 class RunTimes(Base):
@@ -110,6 +120,24 @@ class RunTimes(Base):
     def work_running(self) -> tuple[int, int]:
         """Return how many simulations run, and the cell-steps that they still need."""
         return self._work(jobs.c.state == JobState.RUNNING, jobs.c.pool == SIMULATION)
+
+    def pick_up_times(self, slots: int) -> Forecast:
+        """Return the forecast of the seconds from a submission to a start on a free slot.
+
+        Args:
+            slots: slots of all workers, among which the newest jobs found a free one, or did not.
+        """
+        newest = select(jobs.c.created_at, jobs.c.started_at, jobs.c.finished_at, jobs.c.sweep)
+        newest = newest.where(jobs.c.pool == SIMULATION).order_by(jobs.c.id.desc()).limit(PICKED_UP)
+        with self.db.read() as connection:
+            rows = connection.execute(newest).all()
+        if not rows:
+            return with_prior((), PRIOR_PICK_UP_S)
+        times = np.array([row[:3] for row in rows], np.float64)  # null becomes NaN
+        times[np.isnan(times)] = np.inf
+        single = np.array([row.sweep is None for row in rows])  # blocks wait for their sweep too
+        free = found_free_slot(times[:, 0], times[:, 1], times[:, 2], slots) & single
+        return with_prior((times[free, 1] - times[free, 0]).clip(min=0), PRIOR_PICK_UP_S)
 
     def quote_errors(self) -> dict[str, Any]:
         """Return the histogram of predicted / measured running times, as `latencies` returns its own."""
@@ -157,24 +185,3 @@ def _run_times(
         cell_steps = steps * row.kept * row.height * row.width
         found.append(RunTime(row.kept, steps, cell_steps, row.finished_at - row.started_at, row.device_s))
     return found
-
-
-def _line(sizes: NDArray[np.float64], seconds: NDArray[np.float64]) -> tuple[float, float]:
-    """Fit seconds = fixed + rate x size, both not negative, by least squares of (line / seconds - 1).
-
-    Relative errors, so that short jobs count as much as long ones, and one that took far too long hardly counts.
-
-    Returns:
-        The fixed part and the rate; only a rate where all sizes are equal.
-    """
-    columns = np.stack([1 / seconds, sizes / seconds], axis=1)
-    if np.ptp(sizes) > 0:
-        fixed, rate = np.linalg.lstsq(columns, np.ones(len(sizes)))[0].tolist()
-        if fixed >= 0 and rate > 0:
-            return fixed, rate
-    return 0.0, float(columns[:, 1].sum() / (columns[:, 1] ** 2).sum())
-
-
-def _quantiles(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
-    median, high = np.quantile(values, (0.5, 0.9)).tolist()
-    return median, high

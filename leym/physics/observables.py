@@ -13,13 +13,22 @@ With d = 1 a cell has one direction only, and what moves is its phase. <a, b> th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from math import log
 
 import torch
 from torch import Tensor
 
 from leym.physics.elementwise import per_number
+from leym.physics.measures import (
+    correlation_length,
+    domain_walls,
+    multiscale_complexity,
+    peak_wavenumber,
+    per_universe,
+    structure_factor,
+    windings,
+)
 from leym.physics.reference import reference
 
 TINY = 1e-12
@@ -53,14 +62,22 @@ class StateView:
     def observable(self, name: str) -> Tensor:
         """Return an observable: float32 [...].
 
-        `overlap` is the mean over cells of |<ψ_0, ψ_t>|² / (|ψ_0|² |ψ_t|²). Any other observable is the spatial mean of
-        the field of that name, or with the suffix `_sd` its spatial standard deviation.
+        `overlap` is the mean over cells of |<ψ_0, ψ_t>|² / (|ψ_0|² |ψ_t|²). Those of `MEASURES` are defined in
+        `leym.physics.measures`. Any other observable is the spatial mean of the field of that name, or with the suffix
+        `_sd` its spatial standard deviation.
         """
         if name in ("overlap", "fidelity"):  # its old name, which jobs may still ask for
-            return _per_universe(torch.mean, alignment(self.origin.contiguous(), self.x).square())
+            return per_universe(torch.mean, alignment(self.origin.contiguous(), self.x).square())
+        if name in MEASURES:
+            return MEASURES[name](self)
         if name.endswith("_sd"):
-            return _per_universe(partial(torch.std, correction=0), self.field(name.removesuffix("_sd")))
-        return _per_universe(torch.mean, self.field(name))
+            return per_universe(partial(torch.std, correction=0), self.field(name.removesuffix("_sd")))
+        return per_universe(torch.mean, self.field(name))
+
+    @cached_property
+    def structure(self) -> Tensor:
+        """The power of each wave vector: float32 [..., H, W] (`leym.physics.measures.structure_factor`)."""
+        return structure_factor(self.x)
 
 
 def power(x: Tensor) -> Tensor:
@@ -92,16 +109,6 @@ def state_hash(x: Tensor) -> Tensor:
     bits = x.contiguous().view(torch.int32).flatten(-3).long()
     odd = 2 * torch.arange(bits.shape[-1], device=x.device) + 1
     return (bits * (odd * -7046029254386353131)).sum(-1)
-
-
-def _per_universe(function: Callable[..., Tensor], field: Tensor) -> Tensor:
-    """Reduce a field [..., H, W] to a number per universe, with bits that do not depend on their number.
-
-    On a CPU, torch splits a reduction to a single number among its threads, but not reductions to several numbers.
-    """
-    if field.device.type == "cpu" and field.numel() == field.shape[-2] * field.shape[-1]:
-        return function(torch.stack([field, field]), (-2, -1))[0]
-    return function(field, (-2, -1))
 
 
 def psi(state: StateView) -> Tensor:
@@ -168,6 +175,16 @@ def activity(state: StateView) -> Tensor:
     return 1 - alignment(state.previous.contiguous(), state.x)
 
 
+def flow(state: StateView) -> Tensor:
+    """Return the length of the last update, sqrt(Σ_c |ψ_c(t) - ψ_c(t-1)|²): float32 [..., H, W]; 0 at step 0.
+
+    Unlike `activity` it counts a turn of all phases, and a change of size.
+    """
+    if state.previous is None:
+        return torch.zeros_like(state.x[..., 0, :, :])
+    return (state.x - state.previous.contiguous()).square().sum(-3).sqrt()
+
+
 def density(state: StateView) -> Tensor:
     """Return the density Σ_c |ψ_c|²: float32 [..., H, W]; 1 after the first step of a law that normalises each cell."""
     return power(state.x).sum(-3)
@@ -194,6 +211,16 @@ FIELDS: dict[str, Callable[[StateView], Tensor]] = {
     "channel_entropy": channel_entropy,
     "coherence": coherence,
     "activity": activity,
+    "flow": flow,
     "density": density,
     "rgb": rgb,
+}
+
+MEASURES: dict[str, Callable[[StateView], Tensor]] = {
+    "correlation_length": lambda state: correlation_length(state.structure),
+    "peak_wavenumber": lambda state: peak_wavenumber(state.structure),
+    "multiscale_complexity": lambda state: multiscale_complexity(state.x),
+    "domain_walls": lambda state: domain_walls(state.x),
+    "vortices": lambda state: windings(state.field("phase"), 1),
+    "antivortices": lambda state: windings(state.field("phase"), -1),
 }

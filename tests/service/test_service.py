@@ -18,7 +18,7 @@ import pandas
 import pytest
 
 from leym.client import JobFailed, ProblemError
-from leym.contract.catalog import OBSERVABLES
+from leym.contract.catalog import DEFAULT_OBSERVABLES
 from leym.contract.spec import ComplexNoise, Recording
 from leym.laws.registry import Registry
 from tests.support.command import leym_here
@@ -262,7 +262,7 @@ def test_a_table_is_the_same_as_csv_as_tsv_and_in_the_sdk(service):
         csv = answer.read()
     frame = sweep.table()
     own = ["index", "id", "state", "step", "steps", "stopped_at", "error"]
-    assert list(frame.columns) == [*own, "axis.steps", "grid", "tags.note", *OBSERVABLES]
+    assert list(frame.columns) == [*own, "axis.steps", "grid", "tags.note", *DEFAULT_OBSERVABLES]
     assert frame["steps"].tolist() == frame["axis.steps"].tolist() == [10, 20, 30]
     assert frame["tags.note"].tolist() == notes
     assert frame["grid"].tolist() == ["[8, 8]", "[8, 16]", "[16, 8]"]

@@ -21,10 +21,12 @@ def verify(service, *arguments):
 
 
 def test_a_job_run_again_has_the_same_bits_and_leaves_nothing(service):
-    job = service.client.submit(**SPEC).wait(240)
+    job = service.client.submit(**SPEC, reuse=True).wait(240)
     done = verify(service, job.id, "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    assert found["again"] != job.id
+    assert service.client.job(job.id).state == "succeeded"
     arrays = {one["name"]: one for one in found["arrays"]}
     assert found["identical"]
     assert {"psi", "phase", "activity"} <= set(arrays)

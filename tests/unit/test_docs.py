@@ -10,7 +10,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from leym.contract.catalog import FIELDS, OBSERVABLES
+from app.models.results import HistogramQuery
+from leym.contract.catalog import FIELDS, OBSERVABLES, VIEWS
 from leym.spec import JobSpec, SweepSpec
 from tests.support.paths import ROOT
 
@@ -117,12 +118,12 @@ def test_the_pages_list_every_key_of_a_job_and_of_a_sweep() -> None:
 def test_the_pages_list_every_field_and_observable_and_no_other() -> None:
     """A row may state an earlier name, under which older code and results have it."""
     listed = []
-    for cells in rows("results.md"):
+    for cells in rows("fields.md"):
         if names := re.findall(r"`(\w+)`", cells[0]):
             earlier = re.findall(r"earlier name: `(\w+)`", cells[-1])
             listed += [{name, *earlier} for name in names]
-    known = set(FIELDS) | set(OBSERVABLES)
-    assert all(names & known or names <= {"png", "gif", "webp"} for names in listed)
+    known = set(FIELDS) | set(OBSERVABLES) | set(VIEWS)
+    assert all(names & known or names <= set(HistogramQuery.model_fields) for names in listed)
     assert known <= set().union(*listed)
 
 

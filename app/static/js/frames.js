@@ -72,9 +72,10 @@ export class FrameSource {
     this.asked = new Map(); // "field chunk" -> promise
   }
 
-  /** Returns the recorded fields, read anew. */
+  /** Returns the recorded fields, read anew, and after them the views of them, which have `made_from`. */
   async fields() {
-    this.list = (await get(`${this.base}/frames`)).items;
+    const { items, views = [] } = await get(`${this.base}/frames`);
+    this.list = [...items, ...views];
     return this.list;
   }
 
@@ -85,8 +86,10 @@ export class FrameSource {
 
   /** Says that frames up to a step are there, as an event has told. */
   grow(name, step) {
-    const steps = this.steps(name);
-    if (step + steps.stride > steps.stop) steps.stop = step + steps.stride;
+    for (const field of this.list) {
+      const { steps } = field;
+      if ((field.name === name || field.made_from?.includes(name)) && step + steps.stride > steps.stop) steps.stop = step + steps.stride;
+    }
   }
 
   /** Returns the recorded step of a field at or before a step, within what can be read. */
@@ -111,7 +114,8 @@ export class FrameSource {
     if (found) return found;
     const { start, stop, stride } = this.steps(name);
     const [, ...cell] = this.list.find((field) => field.name === name)?.shape || [0, 1];
-    const per = Math.max(1, Math.floor(CHUNK_BYTES / (4 * cell.reduce((product, side) => product * side, 1))));
+    const most = name === "pca" ? 16 * CHUNK_BYTES : CHUNK_BYTES; // its colours are those of all frames of a request
+    const per = Math.max(1, Math.floor(most / (4 * cell.reduce((product, side) => product * side, 1))));
     const chunk = Math.floor((step - start) / stride / per);
     const from = start + chunk * per * stride;
     const to = Math.min(stop, from + per * stride);
@@ -186,18 +190,24 @@ export class FrameSource {
   }
 }
 
+const UNIT = ["channel_power", "channel_entropy", "coherence", "activity", "density", "rgb", "hsv", "pca"];
+const RANGES = { ...Object.fromEntries(UNIT.map((name) => [name, [0, 1]])), real: [-1, 1], imag: [-1, 1], spectrum: [-8, 0] };
+const COLOURS = new Set(["rgb", "hsv", "pca"]); // whose cells are red, green, blue
+
+/** Says whether a field's cells are colours. */
+export const isColour = (name) => COLOURS.has(name);
+
 /** Returns what is known of a field: cyclic or not, and the range of its values; null for one that frames tell. */
 export function looks(name) {
   if (name.startsWith("phase")) return { cyclic: true, range: [-Math.PI, Math.PI], map: "twilight_shifted" };
-  const unit = ["channel_power", "channel_entropy", "coherence", "activity", "density", "rgb"];
-  return { cyclic: false, range: unit.includes(name) ? [0, 1] : null, map: "viridis" };
+  return { cyclic: false, range: RANGES[name] || null, map: name === "spectrum" ? "inferno" : "viridis" };
 }
 
 /** Returns the numbers of a frame that are drawn: [H, W], or [H, W, 3] of a colour. `channel` chooses one of several. */
 export function plane(frame, channel = 0) {
   const [height, width, depth = 1] = frame.shape;
   if (depth === 1 && !frame.complex) return { data: frame.data, height, width, rgb: false };
-  if (frame.field === "rgb" && depth === 3) return { data: frame.data, height, width, rgb: true };
+  if (COLOURS.has(frame.field) && depth === 3) return { data: frame.data, height, width, rgb: true };
   const out = new Float32Array(height * width);
   const at = Math.min(channel, depth - 1);
   for (let i = 0; i < out.length; i++) {

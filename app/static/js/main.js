@@ -112,11 +112,18 @@ async function showSession() {
 }
 
 try { setTheme(localStorage.getItem("theme") || THEMES[0]); } catch { setTheme(THEMES[0]); }
+/** Shows what a shared link shows, without an account: nothing is asked but what the link opens. */
+function visit() {
+  document.documentElement.classList.add("visitor");
+  addEventListener("hashchange", () => { if (route().screen !== "shared") location.reload(); });
+}
+
+const link = /\/s\/([^/]+)\/?$/.exec(location.pathname)?.[1];
+if (link && route().screen !== "shared") location.replace(`${location.pathname}#/shared/${link}`);
 addEventListener("hashchange", show);
 show();
-if (route().screen === "shared") { // for people without an account: nothing is asked that needs one
-  document.body.classList.add("visitor");
-} else {
+if (route().screen === "shared") visit();
+else {
   watchHealth();
   showSession();
 }

@@ -41,5 +41,6 @@ export function go(path, params = {}) {
 /** Changes parameters of this view's address without a new entry in the history; nobody is told. */
 export function replace(params) {
   const here = route();
-  history.replaceState(history.state, "", address(here.path, { ...here.params, ...params }));
+  const hash = address(here.path, { ...here.params, ...params });
+  history.replaceState(history.state, "", `${location.pathname}${location.search}${hash}`); // a hash alone would count from <base>
 }

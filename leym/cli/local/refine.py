@@ -16,7 +16,8 @@ from leym.common.typed_numbers import whole
 from leym.contract.problems import Problem
 from leym.training.calibration.states import check_seeds
 from leym.training.refinement.refined import Candidate, judge, write
-from leym.training.refinement.training import SEED, Settings, refine
+from leym.training.refinement.selection import refined
+from leym.training.refinement.training import SEED, Settings
 
 app = typer.Typer(add_completion=False)
 
@@ -26,10 +27,18 @@ def run(
     context: typer.Context,
     law: Law,
     precision: Annotated[Literal["nf4"], typer.Option()] = "nf4",
-    updates: Annotated[int, typer.Option(min=0, help="of the weights; 0 keeps the codes of gptq")] = Settings.updates,
-    rate: Annotated[float, typer.Option(help="learning rate at the start")] = Settings.rate,
+    updates: Annotated[
+        int, typer.Option(min=0, help="of the weights, per cycle; 0 keeps the codes of gptq")
+    ] = Settings.updates,
+    cycles: Annotated[
+        int, typer.Option(min=1, help="of all these updates; the end of each is a candidate, and the best is kept")
+    ] = Settings.cycles,
+    measured: Annotated[
+        int, typer.Option(min=2, help="universes that measure each of several candidates")
+    ] = Settings.measured,
+    rate: Annotated[float, typer.Option(help="learning rate at the start of a cycle")] = Settings.rate,
     distil: Annotated[
-        int, typer.Option(min=0, help="cheap updates before these, by the errors of two steps; for small networks")
+        int, typer.Option(min=0, help="cheap updates before those, by the errors of two steps; for small networks")
     ] = Settings.distil,
     distil_rate: Annotated[float, typer.Option(help="their learning rate at the start")] = Settings.distil_rate,
     plan: PlanName = "small",
@@ -60,18 +69,20 @@ def run(
             gamma=chosen.gamma,
             seed=seed,
             updates=updates,
+            cycles=cycles,
+            measured=measured,
             rate=rate,
             distil=distil,
             distil_rate=distil_rate,
         )
-        check_seeds(how.seeds, chosen)
+        check_seeds(how.used_seeds, chosen)
         with Bars() as bars:
 
             def show(number: int, parts: dict[str, float]) -> None:
                 text = f"loss {parts['loss']:.4g}" if bars.console.is_terminal else "running"
-                bars.show(Amount(bundle.name, text, number, distil + updates))
+                bars.show(Amount(bundle.name, text, number, cycles * (distil + updates)))
 
-            candidate = Candidate(bundle, precision, how, refine(bundle, precision, how, on_update=show))
+            candidate = refined(bundle, precision, how, chosen, on_update=show, on_progress=note)
         if judged:
             candidate = judge(candidate, chosen, on_progress=note)
     except (Problem, ValueError) as error:

@@ -35,6 +35,7 @@ class Candidate:
         settings: How.
         refined: The result.
         verdict: Against the parent's fp32; None if nobody judged.
+        distances: Of all candidates, this one's the smallest; empty if there was one.
     """
 
     law: Bundle
@@ -42,6 +43,7 @@ class Candidate:
     settings: Settings
     refined: Refined
     verdict: Verdict | None = None
+    distances: tuple[float, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -57,11 +59,12 @@ class Candidate:
             "precision": self.precision,
             "start": "gptq" if self.precision == "nf4" else "nearest",
             "verdict_against": f"fp32 of {self.law.ref}, whose weights this law keeps",
-            "seeds": [how.seeds[0], how.seeds[-1]],
+            "seeds": [how.used_seeds[0], how.used_seeds[-1]],
             "grid": list(how.grid),
             "gamma": how.gamma,
             **({"distil": how.distil, "distil_rate": how.distil_rate} if how.distil else {}),
             "updates": how.updates,
+            **self._choice(),
             "batch": how.batch,
             "steps": how.steps,
             "lags": list(how.lags),
@@ -69,6 +72,12 @@ class Candidate:
             "weights": asdict(how.weights),
             "last_loss": {name: f"{value:.3g}" for name, value in last.items()},
         }
+
+    def _choice(self) -> dict[str, Any]:
+        if self.settings.cycles == 1:
+            return {}
+        distances = [float(f"{distance:.3g}") for distance in self.distances]
+        return {"cycles": self.settings.cycles, "measured": self.settings.measured, "distances": distances}
 
 
 def judge(

@@ -2,17 +2,19 @@
 
     distil: short paths only, cheap (`distillation.py`)
     then: draw universes of both laws → run both laws from all of them → loss → backward → clip → Adam → put them back
+    after each such cycle: a candidate (`selection.py` chooses among several)
 
 Half of the universes of an update are ones that the fp32 law goes on with, half are ones that the stored law goes on
 with, so the loss sees the states that its errors lead to. Both kinds live in pools, each with a small difference that
-grows along. The last weights are the result: the learning rate has fallen to nothing by then.
+grows along. The learning rates fall to nothing in every cycle; the weights at its end are a candidate.
 
-Source: arXiv 2601.20088 (quantisation-aware distillation: the network in full precision is the teacher).
+Sources: arXiv 2601.20088 (quantisation-aware distillation: the network in full precision is the teacher); Huang et al.
+2017, arXiv 1704.00109 (one training gives several good networks, at the ends of the cycles of its learning rate).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -45,13 +47,15 @@ class Settings:
         gamma: Their damping per step.
         members: Universes of each pool; their seeds are `seed` to `seed + members - 1`.
         seed: Seed of the first, and of everything that is drawn.
-        distil: Cheap updates before these, by the errors of two steps.
+        distil: Cheap updates at the start of a cycle, by the errors of two steps.
         distil_rate: Their learning rate at the start.
-        updates: Number of updates.
+        updates: Updates that follow in a cycle, by whole paths.
+        cycles: How often all this is done; each cycle goes on from the last and gives a candidate.
+        measured: Universes on which the statistics of each of several candidates are measured.
         batch: Universes of each pool in an update.
         steps: K, the steps of an update.
         lags: Steps after which the memory counts.
-        rate: Learning rate at the start; it falls to 1 % along half a cosine.
+        rate: Learning rate at the start of a cycle; it falls to 1 % along half a cosine.
         clip: Largest norm of the gradient.
         weights: What each part of the loss counts.
     """
@@ -63,6 +67,8 @@ class Settings:
     distil: int = 0
     distil_rate: float = 3e-3
     updates: int = 400
+    cycles: int = 1
+    measured: int = 96
     batch: int = 4
     steps: int = 10
     lags: tuple[int, ...] = (5, 10)
@@ -79,11 +85,20 @@ class Settings:
             raise ValueError(f"rate = {self.rate} is outside (0, 0.001]")
         if not 0 < self.distil_rate <= 1e-2:
             raise ValueError(f"distil_rate = {self.distil_rate} is outside (0, 0.01]")
+        if self.cycles < 1 or (self.cycles > 1 and not self.distil + self.updates):
+            raise ValueError(f"cycles = {self.cycles} without updates: several cycles need distil or updates")
+        if self.measured < 2:
+            raise ValueError(f"measured = {self.measured} is below 2")
 
     @property
     def seeds(self) -> range:
-        """The seeds of the universes."""
+        """The seeds of the universes of both pools."""
         return range(self.seed, self.seed + self.members)
+
+    @property
+    def used_seeds(self) -> range:
+        """All seeds that the result depends on: those of the pools, and of the measurements of several candidates."""
+        return range(self.seed, self.seed + self.members + (3 * self.measured if self.cycles > 1 else 0))
 
 
 @dataclass(frozen=True)
@@ -121,7 +136,9 @@ def refine(
     *,
     on_update: OnUpdate = lambda number, row: None,
 ) -> Refined:
-    """Refine the weights that a precision stores: the same law, settings and kind of machine give the same bytes.
+    """Refine the weights that a precision stores, and return the last candidate.
+
+    The same law, settings and kind of machine give the same bytes.
 
     Args:
         law: The law; its fp32 weights are the teacher and the start, own codes that it may have do not count.
@@ -133,58 +150,86 @@ def refine(
         Problem: 422, the precision stores the law as it is.
         ValueError: The law's universes, or the loss, do not stay finite.
     """
+    *_, last = candidates(law, precision, settings, on_update=on_update)
+    return last
+
+
+def candidates(
+    law: Bundle,
+    precision: str = "nf4",
+    settings: Settings | None = None,
+    *,
+    on_update: OnUpdate = lambda number, row: None,
+) -> Iterator[Refined]:
+    """Refine the weights that a precision stores, and yield them after every cycle; see `refine`."""
     how = settings or Settings()
     if precision == "fp32":
         raise Problem(422, "Nothing to refine", f"precision = {precision!r}: it stores the weights as they are")
     with one_thread():
-        return _refine(law, precision, how, on_update)
+        refinement = _Refinement(law, precision, how, on_update)
+    for _ in range(how.cycles):
+        with one_thread():  # not while the caller has the candidate
+            found = refinement.cycle()
+        yield found
 
 
-def _refine(law: Bundle, precision: str, how: Settings, on_update: OnUpdate) -> Refined:
-    manifest, parent = law.manifest, teacher(law)
-    calibration = CalibrationSettings(grid=how.grid, gamma=how.gamma, members=how.members, seed=how.seed)
-    fake = FakeQuantized(law, precision, calibrate(law, "gptq", calibration) if precision == "nf4" else {})
-    pools, reference = _pools(law, parent, how)
-    optimiser = torch.optim.Adam(list(fake.parameters()), how.rate)
-    generator = torch.Generator().manual_seed(how.seed)
-    curve = distil(
-        manifest,
-        parent,
-        lambda weights: Called(parent, weights),
-        fake,
-        pools,
-        updates=how.distil,
-        rate=how.distil_rate,
-        batch=how.batch,
-        gamma=how.gamma,
-        clip=how.clip,
-        generator=generator,
-        on_update=on_update,
-    )
-    for number in range(how.updates):
-        for group in optimiser.param_groups:
-            group["lr"] = how.rate * falling(number, how.updates)
-        rows = [torch.randperm(how.members, generator=generator)[: how.batch] for _ in pools]
+class _Refinement:
+    """The weights that learn, and the universes that they learn from."""
+
+    def __init__(self, law: Bundle, precision: str, how: Settings, on_update: OnUpdate) -> None:
+        self._manifest, self._parent, self._how, self._on_update = law.manifest, teacher(law), how, on_update
+        calibration = CalibrationSettings(grid=how.grid, gamma=how.gamma, members=how.members, seed=how.seed)
+        self._fake = FakeQuantized(law, precision, calibrate(law, "gptq", calibration) if precision == "nf4" else {})
+        self._pools, self._reference = _pools(law, self._parent, how)
+        self._generator = torch.Generator().manual_seed(how.seed)
+        self._curve: list[dict[str, float]] = []
+
+    def cycle(self) -> Refined:
+        """Update the weights while the learning rate falls, and return them."""
+        how, done = self._how, len(self._curve)
+        self._curve += distil(
+            self._manifest,
+            self._parent,
+            lambda weights: Called(self._parent, weights),
+            self._fake,
+            self._pools,
+            updates=how.distil,
+            rate=how.distil_rate,
+            batch=how.batch,
+            gamma=how.gamma,
+            clip=how.clip,
+            generator=self._generator,
+            on_update=lambda number, row: self._on_update(done + number, row),
+        )
+        optimiser = torch.optim.Adam(list(self._fake.parameters()), how.rate)
+        for number in range(how.updates):
+            for group in optimiser.param_groups:
+                group["lr"] = how.rate * falling(number, how.updates)
+            parts = self._update(optimiser)
+            self._curve.append({name: float(part.detach()) for name, part in parts.items()})
+            self._on_update(len(self._curve), self._curve[-1])
+        with torch.no_grad():
+            return Refined(self._fake.codes(), self._fake.decoded(), list(self._curve))
+
+    def _update(self, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+        """Update the weights once, let the universes go on, and return the loss and its parts."""
+        how, pools = self._how, self._pools
+        rows = [torch.randperm(how.members, generator=self._generator)[: how.batch] for _ in pools]
         starts = [pool[chosen] for pool, chosen in zip(pools, rows, strict=True)]
-        network = Called(parent, fake.decoded())
-        wanted = [_run(manifest, parent, start, how) for start in starts]
-        found = [follow(manifest, network, start, how.steps, how.gamma, how.lags) for start in starts]
-        parts = _parts(found, wanted, reference)
+        network = Called(self._parent, self._fake.decoded())
+        wanted = [_run(self._manifest, self._parent, start, how) for start in starts]
+        found = [follow(self._manifest, network, start, how.steps, how.gamma, how.lags) for start in starts]
+        parts = _parts(found, wanted, self._reference)
         loss = how.weights.of(parts)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        gradient = torch.nn.utils.clip_grad_norm_(fake.parameters(), how.clip)
-        if not torch.isfinite(gradient):
-            raise ValueError(
-                f"update {number + 1}: the gradient is not finite; a smaller rate (now {how.rate:g}) helps"
-            )
+        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self._fake.parameters(), how.clip)):
+            number = len(self._curve) + 1
+            raise ValueError(f"update {number}: the gradient is not finite; a smaller rate (now {how.rate:g}) helps")
         optimiser.step()
         pools[0].put(rows[0], wanted[0].end)
         pools[1].put(rows[1], found[1].end)
-        curve.append({"loss": float(loss.detach())} | {name: float(part.detach()) for name, part in parts.items()})
-        on_update(how.distil + number + 1, curve[-1])
-    with torch.no_grad():
-        return Refined(fake.codes(), fake.decoded(), curve)
+        return {"loss": loss} | parts
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import threading
 
 import numpy as np
@@ -169,6 +170,49 @@ def test_a_lineage_is_one_tree_and_one_timeline(api):
     assert mixed["step"] == [0, 2, 4, 6, 8, 10, 15, 20, 25, 30]
     assert mixed["channel_entropy"][:6] == [None] * 6
     assert mixed["channel_entropy"][6:] == [number("channel_entropy", step) for step in (15, 20, 25, 30)]
+
+
+def test_frames_of_a_lineage_are_one_timeline(api):
+    root = done(api)
+    half = {"field": "phase", "every": 4, "dtype": "float16"}
+    left = ended(api, post(api, root, "fork", step=20, steps=50, record=[half, {"field": "psi", "every": 40}]))
+    power = {"field": "channel_power", "every": 25}
+    end = ended(api, post(api, left, "fork", step=40, steps=70, record=[half, power]))
+    steps = [*range(0, 21, 3), *range(24, 71, 4)]
+
+    def read(name, query=""):
+        answer = api.http.get(f"/v1/jobs/{end}/frames/{name}?lineage=1{query}")
+        assert answer.status_code == 200, answer.text
+        with np.load(io.BytesIO(answer.data)) as file:
+            return file["step"].tolist(), file[name], json.loads(str(file["attributes"]))["lineage"], answer
+
+    found, frames, jobs, answer = read("phase")
+    assert (found, jobs, answer.headers["X-Frames"]) == (steps, [root, left, end], str(len(steps)))
+    assert frames.dtype == np.float16
+    for step, frame in zip(steps, frames, strict=True):
+        assert np.array_equal(frame, value("phase", step, (8, 12), "float32").astype(np.float16)), step
+    assert read("channel_power")[0] == [0, 5, 10, 15, 20, 50]  # the job in the middle did not record it
+    for query, chosen in (
+        ("&stride=5", steps[::5]),
+        ("&start=10&stop=45&stride=4", [step for step in steps if 10 <= step < 45][::4]),
+        ("&last=3", steps[-3:]),
+        ("&start=22", [step for step in steps if step >= 22]),
+    ):
+        found, frames, _, _ = read("phase", query)
+        assert found == chosen, query
+        expected = [value("phase", step, (8, 12), "float32").astype(np.float16) for step in chosen]
+        assert np.array_equal(frames, np.stack(expected)), query
+    film = api.http.get(f"/v1/jobs/{end}/frames/phase?lineage=1&format=png&stride=4")
+    assert (film.status_code, film.headers["X-Frames"]) == (200, str(len(steps[::4])))
+    with np.load(io.BytesIO(api.http.get(f"/v1/jobs/{end}/frames/phase").data)) as file:
+        assert file["step"].tolist() == list(range(44, 71, 4))
+    refused(api.http.get(f"/v1/jobs/{end}/frames/activity?lineage=1"), 404, "this job records: phase, channel_power")
+    api.http.delete(f"/v1/jobs/{root}")
+    found, _, jobs, answer = read("phase")
+    assert (found[0], jobs, answer.headers["X-Lineage-Gone"]) == (24, [left, end], root)
+    link = api.http.post(f"/v1/jobs/{end}/links", json={"ttl_s": 60}).json["frames"]
+    assert api.http.get(f"{link}/phase").status_code == 200
+    refused(api.http.get(f"{link}/phase?lineage=1"), 422, "a link opens its own job only", pointer="/lineage")
 
 
 def test_frames_and_events_of_a_continuation_have_the_steps_of_the_lineage(api):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leym.contract.catalog import OBSERVABLES
+from leym.contract.catalog import DEFAULT_OBSERVABLES, OBSERVABLES
 from leym.contract.spec import LIMITS
 from leym.frames import pictures
 from leym.frames.layout import job_prefix
@@ -189,7 +189,7 @@ def test_an_observable_has_one_name_in_every_format(api: Api) -> None:
 def test_a_job_that_observes_and_records_nothing(api: Api) -> None:
     job = done(api, record=[], observe=None)
     assert api.http.get(f"/v1/jobs/{job}/observables").json == {"step": []}
-    assert api.http.get(f"/v1/jobs/{job}/frames").json == {"items": []}
+    assert api.http.get(f"/v1/jobs/{job}/frames").json == {"items": [], "views": []}
 
 
 def test_what_cannot_be_had_is_refused(api: Api, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,13 +296,13 @@ def test_a_job_that_asks_for_the_old_name_of_an_observable_gets_it_under_that_na
     assert list(api.http.get(f"{at}/observables").json) == ["step", *names]
     assert set(api.http.get(at).json["observables"]) == set(names)
     nodes = api.http.get(f"{at}/store.zarr/zarr.json").json["consolidated_metadata"]["metadata"]
-    assert nodes["observables/fidelity"]["attributes"]["formula"] == OBSERVABLES["overlap"]
+    assert nodes["observables/fidelity"]["attributes"]["formula"] == OBSERVABLES["overlap"].formula
     default = api.http.get(f"/v1/jobs/{api.submit(observe={'every': 2})}").json["spec"]["observe"]["names"]
-    assert default == list(OBSERVABLES)
+    assert default == list(DEFAULT_OBSERVABLES)
 
 
 def test_a_retry_matches_a_request_that_was_accepted_under_the_old_name(api: Api) -> None:
-    names = [*OBSERVABLES, "fidelity"]
+    names = [*DEFAULT_OBSERVABLES, "fidelity"]
     names.remove("overlap")  # the default of version 0.1.0
     key = {"Idempotency-Key": "across an upgrade"}
     [old, new] = (

@@ -42,6 +42,33 @@ def test_live_interventions_wait_and_are_listed(api):
     assert "cancelled" in ask(api, id, VORTEX, 409)["detail"]
 
 
+def test_an_idempotency_key_asks_once_also_after_the_end(api):
+    id = submit(api)["id"]
+
+    def keyed(key: str, change: dict):
+        headers = {"Idempotency-Key": key}
+        return api.http.post(f"/v1/jobs/{id}/interventions", json=change, headers=headers)
+
+    first, again, other = keyed("a", VORTEX), keyed("a", VORTEX), keyed("b", VORTEX)
+    assert (first.status_code, first.json["number"], other.json["number"]) == (202, 0, 1)
+    assert again.json == first.json
+    assert "used before, for a request with another body" in keyed("a", VORTEX | {"y": 1}).json["detail"]
+    api.http.post(f"/v1/jobs/{id}/cancel")
+    assert (keyed("b", VORTEX).json["number"], keyed("b", VORTEX).json["state"]) == (1, "missed")
+    assert keyed("c", VORTEX).status_code == 409
+    assert len(api.http.get(f"/v1/jobs/{id}/interventions").json["items"]) == 2
+
+
+def test_the_links_of_a_job_lead_somewhere(api):
+    links = api.http.get(f"/v1/jobs/{done(api)}").json["links"]
+    assert {"states", "lineage", "history", "interventions", "stream"} <= links.keys()
+    for name, path in links.items():
+        if name in ("store", "cancel", "stream"):  # a prefix, a POST, a WebSocket
+            continue
+        assert api.http.get(path).status_code == 200, name
+    assert api.http.get(links["stream"] + "?field=phase").status_code == 426
+
+
 @pytest.mark.parametrize(
     ("change", "pointer", "words"),
     [
@@ -69,7 +96,7 @@ def test_what_does_not_fit_is_refused_by_key_value_and_bound(api, change, pointe
 def test_members_judgements_and_what_is_not_there_cannot_be_steered(api):
     sweep = api.http.post("/v1/sweeps", json={"base": SPEC, "axes": {"seed": [1, 2]}}).json["id"]
     member = api.http.get(f"/v1/jobs?sweep={sweep}").json["items"][0]["id"]
-    assert "member of sweep" in ask(api, member, VORTEX, 409)["detail"]
+    assert f"POST /v1/jobs/{member}/fork makes a job" in ask(api, member, VORTEX, 409)["detail"]
     judgement = api.http.post("/v1/laws/aurora/fidelity", json={"precision": "int8"}).json["id"]
     assert "only universes are steered" in ask(api, judgement, VORTEX, 409)["detail"]
     ask(api, "0" * 26, VORTEX, 404)

@@ -64,6 +64,8 @@ REFUSED = {
     "draw_random_laws": (r"has the boundary zero",),  # one key against another
     **dict.fromkeys(("get_frames", "get_member_frames", "get_shared_frames"), (r"^[^:]*: (grid|vmin|range)\b",)),
     "list_jobs": (r"the members of a sweep have no names",),
+    "get_histogram": (r"low must be below high|has (no )?channels|it is complex",),  # of the field of a job
+    "get_member_histogram": (r"low must be below high|has (no )?channels|it is complex",),
     "put_law": (r"digest = .*the received law has", NO_LAW),  # a form's files are made of any bytes
 }
 

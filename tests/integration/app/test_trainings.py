@@ -50,7 +50,7 @@ def test_a_training_is_a_job(api, training):
     assert body["spec"]["recipe"] == RECIPE
     assert body["spec"]["grid"] == [8, 12]
     assert body["precision"] == "fp32"
-    assert set(body["links"]) == {"self", "events", "cancel", "curve"}
+    assert set(body["links"]) == {"self", "events", "history", "cancel", "curve"}
     assert api.http.get(body["links"]["self"]).json == body
     assert [job["id"] for job in api.http.get("/v1/jobs?law=small&tag=for:test").json["items"]] == [body["id"]]
     other = api.http.post("/v1/trainings", json={"recipe": RECIPE, "name": "other"})

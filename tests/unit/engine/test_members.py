@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
 from leym.engine.batch import Batch
 from leym.engine.recorder import record
@@ -19,7 +20,8 @@ from tests.support.engines import BOTH_KINDS, a_run
 from tests.support.recording_sink import MembersSink
 
 RECORD = (Recording(field="psi", every=7), Recording(field="phase", every=5), Recording(field="activity", every=10))
-OBSERVE = Observe(every=5)
+RECORD += (Recording(field="flow", every=15),)
+OBSERVE = Observe(every=5, names=tuple(OBSERVABLES))
 STARTS = (ComplexNoise(strength=0.3), RandomState(), ComplexNoise(), ComplexNoise(strength=1.0), Zeros())
 
 

@@ -8,11 +8,11 @@ import torch
 
 from leym.physics import elementwise
 from leym.physics.initial import complex_noise, complex_noises
-from leym.physics.observables import FIELDS, StateView, state_hash
+from leym.physics.observables import FIELDS, MEASURES, StateView, state_hash
 from leym.physics.step import to_complex
 
 OBSERVABLES = ("channel_entropy", "channel_entropy_sd", "coherence", "coherence_sd", "activity", "activity_sd")
-OBSERVABLES += ("overlap", "phase", "density")
+OBSERVABLES += ("overlap", "phase", "density", *MEASURES)
 GRIDS = [(8, 8), (5, 5), (7, 13), (64, 64), (33, 65), (181, 183)]
 
 

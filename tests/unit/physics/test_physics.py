@@ -115,6 +115,8 @@ def numpy_field(name: str, psi: np.ndarray, before: np.ndarray) -> np.ndarray:
             return np.array([np.mean(around(i, j)) for i, j in cells]).reshape(h, w)
         case "activity":
             return np.array([1 - r(before[i, j], psi[i, j]) for i, j in cells]).reshape(h, w)
+        case "flow":
+            return np.linalg.norm(psi - before, axis=-1)
         case "density":
             return (np.abs(psi) ** 2).sum(-1)
         case "rgb":

@@ -11,6 +11,10 @@ export const STARTS = {
   zeros: { words: "zeros", keys: [] },
 };
 
+// what is observed when no names are given, and what may be added
+const DEFAULTS = ["channel_entropy", "channel_entropy_sd", "coherence", "coherence_sd", "activity", "activity_sd", "overlap"];
+export const MEASURES = ["correlation_length", "peak_wavenumber", "multiscale_complexity", "domain_walls", "vortices", "antivortices"];
+
 /** Raised with the name of the field of the form: {key, message}. */
 export class Wrong extends Error {
   constructor(key, message) { super(message); this.key = key; }
@@ -49,7 +53,9 @@ export function requestOf(form, law, base = {}) {
   }
   if (form.precision !== "auto") spec.precision = form.precision; else delete spec.precision;
   spec.record = Object.entries(form.record).map(([field, every]) => ({ field, every: whole(every, `record ${field}`, "record") }));
-  if (form.observe) spec.observe = { ...(base.observe?.names ? { names: base.observe.names } : {}), every: whole(form.observe, "observe", "observe") };
+  const names = base.observe?.names || (form.measures?.length ? DEFAULTS : []);
+  const more = [...names, ...(form.measures || []).filter((name) => !names.includes(name))];
+  if (form.observe) spec.observe = { ...(more.length ? { names: more } : {}), every: whole(form.observe, "observe", "observe") };
   else delete spec.observe;
   if (form.keep) spec.keep_states = { every: whole(form.keep, "keep states", "keep") };
   else delete spec.keep_states;

@@ -3,14 +3,14 @@
 
 import { get, post } from "../api.js";
 import { bytes, complain, duration, html, nothing, render, short, stylesheet, toast, whole } from "../dom.js";
-import { fieldOf, requestOf, STARTS, Wrong } from "../newuniverse/request.js";
+import { fieldOf, MEASURES, requestOf, STARTS, Wrong } from "../newuniverse/request.js";
 import { lengthOf, writeValues } from "../newuniverse/values.js";
 import { go, replace } from "../router.js";
 import { writeGamma } from "../universe/steering.js";
 import { ZOO } from "../zoo.js";
 
 const QUOTE_MS = 350;
-const FIELDS = ["phase", "activity", "coherence", "channel_entropy", "channel_power", "density", "rgb", "psi"];
+const FIELDS = ["phase", "activity", "coherence", "channel_entropy", "channel_power", "flow", "density", "rgb", "psi"];
 const PRECISIONS = ["auto", "fp32", "bf16", "int8", "nf4"];
 const ADDRESSED = ["law", "height", "width", "steps", "seed", "gamma", "start", "precision", "observe", "keep", "initial.strength", "initial.scale"];
 const picture = (name) => new URL(`../../zoo/${name}.webp`, import.meta.url).href;
@@ -22,7 +22,7 @@ export async function mount(element, route, app) {
     route.params.like ? get(`v1/jobs/${route.params.like}`) : null, route.params.likesweep ? get(`v1/sweeps/${route.params.likesweep}`) : null]);
   let base = {}, errors = {}, quote = null, request = null, busy = false, timer = 0, turn = 0, closed = false;
   const form = { law: laws.find((law) => law.name === "spirals")?.name || laws[0]?.name || "", height: "96", width: "96", steps: "600", seed: "0", gamma: "0.01",
-    start: "law", "initial.strength": "0.1", "initial.scale": "4", precision: "auto", record: { phase: "4" }, observe: "4", keep: "100" };
+    start: "law", "initial.strength": "0.1", "initial.scale": "4", precision: "auto", record: { phase: "4" }, observe: "4", keep: "100", measures: [] };
   if (like || likeSweep) fill(like ? { ...like.spec, law: like.law } : likeSweep.spec.base, likeSweep?.spec.axes);
   for (const key of ADDRESSED) if (route.params[key] !== undefined) form[key] = route.params[key];
   if (form.law.split("@")[0] === "flower" && !like && !likeSweep) form.record = { rgb: "4" };
@@ -39,6 +39,8 @@ export async function mount(element, route, app) {
       precision: spec.precision || "auto", record: Object.fromEntries((spec.record || []).map((one) => [one.field, String(one.every)])),
       observe: spec.observe ? String(spec.observe.every) : "", keep: spec.keep_states ? String(spec.keep_states.every) : "",
     });
+    form.measures = MEASURES.filter((name) => spec.observe?.names?.includes(name));
+    if (base.observe?.names) base.observe = { ...base.observe, names: base.observe.names.filter((name) => !MEASURES.includes(name)) };
     const start = spec.initial || { kind: "complex_noise" };
     form.start = start.kind === "complex_noise" ? "complex_noise" : "kept";
     for (const key of ["strength", "scale"]) if (axes[`initial.${key}`] !== undefined || start[key] !== undefined) form[`initial.${key}`] = value(`initial.${key}`, start[key]);
@@ -159,6 +161,8 @@ export async function mount(element, route, app) {
           ${(start?.keys || []).map(([key, , title]) => text(`initial.${key}`, key[0].toUpperCase() + key.slice(1), title))}
         </div>
         ${recordings()}
+        <fieldset class="field"><legend>Observe also</legend><div class="recordings">${MEASURES.map((name) => html`<label class="small"><input type="checkbox" .checked=${form.measures.includes(name)}
+          @change=${(e) => { form.measures = e.target.checked ? [...form.measures, name] : form.measures.filter((one) => one !== name); check(); }}> ${name}</label>`)}</div></fieldset>
         <div class="grid">${text("observe", "Observables every … steps", "empty: none", "numeric")}${text("keep", "Keep states every … steps", "from which forks can go on; empty: none", "numeric")}</div>
       </div>
       <aside class="panel stack quote" aria-label="Quote"><h2>Quote</h2>${quoted()}

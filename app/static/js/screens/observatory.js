@@ -25,7 +25,6 @@ export async function mount(element, route, app) {
 
   async function load(more = false) {
     const params = { limit: PAGE, ...forService(read(state.filter)) };
-    if (/\bstarred\b/.test(state.filter) && [...state.jobs.values()].some((job) => "starred" in job)) params.starred = 1;
     const [page, sweeps] = await Promise.all([get("v1/jobs", { ...params, cursor: more ? state.next : null }), more || /state:|law:|starred/.test(state.filter) ? null : get("v1/sweeps", { limit: 12 })]);
     if (closed) return;
     if (!more) { state.order = []; state.sweeps = sweeps?.items || []; }

@@ -1,22 +1,20 @@
 // One universe: canvas, timeline, charts, cell, facts; and what can be done with it.
 
 import { events, get, post, send } from "../api.js";
-import { mountChart } from "../charts.js";
-import { CYCLIC } from "../colormaps.js";
-import { complain, confirm, html, lawName, nothing, openDialog, render, stylesheet, toast, whole } from "../dom.js";
-import { FrameSource, extent, looks, plane } from "../frames.js";
+import { complain, confirm, html, lawName, nothing, render, stylesheet, toast, whole } from "../dom.js";
+import { FrameSource, extent, isColour, looks, plane } from "../frames.js";
 import { Clock, mountTimeline } from "../player.js";
 import { address, go, replace } from "../router.js";
 import { mountBrushes } from "../universe/brushes.js";
 import { drawColourBar } from "../universe/colourbar.js";
-import { exportFiles, extend, fork, share } from "../universe/dialogs.js";
+import { describe, exportFiles, extend, fork, share } from "../universe/dialogs.js";
 import { differences, facts, lineage, spec } from "../universe/facts.js";
-import { mountInspector } from "../universe/inspector.js";
+import { mountInspector, readCell } from "../universe/inspector.js";
+import { mountObservables } from "../universe/observables.js";
 import { keptStates, paintAndRun } from "../universe/steering.js";
 import { mountViewer } from "../viewer.js";
 
 const FINAL = ["succeeded", "failed", "cancelled"];
-const POINTS = 800; // of a chart
 const AHEAD = 12; // frames that are fetched before they are shown
 const LOOK_MS = 2000; // while nothing is recorded yet
 
@@ -53,7 +51,7 @@ export async function mount(element, route, app) {
   });
   stage.dataset.kind = viewer.kind;
   ends.push(() => viewer.destroy(), () => clock.stopAll());
-  const inspector = mountInspector(at(".cell"), { source, job: () => job, states: () => states, onClose: () => chooseCell(null) });
+  const inspector = mountInspector(at(".cell"), { source, job: () => job, states: () => states, onClose: () => chooseCell(null), onStep: (step) => { clock.pause(); clock.seek(step); } });
 
   const running = () => !FINAL.includes(job.state);
   const timeline = mountTimeline(at(".time"), clock, {
@@ -64,7 +62,6 @@ export async function mount(element, route, app) {
     onLive: () => { clock.pause(); clock.seek(clock.last, true); },
   });
   ends.push(() => timeline.destroy());
-
   // ---- frames
 
   async function showStep(step) {
@@ -93,10 +90,11 @@ export async function mount(element, route, app) {
     stage.dataset.step = frame.step;
     brushes?.place();
     if (view.cell && !clock.playing) inspect();
-    for (const chart of charts.values()) chart.mark(frame.step);
+    charts.mark(frame.step);
   }
 
   function inspect() {
+    if (view.cell.y >= job.spec.grid[0] || view.cell.x >= job.spec.grid[1]) return; // of an address that was changed by hand
     const { data, width, rgb } = plane(shown, view.channel);
     const i = view.cell.y * width + view.cell.x;
     inspector.show(view.cell, shown.step, view.field, rgb ? [...data.subarray(3 * i, 3 * i + 3)] : data[i]);
@@ -121,7 +119,6 @@ export async function mount(element, route, app) {
   ends.push(() => { for (const timer of timers.values()) clearTimeout(timer); });
   clock.ready = (step) => Boolean(source.cached(view.field, step)) || (source.prefetch(view.field, [step]), false);
   clock.watch(onStep);
-
   function say(text, bad = false) {
     render(text ? html`<p class=${bad ? "error" : ""}>${text}</p>` : nothing, at(".message"));
   }
@@ -157,7 +154,7 @@ export async function mount(element, route, app) {
   function drawBar() {
     if (view.auto && shown) view.domain = view.range;
     const unit = source.list.find((field) => field.name === view.field)?.units || "";
-    drawColourBar(at(".colours"), { ...view, unit, rgb: view.field === "rgb" }, {
+    drawColourBar(at(".colours"), { ...view, unit, rgb: isColour(view.field) }, {
       map: (map) => { view.map = map; viewer.setMap(map); drawBar(); replace({ map }); },
       range: setRange,
       auto: () => { if (shown) setRange(...extent(plane(shown, view.channel).data)); },
@@ -175,11 +172,11 @@ export async function mount(element, route, app) {
 
   function drawTools() {
     const field = source.list.find((one) => one.name === view.field);
-    const depth = field && field.shape.length === 4 && field.name !== "rgb" ? field.shape[3] : 1;
+    const depth = field && field.shape.length === 4 && !isColour(field.name) ? field.shape[3] : 1;
     const periodic = law?.boundary === "periodic";
     render(html`<label class="small quiet">Field <select aria-label="Field" title=${field?.formula || nothing}
         @change=${(e) => { const step = clock.step; setField(e.target.value); replace({ field: e.target.value, map: null, low: null, high: null, channel: null }); clock.seek(step); follow(); }}>
-        ${source.list.map((one) => html`<option value=${one.name} ?selected=${one.name === view.field}>${one.name}</option>`)}</select></label>
+        ${source.list.map((one) => html`<option value=${one.name} ?selected=${one.name === view.field} title=${one.formula}>${one.name}${one.made_from ? " (view)" : ""}</option>`)}</select></label>
       ${depth > 1 ? html`<label class="small quiet">Channel <select aria-label="Channel" @change=${(e) => { view.channel = Number(e.target.value); replace({ channel: view.channel }); if (shown) show(shown); }}>
         ${Array.from({ length: depth }, (_, c) => html`<option ?selected=${c === view.channel}>${c}</option>`)}</select></label>` : nothing}
       <span class="right"></span>
@@ -205,7 +202,8 @@ export async function mount(element, route, app) {
         ${reason ? html` · <span class=${job.error ? "error" : ""}>${reason}</span>` : nothing}${lost ? html` · <span class="error">reconnecting …</span>` : nothing}</p></div>
       ${running() ? html`<progress .max=${job.steps - job.from_step} .value=${job.step - job.from_step} aria-label="Progress"></progress>` : nothing}
       <div class="buttons right">
-        ${"starred" in job ? html`<button type="button" aria-pressed=${job.starred} title="s" @click=${star}>${job.starred ? "★ Starred" : "☆ Star"}</button>` : nothing}
+        ${"starred" in job ? html`<button type="button" aria-pressed=${job.starred} title="s" @click=${star}>${job.starred ? "★ Starred" : "☆ Star"}</button>
+          <button type="button" @click=${() => describe(job).then((made) => { if (made) { job = made; drawAll(); } }).catch(complain)} title="name, note and tags">Name</button>` : nothing}
         <button type="button" ?disabled=${!shown} @click=${() => fork(job, states, clock.step).catch(complain)} title="k: another gamma from this step on">Fork here</button>
         <button type="button" ?disabled=${running()} title=${running() ? "possible when it has ended" : "e: more steps"} @click=${() => extend(job).catch(complain)}>Extend</button>
         <button type="button" aria-pressed=${Boolean(brushes)} ?disabled=${!shown} @click=${togglePaint} title="p: vortices, noise and more on the canvas">Paint</button>
@@ -228,49 +226,8 @@ export async function mount(element, route, app) {
   const drawSide = () => render(html`${differences(job)}<section class="panel stack"><h2 class="small">About</h2>${facts(job)}</section>${lineage(tree, id)}${spec(job)}`, at(".about"));
   const drawAll = () => { drawHead(); drawSide(); timeline.draw(); };
 
-  // ---- charts
-
-  const charts = new Map();
-  let series = null;
-
-  async function loadSeries() {
-    if (!job.spec.observe) return;
-    const stride = Math.max(1, Math.ceil((job.steps - job.from_step) / job.spec.observe.every / POINTS));
-    const found = await get(`${base}/observables`, { stride });
-    if (closed) return;
-    series = found;
-    const names = Object.keys(series).filter((name) => name !== "step" && !name.endsWith("_sd"));
-    if (!charts.size) {
-      render(html`<section class="panel stack"><h2 class="small" title="over the step; a click goes to the step">Observables</h2>${names.map((name) =>
-        html`<figure class="chart" data-name=${name}><figcaption class="small"><span>${name}</span> <b class="mono"></b></figcaption><div></div></figure>`)}</section>`, at(".charts"));
-      for (const name of names) {
-        const place = at(`.chart[data-name="${name}"] div`);
-        const chart = await mountChart(place, { title: name, height: 84, onStep: (step) => { clock.pause(); clock.seek(step); } });
-        if (closed) { chart.destroy(); return; }
-        charts.set(name, chart);
-      }
-    }
-    drawSeries();
-  }
-
-  function drawSeries() {
-    for (const [name, chart] of charts) {
-      chart.set([series.step, series[name] || []]);
-      const last = series[name]?.at(-1);
-      at(`.chart[data-name="${name}"] b`).textContent = typeof last === "number" ? last.toPrecision(4) : "–";
-      if (shown) chart.mark(shown.step);
-    }
-  }
-
-  function observed({ step, observables }) {
-    if (!series || step <= (series.step.at(-1) ?? -1) || !Object.keys(observables).length) return;
-    series.step.push(step);
-    for (const [name, value] of Object.entries(observables)) (series[name] ||= []).push(value);
-    if (series.step.length > 2 * POINTS) for (const name in series) series[name] = series[name].filter((_, i) => i % 2 === 0);
-    timers.get("series") ?? later("series", 200, () => { timers.delete("series"); drawSeries(); });
-  }
-  ends.push(() => { for (const chart of charts.values()) chart.destroy(); });
-
+  const charts = mountObservables(at(".charts"), { base, job: () => job, onStep: (step) => { clock.pause(); clock.seek(step); } });
+  ends.push(() => charts.destroy());
   // ---- following
 
   let unfollow = null;
@@ -279,7 +236,8 @@ export async function mount(element, route, app) {
   function follow() {
     unfollow?.();
     unfollow = null;
-    if (!running() || !source.list.length) return;
+    const field = source.list.find((one) => one.name === view.field);
+    if (!running() || !field || field.made_from) return; // a view is read frame by frame, as the events tell of new ones
     const start = (source.nearest(view.field, Infinity) ?? -1) + 1;
     unfollow = source.live(view.field, {
       start,
@@ -318,7 +276,7 @@ export async function mount(element, route, app) {
     if (route.params.step !== undefined) clock.seek(Number(route.params.step));
     else clock.seek(clock.last, running());
     if (!running() && route.params.step === undefined) clock.play();
-    if (route.params.cell) chooseCell((([y, x]) => ({ y, x }))(route.params.cell.split(",").map(Number)));
+    if (route.params.cell) chooseCell(readCell(route.params.cell));
   }
 
   ends.push(events({ jobs: id }, {
@@ -332,12 +290,16 @@ export async function mount(element, route, app) {
     frame: (data) => {
       job = { ...job, step: Math.max(job.step, data.step) };
       for (const name of data.fields) source.grow(name, data.step);
-      observed(data);
+      charts.add(data);
+      if (shown && !unfollow) {
+        clock.setSteps(source.steps(view.field));
+        if (clock.live) clock.seek(clock.last, true);
+      }
       if (!shown) timers.get("first") ?? later("first", 50, () => { timers.delete("first"); refresh().catch(complain); });
       later("head", 100, () => { drawHead(); timeline.draw(); });
     },
-    progress: (data) => { job = { ...job, step: Math.max(job.step, data.step) }; observed({ observables: {}, ...data }); later("head", 100, drawHead); },
-    end: () => refresh().then(loadSeries).catch(complain),
+    progress: (data) => { job = { ...job, step: Math.max(job.step, data.step) }; charts.add({ observables: {}, ...data }); later("head", 100, drawHead); },
+    end: () => refresh().then(charts.load).catch(complain),
   }));
 
   // ---- painting
@@ -373,15 +335,17 @@ export async function mount(element, route, app) {
 
   drawAll();
   get(`v1/laws/${encodeURIComponent(job.law)}`).then((found) => { law = found; if (!closed) { drawTools(); if (route.params.tiles === "3") setTiles(3); } }, () => null);
-  loadSeries().catch(() => null);
+  charts.load().catch(() => null);
   await refresh();
 
   const unmount = () => { closed = true; for (const end of ends) end(); };
   unmount.update = ({ params }) => { // the address was changed by hand, or by the back button
     route.params = params;
-    if (params.field && params.field !== view.field) setField(params.field, params);
-    if (params.map && params.map !== view.map) { view.map = params.map; viewer.setMap(params.map); drawBar(); }
+    setField(params.field, params);
+    setTiles(params.tiles === "3" ? 3 : 1);
+    chooseCell(readCell(params.cell));
     if (params.step !== undefined) { clock.pause(); clock.seek(Number(params.step)); }
+    follow();
   };
   return unmount;
 }

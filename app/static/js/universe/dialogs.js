@@ -57,15 +57,20 @@ export async function extend(job) {
   if (made) { toast(`It goes on to step ${whole(made.steps)}`); go(`/jobs/${made.id}`); }
 }
 
+/** Asks for the name, note and tags of a job; returns the changed record. */
+export const describe = (job) => ask("Name", html`<label class="field">Name <input name="name" autofocus maxlength="200" .value=${job.name || ""}></label>
+    <label class="field">Note <textarea name="note" rows="4" maxlength="10000" .value=${job.note || ""}></textarea></label>
+    <label class="field">Tags <input name="tags" placeholder="project=first-light, good=yes" .value=${Object.entries(job.tags).map((pair) => pair.join("=")).join(", ")}></label>`,
+"Save", ({ name, note, tags }) => post(`v1/jobs/${job.id}`, { name: name.trim() || null, note: note.trim() || null, tags: Object.fromEntries(
+  tags.split(",").map((tag) => tag.trim()).filter(Boolean).map((tag) => { const [key, ...value] = tag.split("="); return [key.trim(), value.join("=").trim()]; })) }, { method: "PATCH" }));
+
 /** Makes a link for people without an account. */
 export async function share(job) {
   const made = await ask("Share", html`<p class="quiet">Whoever has the link sees this universe, without an account, until the link expires.</p>
     <label class="field">Valid for <select name="days"><option value="1">1 day</option><option value="7" selected>7 days</option><option value="30">30 days</option></select></label>`,
   "Make a link", ({ days }) => post(`v1/jobs/${job.id}/links`, { ttl_s: 86400 * Number(days) }));
   if (!made) return;
-  const link = /shared\/([^/]+)/.exec(made.frames)[1];
-  const page = new URL(made.page ? made.page.replace(/^\//, "") : `#/shared/${link}`, document.baseURI.split("#")[0]).href;
-  const store = new URL(made.store.replace(/^\//, ""), document.baseURI).href;
+  const [page, store] = [made.page, made.store].map((path) => new URL(path, location.origin).href);
   await openDialog("The link", (close) => html`<div class="stack"><h2>The link</h2>
     <label class="field">Page, for people <input readonly .value=${page} @focus=${(e) => e.target.select()}></label>
     <label class="field"><span>Data, for <code>xarray.open_zarr</code></span> <input readonly .value=${store} @focus=${(e) => e.target.select()}></label>
@@ -79,9 +84,11 @@ export function exportFiles(job, base, field, { frames, step, whole: file = true
   const path = (format, more = "") => `${base}/frames/${encodeURIComponent(field)}?format=${format}${more}`;
   const stride = Math.max(1, Math.ceil(frames / 200));
   const link = (href, name, words) => html`<tr><td><a href=${href} download>${name}</a></td><td class="quiet">${words}</td></tr>`;
-  return openDialog("Export", (close) => html`<div class="stack"><h2>Export</h2><div class="scroll"><table><tbody>
-    ${file && job.links?.export ? link(`${base}/export?format=zip`, "Everything (.zip)", "spec, law, frames, observables and provenance, to cite and to reproduce") : nothing}
+  return openDialog("Export", (close) => html`<div class="stack"><h2>Export</h2><div class="scroll" tabindex="0" role="group" aria-label="Files"><table><tbody>
+    ${file && job.links?.export ? link(`${base}/export?format=zip`, "Everything (.zip)", "spec, law, frames, observables and provenance, to cite and to reproduce (leym reproduce)") : nothing}
+    ${file && job.links?.export ? link(`${base}/export?format=nc`, "Everything (.nc)", "NetCDF4, for xarray, ncdump and Panoply") : nothing}
     ${field ? html`${link(path("webp", `&stride=${stride}`), `${field}.webp`, "animation")}
+      ${link(path("mp4", `&stride=${stride}`), `${field}.mp4`, "video, if the service has the extra for it")}
       ${link(path("gif", `&stride=${stride}`), `${field}.gif`, "animation for slides")}
       ${link(path("png", `&start=${step}&stop=${step + 1}`), `${field}, step ${step} (.png)`, "one picture with its provenance")}
       ${link(path("npz"), `${field}.npz`, "all frames as numbers, for NumPy")}` : nothing}

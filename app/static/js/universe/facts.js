@@ -13,7 +13,7 @@ const row = (name, value, title) => html`<tr><th scope="row" title=${title || no
 /** Returns the table of a job's facts. */
 export function facts(job) {
   const { spec } = job;
-  return html`<table class="facts"><tbody>
+  return html`${job.note ? html`<p class="note">${job.note}</p>` : nothing}<table class="facts"><tbody>
     ${row("Law", html`<a href=${address(`/laws/${encodeURIComponent(lawName(job.law))}`)} title=${job.law}>${lawName(job.law)}</a>`)}
     ${row("Grid", `${spec.grid.join(" × ")} cells, d = ${job.d_state}`, "height × width, and complex channels per cell")}
     ${row("Seed", plain(spec.seed))}
@@ -43,7 +43,7 @@ export function differences(job) {
   const keys = Object.entries(job.differs || {});
   if (!job.parent) return nothing;
   return html`<section class="panel stack"><h3>Differs from <a href=${address(`/jobs/${job.parent}`)}>its parent</a> after step ${whole(job.from_step)}</h3>
-    ${keys.length ? html`<div class="scroll"><table><thead><tr><th scope="col">Key</th><th scope="col">Parent</th><th scope="col">This one</th></tr></thead><tbody>${keys.map(([key, [there, own]]) =>
+    ${keys.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Differences"><table><thead><tr><th scope="col">Key</th><th scope="col">Parent</th><th scope="col">This one</th></tr></thead><tbody>${keys.map(([key, [there, own]]) =>
     html`<tr><td>${key}</td><td class="quiet">${shown(there)}</td><td>${shown(own)}</td></tr>`)}</tbody></table></div>`
     : html`<p class="quiet small">In nothing: it goes on as its parent would have.</p>`}</section>`;
 }

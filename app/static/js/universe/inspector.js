@@ -1,10 +1,18 @@
 // One cell: its values, and psi as phasors, one per channel.
 
 import { decodeNpy } from "../frames.js";
-import { send } from "../api.js";
+import { get, send } from "../api.js";
+import { mountChart } from "../charts.js";
 import { digits, html, nothing, render, svg, whole } from "../dom.js";
 
+const POINTS = 600; // of the chart over time
 const R = 34; // of a phasor's circle
+
+/** Reads "y,x" as a cell; null for anything else. */
+export function readCell(text) {
+  const found = /^(\d+),(\d+)$/.exec(text || "");
+  return found ? { y: Number(found[1]), x: Number(found[2]) } : null;
+}
 
 /** Returns the channels [[re, im], …] of a cell in an array [H, W, d] of complex numbers. */
 export function channelsOf({ shape: [, width, depth], data }, y, x) {
@@ -23,8 +31,29 @@ function phasor([re, im], channel, largest) {
 }
 
 /** Shows a cell in an element; {show(cell, step, value), hide}. `states` returns the kept states. */
-export function mountInspector(element, { source, job, states, onClose }) {
-  let turn = 0;
+export function mountInspector(element, { source, job, states, onClose, onStep }) {
+  let turn = 0, chart = null, charted = "";
+
+  /** Shows the values of the cell at all steps, with the cursor of the other charts. */
+  async function overTime({ y, x }, step, field) {
+    const place = element.querySelector(".over-time");
+    if (!place) return;
+    const key = `${y} ${x} ${field} ${source.steps(field).stop}`;
+    if (key !== charted) {
+      charted = key;
+      chart?.destroy();
+      chart = null;
+      const { start, stop, stride } = source.steps(field);
+      const thin = Math.max(1, Math.ceil((stop - start) / stride / POINTS));
+      const { step: steps, ...columns } = await get(`v1/jobs/${job().id}/cells/${y}/${x}`, { field, stride: thin });
+      if (key !== charted || !place.isConnected) return;
+      const found = await mountChart(place, { height: 84, names: Object.keys(columns), onStep });
+      if (key !== charted || !place.isConnected) { found.destroy(); return; }
+      chart = found;
+      chart.set([steps, ...Object.values(columns)]);
+    }
+    chart?.mark(step);
+  }
 
   /** Returns {array, step} of psi at or before a step; null if neither psi nor states were kept. */
   async function psi(step) {
@@ -48,7 +77,8 @@ export function mountInspector(element, { source, job, states, onClose }) {
       const mine = ++turn;
       const draw = (body) => render(html`<div class="bar"><h3>Cell y ${y}, x ${x}</h3>
         <button type="button" class="link right" aria-label="Close the cell" @click=${onClose}>✕</button></div>
-        <p class="small quiet">${field} = <b class="mono">${Array.isArray(value) ? value.map(digits).join(", ") : digits(value)}</b> at step ${whole(step)}</p>${body}`, element);
+        <p class="small quiet">${field} = <b class="mono">${Array.isArray(value) ? value.map(digits).join(", ") : digits(value)}</b> at step ${whole(step)}</p>${body}<div class="over-time" title="${field} of this cell over the step"></div>`, element);
+      overTime({ y, x }, step, field).catch(() => null); // results that are gone are told elsewhere
       draw(html`<p class="quiet small">reading ψ …</p>`);
       let found;
       try {
@@ -63,11 +93,11 @@ export function mountInspector(element, { source, job, states, onClose }) {
       const largest = Math.max(...channels.map(([re, im]) => Math.hypot(re, im)));
       draw(html`${found.step === step ? nothing : html`<p class="small quiet">ψ of the nearest kept state, step ${whole(found.step)}</p>`}
         <div class="phasors">${channels.map((pair, c) => phasor(pair, c, largest))}</div>
-        <div class="scroll"><table><thead><tr><th scope="col">Channel</th><th scope="col" class="number">Re ψ</th><th scope="col" class="number">Im ψ</th>
-          <th scope="col" class="number" title="|ψ_c|²">Power</th><th scope="col" class="number" title="atan2(Im ψ, Re ψ), in radians">Phase / rad</th></tr></thead>
+        <div class="scroll" tabindex="0" role="group" aria-label="Channels of the cell"><table class="channels"><thead><tr><th scope="col" title="channel">c</th><th scope="col" class="number">Re ψ</th><th scope="col" class="number">Im ψ</th>
+          <th scope="col" class="number" title="|ψ_c|²">Power</th><th scope="col" class="number" title="atan2(Im ψ, Re ψ), in radians">Phase</th></tr></thead>
         <tbody>${channels.map(([re, im], c) => html`<tr><td>${c}</td><td class="number">${digits(re)}</td><td class="number">${digits(im)}</td>
           <td class="number">${digits(re * re + im * im)}</td><td class="number">${digits(Math.atan2(im, re))}</td></tr>`)}</tbody></table></div>`);
     },
-    hide() { turn++; render(nothing, element); },
+    hide() { turn++; charted = ""; chart?.destroy(); chart = null; render(nothing, element); },
   };
 }

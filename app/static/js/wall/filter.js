@@ -17,6 +17,7 @@ export function forService(parts) {
     if (key === "state" && STATES.includes(value)) found.state = value;
     if (key === "law") found.law = value;
     if (key === "tag" && /[:=]/.test(value)) found.tag = value;
+    if (!key && value === "starred") found.starred = 1;
   }
   return found;
 }
