@@ -81,7 +81,7 @@ export const plain = (value) => String(value).replace(/^#(?=-?\d{16,20}$)/, "");
 
 /** Opens the dialog that asks for a token. */
 export function signIn() {
-  if (document.body.classList.contains("visitor")) return; // a shared link needs no account
+  if (document.documentElement.classList.contains("visitor")) return; // a shared link needs no account
   if (!$("sign-in").open) $("sign-in").showModal();
 }
 
