@@ -50,9 +50,10 @@ SCOPE_OF = {
             *("members.get_member", "members.list_member_fields", "members.get_member_frames"),
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
             "store.get_sweep_object",
-            *("laws.list_laws", "laws.get_law", "fidelity.get_fidelity", "fidelity.get_verdict"),
-            *("queue.list_workers", "queue.get_queue", "webhooks.list_deliveries"),
-            "interventions.list_interventions",
+            *("laws.list_laws", "laws.get_law", "laws.get_law_preview"),
+            *("fidelity.get_fidelity", "fidelity.get_verdict"),
+            *("queue.list_workers", "queue.get_queue", "queue.get_usage", "queue.get_log", "webhooks.list_deliveries"),
+            *("interventions.list_interventions", "tiles.get_tiles"),
             *("shared.share_job", "shared.share_sweep", "shared.list_job_links", "shared.list_sweep_links"),
             *("shared.revoke_job_link", "shared.revoke_sweep_link", "exports.export_job", "exports.export_sweep"),
         ),
@@ -65,7 +66,7 @@ SCOPE_OF = {
         ),
         "cancel",
     ),
-    **dict.fromkeys(("laws.put_law", "laws.delete_law"), "laws"),
+    **dict.fromkeys(("laws.put_law", "laws.delete_law", "laws.draw_random_laws", "laws.keep_law"), "laws"),
     "trainings.submit_training": "submit laws",
     "operation.get_metrics": "admin",
 }
@@ -82,7 +83,7 @@ def register(app: Flask) -> None:
         if endpoint is None or endpoint.startswith(OPEN) or request.method == "OPTIONS":
             return
         scopes = SCOPE_OF.get(endpoint, "").split()
-        caller = authenticate(_presented_token())
+        caller = authenticate(presented_token())
         if not scopes or not all(map(caller.may, scopes)):
             needed = " and ".join(map(repr, scopes))
             raise Problem(403, "Forbidden", f"this request needs a token with the scope {needed}")
@@ -110,7 +111,8 @@ def authenticate(token: str | None) -> Caller:
     return EVERYONE
 
 
-def _presented_token() -> str | None:
+def presented_token() -> str | None:
+    """Return the token that the request shows, as a bearer token or by the page's cookie; None without one."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
         return token.strip()

@@ -16,7 +16,8 @@ from leym.common.strict_json import nan_to_null
 from leym.contract import record_bodies
 from leym.contract.record_bodies import rfc3339
 from leym.contract.records import Job, Sweep, Worker
-from leym.laws.bundle import Bundle
+from leym.laws.bundle import Bundle, has_preview
+from leym.laws.temporary import temporary_until
 from leym.laws.verdicts import Verdict
 
 
@@ -134,6 +135,8 @@ def law_body(bundle: Bundle, versions: Sequence[Bundle]) -> dict[str, Any]:
         "description": manifest.description,
         "provenance": manifest.provenance,
         "versions": [version.ref for version in versions],
+        "preview": f"{request.script_root}/v1/laws/{bundle.ref}/preview" if has_preview(bundle) else None,
+        "temporary_until": rfc3339(temporary_until(bundle)),
     }
 
 

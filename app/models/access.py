@@ -23,6 +23,7 @@ class SessionBody(Body):
 
     project: str
     scopes: list[str]
+    token: bool = Field(description="true if a token was shown; false while the service has no tokens")
 
 
 class LinkRequest(BaseModel):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.models.base import Body, Parameters, Query, Verdict
-from leym.contract.spec import LAW_NAME
+from leym.contract.spec import LAW_NAME, Whole
 from leym.laws.bundle import NAME
 
 
@@ -59,6 +59,10 @@ class LawBody(Body):
     description: str
     provenance: dict[str, Any] = Field(examples=[{"script": "examples/make_aurora.py"}])
     versions: list[str] = Field(description="name@digest of every stored version, newest first")
+    preview: str | None = Field(description="path of an animation of the law; null if its bundle carries none")
+    temporary_until: str | None = Field(
+        description="when a drawn law is removed unless somebody keeps it; null for a law that stays"
+    )
 
 
 class LawList(Body):
@@ -144,3 +148,16 @@ class ImportFields(Query):
     resize_antialias: bool | None = Field(
         None, description="whether an SNN_UNET was downsampled with antialiasing; required for this architecture"
     )
+
+
+class DrawRequest(BaseModel):
+    """Request for laws with random weights."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"count": 24, "seed": 1}]})
+
+    architecture: Literal["NCA", "MLP", "DEEP_QCA"] = "NCA"
+    d_state: Whole = Field(3, ge=1, le=16, description="complex channels of a cell")
+    hidden: Whole = Field(32, ge=1, le=256, description="width of the network")
+    count: Whole = Field(24, ge=1, le=64, description="number of laws")
+    seed: Whole = Field(0, ge=0, le=2**31, description="of the first law; the next ones have the next seeds")
+    boundary: Literal["periodic", "zero"] = Field("periodic", description="only NCA has the periodic one")

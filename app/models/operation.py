@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from app.models.base import EXAMPLE_BUCKET, EXAMPLE_COUNTS, Body
+from app.models.base import EXAMPLE_BUCKET, EXAMPLE_COUNTS, Body, Query
 
 
 class WorkerBody(Body):
@@ -17,7 +17,9 @@ class WorkerBody(Body):
     pid: int
     device: str
     kind: str = Field(description="simulation or training: of the jobs that it takes")
-    state: str = Field(description="starting, ready, paused (fetches no jobs until it is resumed) or draining")
+    state: str = Field(
+        description="starting, ready, paused (fetches no jobs until it is resumed), draining, or lost (fell silent)"
+    )
     slots: int
     busy: int
     waiting: int = Field(description="number of fetched jobs that wait for a slot")
@@ -75,3 +77,51 @@ class ReadyBody(Body):
 
     ready: bool
     checks: dict[str, str] = Field(examples=[{"table": "ok", "store": "ok", "broker": "ok", "workers": "2"}])
+
+
+class WorkersQuery(Query):
+    """Query of the list of workers."""
+
+    lost: bool = Field(False, description="with the workers that fell silent within a day and did not take leave")
+
+
+class ProjectUsage(Body):
+    """What a project has stored and still runs."""
+
+    project: str
+    stored_bytes: int = Field(description="bytes of frames and checkpoints")
+    live: int = Field(description="jobs that have not ended, members of sweeps included")
+
+
+class UsageList(Body):
+    """Projects, the largest one first."""
+
+    items: list[ProjectUsage]
+    next: str | None = None
+
+
+class LogQuery(Query):
+    """Query of the log."""
+
+    limit: int = Field(100, ge=1, le=500, description="most events")
+
+
+class LogEvent(Body):
+    """An event of a job, or of a block of a sweep's members."""
+
+    at: str
+    event: str = Field(description="`submitted`, `claimed`, how a claim ended, or the final state")
+    job: str
+    sweep: str | None
+    worker: str | None
+    epoch: int | None
+    attempt: int | None
+    step: int | None
+    why: str | None
+
+
+class LogBody(Body):
+    """Events, the newest one first."""
+
+    items: list[LogEvent]
+    next: str | None = None

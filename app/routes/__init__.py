@@ -24,6 +24,7 @@ from app.routes import (
     store,
     stream,
     sweeps,
+    tiles,
     trainings,
     webhooks,
 )
@@ -36,6 +37,7 @@ APIS = (
     frames.api,
     cells.api,
     store.api,
+    tiles.api,
     exports.api,
     events.api,
     stream.api,

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from flask import Response, request, url_for
 
+from app.conditional import REVALIDATE, send_conditionally
+from app.law_drawing import draw_laws
 from app.law_removal import added_laws_folder, remove_law
 from app.law_uploads import FORM, ZIP, receive_law
 from app.lookup import find_law
-from app.models.laws import DigestQuery, ImportFields, LawBody, LawList, LawPath, NewLawPath, RemovableLawPath
+from app.models.laws import (
+    DigestQuery,
+    DrawRequest,
+    ImportFields,
+    LawBody,
+    LawList,
+    LawPath,
+    NewLawPath,
+    RemovableLawPath,
+)
 from app.openapi import (
     BYTES,
     add_schema,
+    content,
     describe_raw_body,
     json_content,
     operation_links,
@@ -20,13 +32,17 @@ from app.openapi import (
 )
 from app.services import current_services
 from app.views import json_response, law_body
-from leym.contract.problems import invalid
+from leym.contract.problems import Problem, invalid
 from leym.laws import versions
+from leym.laws.bundle import PREVIEW, has_preview
+from leym.laws.temporary import keep
 
 api = router("laws", "The physics that jobs run: learned networks, identified by digest")
 
 LAW_LINKS = operation_links("get_law", "delete_law", "get_fidelity", name="$response.body#/name")
 ADDED = json_content(LawBody, "The law was added", LAW_LINKS)
+DRAWN = json_content(LawList, "The laws, in the order of their seeds")
+PREVIEW_BODY = content("An animation", "image/webp")
 UNCHANGED = json_content(LawBody, "The law was there already", LAW_LINKS)
 
 
@@ -102,3 +118,33 @@ def delete_law(path: RemovableLawPath) -> Response:
     """
     remove_law(current_services(), path.name)
     return Response(status=204)
+
+
+@api.post("/v1/laws/draw", responses=responses({201: DRAWN}, 413, 415))
+def draw_random_laws(body: DrawRequest) -> Response:
+    """Draw laws with random weights.
+
+    They stay for a day, and longer if they are kept. The same request draws the same laws: a name tells how.
+    """
+    items = [law_body(bundle, [bundle]) for bundle in draw_laws(current_services(), body)]
+    return json_response({"items": items, "next": None}, 201)
+
+
+@api.post("/v1/laws/<name>/keep", responses=responses({200: LawBody}, 403, 404, 415))
+def keep_law(path: RemovableLawPath) -> Response:
+    """Keep a drawn law, which would be removed otherwise. A law that stays anyway is not changed."""
+    services = current_services()
+    bundle = find_law(services, path.name)
+    keep(bundle)
+    return json_response(law_body(bundle, services.laws.find(bundle.name)))
+
+
+@api.get("/v1/laws/<name>/preview", responses=responses({200: PREVIEW_BODY, 304: "It has not changed"}, 404, 412))
+def get_law_preview(path: LawPath) -> Response:
+    """Get the animation that a law's bundle carries, as a WebP."""
+    bundle = find_law(current_services(), path.name)
+    if not has_preview(bundle):
+        raise Problem(404, "Not found", f"the bundle of law {bundle.ref} carries no preview")
+    response = Response(content_type="image/webp")
+    response.headers["Cache-Control"] = REVALIDATE
+    return send_conditionally(response, (bundle.path / PREVIEW).read_bytes(), ranges=False)

@@ -1,4 +1,4 @@
-"""The web page: one document, one script and one style sheet, and nothing from other sites."""
+"""The web page: one document, its modules and style sheets, and nothing from other sites."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from flask import Blueprint, Response, request, send_from_directory
+from flask import Blueprint, Response, request
 from markupsafe import escape
 
 from app.services import service_wide
+from leym.contract.problems import not_found
 
 page = Blueprint("page", __name__)
 
 STATIC = Path(__file__).parents[1] / "static"
 IMMUTABLE = "public, max-age=31536000, immutable"
+TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".webp": "image/webp",
+}
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -40,12 +47,23 @@ def index() -> Response:
     return response
 
 
-@page.get("/static/<any('lists.js', 'page.js', 'page.css', 'shared.js'):name>")
-def asset(name: str) -> Response:
-    """Send a script or the style sheet. The document links to it by version, so caches may keep that version."""
-    response = send_from_directory(STATIC, name, max_age=300)
-    if request.args.get("v") == _version(name):
-        response.headers["Cache-Control"] = IMMUTABLE
+@page.get("/static/<path:path>")
+def asset(path: str) -> Response:
+    """Send a file of the page.
+
+    The document links to `static/v-VERSION/…`, and modules import each other by relative paths, so all of them get the
+    version in their address and caches may keep them. Other addresses, also those of an earlier version, are checked
+    each time.
+    """
+    version, _, rest = path.partition("/")
+    name = rest if version.startswith("v-") else path
+    found = _files().get(name)
+    if found is None:
+        raise not_found("file", name)
+    response = Response(found.read_bytes(), content_type=TYPES[found.suffix])
+    response.headers["Cache-Control"] = IMMUTABLE if version == f"v-{_version()}" else "no-cache"
+    response.add_etag()
+    response.make_conditional(request)
     return response
 
 
@@ -55,15 +73,24 @@ def document() -> str:
 
 
 @cache
+def _files() -> dict[str, Path]:
+    """Return the files that are sent, by their paths: only these, whatever a request asks for."""
+    found = sorted(path for path in STATIC.rglob("*") if path.suffix in TYPES)
+    return {path.relative_to(STATIC).as_posix(): path for path in found}
+
+
+@cache
 def _document(flower_url: str) -> str:
     document = (STATIC / "page.html").read_text(encoding="utf-8")
     flower = f' <a href="{escape(flower_url)}">Flower</a>' if flower_url else ""
     document = document.replace("<!-- Flower -->", flower)
-    for name in ("lists.js", "page.js", "page.css"):
-        document = document.replace(f"static/{name}", f"static/{name}?v={_version(name)}")
-    return document
+    return document.replace('"static/', f'"static/v-{_version()}/')
 
 
 @cache
-def _version(name: str) -> str:
-    return hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:16]
+def _version() -> str:
+    """Return a digest of all files of the page."""
+    digest = hashlib.sha256()
+    for name, path in _files().items():
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

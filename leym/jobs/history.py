@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
-from leym.contract.records import Job
+from leym.contract.records import JobState
 from leym.jobs.members import get_any
 from leym.jobs.queries import Base
 from leym.jobs.schema import jobs
@@ -41,7 +41,28 @@ class History(Base):
             job = get_any(connection, self.plans, job_id, self.project)
             text = connection.execute(select(jobs.c.history).where(jobs.c.id == job.results)).scalar_one()
         events = [{"at": job.created_at, "event": "submitted"}, *map(json.loads, (text or "").splitlines())]
-        return events + _end(job)
+        return events + _end(job.state, job.finished_at, job.step, job.error)
+
+    def recent_events(self, limit: int) -> list[dict[str, Any]]:
+        """Return the newest events of the newest rows and of those that run, the newest event first.
+
+        Each is one of `history` with the `job` and the `sweep` that it is about. Blocks stand for their members.
+        """
+        own = (jobs.c.deleted_at.is_(None), *self._own())
+        names = ("id", "sweep", "state", "step", "created_at", "finished_at", "error", "history")
+        columns = [jobs.c[name] for name in names]
+        newest = select(*columns).where(*own).order_by(jobs.c.id.desc()).limit(limit)
+        running = select(*columns).where(jobs.c.state == JobState.RUNNING, *own).order_by(jobs.c.id.desc()).limit(limit)
+        with self.db.read() as connection:
+            rows = {row["id"]: row for query in (running, newest) for row in connection.execute(query).mappings()}
+        found = []
+        for row in rows.values():
+            lines = [{"at": row["created_at"], "event": "submitted"}]
+            lines += map(json.loads, (row["history"] or "").splitlines())
+            error = json.loads(row["error"]) if row["error"] else None
+            lines += _end(JobState(row["state"]), row["finished_at"], row["step"], error)
+            found += [event | {"job": row["id"], "sweep": row["sweep"]} for event in lines]
+        return sorted(found, key=lambda event: float(event["at"]), reverse=True)[:limit]
 
 
 def shortened(text: str | None) -> str:
@@ -49,8 +70,8 @@ def shortened(text: str | None) -> str:
     return "".join((text or "").splitlines(keepends=True)[-KEPT:])
 
 
-def _end(job: Job) -> list[dict[str, Any]]:
-    if not job.final:
+def _end(state: JobState, at: float | None, step: int, error: dict[str, Any] | None) -> list[dict[str, Any]]:
+    if not state.final:
         return []
-    end = {"at": job.finished_at, "event": str(job.state), "step": job.step}
-    return [end | ({"why": job.error.get("detail") or job.error.get("title")} if job.error else {})]
+    end = {"at": at, "event": str(state), "step": step}
+    return [end | ({"why": error.get("detail") or error.get("title")} if error else {})]

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Update, bindparam, func, select, update
 
-from leym.contract.records import SIMULATION, TRAINING, JobState
+from leym.contract.records import LIVE, SIMULATION, TRAINING, JobState
 from leym.jobs.queries import Base
 from leym.jobs.quotas import stored_bytes
 from leym.jobs.schema import BOUNDS, KINDS, LIVE_MEMBERS, SHARDS, jobs, latencies, totals
@@ -116,6 +116,20 @@ class Statistics(Base):
         """Add up the bytes of the results of all jobs."""
         with self.db.read() as connection:
             return stored_bytes(connection, self.project)
+
+    def usage(self) -> list[dict[str, Any]]:
+        """Return what each project has stored and what it still runs, the largest one first.
+
+        Each has `project`, `stored_bytes` and `live`: its jobs that have not ended, members of sweeps included.
+        """
+        stored = select(jobs.c.project, func.sum(jobs.c.stored_bytes)).where(jobs.c.stored_bytes > 0, *self._own())
+        live = (jobs.c.state.in_(LIVE), jobs.c.deleted_at.is_(None), *self._own())
+        alive = select(jobs.c.project, func.sum(LIVE_MEMBERS)).where(*live).group_by(jobs.c.project)
+        with self.db.read() as connection:
+            sizes = {name: int(size) for name, size in connection.execute(stored.group_by(jobs.c.project))}
+            counts = {name: int(n) for name, n in connection.execute(alive)}
+        names = sorted(sizes | counts, key=lambda name: (-sizes.get(name, 0), name))
+        return [{"project": n, "stored_bytes": sizes.get(n, 0), "live": counts.get(n, 0)} for n in names]
 
     def standings(self) -> dict[str, int]:
         """Count queued and running simulations by the fidelity of their precision."""

@@ -41,6 +41,14 @@ class Workers(Base):
         with self.db.read() as connection:
             return [Worker(**json.loads(body)) for body in connection.scalars(alive)]
 
+    def lost_workers(self, alive_s: float, now: float | None = None) -> list[Worker]:
+        """Return the workers that fell silent without taking leave, at most a day ago, ordered by name."""
+        now = time.time() if now is None else now
+        silent = (not_within(workers.c.updated_at, alive_s, now), workers.c.updated_at > now - FORGET_S)
+        found = select(workers.c.body).where(*silent).order_by(workers.c.name)
+        with self.db.read() as connection:
+            return [Worker(**json.loads(body)) for body in connection.scalars(found)]
+
     def remove_worker(self, name: str) -> None:
         """Remove the row of a worker that ends."""
         with self.db.write() as connection:

@@ -24,6 +24,7 @@ from leym.laws.starts import check_start
 from leym.physics.constraint import Box, Constraint, Living, check_living
 
 MANIFEST, WEIGHTS = "manifest.json", "weights.safetensors"
+PREVIEW = "preview.webp"  # an animation for people; not part of the digest
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
@@ -187,6 +188,11 @@ class Bundle:
     def parameters(self) -> int:
         """Number of all weights, constants included."""
         return sum(prod(shape) for _, shape in self.tensors.values())
+
+
+def has_preview(bundle: Bundle) -> bool:
+    """Tell whether a bundle carries an animation of its law."""
+    return (bundle.path / PREVIEW).is_file()
 
 
 def digest_of(manifest: Manifest, weights: Path) -> str:

@@ -17,11 +17,11 @@ import xarray
 from leym.client import Client, ProblemError
 from leym.jobs.table import JobTable
 from leym.settings import Settings
-from tests.support.browser import dom_of
 from tests.support.command import leym_here
 from tests.support.laws import random_law
 from tests.support.paths import ROOT
 from tests.support.service import Service
+from tests.support.tab import tab
 
 
 def test_the_api_refuses_to_start_on_another_address_without_a_token(tmp_path):
@@ -100,7 +100,24 @@ def test_a_revoked_token_is_refused_at_once(closed):
 
 
 @pytest.mark.browser
-def test_the_page_asks_for_a_token(closed, tmp_path):
-    service, _, _ = closed
-    dom = dom_of(service.url, tmp_path, budget_ms=5_000)
-    assert re.search(r'<dialog id="sign-in"[^>]* open', dom)
+def test_the_page_asks_for_a_token_and_changes_the_project(closed, tmp_path):
+    service, clients, tokens = closed
+    job = clients["ours"].submit("aurora", (8, 8), 20, {"phase": 5}).wait(240)
+    with tab(tmp_path / "browser") as page:
+        page.open(f"{service.url}/")
+        page.wait("document.querySelector('#sign-in').open")
+        page.fill("#token", "leym_wrong")
+        page.click("Sign in")
+        page.has("The token is unknown, expired or revoked.")
+        page.fill("#token", tokens["ours"])
+        page.click("Sign in")
+        page.has("project ours")
+        page.wait(f"document.querySelector('a[data-id=\"{job.id}\"]')")
+        page.click("Switch")
+        page.fill("#token", tokens["theirs"])
+        page.click("Sign in")
+        page.has("project theirs", "Nothing runs here yet")
+        page.click("Sign out")
+        page.wait("document.querySelector('#sign-in').open")
+        refused = [error for error in page.errors if "401" not in error]
+        assert refused == [], "a browser notes each request that is refused, and nothing else is wrong"

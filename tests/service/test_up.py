@@ -155,7 +155,7 @@ def test_a_worker_whose_fetching_was_stopped_is_reported_as_paused_everywhere(up
     assert re.search(r"^workers +note +1 paused; 1 jobs wait$", found.stdout, re.M), found.stdout
     assert "1 jobs wait and no worker takes them" in found.stdout
     if CHROMIUM:
-        waits = "1 job waits and no worker takes any: those that are alive are paused."
+        waits = "its workers are paused: 1 waits"
         dom = dom_with([waits], up.url, tmp_path, "--no-proxy-server")
         assert waits in dom
         assert f'<a href="{flower}">Flower</a>' in dom

@@ -183,12 +183,17 @@ def test_the_page_needs_nothing_from_elsewhere(api: Api) -> None:
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert "//" not in answer.text.replace("<!doctype", "")
     assert "style=" not in answer.text
-    for name in ("lists.js", "page.js", "page.css"):
-        path = next(part for part in answer.text.split('"') if part.startswith(f"static/{name}?v="))
+    linked = [part for part in answer.text.split('"') if part.startswith("static/")]
+    assert len(linked) > 3
+    for path in linked:
         asset = api.http.get(f"/{path}")
         assert asset.status_code == 200
         assert "immutable" in asset.headers["Cache-Control"]
-        assert "immutable" not in api.http.get(f"/static/{name}?v=old").headers["Cache-Control"]
+        _, _, name = path.removeprefix("static/").partition("/")
+        for other in (f"/static/{name}", f"/static/v-0123/{name}"):
+            checked = api.http.get(other)
+            assert checked.headers["Cache-Control"] == "no-cache"
+            assert api.http.get(other, headers={"If-None-Match": checked.headers["ETag"]}).status_code == 304
     refused(api.http.get("/static/page.html"), 404)
     refused(api.http.get("/static/../wsgi.py"), 404)
 

@@ -45,11 +45,13 @@ def test_a_route_that_stands_in_no_table_is_refused_to_everybody(app, table):
 def test_without_a_token_only_open_routes_answer_and_each_scope_opens_its_own(app, table):
     client = app.test_client()
     assert client.get("/v1/jobs").status_code == 200  # no token was ever made: the service is open
+    assert client.get("/v1/session").json == {"project": "default", "scopes": sorted(SCOPES), "token": False}
     shown = {scope: bearer(table, scopes=[scope]) for scope in SCOPES}
     for method, path, endpoint in rules(app):
         scope = SCOPE_OF.get(endpoint)
         if scope is None:
-            assert client.open(path, method=method).status_code != 401 or endpoint == "session.begin_session"
+            asks_for_a_token = endpoint in ("session.begin_session", "session.get_session")
+            assert client.open(path, method=method).status_code != 401 or asks_for_a_token
             continue
         refused = client.open(path, method=method)
         assert refused.status_code == 401, path
@@ -71,7 +73,7 @@ def test_the_page_gets_a_cookie_that_scripts_and_other_sites_cannot_use(app, tab
     assert client.post("/v1/session", json={"token": "leym_wrong"}).status_code == 401
     assert client.get("/v1/jobs").status_code == 401
     begun = client.post("/v1/session", json={"token": token})
-    assert begun.json == {"project": "lab", "scopes": ["read"]}
+    assert begun.json == client.get("/v1/session").json == {"project": "lab", "scopes": ["read"], "token": True}
     cookie = begun.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie

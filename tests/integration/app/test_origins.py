@@ -83,7 +83,7 @@ def test_what_a_page_can_send_without_a_preflight_is_no_request(api: Api) -> Non
 def test_a_name_that_is_not_of_this_service_is_refused(api: Api, host: str) -> None:
     """After DNS rebinding a page of evil.example is of the same origin as the service."""
     own = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
-    for path in ("/", "/v1/jobs", "/metrics", "/healthz", "/docs", "/static/page.js", "/nothing"):
+    for path in ("/", "/v1/jobs", "/metrics", "/healthz", "/docs", "/static/js/main.js", "/nothing"):
         refused(api.http.get(path, headers=own), 421, "Host = ", "LEYM_HOSTS")
     refused(api.http.post("/v1/jobs", json=SPEC, headers=own), 421)
     assert api.table.totals()["submitted"] == 0

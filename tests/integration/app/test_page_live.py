@@ -1,8 +1,7 @@
-"""The page in a real browser follows the list of jobs by one stream, and does not poll it."""
+"""The page in a real browser: the first visit, a wall of running universes, a service that goes away."""
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.serving import make_server
 
 from app import many_events
-from tests.support.api import Api, Pretender, done, reachable
-from tests.support.browser import dom_with
+from tests.support.api import Api, Pretender, done, opened, reachable
+from tests.support.tab import tab
+
+pytestmark = pytest.mark.browser
+FIRST_BYTES = 150_000  # of the page, before the first picture
+WALL = 48
 
 
 @pytest.fixture
@@ -23,31 +27,106 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         yield found
 
 
-@pytest.mark.browser
-def test_the_list_shows_new_jobs_and_their_steps_without_polling(api: Api, tmp_path: Path) -> None:
-    """The job is submitted once the page is shown, and steps further each time that the page looks at the workers."""
-    done(api, seed=1)
+def counted(api: Api) -> Counter[str]:
+    """Count the requests from now on, by path."""
     requests: Counter[str] = Counter()
-    lists: list[int] = []
-    lock = threading.RLock()  # submitting is a request too
-    worker: list[Pretender] = []
-    app: Callable[..., Any] = api.app.wsgi_app
+    lock, app = threading.Lock(), api.app.wsgi_app
 
-    def watched(environ: dict[str, Any], start_response: Any) -> Any:
-        path = environ["PATH_INFO"]
+    def watched(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         with lock:
-            requests[path] += 1
-            looks = requests[path]
-            if path == "/v1/workers" and looks == 2:
-                worker.append(Pretender(api, api.submit(seed=2)))
-            elif path == "/v1/workers" and looks == 3:
-                lists.append(requests["/v1/jobs"])
-            if path == "/v1/workers" and 3 <= looks <= 5:
-                worker[0].run(6 * looks)
-                worker[0].commit()
+            requests[environ["PATH_INFO"]] += 1
         return app(environ, start_response)
 
     api.app.wsgi_app = watched  # type: ignore[method-assign]
-    both = r"(?s)>30 / 30<.*>30 / 30<"
-    assert re.search(both, dom_with([both], f"{api.url}/", tmp_path / "browser"))
-    assert requests["/v1/jobs"] - lists[0] <= 1, "one that the start of the job asked for"
+    return requests
+
+
+def test_at_the_first_visit_the_zoo_plays(api: Api, tmp_path: Path) -> None:
+    with tab(tmp_path / "browser") as page:
+        page.open(f"{api.url}/")
+        page.has("New universe", "Nothing runs here yet")
+        page.wait("[...document.querySelectorAll('.zoo img')].some((image) => image.complete && image.naturalWidth)")
+        sizes = page.evaluate(
+            "performance.getEntriesByType('resource').filter(({name}) => /\\.(js|css)(\\?|$)/.test(name))"
+            ".map(({encodedBodySize}) => encodedBodySize)"
+        )
+        assert len(sizes) > 5
+        assert sum(sizes) < FIRST_BYTES
+        for theme in ("dark", "light"):
+            page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
+            assert page.audit() == []
+        page.key("n")
+        page.wait("location.hash.startsWith('#/new')")
+        assert page.errors == []
+        assert all(request.startswith((api.url, "data:")) for request in page.requests), "nothing from elsewhere"
+
+
+def test_a_wall_of_running_universes_asks_for_all_of_them_at_once(api: Api, tmp_path: Path) -> None:
+    """Counts requests for each request for pictures, of which there is one a second."""
+    workers = [Pretender(api, api.submit(seed=seed)) for seed in range(WALL)]
+    for worker in workers:
+        worker.run(10)
+        worker.commit()
+    with tab(tmp_path / "browser", height=3000) as page:
+        page.open(f"{api.url}/")
+        page.wait(f"document.querySelectorAll('canvas[data-step]').length === {WALL}")
+        requests = counted(api)
+        for step in range(11, 29):
+            for worker in workers[:: 1 if step % 6 == 0 else 8]:
+                worker.run(step)
+                worker.commit()
+            if step % 6 == 0:
+                shown = f"[...document.querySelectorAll('.steps')].filter((e) => e.innerText === '{step} / 30').length"
+                page.wait(f"{shown} === {WALL}")
+        page.wait('Boolean(document.querySelector(\'canvas[data-step="24"], canvas[data-step="20"]\'))')
+        while requests["/v1/tiles"] < 5:
+            page.evaluate("new Promise((resolve) => setTimeout(resolve, 200))")
+        assert sum(requests.values()) < 5 * requests["/v1/tiles"], requests
+        assert not any(path.startswith("/v1/jobs/") for path in requests)
+        assert page.errors == []
+
+
+def test_the_list_shows_new_jobs_and_their_steps_without_polling(api: Api, tmp_path: Path) -> None:
+    done(api, seed=1)
+    with tab(tmp_path / "browser") as page:
+        page.open(f"{api.url}/")
+        page.wait("document.querySelectorAll('.tile canvas').length === 1")
+        requests = counted(api)
+        worker = Pretender(api, api.submit(seed=2))
+        page.wait("document.querySelectorAll('.tile canvas').length === 2")
+        for step in range(1, 31):
+            worker.run(step)
+            worker.commit()
+        worker.finish()
+        page.wait("[...document.querySelectorAll('.steps')].filter((e) => e.innerText === '30').length === 2")
+        assert requests["/v1/jobs"] <= 4, "for its submission, its start and its end, not for its steps"
+        page.fill("#filter", "seed:1")
+        page.wait("document.querySelectorAll('.tile').length === 1")
+        page.wait("location.hash.includes('q=seed')")
+        assert page.errors == []
+
+
+def test_the_page_says_that_the_service_is_away_and_goes_on_when_it_is_back(tmp_path: Path) -> None:
+    with opened(tmp_path / "data") as api, tab(tmp_path / "browser") as page:
+
+        def serve(port: int) -> Any:
+            server = make_server("127.0.0.1", port, api.app, threaded=True)
+            threading.Thread(target=server.serve_forever).start()
+            return server
+
+        done(api, seed=1)
+        server = serve(0)
+        port = server.port
+        try:
+            page.open(f"http://127.0.0.1:{port}/")
+            page.wait("document.querySelectorAll('.tile canvas').length === 1")
+            server.shutdown()
+            server.server_close()
+            page.has("the service does not answer")
+            done(api, seed=2)
+            server = serve(port)
+            page.wait("document.querySelectorAll('.tile canvas').length === 2")
+            page.wait("!document.body.innerText.includes('does not answer')")
+        finally:
+            server.shutdown()
+            server.server_close()
