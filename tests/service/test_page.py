@@ -84,12 +84,19 @@ def test_a_universe_is_submitted_watched_scrubbed_forked_and_painted(service, tm
         page.click("Share")
         page.click("Make a link")
         page.has("The link")
-        assert "/shared/" in page.evaluate("document.querySelectorAll('dialog input')[1].value")
+        link = page.evaluate("document.querySelector('dialog[open] input').value")
+        assert link.startswith(f"{service.url}/s/")
         page.click("Close")
         page.click("Export")
         page.has("phase.webp", "observables.csv")
         assert page.audit() == []
         page.click("Close")
+        page.open(link)
+        page.wait("document.querySelector('.screen.shared')")
+        del page.requests[:]
+        page.evaluate("new Promise((resolve) => setTimeout(resolve, 500))")
+        asked = {request.split("?")[0] for request in page.requests}
+        assert not any(request.endswith(("/v1/workers", "/v1/queue", "/v1/session")) for request in asked), asked
         assert page.errors == []
 
 

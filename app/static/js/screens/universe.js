@@ -323,7 +323,6 @@ export async function mount(element, route, app) {
     drawHead();
   }
   clock.watch(() => brushes?.draw());
-
   app.setKeys([
     [" ", "Play or pause", () => clock.toggle()], ["ArrowLeft", "One frame back", () => clock.move(-1)], ["ArrowRight", "One frame forward", () => clock.move(1)],
     ["Home", "First frame", () => { clock.pause(); clock.seek(clock.start); }], ["End", "Newest frame", () => { clock.pause(); clock.seek(clock.last, running()); }],
