@@ -79,7 +79,7 @@ def test_a_universe_is_submitted_watched_scrubbed_forked_and_painted(service, tm
         assert all(np.array_equal(before[step], after[step]) for step in range(204, 281, 4)), "the same until then"
         assert not np.array_equal(before[284], after[284])
         page.evaluate("history.back()")
-        page.wait(f"{ID} === '{fork.id}'")
+        page.wait(f"document.querySelector('.about code')?.innerText === '{fork.id}' && {STEP} >= 0")
 
         page.click("Share")
         page.click("Make a link")
