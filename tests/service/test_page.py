@@ -79,17 +79,24 @@ def test_a_universe_is_submitted_watched_scrubbed_forked_and_painted(service, tm
         assert all(np.array_equal(before[step], after[step]) for step in range(204, 281, 4)), "the same until then"
         assert not np.array_equal(before[284], after[284])
         page.evaluate("history.back()")
-        page.wait(f"{ID} === '{fork.id}'")
+        page.wait(f"document.querySelector('.about code')?.innerText === '{fork.id}' && {STEP} >= 0")
 
         page.click("Share")
         page.click("Make a link")
         page.has("The link")
-        assert "/shared/" in page.evaluate("document.querySelectorAll('dialog input')[1].value")
+        link = page.evaluate("document.querySelector('dialog[open] input').value")
+        assert link.startswith(f"{service.url}/s/")
         page.click("Close")
         page.click("Export")
         page.has("phase.webp", "observables.csv")
         assert page.audit() == []
         page.click("Close")
+        page.open(link)
+        page.wait("document.querySelector('.screen.shared')")
+        del page.requests[:]
+        page.evaluate("new Promise((resolve) => setTimeout(resolve, 500))")
+        asked = {request.split("?")[0] for request in page.requests}
+        assert not any(request.endswith(("/v1/workers", "/v1/queue", "/v1/session")) for request in asked), asked
         assert page.errors == []
 
 

@@ -73,8 +73,9 @@ class Tab:
     def wait(self, expression: str, limit_s: float = LIMIT_S) -> Any:
         """Return the value of an expression as soon as it is true. Raises AssertionError after `limit_s` seconds."""
         end = time.monotonic() + limit_s
+        plain = f"Promise.resolve({expression}).then((found) => (found instanceof Node ? true : found))"
         while True:
-            done = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+            done = self.call("Runtime.evaluate", expression=plain, awaitPromise=True, returnByValue=True)
             found = done["result"]
             value = found.get("value")
             if "exceptionDetails" not in done and (value or (found["type"] == "object" and value is not None)):

@@ -34,7 +34,7 @@ export async function mount(element, route, app) {
   const source = new FrameSource(base);
   const clock = new Clock();
   const view = { field: "", map: "", range: [0, 1], domain: [0, 1], auto: false, tiles: 1, channel: 0, cell: null };
-  let states = [], tree = null, brushes = null, shown = null, wanted = -1, closed = false, law = null, looking = 0, lost = false;
+  let states = [], tree = null, brushes = null, shown = null, wanted = -1, closed = false, law = null, looking = 0, lost = false, loaded = false;
   const ends = []; // called when the screen is left
 
   render(html`<div class="head bar"></div><div class="workspace">
@@ -208,7 +208,7 @@ export async function mount(element, route, app) {
         <button type="button" ?disabled=${running()} title=${running() ? "possible when it has ended" : "e: more steps"} @click=${() => extend(job).catch(complain)}>Extend</button>
         <button type="button" aria-pressed=${Boolean(brushes)} ?disabled=${!shown} @click=${togglePaint} title="p: vortices, noise and more on the canvas">Paint</button>
         <button type="button" @click=${() => share(job).catch(complain)}>Share</button>
-        <button type="button" @click=${() => exportFiles(job, base, view.field, { frames: (clock.last - clock.start) / clock.stride + 1, step: shown?.step ?? 0 })}>Export</button>
+        <button type="button" ?disabled=${!loaded} @click=${() => exportFiles(job, base, view.field, { frames: (clock.last - clock.start) / clock.stride + 1, step: shown?.step ?? 0 })}>Export</button>
         <a class="button" href=${address("/new", { like: id })} title="another universe, with this one's spec to begin with">Edit a copy</a>
         ${running() ? html`<button type="button" class="danger" @click=${cancel}>Cancel</button>` : html`<button type="button" class="danger" @click=${remove}>Delete</button>`}</div>`, at(".head"));
   }
@@ -261,6 +261,7 @@ export async function mount(element, route, app) {
     const had = source.list.length;
     await source.fields().catch(() => []);
     if (closed) return;
+    loaded = true;
     const here = source.list.some((field) => source.nearest(field.name, 0) !== null);
     if (!had && source.list.length) setField(route.params.field, route.params);
     if (view.field) clock.setSteps(source.steps(view.field));
@@ -323,9 +324,7 @@ export async function mount(element, route, app) {
     drawHead();
   }
   clock.watch(() => brushes?.draw());
-
-  app.setKeys([
-    [" ", "Play or pause", () => clock.toggle()], ["ArrowLeft", "One frame back", () => clock.move(-1)], ["ArrowRight", "One frame forward", () => clock.move(1)],
+  app.setKeys([[" ", "Play or pause", () => clock.toggle()], ["ArrowLeft", "One frame back", () => clock.move(-1)], ["ArrowRight", "One frame forward", () => clock.move(1)],
     ["Home", "First frame", () => { clock.pause(); clock.seek(clock.start); }], ["End", "Newest frame", () => { clock.pause(); clock.seek(clock.last, running()); }],
     ["+", "Zoom in", () => { viewer.zoom(1.4); placed(); }], ["-", "Zoom out", () => { viewer.zoom(0.7); placed(); }], ["0", "Fit", () => { viewer.fit(); placed(); }],
     ["t", "3 × 3 tiles", () => { if (law?.boundary === "periodic") setTiles(view.tiles === 3 ? 1 : 3); }], ["f", "Full screen", full],
