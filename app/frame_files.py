@@ -37,6 +37,7 @@ class FrameSelection:
         query: The request's selection and format.
         field: Description of the field by `ViewReader.described`.
         steps: Steps of the selected frames, in order.
+        stride: Committed frames from one selected frame to the next.
         attributes: Description of the frames that goes into the file.
     """
 
@@ -44,6 +45,7 @@ class FrameSelection:
     query: FramesQuery
     field: Mapping[str, Any]
     steps: NDArray[np.int64]
+    stride: int
     attributes: Mapping[str, Any]
 
     @property
@@ -55,11 +57,6 @@ class FrameSelection:
     def span(self) -> tuple[int, int]:
         """First step, and the last step plus one."""
         return int(self.steps[0]), int(self.steps[-1]) + 1
-
-    @property
-    def stride(self) -> int:
-        """Recorded frames from one selected frame to the next."""
-        return int(self.steps[1] - self.steps[0]) // int(self.field["every"]) if len(self.steps) > 1 else 1
 
     def frames(self) -> Iterator[NDArray[Any]]:
         """Iterate over the frames [H, W] or [H, W, d], with few of them in memory."""
@@ -83,9 +80,11 @@ def select_frames(services: Services, job: Job, reader: FrameReader, field: str,
     steps = source.steps(field, query.start, query.stop, query.stride)
     if query.last is not None:
         steps = steps[-query.last :]
+    stride = query.stride
     if query.grid and len(steps):
         cells = prod(_grid(query.grid))
-        steps = steps[:: max(1, (len(steps) - 1) // max(cells - 1, 1))][:cells]
+        apart = max(1, (len(steps) - 1) // max(cells - 1, 1))
+        steps, stride = steps[::apart][:cells], stride * apart
     check_size(len(steps), source.frame_bytes(field))
     described = source.described(field)
     attributes = run_attributes(job) | {
@@ -96,7 +95,7 @@ def select_frames(services: Services, job: Job, reader: FrameReader, field: str,
         attributes["lineage"] = reader.lineage
     if query.format != "npy" or query.provenance:
         attributes[KEY] = provenance_of(services, job)
-    return FrameSelection(source, query, described, steps, attributes)
+    return FrameSelection(source, query, described, steps, stride, attributes)
 
 
 def array_file(selection: FrameSelection) -> IO[bytes]:

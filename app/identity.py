@@ -46,7 +46,7 @@ SCOPE_OF = {
             ),
             *("cells.get_cell", "cells.get_histogram", "members.get_member_cell", "members.get_member_histogram"),
             *("sweeps.list_sweeps", "sweeps.get_sweep", "sweeps.list_sweep_jobs", "sweeps.get_sweep_table"),
-            "sweeps.get_sweep_summary",
+            *("sweeps.get_sweep_summary", "sweeps.get_sweep_atlas"),
             *("members.get_member", "members.list_member_fields", "members.get_member_frames"),
             *("members.get_member_observables", "members.get_member_object", "members.stream_member_events"),
             "store.get_sweep_object",

@@ -29,8 +29,11 @@ from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweep_table import member_table, table_query
 from leym.frames.last import last_observables
 from leym.frames.layout import arrays_of
+from leym.frames.window import window_means
 from leym.jobs.members import BlockRow
 from leym.jobs.queries import check_cursor
+
+Window = tuple[int, int] | None  # first and last step of a window of steps; None for the last observed one
 
 ATTEMPTS = 3  # commits of a running block replace objects between reading its row and reading the objects
 
@@ -64,7 +67,7 @@ def table_chunks(services: Services, sweep: Sweep, query: TableQuery | None = No
     query = query or TableQuery(format="csv")
     if sweep.blocks:
         return _of_blocks(services, sweep.id, query)
-    return _of_rows(services.table.sweep_members(sweep.id, LIMITS.table_rows)[0], query)
+    return _of_rows(services, services.table.sweep_members(sweep.id, LIMITS.table_rows)[0], query)
 
 
 def _page(services: Services, sweep_id: str, query: TableQuery) -> Response:
@@ -73,7 +76,7 @@ def _page(services: Services, sweep_id: str, query: TableQuery) -> Response:
         found, following = _chosen_page(services, sweep_id, query)
     else:
         found, following = services.table.sweep_members(sweep_id, query.limit, query.cursor)
-    found = _with_observables(services, found)
+    found = _with_observables(services, found, query.steps)
     return json_response({"items": [sweep_row(job) for job in found], "next": following})
 
 
@@ -84,7 +87,7 @@ def _chosen_page(services: Services, sweep_id: str, query: TableQuery) -> tuple[
         chunks = _of_blocks(services, sweep_id, query)
     else:
         members = services.table.sweep_members(sweep_id, LIMITS.table_rows)[0]
-        chunks = _of_rows(members, query)
+        chunks = _of_rows(services, members, query)
     chosen = joined(list(_refusing(chunks)))
     indices = chosen["index"].tolist() if chosen else []
     start = 0 if query.cursor is None else max(distance(sweep_id, check_cursor(query.cursor)), 0)
@@ -125,8 +128,10 @@ def _query(query: TableQuery, axes: Sequence[str], observables: Sequence[str]) -
     )
 
 
-def _of_rows(members: Sequence[Job], query: TableQuery) -> Iterator[Columns]:
+def _of_rows(services: Services, members: Sequence[Job], query: TableQuery) -> Iterator[Columns]:
     """Yield the result of a query on members, each of which is a job."""
+    if query.steps is not None:
+        members = _with_observables(services, members, query.steps)
     axes = list(dict.fromkeys(key for job in members for key in job.point or ()))
     names = list(dict.fromkeys(name for job in members for name in job.observables_last or ()))
     own = {
@@ -152,7 +157,7 @@ def _of_blocks(services: Services, sweep_id: str, query: TableQuery) -> Iterator
     axes = {key: column(values) for key, values in plan.axes.items()}
     tables = [array for block in blocks for array in arrays_of(block.row) if array.is_table]
     names = list(dict.fromkeys(name for array in tables for name in array.columns))
-    chunks: Iterable[Columns] = (_of_block(services, plan, axes, names, block) for block in blocks)
+    chunks: Iterable[Columns] = (_of_block(services, plan, axes, names, block, query.steps) for block in blocks)
     ends = [(int(block.indices[block.kept[0]]), int(block.indices[block.kept[-1]])) for block in blocks]
     if any(last >= first for (_, last), (first, _) in pairwise(ends)):
         chunks = [ordered(joined(list(chunks)), "index")]  # blocks of several shapes, or that were split
@@ -160,7 +165,7 @@ def _of_blocks(services: Services, sweep_id: str, query: TableQuery) -> Iterator
 
 
 def _of_block(
-    services: Services, plan: SweepPlan, axes: dict[str, Any], names: Sequence[str], block: BlockRow
+    services: Services, plan: SweepPlan, axes: dict[str, Any], names: Sequence[str], block: BlockRow, window: Window
 ) -> Columns:
     """Return the columns of the members that a block has."""
     row, states, places = block.row, block.states, block.kept
@@ -183,39 +188,48 @@ def _of_block(
     at = dict.fromkeys(axes, indices)
     if plan.mode == "product":
         at = dict(zip(axes, np.unravel_index(indices, [len(values) for values in axes.values()]), strict=True))
-    observed = _last_of(services, row)
+    observed = _values_of(services, row, window)
     missing = np.full(row.members, np.nan)
     last = {name: observed.get(name, missing)[places] for name in names}
     return member_table(own, {key: values[at[key]] for key, values in axes.items()}, last)
 
 
-def _with_observables(services: Services, members: Sequence[Job]) -> list[Job]:
-    """Return members of blocks with their last observables; each block is read once."""
+def _with_observables(services: Services, members: Sequence[Job], window: Window = None) -> list[Job]:
+    """Return members with their last observables, or with means over a window; each block is read once."""
     blocks = {str(job.block) for job in members if job.block is not None}
-    observed = {row.id: _last_of(services, row) for row in services.table.rows_of_blocks(list(blocks))}
+    observed = {row.id: _values_of(services, row, window) for row in services.table.rows_of_blocks(list(blocks))}
     found = []
     for job in members:
-        if job.block is None:
+        if job.block is None and window is None:
             found.append(job)
             continue
-        values = {name: float(values[job.place]) for name, values in observed[job.block].items()}
+        source = _values_of(services, job, window) if job.block is None else observed[job.block]
+        values = {name: float(values[job.place]) for name, values in source.items()}
         known = {name: value if np.isfinite(value) else None for name, value in values.items()}
         found.append(replace(job, observables_last=known if any(v is not None for v in known.values()) else None))
     return found
 
 
-def _last_of(services: Services, row: Job) -> dict[str, Any]:
-    """Return the last observables of the members of a block, also while its commits replace the objects that have them.
+def _values_of(services: Services, row: Job, window: Window) -> dict[str, Any]:
+    """Return the last observables of the members of a row, or their means over a window of steps.
+
+    Commits of a running block replace the objects that have them, so reading is tried again.
 
     Raises:
         Problem: 503 if they cannot be read.
     """
-    for _ in range(ATTEMPTS - 1):
+    for attempt in range(ATTEMPTS):
         try:
-            return last_observables(services.store, row) if row.manifest else {}
+            if not row.manifest:
+                return {}
+            return (
+                last_observables(services.store, row) if window is None else window_means(services.store, row, *window)
+            )
         except Problem:
-            [row] = services.table.rows_of_blocks([row.id])
-    return last_observables(services.store, row) if row.manifest else {}
+            if attempt == ATTEMPTS - 1:
+                raise
+            row = services.table.get(row.id) if row.indices is None else services.table.rows_of_blocks([row.id])[0]
+    raise AssertionError("unreachable")
 
 
 def _reason(problem: dict[str, Any] | None) -> str | None:

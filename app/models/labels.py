@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from pydantic import ConfigDict, Field, StrictBool
 
 from app.models.base import EXAMPLE_TAGS, PageQuery
-from leym.contract.model import Whole
+from leym.contract.model import EXACT, Model
 from leym.contract.spec import Tags
 
 NAME_LENGTH, NOTE_LENGTH, SEARCH_LENGTH = 200, 10_000, 200
 EXAMPLE_LABELS: dict[str, Any] = {"name": "the one with spirals", "note": "gamma is near the edge", "starred": True}
 
 
-class LabelsBody(BaseModel):
+class LabelsBody(Model):
     """Change of the labels of a job. Keys that are left out stay as they are."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_LABELS]})
@@ -34,7 +34,8 @@ class SweepChange(LabelsBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"priority": 7, **EXAMPLE_LABELS}]})
 
-    priority: Whole | None = Field(None, ge=0, le=9, description="9 is the most urgent")
+    # the bounds stand inside the union, where the OpenAPI document shows them
+    priority: Annotated[int, Field(ge=0, le=9), EXACT] | None = Field(None, description="9 is the most urgent")
 
 
 class LabelsQuery(PageQuery):

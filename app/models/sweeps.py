@@ -20,6 +20,7 @@ from app.models.base import (
 from leym.contract.spec import LIMITS
 from leym.contract.sweeps import EXAMPLE_MORE, EXAMPLE_SWEEP
 
+WINDOW = r"^[0-9]{1,12},[0-9]{1,12}$"
 EXAMPLE_DISTRIBUTIONS = {
     "activity": {
         "members": 4,
@@ -183,6 +184,12 @@ class TableQuery(PageQuery):
     )
     over: str | None = Field(None, description="axes to aggregate over, separated by commas; default: `seed`")
     value: str | None = Field(None, description="observables to aggregate, separated by commas; default: all")
+    window: str | None = Field(
+        None,
+        pattern=WINDOW,
+        description="two steps, such as `1500,2000`: observables are means over the observed steps between them, both"
+        " included, instead of the last values",
+    )
     provenance: bool = Field(False, description="of a csv: begin with the provenance, in one line `# provenance: {…}`")
 
     @model_validator(mode="after")
@@ -190,3 +197,40 @@ class TableQuery(PageQuery):
         if self.aggregate and self.format == "json":
             raise ValueError("format = 'json': aggregate needs a format with flat columns: jsonl, csv, parquet, arrow")
         return self
+
+    @property
+    def steps(self) -> tuple[int, int] | None:
+        """First and last step of the window; None without one."""
+        if self.window is None:
+            return None
+        first, last = map(int, self.window.split(","))
+        return first, last
+
+    @model_validator(mode="after")
+    def _window_has_steps(self) -> TableQuery:
+        if self.steps is not None and self.steps[0] > self.steps[1]:
+            raise ValueError(f"window = {self.window}: the first step must not be after the second")
+        return self
+
+
+class AtlasQuery(Query):
+    """Query of an atlas."""
+
+    field: str = Field(max_length=64, description="a recorded field")
+    step: int | None = Field(
+        None, ge=0, le=LIMITS.steps, description="the frame at this step or before it; by default each member's newest"
+    )
+    members: str | None = Field(
+        None,
+        max_length=20_000,
+        pattern=r"^[0-9]{1,7}(-[0-9]{1,7})?(,[0-9]{1,7}(-[0-9]{1,7})?)*$",
+        description="indices, such as `0-63,70`; by default the first 4096",
+    )
+    side: int = Field(
+        64, ge=1, le=1024, description="most cells of a tile's side: of larger grids, every n-th is shown"
+    )
+    format: Literal["png", "npy"] = Field(
+        "png", description="`npy` has float16 values [members, h, w] (or [members, h, w, d]; complex64 of psi)"
+    )
+    channel: int | None = Field(None, ge=0, description="channel to show, in pictures of a field with channels")
+    scale: int | None = Field(None, ge=1, le=64, description="pixels per cell of a picture; by default chosen to suit")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from flask import Response, url_for
 
 from app import cancellation, submission, sweep_control, sweep_summary
+from app.downloads import TYPES
 from app.models.base import IdempotencyHeader, IdPath, PageQuery
 from app.models.jobs import JobPage
 from app.models.labels import LabelsQuery, SweepChange
 from app.models.sweeps import (
+    AtlasQuery,
     DryRunQuery,
     Estimate,
     GrownSweepBody,
@@ -30,6 +32,7 @@ from app.openapi import (
     use_pydantic_schema,
 )
 from app.services import current_services
+from app.sweep_atlas import atlas_response
 from app.sweep_tables import table_response
 from app.views import job_body, json_response, sweep_body
 from leym.common.table_formats import FORMATS
@@ -46,6 +49,15 @@ SWEEP_LINKS = operation_links(
 ACCEPTED = json_content(SweepBody, "All jobs were accepted", SWEEP_LINKS, Location="path of the sweep")
 GROWN = json_content(GrownSweepBody, "All members were accepted", Location="path of the sweep")
 ESTIMATE = json_content(Estimate, "The size of the sweep, which was not submitted")
+ATLAS = content(
+    "One frame of each member, in the order of their indices",
+    TYPES["npy"],
+    TYPES["png"],
+    X_Members="number of tiles",
+    X_Columns="tiles in a row of the picture; they are 2 cells apart",
+    X_Step="the newest step that is shown; empty if no member has a frame yet",
+)
+ATLAS_RESPONSES = responses({200: ATLAS} | partial_responses(TYPES["npy"], TYPES["png"]), 404, 412, 416)
 TABLE = content("One row per job", JSON, *FORMATS.values(), schema=SweepTable)
 TABLE_RESPONSES = responses({200: TABLE} | partial_responses(*FORMATS.values()), 404, 412, 416, 501)
 
@@ -173,3 +185,12 @@ def get_sweep_summary(path: IdPath, query: SummaryQuery) -> Response:
 def get_sweep_table(path: IdPath, query: TableQuery) -> Response:
     """Get one row per job: its point, its state and its last observables; or statistics per point, with `aggregate`."""
     return table_response(current_services(), path.id, query)
+
+
+@api.get("/v1/sweeps/<id>/atlas", responses=ATLAS_RESPONSES)
+def get_sweep_atlas(path: IdPath, query: AtlasQuery) -> Response:
+    """Get one frame of each of many members, as one picture or one array: the universes of a phase diagram at a glance.
+
+    Tiles of members without a frame are NaN. All members must have one grid.
+    """
+    return atlas_response(current_services(), path.id, query)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leym.cli.completion import JobId
 from leym.cli.jobs import Json
 from leym.cli.output import exits, write_json, write_table
-from leym.client import Job
 from leym.common.files import STDOUT
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="job id")]
+if TYPE_CHECKING:
+    from leym.client import Job
+
 Start = Annotated[int | None, typer.Option(help="first step")]
 Stop = Annotated[int | None, typer.Option(help="step to stop before")]
 Stride = Annotated[int | None, typer.Option(help="every n-th frame")]
@@ -28,7 +30,7 @@ Out = Annotated[Path | None, typer.Option("--out", "-o", help="file to write; - 
 
 def frames(
     context: typer.Context,
-    id: Id,
+    id: JobId,
     field: Annotated[str | None, typer.Argument(help="a recorded field; without one, list them")] = None,
     out: Out = None,
     format: Format = None,
@@ -66,7 +68,7 @@ def _save(job: Job, field: str, out: Path, format: str | None, as_json: bool, **
 
 
 def _list_fields(job: Job, as_json: bool) -> None:
-    found = job.fields
+    found = job.list_fields()
     if as_json:
         write_json(found)
         return
@@ -76,7 +78,7 @@ def _list_fields(job: Job, as_json: bool) -> None:
 
 def observables(
     context: typer.Context,
-    id: Id,
+    id: JobId,
     names: Annotated[list[str] | None, typer.Argument(help="names of observables; default: all")] = None,
     out: Out = None,
     format: Format = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,10 +12,12 @@ from leym.cli.jobs import Json, show_progress
 from leym.cli.laws import Name
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits, note, write_json, write_table
-from leym.client import Client
 from leym.common.files import STDOUT, write_text
 from leym.common.printable import printable
 from leym.contract.fidelity_words import outcome_in_words, power_in_words, regime_in_words
+
+if TYPE_CHECKING:
+    from leym.client import Client
 
 
 class Fidelity(LazyGroup):
@@ -46,11 +48,17 @@ def submit(
 ) -> None:
     """Judge a law as a job of the service; print its id, or its verdict with --watch."""
     client: Client = context.obj
-    given: dict[str, Any] = {"plan": plan, "members": members, "steps": steps, "priority": priority}
+    given: dict[str, Any] = {
+        "precision": precision,
+        "plan": plan,
+        "members": members,
+        "steps": steps,
+        "priority": priority,
+    }
     with exits(as_json):
         if grid:
             given["grid"] = specs.grid(grid)
-        job = client.judge(law, precision, **{key: value for key, value in given.items() if value is not None})
+        job = client.judge(law, **{key: value for key, value in given.items() if value is not None})
         if not watch:
             write_json(job.as_dict()) if as_json else print(job.id)
             return

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leym.cli import specs
+from leym.cli import completion, specs
+from leym.cli.completion import JobId, JobIds
 from leym.cli.output import FAILED, age, exits, note, write_json, write_table
-from leym.client import Client, Job
-from leym.client.job import wait_all
-from leym.client.progress import Bars
+
+if TYPE_CHECKING:
+    from leym.client import Client, Job
 
 Json = Annotated[bool, typer.Option("--json", help="one JSON document on stdout")]
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="job ids")]
 Grid = Annotated[str | None, typer.Option(help="cells: 64 or 64x128; default: 64")]
 Steps = Annotated[int | None, typer.Option(help="number of steps; default: 1000")]
 Record = Annotated[
@@ -37,6 +37,13 @@ PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 o
 Priority = Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent; default: 4")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE, repeatable")]
 KeepStates = Annotated[int | None, typer.Option(help="keep the complete state every so many steps, to fork from it")]
+Intervene = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--intervene",
+        help="change at a step, repeatable: '200 vortex y=32 x=20 radius=8', '9 noise strength=1 region=disc:32,32,8'",
+    ),
+]
 Reuse = Annotated[
     bool, typer.Option("--reuse", help="return, join or extend a job that computes the same, if there is one")
 ]
@@ -72,6 +79,7 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
         "priority": options["priority"],
         "tags": specs.tags(options["tag"]) if options["tag"] else None,
         "keep_states": {"every": options["keep_states"]} if options.get("keep_states") else None,
+        "interventions": specs.interventions(options["intervene"]) if options.get("intervene") else None,
         "reuse": options.get("reuse") or None,
     }
     spec = specs.read_document(file) if file else {}
@@ -122,7 +130,10 @@ def submit(
     context: typer.Context,
     law: Annotated[
         str | None,
-        typer.Argument(help="name or name@digest; with --initial JOB@STEP the default is the law of that job"),
+        typer.Argument(
+            help="name or name@digest; with --initial JOB@STEP the default is the law of that job",
+            autocompletion=completion.laws,
+        ),
     ] = None,
     grid: Grid = None,
     steps: Steps = None,
@@ -135,6 +146,7 @@ def submit(
     priority: Priority = None,
     tag: Tags = None,
     keep_states: KeepStates = None,
+    intervene: Intervene = None,
     reuse: Reuse = False,
     spec: SpecFile = None,
     key: Annotated[
@@ -152,10 +164,11 @@ def submit(
         body = spec_of(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
             initial=initial, precision=precision, priority=priority, tag=tag, keep_states=keep_states, reuse=reuse,
+            intervene=intervene,
         )  # fmt: skip
         source = source_of(body)
         found = client.job(source) if source else None
-        job = client.submit(idempotency_key=key, **body)
+        job = client._submit(client._body(**{"law": None} | body), key)
         if found:
             note_inheritance(found, body, job)
         if watch:
@@ -168,7 +181,7 @@ def submit(
 
 def quote(
     context: typer.Context,
-    law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
+    law: Annotated[str | None, typer.Argument(help="name or name@digest", autocompletion=completion.laws)] = None,
     grid: Grid = None,
     steps: Steps = None,
     record: Record = None,
@@ -186,7 +199,7 @@ def quote(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=None, gamma=None,
             initial=initial, precision=precision, priority=priority, tag=None,
         )  # fmt: skip
-        found = client.quote(**body)
+        found = client._quote(client._body(**{"law": None} | body))
     if as_json:
         write_json(found)
         return
@@ -197,7 +210,7 @@ def quote(
 
 def watch(
     context: typer.Context,
-    ids: Ids,
+    ids: JobIds,
     timeout: Annotated[float | None, typer.Option(help="seconds to wait at most; then exit code 1")] = None,
     as_json: Json = False,
 ) -> None:
@@ -208,6 +221,9 @@ def watch(
 
 def show_progress(jobs: list[Job], timeout: float | None, as_json: bool) -> None:
     """Wait until all jobs have ended and print their problems; exit with code 1 unless all succeeded."""
+    from leym.client.job import wait_all
+    from leym.client.progress import Bars
+
     with Bars() as bars:
         wait_all(jobs, timeout, bars)
     if as_json:
@@ -240,9 +256,7 @@ def list_jobs(
     write_table(columns, (_row(job) for job in jobs))
 
 
-def show(
-    context: typer.Context, id: Annotated[str, typer.Argument(metavar="ID", help="job id")], as_json: Json = False
-) -> None:
+def show(context: typer.Context, id: JobId, as_json: Json = False) -> None:
     """Show everything about one job."""
     with exits(as_json):
         job: Job = context.obj.job(id)
@@ -254,7 +268,7 @@ def show(
     write_table(("key", "value"), [(f"spec.{k}", v) for k, v in job.spec.items() if v not in (None, [], {})])
 
 
-def cancel(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
+def cancel(context: typer.Context, ids: JobIds, as_json: Json = False) -> None:
     """Stop jobs; their recorded frames stay."""
     with exits(as_json):
         jobs = [context.obj.job(id).cancel() for id in ids]
@@ -263,7 +277,7 @@ def cancel(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
     )
 
 
-def delete(context: typer.Context, ids: Ids, as_json: Json = False) -> None:
+def delete(context: typer.Context, ids: JobIds, as_json: Json = False) -> None:
     """Remove the results of jobs that have ended."""
     with exits(as_json):
         for id in ids:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leym.cli import completion
 from leym.cli.jobs import Json
 from leym.cli.lazy import LazyCommand, LazyGroup
 from leym.cli.output import exits, note, write_json, write_table
-from leym.client import Client
+
+if TYPE_CHECKING:
+    from leym.client import Client
 
 
 class Laws(LazyGroup):
@@ -53,7 +56,7 @@ Data = Annotated[
     Path | None,
     typer.Option(help="data folder of a service on this machine; default: LEYM_DATA if it is set, else an upload"),
 ]
-Name = Annotated[str, typer.Argument(help="name or name@digest")]
+Name = Annotated[str, typer.Argument(help="name or name@digest", autocompletion=completion.laws)]
 
 
 @app.callback()

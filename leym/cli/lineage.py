@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from leym.cli import specs
+from leym.cli.completion import JobId
 from leym.cli.jobs import (
     Gamma,
+    Intervene,
     Json,
     KeepStates,
     ObserveText,
@@ -24,22 +25,24 @@ from leym.cli.jobs import (
     shown,
 )
 from leym.cli.output import exits, note, write_json, write_table
-from leym.client import Job
 from leym.common.files import output_file
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="job id")]
+if TYPE_CHECKING:
+    from leym.client import Job
+
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency-Key: commands with the same key submit once")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="show the progress until the job has ended")]
 
 
 def extend(
     context: typer.Context,
-    id: Id,
+    id: JobId,
     steps: Annotated[int, typer.Option(help="last step, counted from the start of the first job")],
     gamma: Gamma = None,
     record: Record = None,
     observe: ObserveText = None,
     keep_states: KeepStates = None,
+    intervene: Intervene = None,
     priority: Priority = None,
     tag: Tags = None,
     reuse: Reuse = False,
@@ -55,14 +58,14 @@ def extend(
         job: Job = context.obj.job(id)
         made = job.extend(
             steps, gamma=specs.gamma(gamma), keep_states=keep_states, priority=priority, reuse=reuse or None,
-            idempotency_key=key, **_parsed(record, observe, tag),
+            idempotency_key=key, **_parsed(record, observe, tag, intervene),
         )  # fmt: skip
         _print_made(job, made, watch, as_json)
 
 
 def fork(
     context: typer.Context,
-    id: Id,
+    id: JobId,
     step: Annotated[int, typer.Option(help="step of a kept state; `leym states ID` lists them")],
     steps: Annotated[int | None, typer.Option(help="last step; default: that of the job")] = None,
     gamma: Gamma = None,
@@ -72,6 +75,7 @@ def fork(
     record: Record = None,
     observe: ObserveText = None,
     keep_states: KeepStates = None,
+    intervene: Intervene = None,
     priority: Priority = None,
     tag: Tags = None,
     reuse: Reuse = False,
@@ -88,14 +92,14 @@ def fork(
         made = job.fork(
             step, steps=steps, gamma=specs.gamma(gamma), seed=seed, law=law, precision=precision,
             keep_states=keep_states, priority=priority, reuse=reuse or None, idempotency_key=key,
-            **_parsed(record, observe, tag),
+            **_parsed(record, observe, tag, intervene),
         )  # fmt: skip
         _print_made(job, made, watch, as_json)
 
 
 def states(
     context: typer.Context,
-    id: Id,
+    id: JobId,
     step: Annotated[int | None, typer.Option(help="save the state at this step")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="npy file to write; - for stdout")] = None,
     as_json: Json = False,
@@ -105,6 +109,8 @@ def states(
         job: Job = context.obj.job(id)
         if step is not None:
             target = out or Path(f"{id}-state-{step}.npy")
+            import numpy as np
+
             psi = job.state_at(step)
             with output_file(target) as file:
                 np.save(file, psi, allow_pickle=False)
@@ -120,7 +126,7 @@ def states(
     write_table(("step", "kind", "bytes"), [(row["step"], row["kind"], row["bytes"]) for row in found])
 
 
-def lineage(context: typer.Context, id: Id, as_json: Json = False) -> None:
+def lineage(context: typer.Context, id: JobId, as_json: Json = False) -> None:
     """Show the jobs that a job continues, and those that continue it, as a tree."""
     with exits(as_json):
         found = context.obj.job(id).lineage()
@@ -145,12 +151,15 @@ def _rows(nodes: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _parsed(record: list[str] | None, observe: str | None, tag: list[str] | None) -> dict[str, Any]:
+def _parsed(
+    record: list[str] | None, observe: str | None, tag: list[str] | None, intervene: list[str] | None
+) -> dict[str, Any]:
     """Return the keywords that options need parsing for, without those that are not given."""
     found = {
         "record": specs.recordings(record) if record else None,
         "observe": specs.observe(observe),
         "tags": specs.tags(tag) if tag else None,
+        "interventions": specs.interventions(intervene) if intervene else None,
     }
     return {key: value for key, value in found.items() if value is not None}
 

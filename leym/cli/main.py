@@ -8,15 +8,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import leym
-from leym.cli import data, fidelity, jobs, keeping, laws, lineage, steering, sweeps, training, verify
+from leym.cli import (
+    data,
+    fidelity,
+    jobs,
+    keeping,
+    laws,
+    lineage,
+    steering,
+    sweeps,
+    training,
+    verify,
+    viewing,
+    watching,
+)
 from leym.cli.lazy import LazyCommand, LazyGroup
-from leym.cli.output import exits
-from leym.client import Client
+
+if TYPE_CHECKING:
+    from leym.client import Client
 
 
 class Up(LazyCommand):
@@ -94,6 +108,8 @@ data.register(app)
 lineage.register(app)
 verify.register(app)
 keeping.register(app)
+viewing.register(app)
+watching.register(app)
 app.add_typer(laws.app, name="laws")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(fidelity.app, name="fidelity")
@@ -115,9 +131,30 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
     ] = False,
 ) -> None:
-    """Make the client that all commands use; it is closed when the command ends."""
-    with exits(as_json=False):
-        context.obj = context.with_resource(Client(url, token=token))
+    """Name the service that all commands use."""
+    context.obj = ClientWhenUsed(url, token)
+    context.call_on_close(context.obj.close_if_made)
+
+
+class ClientWhenUsed:
+    """Stands for the client until a command uses it: a help text is shown faster than the SDK is imported."""
+
+    def __init__(self, url: str | None, token: str | None):
+        self._given = url, token
+        self._made: Client | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            from leym.client import Client
+
+            url, token = self._given
+            self._made = Client(url, token=token)
+        return getattr(self._made, name)
+
+    def close_if_made(self) -> None:
+        """Close the connections, if there are any."""
+        if self._made is not None:
+            self._made.close()
 
 
 def main() -> None:

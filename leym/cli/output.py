@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from leym.client import JobCancelled, JobFailed, ProblemError, ServiceUnreachable, UnexpectedAnswer
+from leym.client.errors import JobCancelled, JobFailed, ProblemError, ServiceUnreachable, UnexpectedAnswer
 from leym.common.extras import extra_of
 from leym.common.printable import printable, printable_json
 from leym.common.tables import delimited

@@ -6,14 +6,13 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from leym.client import Client
-from leym.client.axes import FORMS
 from leym.common import strict_json
-from leym.contract.spec import LIMITS
+from leym.contract.limits import LIMITS
+
+if TYPE_CHECKING:
+    from leym.client import Client
 
 
 def grid(text: str) -> tuple[int, int]:
@@ -83,6 +82,8 @@ def initial(text: str | None, client: Client) -> dict[str, Any] | None:
     if text is None:
         return None
     if text.endswith(".npy"):
+        import numpy as np
+
         return {"kind": "upload", "id": client.upload_state(np.load(Path(text), allow_pickle=False))}
     if "@" in text:
         job, _, step = text.partition("@")
@@ -93,6 +94,52 @@ def initial(text: str | None, client: Client) -> dict[str, Any] | None:
     if kind == "upload":
         return {"kind": kind, "id": value}
     return {"kind": kind} | ({"strength": float(value)} if value else {})
+
+
+def interventions(items: list[str]) -> list[dict[str, Any]]:
+    """Parse planned interventions: `200 vortex y=32 x=20 radius=8`, `4000 noise strength=1 region=disc:32,32,10`.
+
+    Raises ValueError.
+    """
+    return [_intervention(item) for item in items]
+
+
+def _intervention(item: str) -> dict[str, Any]:
+    step, _, rest = item.strip().partition(" ")
+    kind, *keys = rest.split() or [""]
+    if not step.isdigit() or not kind.isalpha():
+        raise ValueError(f"--intervene {item!r}: write 'STEP KIND KEY=VALUE …', as in '200 noise strength=0.3'")
+    return {"step": int(step), "kind": kind} | change_keys(keys)
+
+
+def change_keys(items: list[str]) -> dict[str, Any]:
+    """Parse keys of an intervention: `y=32`, `to=drawn`, `vector=[[1,0],[0,0]]`, `region=disc:32,32,8`.
+
+    Raises ValueError.
+    """
+    found: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.isidentifier() or key in ("kind", "step"):
+            raise ValueError(f"{item!r}: write KEY=VALUE, such as radius=8; --at is the step")
+        if key == "region" and not value.startswith("{"):
+            found[key] = _region(value)
+            continue
+        try:
+            found[key] = value if key == "state" else json.loads(value)  # an id may look like a number
+        except ValueError:
+            found[key] = value
+    return found
+
+
+def _region(text: str) -> dict[str, Any]:
+    """Parse `disc:Y,X,RADIUS` or `rectangle:Y,X,HEIGHT,WIDTH`. Raises ValueError."""
+    kind, _, numbers = text.partition(":")
+    names = {"disc": ("y", "x", "radius"), "rectangle": ("y", "x", "height", "width")}.get(kind)
+    values = numbers.split(",")
+    if names is None or len(values) != len(names):
+        raise ValueError(f"region={text}: write disc:Y,X,RADIUS or rectangle:Y,X,HEIGHT,WIDTH")
+    return {"kind": kind} | {name: json.loads(value) for name, value in zip(names, values, strict=True)}
 
 
 def tags(items: list[str]) -> dict[str, str] | None:
@@ -122,6 +169,16 @@ def sample(text: str) -> dict[str, Any]:
     if not found:
         raise ValueError(f"--sample {text!r}: write random:COUNT or latin_hypercube:COUNT, and :SEED after it")
     return {"sample": found[1], "count": int(found[2]), "seed": int(found[3] or 0)}
+
+
+def window(text: str | None) -> tuple[int, int] | None:
+    """Parse a window of steps, `1500:2000`, both included. Raises ValueError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,9})[:,]([0-9]{1,9})", text)
+    if not found:
+        raise ValueError(f"--window {text!r}: write FIRST:LAST, two steps")
+    return int(found[1]), int(found[2])
 
 
 def stop_rules(items: list[str]) -> list[dict[str, Any]]:
@@ -156,6 +213,8 @@ def _values(key: str, text: str) -> Any:
         if not first <= last < first + LIMITS.sweep_jobs:
             raise ValueError(f"--axis {key}={text}: {last - first + 1} values; 1 to {LIMITS.sweep_jobs} are allowed")
         return range(first, last + 1)
+    from leym.client.axes import FORMS
+
     form = re.fullmatch(r"(\w+)\((.*)\)", text)
     if form:
         if form[1] not in FORMS:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leym.cli import specs
+from leym.cli.completion import JobId
 from leym.cli.jobs import Json
 from leym.cli.output import exits, write_json, write_table
-from leym.client import Job
+
+if TYPE_CHECKING:
+    from leym.client import Job
 
 KINDS = "vortex, wave, noise, collapse, set, paint or gamma"
 
 
 def intervene(
     context: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="job id")],
+    id: JobId,
     kind: Annotated[str | None, typer.Argument(help=f"{KINDS}; without one, list the interventions")] = None,
     keys: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE...]", help='y=32 x=32 radius=8, region=\'{"kind": "disc", …}\''),
+        typer.Argument(metavar="[KEY=VALUE...]", help="y=32 x=32 radius=8, region=disc:32,32,8"),
     ] = None,
     at: Annotated[int | None, typer.Option(help="step at which it acts; default: as soon as possible")] = None,
     as_json: Json = False,
@@ -32,27 +36,15 @@ def intervene(
     noise, collapse and set take a region.
     """
     with exits(as_json):
+        from leym.client.requests import change_body
+
         job: Job = context.obj.job(id)
-        change = _keys(keys or [])
-        found = job.interventions() if kind is None else [job.intervene(kind, step=at, **change)]
+        change = specs.change_keys(keys or [])
+        found = job.interventions() if kind is None else [job._intervene(change_body(kind, at, change))]
     if as_json:
         write_json(found if kind is None else found[0])
         return
     write_table(("number", "state", "step", "kind", "keys"), (_row(one) for one in found))
-
-
-def _keys(items: list[str]) -> dict[str, Any]:
-    """Parse keys of an intervention: `y=32`, `to=drawn` or `vector=[[1,0],[0,0]]`. Raises ValueError."""
-    found: dict[str, Any] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or not key.isidentifier() or key in ("kind", "step"):
-            raise ValueError(f"{item!r}: write KEY=VALUE, such as radius=8; --at is the step")
-        try:
-            found[key] = value if key == "state" else json.loads(value)  # an id may look like a number
-        except ValueError:
-            found[key] = value
-    return found
 
 
 def _row(one: dict[str, Any]) -> tuple[Any, ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leym.cli import specs
+from leym.cli.completion import SweepId, laws
 from leym.cli.jobs import (
     Gamma,
     Grid,
     InitialText,
     Json,
+    KeepStates,
     ObserveText,
     PrecisionName,
     Priority,
@@ -26,11 +28,13 @@ from leym.cli.jobs import (
     spec_of,
 )
 from leym.cli.output import FAILED, age, exits, note, write_json, write_table
-from leym.client import Client, Sweep
+from leym.cli.viewing import Channel, FieldName, Fps, Frames, Scale, Start, Stop, ViewOut, save
 from leym.common.files import STDOUT
 
+if TYPE_CHECKING:
+    from leym.client import Client, Sweep
+
 app = typer.Typer(help="Run one job for many values of its keys.", no_args_is_help=True)
-Id = Annotated[str, typer.Argument(metavar="ID", help="sweep id")]
 Axes = Annotated[
     list[str] | None,
     typer.Option(
@@ -50,11 +54,15 @@ Filters = Annotated[
     typer.Option("--filter", help="only members with NAME=VALUE, NAME!=VALUE or NAME<NUMBER, repeatable"),
 ]
 
+Window = Annotated[
+    str | None, typer.Option(help="FIRST:LAST step: observables are means over these steps, not the last values")
+]
+
 
 @app.command()
 def run(
     context: typer.Context,
-    law: Annotated[str | None, typer.Argument(help="name or name@digest")] = None,
+    law: Annotated[str | None, typer.Argument(help="name or name@digest", autocompletion=laws)] = None,
     axis: Axes = None,
     zipped: Zipped = False,
     sample: SampleText = None,
@@ -75,6 +83,7 @@ def run(
     precision: PrecisionName = None,
     priority: Priority = None,
     tag: Tags = None,
+    keep_states: KeepStates = None,
     spec: SpecFile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="submit nothing; print what the sweep would need")] = False,
     watch: Watch = False,
@@ -87,15 +96,18 @@ def run(
             raise ValueError("a sweep needs at least one --axis, e.g. --axis seed=0..9")
         base = spec_of(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
-            initial=initial, precision=precision, priority=priority, tag=tag,
+            initial=initial, precision=precision, priority=priority, tag=tag, keep_states=keep_states,
         )  # fmt: skip
         axes, source = specs.axes(axis), source_of(base)
-        wanted = {"law": None, "axes": axes, "mode": _mode(zipped, sample), "stop": specs.stop_rules(stop or [])} | base
+        from leym.client.axes import sweep_request
+
+        rules = specs.stop_rules(stop or [])
+        body = sweep_request(client._body, None, axes, _mode(zipped, sample), rules, base)
         if dry_run:
-            _print_facts(client.estimate_sweep(**wanted), as_json)
+            _print_facts(client._estimate(body), as_json)
             return
         found = client.job(source) if source else None
-        sweep = client.sweep(**wanted)
+        sweep = client._sweep(body, None)
         if found:
             note_inheritance(found, base, next(sweep.jobs()), varied=axes)
         if not as_json:
@@ -111,7 +123,7 @@ def run(
 @app.command()
 def add(
     context: typer.Context,
-    id: Id,
+    id: SweepId,
     axis: Axes = None,
     zipped: Zipped = False,
     sample: SampleText = None,
@@ -156,7 +168,7 @@ def list_sweeps(
 
 @app.command("show", hidden=True)  # its name in version 0.1.0
 @app.command()
-def status(context: typer.Context, id: Id, watch: Watch = False, as_json: Json = False) -> None:
+def status(context: typer.Context, id: SweepId, watch: Watch = False, as_json: Json = False) -> None:
     """Count the members in each state."""
     with exits(as_json):
         sweep: Sweep = context.obj.get_sweep(id)
@@ -170,7 +182,7 @@ def status(context: typer.Context, id: Id, watch: Watch = False, as_json: Json =
 @app.command()
 def table(
     context: typer.Context,
-    id: Id,
+    id: SweepId,
     filter: Filters = None,
     sort: Annotated[str | None, typer.Option(help="column to sort by")] = None,
     descending: Annotated[bool, typer.Option("--descending", help="largest first")] = False,
@@ -180,6 +192,7 @@ def table(
     ] = None,
     over: Annotated[str | None, typer.Option(help="axes to aggregate over; default: seed")] = None,
     value: Annotated[str | None, typer.Option(help="observables to aggregate; default: all")] = None,
+    window: Window = None,
     format: Annotated[
         str | None, typer.Option("--format", "-f", help="csv, jsonl, parquet or arrow; default: the ending of --out")
     ] = None,
@@ -187,8 +200,8 @@ def table(
     as_json: Json = False,
 ) -> None:
     """Print or save one row per member with its point, its state and its last observables."""
-    query = {"filter": filter or (), "sort": sort, "descending": descending, "aggregate": aggregate or ()}
-    query |= {"over": over, "value": value or ()}
+    query: dict[str, Any] = {"filter": filter or (), "sort": sort, "descending": descending}
+    query |= {"aggregate": aggregate or (), "over": over, "value": value or (), "window": specs.window(window)}
     with exits(as_json):
         sweep: Sweep = context.obj.get_sweep(id)
         if out is None and format is None:
@@ -205,7 +218,7 @@ def table(
 @app.command()
 def plot(
     context: typer.Context,
-    id: Id,
+    id: SweepId,
     x: Annotated[str, typer.Option(help="axis to draw from left to right")],
     y: Annotated[str, typer.Option(help="axis to draw upwards")],
     value: Annotated[str, typer.Option(help="observable that gives the colour")],
@@ -213,6 +226,7 @@ def plot(
     statistic: Annotated[
         str, typer.Option(help="how members at one point are aggregated: mean, sd, min, max, median, q05 …")
     ] = "mean",
+    window: Window = None,
     filter: Filters = None,
     as_json: Json = False,
 ) -> None:
@@ -221,13 +235,61 @@ def plot(
         import matplotlib
 
         matplotlib.use("agg")  # pictures need no screen
-        axes = context.obj.get_sweep(id).phase_diagram(x, y, value, statistic=statistic, filter=filter or ())
-        axes.figure.savefig(out, dpi=150, bbox_inches="tight")
+        sweep: Sweep = context.obj.get_sweep(id)
+        steps = specs.window(window)
+        axes = sweep.phase_diagram(x, y, value, statistic=statistic, window=steps, filter=filter or ())
+        figure: Any = axes.figure
+        figure.savefig(out, dpi=150, bbox_inches="tight")
     write_json({"file": str(out)}) if as_json else print(out)
 
 
 @app.command()
-def summary(context: typer.Context, id: Id, as_json: Json = False) -> None:
+def view(
+    context: typer.Context,
+    id: SweepId,
+    out: ViewOut,
+    field: FieldName = None,
+    count: Annotated[int, typer.Option(min=1, max=100, help="number of typical members")] = 6,
+    member: Annotated[list[int] | None, typer.Option(help="index of a member to show instead, repeatable")] = None,
+    start: Start = None,
+    stop: Stop = None,
+    frames: Frames = 200,
+    channel: Channel = None,
+    fps: Fps = 12,
+    scale: Scale = None,
+    as_json: Json = False,
+) -> None:
+    """Save members side by side on one clock: typical ones, one of each group whose observables are alike."""
+    with exits(as_json):
+        sweep: Sweep = context.obj.get_sweep(id)
+        found = sweep.show(
+            field, count=count, members=member, start=start, stop=stop, frames=frames, channel=channel, fps=fps
+        )
+        save(found, out, scale, as_json)
+
+
+@app.command()
+def best(
+    context: typer.Context,
+    id: SweepId,
+    value: Annotated[str, typer.Argument(metavar="OBSERVABLE", help="observable to order by")],
+    lowest: Annotated[bool, typer.Option("--lowest", help="the smallest value first, not the largest")] = False,
+    count: Annotated[int, typer.Option(min=1, help="number of members")] = 1,
+    window: Window = None,
+    filter: Filters = None,
+    as_json: Json = False,
+) -> None:
+    """Print the ids of the members with the largest value of an observable."""
+    with exits(as_json):
+        sweep: Sweep = context.obj.get_sweep(id)
+        conditions = ["state=succeeded", *(filter or ())]
+        steps = specs.window(window)
+        found = sweep.table("rows", filter=conditions, sort=value, descending=not lowest, window=steps)[:count]
+    write_json(found) if as_json else print(*(row["id"] for row in found), sep="\n")
+
+
+@app.command()
+def summary(context: typer.Context, id: SweepId, as_json: Json = False) -> None:
     """Print how the last values of each observable are distributed over the members."""
     with exits(as_json):
         found = context.obj.get_sweep(id).summary()
@@ -242,7 +304,7 @@ def summary(context: typer.Context, id: Id, as_json: Json = False) -> None:
 @app.command()
 def priority(
     context: typer.Context,
-    id: Id,
+    id: SweepId,
     priority: Annotated[int, typer.Argument(metavar="PRIORITY", min=0, max=9, help="9 is the most urgent")],
     as_json: Json = False,
 ) -> None:
@@ -253,7 +315,7 @@ def priority(
 
 
 @app.command()
-def delete(context: typer.Context, id: Id, as_json: Json = False) -> None:
+def delete(context: typer.Context, id: SweepId, as_json: Json = False) -> None:
     """Remove the results of a sweep that has ended."""
     with exits(as_json):
         context.obj.get_sweep(id).delete()
@@ -261,25 +323,25 @@ def delete(context: typer.Context, id: Id, as_json: Json = False) -> None:
 
 
 @app.command()
-def pause(context: typer.Context, id: Id, as_json: Json = False) -> None:
+def pause(context: typer.Context, id: SweepId, as_json: Json = False) -> None:
     """Stop the members where they are, until `leym sweep resume`."""
     _change(context, id, "pause", as_json)
 
 
 @app.command()
-def resume(context: typer.Context, id: Id, as_json: Json = False) -> None:
+def resume(context: typer.Context, id: SweepId, as_json: Json = False) -> None:
     """Go on after `leym sweep pause`."""
     _change(context, id, "resume", as_json)
 
 
 @app.command()
-def retry(context: typer.Context, id: Id, as_json: Json = False) -> None:
+def retry(context: typer.Context, id: SweepId, as_json: Json = False) -> None:
     """Run the failed members again."""
     _change(context, id, "retry", as_json)
 
 
 @app.command()
-def cancel(context: typer.Context, id: Id, as_json: Json = False) -> None:
+def cancel(context: typer.Context, id: SweepId, as_json: Json = False) -> None:
     """Cancel every member that has not ended."""
     _change(context, id, "cancel", as_json)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from leym.cli import specs
+from leym.cli.completion import JobId
 from leym.cli.jobs import Json, Tags, show_progress
 from leym.cli.output import exits, write_json, write_table
-from leym.client import Client
+
+if TYPE_CHECKING:
+    from leym.client import Client
 
 app = typer.Typer(help="Train laws as jobs of the service, and show their curves.", no_args_is_help=True)
 
@@ -41,7 +44,7 @@ def submit(
 @app.command()
 def curve(
     context: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="job id")],
+    id: JobId,
     as_json: Json = False,
 ) -> None:
     """Show the curve of a training so far."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from leym.cli.completion import jobs
 from leym.cli.jobs import Json
 from leym.cli.output import FAILED, exits, note, write_json, write_table
-from leym.client import Client
-from leym.client.verify import compare
+
+if TYPE_CHECKING:
+    from leym.client import Client
 
 
 def verify(
     context: typer.Context,
-    id: Annotated[str, typer.Argument(metavar="ID", help="a job that succeeded")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="a job that succeeded", autocompletion=jobs)],
     timeout: Annotated[
         float | None, typer.Option(help="seconds to wait for the second run at most; then exit code 1")
     ] = None,
@@ -25,6 +27,8 @@ def verify(
 
     The same batch size, kernel and kind of device give the same bits; those of both runs are shown.
     """
+    from leym.client.verify import compare
+
     client: Client = context.obj
     with exits(as_json):
         first = client.job(id).check()
@@ -38,7 +42,7 @@ def verify(
         second = client.submit(**again | exact)
         try:
             found = compare(first, second.wait(timeout))
-            by: dict[str, list[dict[str, Any]]] = {"first": first.segments, "second": second.segments}
+            by: dict[str, list[dict[str, Any]]] = {"first": first.list_segments(), "second": second.list_segments()}
         finally:
             if not keep:
                 second.refresh().cancel()

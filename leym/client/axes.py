@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from leym.client.requests import plain
+from leym.client.requests import GammaLike, InitialLike, plain, with_kind
 
 FORMS = ("linspace", "logspace", "uniform", "loguniform", "choice")  # keys of an axis that is not a list
 # Keys of a JobSpec that are lists or mappings themselves; they vary in the argument `axes` only.
 NEVER = frozenset({"record", "observe", "interventions", "keep_states", "tags", "webhook"})
 
 StopLike = str | Mapping[str, Any]
+Mode = Literal["product", "zip"] | Mapping[str, Any]  # of `random_points` and `latin_hypercube`, if it is a mapping
+Values = Mapping[str, Any] | np.ndarray  # `linspace(…)`, or an array
+VariedInt = int | Sequence[int] | Values
+VariedText = str | Sequence[str] | Values
+VariedNumber = GammaLike | Sequence[float] | Sequence[GammaLike] | Values
+VariedInitial = InitialLike | Sequence[InitialLike]
+GridAxis = int | tuple[int, int] | Sequence[tuple[int, int]] | np.ndarray
 
 
 class Axis(dict[str, Any]):
@@ -76,6 +83,9 @@ def sweep_request(
     base, varied = split_axes(spec if law is None else {"law": law, **spec}, axes)
     if "law" not in base and "law" in varied:
         base["law"] = next(iter(varied["law"]))
+    within = [key.removeprefix("initial.") for key in varied if key.startswith("initial.")]
+    if within and "initial" not in base and (kind := with_kind({}, within)):
+        base["initial"] = kind
     return sweep_body(job(base.pop("law", None), **base), varied, mode, stop)
 
 
@@ -131,7 +141,8 @@ def split_axes(arguments: Mapping[str, Any], axes: Mapping[str, Any]) -> tuple[d
             inside = [name for name, item in value.items() if is_axis(f"{key}.{name}", item)]
             for name in inside:
                 add(f"{key}.{name}", value[name])
-            base[key] = {name: item for name, item in value.items() if name not in inside}
+            if rest := {name: item for name, item in value.items() if name not in inside}:
+                base[key] = with_kind(rest, inside)
         elif "." in key:
             raise ValueError(f"{key!r} with a dot is the key of an axis, whose values are a sequence; got {value!r}")
         else:

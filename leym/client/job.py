@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
-from leym.client import frame_socket, results
 from leym.client.errors import JobCancelled, JobFailed
-from leym.client.http import Http
+from leym.client.http import Http, segment
+from leym.client.job_results import Results
 from leym.client.keeping import Kept
-from leym.client.lineage import TimeTravel
 from leym.client.live import Frame, frames_of
 from leym.client.pages import listed
 from leym.client.progress import Bars
 from leym.client.requests import change_body
-
-if TYPE_CHECKING:
-    import xarray
+from leym.contract.interventions import Disc, Rectangle
 
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 JOB_KEYS = ("id", "state", "step", "steps", "spec", "law")
@@ -30,21 +25,16 @@ LONG_POLL_S = 20  # less than the 30 s after which proxies end silent requests
 PROGRESS_POLL_S = 1
 
 
-class Job(TimeTravel, Kept):
+class Job(Results, Kept):
     """One universe that the service runs, as returned by `Client.submit`, `Client.job` and `Client.jobs`.
 
     Properties show the last answer of the service; `refresh()` and `wait()` request a new one.
     """
 
-    @property
-    def id(self) -> str:
-        """The id: 26 characters."""
-        return str(self._data["id"])
-
-    @property
-    def state(self) -> str:
-        """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
-        return str(self._data["state"])
+    @classmethod
+    def of(cls, http: Http, id: str) -> Self:
+        """Request a job by its id."""
+        return cls(http, http.json("GET", f"/v1/jobs/{segment(id)}", having=JOB_KEYS))
 
     @property
     def step(self) -> int:
@@ -85,18 +75,6 @@ class Job(TimeTravel, Kept):
         """Return the last answer of the service, unchanged."""
         return dict(self._data)
 
-    def refresh(self, wait_s: int = 0) -> Job:
-        """Request the state of the job again, and return the job.
-
-        Args:
-            wait_s: the service answers when the state changes, or after this many seconds; 0: at once.
-        """
-        params = {"wait": wait_s} if wait_s else None
-        self._data = self._http.json(
-            "GET", self._path, having=JOB_KEYS, params=params, timeout=self._http.timeout_s + wait_s
-        )
-        return self
-
     def wait(self, timeout: float | None = None, progress: bool = False) -> Job:
         """Wait until the job has succeeded, and return it.
 
@@ -126,7 +104,26 @@ class Job(TimeTravel, Kept):
         self._data = self._http.json("POST", f"{self._path}/cancel", having=JOB_KEYS, repeatable=True)
         return self
 
-    def intervene(self, kind: str, *, step: int | None = None, **change: Any) -> dict[str, Any]:
+    def intervene(
+        self,
+        kind: Literal["vortex", "wave", "noise", "collapse", "set", "paint", "gamma"],
+        *,
+        step: int | None = None,
+        y: float | None = None,
+        x: float | None = None,
+        radius: float | None = None,
+        charge: int | None = None,
+        ky: float | None = None,
+        kx: float | None = None,
+        strength: float | None = None,
+        to: str | None = None,
+        vector: Sequence[complex] | Sequence[Sequence[float]] | np.ndarray | None = None,
+        state: str | None = None,
+        channel: int | None = None,
+        phase: float | None = None,
+        value: float | None = None,
+        region: Mapping[str, Any] | Rectangle | Disc | None = None,
+    ) -> dict[str, Any]:
         """Change the state or gamma while the job waits or runs: `intervene("vortex", y=32, x=32, radius=8)`.
 
         Afterwards `spec` says at which step it acted, so that the same spec gives the same bits.
@@ -135,7 +132,20 @@ class Job(TimeTravel, Kept):
             kind: vortex (y, x, radius, charge), wave (ky, kx, region), noise (strength, region), collapse (to, region),
                 set (vector or state, region), paint (y, x, radius, and vector, or channel and phase) or gamma (value).
             step: step at which it acts; default: as soon as possible.
-            **change: keys of the kind. A vector is an array of d complex numbers, or pairs [re, im].
+            y: row of a vortex or a stroke.
+            x: column of a vortex or a stroke.
+            radius: radius of a vortex or a stroke, in cells.
+            charge: turns of a vortex.
+            ky: waves over the grid's height.
+            kx: waves over the grid's width.
+            strength: standard deviation of noise.
+            to: what a collapse leaves: "dominant" or "drawn".
+            vector: d complex numbers, or pairs [re, im].
+            state: id of an uploaded state.
+            channel: channel that is painted.
+            phase: phase that is painted, in radians.
+            value: the new gamma.
+            region: cells that change: `{"kind": "disc", "y": 32, "x": 32, "radius": 8}` or a Rectangle; default: all.
 
         Returns:
             The request: number, state (`waiting`, `applied`, `missed`) and step; `interventions()` has its later state.
@@ -143,7 +153,13 @@ class Job(TimeTravel, Kept):
         Raises:
             ProblemError: the job has ended or is a member of a sweep, or the change does not fit it.
         """
-        body = change_body(kind, step, change)
+        change = {
+            "y": y, "x": x, "radius": radius, "charge": charge, "ky": ky, "kx": kx, "strength": strength, "to": to,
+            "vector": vector, "state": state, "channel": channel, "phase": phase, "value": value, "region": region,
+        }  # fmt: skip
+        return self._intervene(change_body(kind, step, change))
+
+    def _intervene(self, body: dict[str, Any]) -> dict[str, Any]:
         return self._http.json("POST", f"{self._path}/interventions", having=("number", "state"), json=body)
 
     def interventions(self) -> list[dict[str, Any]]:
@@ -175,129 +191,6 @@ class Job(TimeTravel, Kept):
             start = self.refresh().step + 1
         yield from frames_of(self._http, self._path, start, field, self.array)
         self.refresh()
-
-    def live(
-        self,
-        field: str,
-        *,
-        start: int = 0,
-        fps: float | None = None,
-        downsample: int = 1,
-        dtype: frame_socket.Dtype = "f32",
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (step, frame) of a field as the frames are stored, until the job has ended; then refresh the job.
-
-        The frames come over a WebSocket, which resumes where it was after a lost connection. A job that fails or is
-        cancelled ends the iteration without an exception; `check()` raises it.
-
-        Args:
-            field: a recorded field.
-            start: first step.
-            fps: most frames per second: the newest ones, and always the first and the last; default: every frame.
-            downsample: every n-th cell in both directions.
-            dtype: f32, f16, or u8 for codes 0 to 255 over the range of the field. A complex field is always complex64.
-
-        Raises:
-            ProblemError: the field is not recorded, an option is wrong, or the results were deleted.
-            ServiceUnreachable: the service does not answer any more, after all retries.
-        """
-        yield from frame_socket.frames(
-            self._http, self._path, field, start=start, fps=fps, downsample=downsample, dtype=dtype
-        )
-        self.refresh()
-
-    @property
-    def fields(self) -> list[dict[str, Any]]:
-        """The recorded fields: name, shape, dtype, units, every and number of stored frames (`committed`) of each."""
-        return results.fields(self._http, self._path)
-
-    def array(
-        self, field: str, start: int | None = None, stop: int | None = None, stride: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Read the frames of a field.
-
-        Args:
-            field: a recorded field.
-            start: first step; default: 0.
-            stop: step to stop before; default: after the last stored frame.
-            stride: read every n-th frame.
-
-        Returns:
-            The steps, int64 [n], and the frames, [n, H, W] or [n, H, W, d].
-
-        Raises:
-            ProblemError: the field is not recorded, or the range is wrong.
-        """
-        return results.array(self._http, self._path, field, start, stop, stride)
-
-    @property
-    def frames(self) -> xarray.Dataset | results.LazyArrays:
-        """The recorded fields, read from the service when they are used: `job.frames["phase"]`.
-
-        It is an xarray.Dataset with coordinates and units where xarray and zarr are installed, else a mapping of
-        arrays. `to_netcdf` accepts the Dataset, psi included; attributes with a structure (`spec`) are JSON text.
-        """
-        return results.dataset(self._http, self._path, self._field_names)
-
-    @property
-    def observables(self) -> xarray.Dataset | dict[str, np.ndarray]:
-        """The observables over `step`: an xarray.Dataset, or a dict of arrays where xarray is not installed."""
-        return results.observables(self._http, self._path)
-
-    def series(self) -> dict[str, np.ndarray]:
-        """Read the observables as plain arrays: `step`, int64 [n], and one float64 [n] per name."""
-        return results.series(self._http, self._path)
-
-    def curve(self) -> dict[str, np.ndarray]:
-        """Read the curve of a training so far: `update` and one float64 [n] per name; `pandas.DataFrame` takes it.
-
-        Raises:
-            ProblemError: the job is no training.
-        """
-        return results.curve(self._http, self._path)
-
-    def download(self, field: str, path: str | Path, format: str | None = None, **options: Any) -> Path:
-        """Save a field or the observables to a file.
-
-        A png shows all chosen frames on one sheet; gif and webp are animations of them. Pictures and npz files contain
-        the job, the law with its digest, the spec and the steps as JSON. A regular file is replaced when the download
-        is complete; a FIFO or a device is written in place, and a symbolic link is followed.
-
-        Args:
-            field: a recorded field, or "observables".
-            path: the file; `-` is stdout.
-            format: npy, npz, png, gif or webp for a field; json, csv or npz for observables; default: the ending of
-                `path`.
-            **options: start and stop (steps), stride (every n-th frame), channel, fps (at most 50 for gif), scale
-                (pixels per cell).
-
-        Returns:
-            The path.
-
-        Raises:
-            ValueError: the format is unknown.
-            ProblemError: the field is not recorded, or an option is wrong.
-            OSError: the file cannot be written.
-        """
-        self._save(field, Path(path), format, **options)
-        return Path(path)
-
-    def _save(self, field: str, path: Path, format: str | None, **options: Any) -> int:
-        """Save like `download`, but return the number of bytes written."""
-        return results.download(self._http, self._path, field, path, format, options)
-
-    @property
-    def segments(self) -> list[dict[str, Any]]:
-        """The batch size, kernel, operands and device that computed the frames, from which step on.
-
-        Equal values give equal bits. Results from before version 0.1.0 store the batch size as `rung`.
-        """
-        group = self._http.json("GET", f"{self._path}/store.zarr/zarr.json", having=("attributes",))
-        segments = json.loads(group["attributes"].get("segments", "[]"))
-        return [{"batch_size" if key == "rung" else key: value for key, value in s.items()} for s in segments]
-
-    def _field_names(self) -> list[str]:
-        return [recording["field"] for recording in self.spec.get("record", [])]
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.state} {self.step}/{self.steps} {self.law.split('@')[0]}>"

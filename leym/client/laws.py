@@ -7,6 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from html import escape
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +48,17 @@ def upload_checkpoint(http: Http, path: Path, name: str, fields: dict[str, Any])
         if experiment.config:
             files["config"] = (experiment.config.name, stack.enter_context(experiment.config.open("rb")))
         return dict(http.json("PUT", f"/v1/laws/{name}", having=LAW, data=data, files=files, timeout=TIMEOUT_S))
+
+
+class LawTable(list[dict[str, Any]]):
+    """The laws of a service, which a notebook shows as a table."""
+
+    COLUMNS = ("name", "architecture", "d_state", "ref")
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{column}</th>" for column in self.COLUMNS)
+        rows = ("".join(f"<td>{escape(str(law.get(column, '')))[:80]}</td>" for column in self.COLUMNS) for law in self)
+        return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
 
 
 class _Body:

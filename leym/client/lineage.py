@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +13,17 @@ import numpy as np
 
 from leym.client import results
 from leym.client.http import Http, segment
-from leym.client.requests import FRAMES, ObserveLike, RecordLike, observed_of, plain, recordings
+from leym.client.requests import (
+    FRAMES,
+    GammaLike,
+    Intervention,
+    ObserveLike,
+    RecordLike,
+    observed_of,
+    plain,
+    planned,
+    recordings,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -34,6 +44,28 @@ class TimeTravel:
         self._path = f"/v1/jobs/{segment(str(data['id']))}"
 
     @property
+    def id(self) -> str:
+        """The id: 26 characters."""
+        return str(self._data["id"])
+
+    @property
+    def state(self) -> str:
+        """`queued`, `running`, `paused`, `succeeded`, `failed` or `cancelled`."""
+        return str(self._data["state"])
+
+    def refresh(self, wait_s: int = 0) -> Self:
+        """Request the state of the job again, and return the job.
+
+        Args:
+            wait_s: the service answers when the state changes, or after this many seconds; 0: at once.
+        """
+        params = {"wait": wait_s} if wait_s else None
+        self._data = self._http.json(
+            "GET", self._path, having=ANSWER, params=params, timeout=self._http.timeout_s + wait_s
+        )
+        return self
+
+    @property
     def parent(self) -> str | None:
         """The id of the job that this one continues, or None."""
         found: str | None = self._data.get("parent")
@@ -48,15 +80,17 @@ class TimeTravel:
         self,
         steps: int,
         *,
-        gamma: Any = None,
+        gamma: GammaLike | None = None,
         record: RecordLike | None = None,
         observe: ObserveLike | None = None,
+        interventions: Sequence[Intervention] | None = None,
         keep_states: int | Mapping[str, int] | None = None,
         priority: int | None = None,
+        deadline_s: float | None = None,
+        ttl_s: float | None = None,
         tags: Mapping[str, str] | None = None,
         reuse: bool | None = None,
         idempotency_key: str | None = None,
-        **changes: Any,
     ) -> Self:
         """Go on from the last state to a later step: `job.extend(1000)` of a job of 600 steps computes 601 to 1000.
 
@@ -68,12 +102,14 @@ class TimeTravel:
             gamma: damping.
             record: fields to record, as in `Client.submit`.
             observe: observables, as in `Client.submit`.
+            interventions: changes at given steps, as in `Client.submit`.
             keep_states: keep the complete state every so many steps.
             priority: 0 to 9.
+            deadline_s: seconds after which a job that has not ended fails.
+            ttl_s: seconds for which the results are kept after the job's end.
             tags: tags in the place of the job's own.
             reuse: True: an earlier job that has computed the same may be returned.
             idempotency_key: calls with the same key submit once; default: a new key.
-            **changes: any other key of a JobSpec.
 
         Returns:
             The queued job.
@@ -82,13 +118,9 @@ class TimeTravel:
             ProblemError: the job has no last state, or a value is wrong.
         """
         given = {
-            "gamma": gamma,
-            "keep_states": keep_states,
-            "priority": priority,
-            "tags": tags,
-            "reuse": reuse,
-            **changes,
-        }
+            "gamma": gamma, "interventions": interventions, "keep_states": keep_states, "priority": priority,
+            "deadline_s": deadline_s, "ttl_s": ttl_s, "tags": tags, "reuse": reuse,
+        }  # fmt: skip
         return self._go_on("extend", {"steps": steps}, record, observe, given, idempotency_key)
 
     def fork(
@@ -96,18 +128,20 @@ class TimeTravel:
         step: int,
         *,
         steps: int | None = None,
-        gamma: Any = None,
+        gamma: GammaLike | None = None,
         seed: int | None = None,
         law: str | None = None,
         precision: str | None = None,
         record: RecordLike | None = None,
         observe: ObserveLike | None = None,
+        interventions: Sequence[Intervention] | None = None,
         keep_states: int | Mapping[str, int] | None = None,
         priority: int | None = None,
+        deadline_s: float | None = None,
+        ttl_s: float | None = None,
         tags: Mapping[str, str] | None = None,
         reuse: bool | None = None,
         idempotency_key: str | None = None,
-        **changes: Any,
     ) -> Self:
         """Go on from any kept state with other values: `job.fork(200, gamma=0.05, steps=600)`.
 
@@ -122,12 +156,14 @@ class TimeTravel:
             precision: "nf4", "int8", "bf16", "fp32" or "auto".
             record: fields to record, as in `Client.submit`.
             observe: observables, as in `Client.submit`.
+            interventions: changes at given steps, as in `Client.submit`.
             keep_states: keep the complete state every so many steps.
             priority: 0 to 9.
+            deadline_s: seconds after which a job that has not ended fails.
+            ttl_s: seconds for which the results are kept after the job's end.
             tags: tags in the place of the job's own.
             reuse: True: an earlier job that has computed the same may be returned.
             idempotency_key: calls with the same key submit once; default: a new key.
-            **changes: any other key of a JobSpec.
 
         Returns:
             The queued job.
@@ -137,7 +173,8 @@ class TimeTravel:
         """
         given = {
             "steps": steps, "gamma": gamma, "seed": seed, "law": law, "precision": precision,
-            "keep_states": keep_states, "priority": priority, "tags": tags, "reuse": reuse, **changes,
+            "interventions": interventions, "keep_states": keep_states, "priority": priority, "deadline_s": deadline_s,
+            "ttl_s": ttl_s, "tags": tags, "reuse": reuse,
         }  # fmt: skip
         return self._go_on("fork", {"step": step}, record, observe, given, idempotency_key)
 
@@ -206,6 +243,8 @@ class TimeTravel:
         key: str | None,
     ) -> Self:
         every = max(1, int(body.get("steps") or given.get("steps") or self._data["steps"]) // FRAMES)
+        if given.get("interventions"):
+            given = {**given, "interventions": [planned(one) for one in given["interventions"]]}
         body |= {name: plain(value) for name, value in given.items() if value is not None}
         if isinstance(body.get("keep_states"), int):
             body["keep_states"] = {"every": body["keep_states"]}

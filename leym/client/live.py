@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,10 +49,39 @@ class Frame:
             self._arrays[name] = frames[list(steps).index(self.step)]
         return self._arrays[name]
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays of all fields recorded at this step, by name."""
+        return {name: self.array(name) for name in self.fields}
+
     @property
     def data(self) -> dict[str, np.ndarray]:
-        """The arrays of all fields recorded at this step, by name."""
-        return {name: self.array(name) for name in self.fields}
+        """Deprecated: call `arrays()`."""
+        warnings.warn(
+            "Frame.data is deprecated, because it sends requests: call arrays()", DeprecationWarning, stacklevel=2
+        )
+        return self.arrays()
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """Something that happened to a job.
+
+    Attributes:
+        kind: `state`, `frame`, `progress` or `end`; docs/streams.md says when each comes.
+        job: id of the job.
+        data: what the event tells: state, step, steps, fields, observables, error.
+        id: position of the reader in all jobs that are followed, for `Client.events(after=…)`.
+    """
+
+    kind: str
+    job: str
+    data: dict[str, Any] = field(hash=False)
+    id: str = field(compare=False)
+
+    @property
+    def step(self) -> int:
+        """The step of the event."""
+        return int(self.data.get("step") or 0)
 
 
 def frames_of(http: Http, path: str, start: int, only: str | None, fetch: Fetch) -> Iterator[Frame]:

@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from leym.contract.initial import InitialState
+from leym.contract.interventions import Part
 from leym.contract.spec import JobSpec, Observe, Recording
 
 FRAMES = 100  # a recording without a schedule gets about so many frames
 
-RecordLike = Mapping[str, int] | Iterable[str | Recording | Mapping[str, Any]]
+GammaLike = float | Sequence[tuple[int, float]] | Sequence[Sequence[float]]
+InitialLike = Mapping[str, Any] | InitialState
+Intervention = Mapping[str, Any] | Part
+RecordLike = str | Mapping[str, int] | Iterable[str | Recording | Mapping[str, Any]]
 ObserveLike = bool | int | Iterable[str] | Observe | Mapping[str, Any]
+
+KINDS = {"strength": "complex_noise", "scale": "smooth", "re": "smooth", "im": "smooth", "id": "upload"}
 
 
 def job_body(
@@ -42,17 +49,44 @@ def job_body(
         document = law.model_dump(mode="json", exclude_none=True)
         return {key: value for key, value in document.items() if key in law.model_fields_set}
     every = max(1, steps // FRAMES)
-    sides = (grid, grid) if isinstance(grid, int) else tuple(grid)
-    body: dict[str, Any] = {"law": law, "grid": list(sides), "steps": steps, "record": recordings(record, every)}
+    body: dict[str, Any] = {"law": law, "grid": sides_of(grid), "steps": steps, "record": recordings(record, every)}
     observed = observed_of(observe, every)
     if observed is not None:
         body["observe"] = observed
     given = {key: value for key, value in spec.items() if value is not None}
     if "interventions" in given:
-        given["interventions"] = [_planned(one) for one in given["interventions"]]
+        given["interventions"] = [planned(one) for one in given["interventions"]]
     if isinstance(given.get("keep_states"), int):
         given["keep_states"] = {"every": given["keep_states"]}
+    if isinstance(given.get("initial"), Mapping):
+        given["initial"] = with_kind(given["initial"])
+    if "webhook" in given:
+        given["webhook"] = webhook_of(given["webhook"])
     return {key: plain(value) for key, value in (body | given).items()}
+
+
+def sides_of(grid: int | tuple[int, int]) -> list[int]:
+    """Return a grid as [H, W]; one number is a square."""
+    return [grid, grid] if isinstance(grid, int) else list(grid)
+
+
+def webhook_of(webhook: str | Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return a webhook as a mapping; text is its URL."""
+    return {"url": webhook} if isinstance(webhook, str) else webhook
+
+
+def with_kind(initial: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a start state with its kind, which the keys say if it is left out: `{"strength": 0.5}` is complex noise.
+
+    Args:
+        initial: the start state.
+        more: further keys that it will get.
+    """
+    if "kind" in initial:
+        return dict(initial)
+    keys = [*initial, *more]
+    kinds = {"state"} if "job" in keys else {KINDS[key] for key in keys if key in KINDS}
+    return ({"kind": kinds.pop()} if len(kinds) == 1 else {}) | dict(initial)
 
 
 def change_body(kind: str, step: int | None, change: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +122,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _planned(change: Mapping[str, Any] | Any) -> dict[str, Any]:
+def planned(change: Intervention) -> dict[str, Any]:
+    """Make the JSON of one of a job's `interventions`."""
     whole: dict[str, Any] = dict(change) if isinstance(change, Mapping) else plain(change)
     return change_body(whole.pop("kind", ""), whole.pop("step", None), whole)
 

@@ -94,10 +94,12 @@ def opened(http: Http, job: str) -> xarray.Dataset:
     """Open the recorded fields of the job at the path `job` as an xarray.Dataset; needs xarray and zarr."""
     import xarray
 
+    from leym.client.notebook.accessor import with_hints
+
     found: xarray.Dataset = xarray.open_zarr(
         open_store(http, f"{job}/store.zarr"), consolidated=True, zarr_format=3, chunks=None
     )
-    return found
+    return with_hints(found)
 
 
 def open_store(http: Http, path: str) -> Any:

@@ -29,10 +29,12 @@ def query_params(
     aggregate: Names = (),
     over: Names | None = None,
     value: Names = (),
+    window: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return the parameters of a table's request; they are explained by `Sweep.table`."""
     params: dict[str, Any] = {"filter": _listed(filter), "sort": sort, "descending": "true" if descending else None}
     params |= {"aggregate": ",".join(_listed(aggregate)), "value": ",".join(_listed(value))}
+    params["window"] = None if window is None else "{},{}".format(*window)
     found = {key: item for key, item in params.items() if item}
     return found | ({} if over is None else {"over": ",".join(_listed(over))})
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from leym.client.http import Http
+from leym.client.connection import Connection
 from leym.client.job import JOB_KEYS, Job
+from leym.client.requests import plain, webhook_of
 
 Recipe = Mapping[str, Any] | str | Path
 
 
-class Training:
+class Training(Connection):
     """The part of `Client` that trains laws."""
 
-    _http: Http
-
     def train(
-        self, recipe: Recipe, name: str | None = None, *, idempotency_key: str | None = None, **request: Any
+        self,
+        recipe: Recipe,
+        name: str | None = None,
+        *,
+        priority: int | None = None,
+        deadline_s: float | None = None,
+        ttl_s: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        webhook: str | Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
     ) -> Job:
         """Queue the training of a law: `train("spirals.toml")`.
 
@@ -29,8 +37,12 @@ class Training:
         Args:
             recipe: a recipe file, or its content.
             name: name of the law; default: the recipe's.
+            priority: 0 to 9, among trainings; default: 4.
+            deadline_s: seconds after which a training that has not ended fails.
+            ttl_s: seconds for which the curve is kept; the law stays.
+            tags: names and values, for finding the job again.
+            webhook: URL to call when the training has ended.
             idempotency_key: calls with the same key submit once; default: a new key.
-            **request: priority, deadline_s, ttl_s or tags.
 
         Returns:
             The queued job.
@@ -40,11 +52,12 @@ class Training:
             ValueError: the file is not TOML.
             OSError: the file cannot be read.
         """
-        body = {"recipe": read(recipe)} | ({} if name is None else {"name": name}) | request
+        given = {
+            "name": name, "priority": priority, "deadline_s": deadline_s, "ttl_s": ttl_s, "tags": tags,
+            "webhook": webhook_of(webhook),
+        }  # fmt: skip
+        body = {"recipe": read(recipe)} | {key: plain(value) for key, value in given.items() if value is not None}
         return Job(self._http, self._post("/v1/trainings", body, idempotency_key, JOB_KEYS))
-
-    def _post(self, path: str, body: dict[str, Any], key: str | None, having: Sequence[str]) -> dict[str, Any]:
-        raise NotImplementedError
 
 
 def read(recipe: Recipe) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def save_pictures(jobs: Sequence[Job], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for law, longest in {law_of(job): job for job in sorted(jobs, key=lambda job: job.steps)}.items():
-        frames = {field["name"]: field["committed"] for field in longest.fields}["phase"]
+        frames = {field["name"]: field["committed"] for field in longest.list_fields()}["phase"]
         animated, still = _stride(frames, ANIMATED), _stride(frames, STILLS)
         made.append(longest.download("phase", folder / f"{law}.webp", stride=animated, fps=20, scale=4))
         made.append(longest.download("phase", folder / f"{law}-strip.png", stride=still, scale=3))

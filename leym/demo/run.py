@@ -9,11 +9,13 @@ from pathlib import Path
 
 from leym.client import Client, Job
 from leym.client.progress import Bars
+from leym.contract.spec import Precision
 from leym.demo.report import save_pictures, summary
 from leym.demo.service import running_service
 
 LAWS = ("spirals", "turbulence", "hurricanes", "choir")
-GRID, PRECISION = (64, 64), "nf4"
+GRID = (64, 64)
+PRECISION: Precision = "nf4"
 STEPS = (200, 300, 400, 500, 600, 800, 900, 1000, 1200, 1400, 1700, 2000)
 EVERY = 10
 LIMIT_S = 600.0  # time for all jobs; on two cores without other work they take under a minute

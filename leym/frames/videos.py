@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-THREADS = 2  # of the encoder; the bytes depend on their number, and the API has other work
+THREADS = 1  # of the encoder: with more, the same frames give other bytes from time to time
 QUALITY = "16"  # constant rate factor of x264: 0 is lossless, 18 looks lossless, 51 is worst
 
 

@@ -136,11 +136,11 @@ class ViewReader:
     ) -> Iterator[tuple[int, dict[str, NDArray[Any]]]]:
         """Iterate over the frames of all sources at the wanted steps."""
         steps, first, stop = set(wanted.tolist()), int(wanted[0]), int(wanted[-1]) + 1
-        gaps = np.unique(np.diff(wanted))
         iterators = []
         for source in sources:
-            every = self._recorded[source]["every"]
-            stride = int(gaps[0]) // every if len(gaps) == 1 else 1
+            places = np.searchsorted(self._reader.steps(source, first, stop), wanted)
+            strides = np.unique(np.diff(places))
+            stride = int(strides[0]) if len(strides) == 1 else 1
             chosen = self._reader.frames(source, first, stop, stride)
             iterators.append((step, frame) for step, frame in chosen if step in steps)
         for found in zip(*iterators, strict=True):

@@ -136,10 +136,13 @@ def test_the_wheel_claims_types_for_the_library_only(wheel: Path) -> None:
 
 
 SCRIPT = """
+import asyncio
 from typing import assert_type
 
-from leym.client import Client, Frame, Job, JobFailed, Sweep
-from leym.spec import JobSpec, Observe, RandomState, Recording
+import numpy as np
+
+from leym.client import AsyncClient, AsyncJob, AsyncSweep, Client, Frame, Job, JobFailed, Sweep, linspace
+from leym.spec import Disc, JobSpec, Observe, RandomState, Recording
 
 
 def grow(client: Client) -> Job:
@@ -153,8 +156,17 @@ def grow(client: Client) -> Job:
     )
     job = client.submit(spec)
     assert_type(job, Job)
-    assert_type(client.sweep("aurora", {"gamma": [0.0, 0.01]}), Sweep)
+    start = [{"step": 20, "kind": "noise", "strength": 0.3, "region": Disc(y=8, x=8, radius=3)}]
+    client.submit("aurora", 32, gamma=[(0, 0.01), (50, 0.1)], initial={"strength": 0.5}, interventions=start)
     client.submit("aurora", steps="many")  # type: ignore[arg-type]
+    client.submit("aurora", gama=0.1)  # type: ignore[call-arg]
+    client.run("aurora", seed="seven")  # type: ignore[arg-type]
+    client.submit("aurora", precision="fp8")  # type: ignore[arg-type]
+    job.intervene("vortx")  # type: ignore[arg-type]
+    job.fork(50, steps=200, gamma=0.1, keep_states=10).download("phase", "phase.gif", fps=12, scale=4)
+    job.download("phase", "phase.gif", speed=3)  # type: ignore[call-arg]
+    steps, phase = job.array("phase")
+    assert_type(steps, np.ndarray)
     try:
         return job.wait(timeout=240)
     except JobFailed as failed:
@@ -162,8 +174,38 @@ def grow(client: Client) -> Job:
         raise
 
 
+def explore(client: Client) -> Sweep:
+    assert_type(client.sweep("aurora", {"gamma": [0.0, 0.01]}), Sweep)
+    client.sweep("aurora", gamma=linspace(0, 0.1, 8), seed=range(8), initial={"strength": [0.1, 1.0]}, steps=500)
+    client.sweep(["aurora", "spirals"], grid=[(16, 16), (32, 32)], precision=["nf4", "fp32"], seed=np.arange(3))
+    client.sweep("aurora", sed=range(3))  # type: ignore[call-arg]
+    sweep = client.sweep("aurora", seed=range(3)).wait(timeout=240)
+    sweep.phase_diagram("gamma", "seed", "activity", window=(100, 500))
+    sweep.table("rows", agregate="mean")  # type: ignore[call-arg]
+    return sweep
+
+
+async def both(client: AsyncClient) -> None:
+    job = await client.submit("aurora", steps=100, record={"phase": 10})
+    assert_type(job, AsyncJob)
+    assert_type(await client.sweep("aurora", seed=range(3)), AsyncSweep)
+    async for frame in job.stream():
+        assert_type(frame, Frame)
+    async for step, values in job.live("phase", fps=10):
+        assert_type(step, int)
+    async for found in client.jobs(limit=3):
+        assert_type(found, AsyncJob)
+    await client.submit("aurora", gama=0.1)  # type: ignore[call-arg]
+
+
+async def closed() -> str:
+    async with AsyncClient("http://127.0.0.1:9") as client:
+        return client.url
+
+
 if __name__ == "__main__":
     with Client("http://127.0.0.1:9") as client:
+        assert client.url == asyncio.run(closed())
         print(client.url, Frame.__name__)
 """
 

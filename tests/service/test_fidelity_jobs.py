@@ -54,8 +54,8 @@ def test_a_judgement_is_a_job_and_its_numbers_are_those_of_the_library(own):
     assert record["step"] == record["steps"] == spec_of("first", request).total_steps
     assert record["spec"]["kind"] == "fidelity"
     assert record["tags"] == {"why": "test"}
-    assert job.fields == []
-    assert not list(job.frames)
+    assert job.list_fields() == []
+    assert not list(job.dataset())
     assert [event.step for event in job.stream()] == []
 
     law = Registry(own.data / "laws").resolve("first")
@@ -96,7 +96,7 @@ def test_what_is_known_of_a_precision_goes_with_jobs_and_frames(own):
         assert fidelity_status(law, "nf4", data=own.data) == expected
         job = own.client.submit("second", (8, 8), 10, {"phase": 5}, precision="nf4").wait(240)
         assert job.as_dict()["fidelity"] == expected
-        assert job.frames.attrs["fidelity"] == expected
+        assert job.dataset().attrs["fidelity"] == expected
         chosen = own.client.submit("second", (8, 8), 10, precision="auto")
         assert chosen.as_dict()["precision"] == auto
         assert chosen.as_dict()["fidelity"] == ("passed" if auto == "nf4" else "exact")

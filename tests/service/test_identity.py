@@ -61,7 +61,7 @@ def test_a_job_of_a_project_runs_with_its_own_law_and_its_results_stay_inside(cl
     ours.add_law(law.path)
     job = ours.submit("mine", (8, 8), 20, {"phase": 5}, observe=5).wait(240)
     assert [frame.step for frame in job.stream()] == [0, 5, 10, 15, 20]
-    assert job.frames["phase"].shape == (5, 8, 8)  # over HTTP, with the token
+    assert job.dataset()["phase"].shape == (5, 8, 8)  # over HTTP, with the token
     with pytest.raises(ProblemError) as refused:
         theirs.job(job.id)
     assert refused.value.status == 404

@@ -112,7 +112,7 @@ def test_its_unfinished_jobs_end_as_if_nobody_had_interrupted_them(old: OldFolde
             digests = [digest(frame)[2] for frame in psi]
             kept = old.checkpoints.get(job.id, {"step": -1})["step"] // EVERY + 1
             assert digests[:kept] == whole["frames"][:kept]
-            if all(_alike(segment, whole["segments"][0]) for segment in job.segments):  # this kind of machine
+            if all(_alike(segment, whole["segments"][0]) for segment in job.list_segments()):  # this kind of machine
                 assert digests == whole["frames"]
                 assert {name: digest(values) for name, values in job.series().items()} == whole["observables"]
 
@@ -167,8 +167,8 @@ def test_new_work_begins_from_what_is_there(old: OldFolder) -> None:
 def test_results_of_then_are_read_by_the_client_of_now(old: OldFolder) -> None:
     with old.client("default") as client:
         job = client.job(old.job("everything"))
-        assert [segment["batch_size"] for segment in job.segments] == [RUNG]
-        frames = job.frames
+        assert [segment["batch_size"] for segment in job.list_segments()] == [RUNG]
+        frames = job.dataset()
         assert frames["coherence"].shape == (11, 8, 8)
         assert frames["coherence"].attrs["units"] == "1"
         assert frames.attrs["law"] == job.law
@@ -178,9 +178,9 @@ def test_results_of_then_are_read_by_the_client_of_now(old: OldFolder) -> None:
         assert "coherence" in client.verdict("plain", "bf16")["samples"]["baseline"]
         assert "coherence" in client.fidelity("plain")[0]["metrics"]
         sweep = client.get_sweep(old.expected["sweep"])
-        assert sweep.dataset["coherence"].dims == ("member", "step"), "its axes are zipped"
-        assert sweep.dataset["gamma"].values.tolist() == [0.0, 0.01, 0.05]
-        assert np.isfinite(sweep.dataset["coherence"].isel(step=-1)).all()
+        assert sweep.dataset()["coherence"].dims == ("member", "step"), "its axes are zipped"
+        assert sweep.dataset()["gamma"].values.tolist() == [0.0, 0.01, 0.05]
+        assert np.isfinite(sweep.dataset()["coherence"].isel(step=-1)).all()
         table = sweep.table("rows")
         assert [row["gamma"] for row in table] == [0.0, 0.01, 0.05]
         assert all(np.isfinite(row["coherence"]) and np.isfinite(row["fidelity"]) for row in table)
@@ -189,7 +189,7 @@ def test_results_of_then_are_read_by_the_client_of_now(old: OldFolder) -> None:
 def test_what_was_measured_still_counts(old: OldFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file has the name that it had, in the folder or in the variable."""
     with old.client("default") as client:
-        assert {segment["batch_size"] for segment in client.job(old.job("queued")).segments} == {RUNG}
+        assert {segment["batch_size"] for segment in client.job(old.job("queued")).list_segments()} == {RUNG}
     monkeypatch.setenv("LEYM_RUNGS", str(old.data / "rungs.json"))
     assert str(old.data / "rungs.json") in read_settings().environment().values()
 

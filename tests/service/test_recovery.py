@@ -70,7 +70,7 @@ def test_up_serves_compiled_laws_hands_jobs_back_at_its_end_and_goes_on_after_a_
     assert np.array_equal(frames(after.job(job.id).wait(240)), frames(after.job(whole.id)))
     for other in waiting:
         after.job(other.id).wait(240)
-    [segment] = after.job(job.id).segments
+    [segment] = after.job(job.id).list_segments()
     assert segment["compiled"]
     assert segment["batch_size"] >= 1
     assert again.stop() == 0, again.tail()

@@ -103,7 +103,7 @@ def test_a_sweep_is_one_array_with_its_axes_as_dimensions(service, sweeps):
         assert (found["steps_done"] == 60).all()
         states = found["state"].attrs["flag_meanings"].split()
         assert (found["state"] == states.index("succeeded")).all()
-    shapes = sweeps["shapes"].datasets
+    shapes = sweeps["shapes"].datasets()
     assert sorted(one.sizes["x"] for one in shapes.values()) == [8, 12]
     latin = sweeps["latin"]
     with xarray.open_zarr(f"{service.url}/v1/sweeps/{latin.id}/store.zarr") as found:
@@ -267,7 +267,7 @@ def test_a_dry_run_says_what_the_sweep_needs(service, sweeps):
 
 def test_members_are_added_while_the_sweep_runs(service):
     sweep = service.client.sweep(**(SLOW | {"gamma": [0.0, 0.05], "seed": range(3)}))
-    before = sweep.dataset
+    before = sweep.dataset()
     assert before["psi"].dims == ("gamma", "seed", "step", "y", "x", "channel")
     until(lambda: sweep.refresh().counts["running"] or sweep.done, what="members run")
     first = sweep.add(gamma=linspace(0.1, 0.2, 2), seed=[7])
@@ -282,7 +282,7 @@ def test_members_are_added_while_the_sweep_runs(service):
     members = [sweep.member(index) for index in range(10)]
     assert [(member.spec["gamma"], member.spec["seed"]) for member in members] == points
     assert {member.state for member in members} == {"succeeded"}
-    found = sweep.dataset.load()
+    found = sweep.dataset().load()
     assert found["psi"].dims == ("member", "step", "y", "x", "channel")
     rows = sweep.table("rows", sort="gamma")
     assert [(row["gamma"], row["seed"]) for row in rows] == sorted(points)

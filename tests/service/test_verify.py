@@ -33,7 +33,7 @@ def test_a_job_run_again_has_the_same_bits_and_leaves_nothing(service):
     assert arrays["psi"]["frames"] == 4
     assert arrays["phase"]["frames"] == 3
     assert arrays["psi"]["digests"][0] == arrays["psi"]["digests"][1]
-    assert found["computed_by"]["first"] == found["computed_by"]["second"] == job.segments
+    assert found["computed_by"]["first"] == found["computed_by"]["second"] == job.list_segments()
     with pytest.raises(ProblemError) as gone:
         service.client.job(found["again"])
     assert gone.value.status == 410

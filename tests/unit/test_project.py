@@ -36,6 +36,8 @@ for name in sys.argv[2:]:
     for found in pkgutil.walk_packages(getattr(package, "__path__", ()), name + "."):
         if "leym.cli.local" in found.name or found.name.endswith(("__main__", "migrations.env")):
             continue  # commands of this machine are imported when they are called; Alembic alone runs its env
+        elif "leym.client.notebook" in found.name:
+            continue  # it is imported when it is used
         else:
             try:
                 importlib.import_module(found.name)

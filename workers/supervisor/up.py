@@ -102,7 +102,6 @@ class Supervisor:
         with only_one(data):
             self.env = _environment(configured, data)
             table = open_table(configured)
-            say(f"data folder {data}")
             if not configured.redis_url:
                 broker = Broker(data / "valkey")
                 self._serve("valkey", lambda: broker.start(self.env))
@@ -126,7 +125,6 @@ class Supervisor:
                 if not self.options.no_flower:
                     self._start_flower()
                 url = self._start_api()
-                say(f"the API is at {url}; {_expected(limits)}")
                 self._watch(fleet, trainers, table, configured, url)
             finally:
                 say("ending: workers save their jobs first")
@@ -150,6 +148,10 @@ class Supervisor:
                 trainers.tick()
                 if not ready and _api_is_ready(url) and _workers_are_ready(table, configured, fleet.limits.minimum):
                     print(f"ready {url}", flush=True)
+                    where = self.options.data.absolute()
+                    say(f"the API is at {url}; data folder {where}; {_expected(fleet.limits)}; Ctrl-C ends it")
+                    if "flower" in self._servers:
+                        say(f"Flower is at {self.env['LEYM_FLOWER_URL']}")
                     ready = True
             except TABLE_UNAVAILABLE as error:
                 log.warning("the job table does not answer: %s", error)
@@ -181,7 +183,6 @@ class Supervisor:
         env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # it listens on loopback, like the API
         self._serve("flower", lambda: processes.start("flower", command, env))
         self.env["LEYM_FLOWER_URL"] = f"http://127.0.0.1:{port}"  # for the page
-        say(f"Flower is at http://127.0.0.1:{port}")
 
     def _serve(self, name: str, start: Callable[[], Child]) -> None:
         self._servers[name] = start(), start
@@ -210,7 +211,7 @@ def _expected(limits: Limits) -> str:
         return "workers run elsewhere"
     if limits.minimum == 0:
         return "workers start when jobs wait"
-    return f"waiting for {limits.minimum} worker{'s' if limits.minimum > 1 else ''}"
+    return f"{limits.minimum} worker{'s' if limits.minimum > 1 else ''}"
 
 
 def _environment(configured: Settings, data: Path) -> dict[str, str]:

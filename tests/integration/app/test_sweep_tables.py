@@ -157,3 +157,18 @@ def test_a_format_that_is_not_installed_names_the_extra(api: Api, sweep: str, mo
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     refused(api.http.get(f"{sweep}/table?format=parquet"), 501, "leym[tables]")
     assert api.http.get(f"{sweep}/table?format=csv").status_code == 200
+
+
+def test_a_window_of_steps_is_averaged(api: Api, sweep: str) -> None:
+    """The pretended coherence is the step and an eighth of the index; members with an odd seed end at step 20."""
+    for row in rows(api, sweep, window="10,30"):
+        steps = [10, 20, 30] if row["state"] == "succeeded" else [10, 20]
+        assert row["coherence"] == row["index"] / 8 + sum(steps) / len(steps)
+    items = api.http.get(f"{sweep}/table?window=11,20").json["items"]
+    assert [item["observables"]["coherence"] for item in items] == [index / 8 + 20 for index in range(8)]
+    means = rows(api, sweep, aggregate="mean", over="seed", window="0,10", filter="state=succeeded")
+    assert [row["coherence.mean"] for row in means] == [(1 + 3) / 16 + 5, (5 + 7) / 16 + 5]
+    assert {row["coherence"] for row in rows(api, sweep, window="1,9")} == {None}, "nothing is observed there"
+    assert {row["coherence"] for row in rows(api, sweep, window="21,29")} == {None}
+    refused(api.http.get(f"{sweep}/table?window=20,10"), 422, "must not be after")
+    refused(api.http.get(f"{sweep}/table?window=20"), 422)

@@ -140,10 +140,10 @@ REQUESTS: dict[str, Callable[[Client], Any]] = {
     "cancel": lambda client: Job(client._http, JOB).cancel(),
     "share": lambda client: Job(client._http, JOB).share(),
     "delete": lambda client: Job(client._http, JOB).delete(),
-    "fields": lambda client: Job(client._http, JOB).fields,
+    "fields": lambda client: Job(client._http, JOB).list_fields(),
     "array": lambda client: Job(client._http, JOB).array("phase"),
     "series": lambda client: Job(client._http, JOB).series(),
-    "segments": lambda client: Job(client._http, JOB).segments,
+    "segments": lambda client: Job(client._http, JOB).list_segments(),
     "table": lambda client: Sweep(client._http, SWEEP).table(),
     "cancel_sweep": lambda client: Sweep(client._http, SWEEP).cancel(),
 }

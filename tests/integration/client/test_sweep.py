@@ -151,7 +151,7 @@ def test_a_sweep_of_an_older_service_has_progress_by_members_only(scripted: Star
         assert sweep.progress == {"members": 2, "members_done": 2}
         assert sweep.wait(1, progress=True).state == "succeeded"
         with pytest.raises(ValueError, match="this service is older and has no labelled arrays"):
-            sweep.dataset  # noqa: B018
+            sweep.dataset()
 
 
 def columns() -> Columns:

@@ -61,20 +61,21 @@ def ended(api: Api, client: Client, **axes: object) -> Sweep:
 
 def test_a_sweep_is_one_labelled_array(api: Api, client: Client) -> None:
     sweep = ended(api, client, gamma=[0.0, 0.01, 0.5], seed=range(4))
-    found = sweep.dataset
+    found = sweep.dataset()
     assert found["phase"].dims == ("gamma", "seed", "step", "y", "x")
+    assert found["phase"].attrs["cmap"] == "twilight"
     assert found["phase"].chunks is not None, "dask reads it in parallel"
     one = found["phase"].sel(gamma=0.01, seed=2, step=10)
     np.testing.assert_array_equal(one, np.full((8, 8), 6 + 10))
     np.testing.assert_array_equal(found["coherence"].sel(step=5), np.arange(12).reshape(3, 4) + 5.0)
-    assert list(sweep.datasets) == [""]
+    assert list(sweep.datasets()) == [""]
 
 
 def test_members_of_several_shapes_are_several_datasets(api: Api, client: Client) -> None:
     sweep = ended(api, client, grid=[(8, 8), (8, 16)], seed=range(3))
     with pytest.raises(ValueError, match=r"differ in shape: use .datasets"):
-        sweep.dataset  # noqa: B018
-    wide = next(found for found in sweep.datasets.values() if found.sizes["x"] == 16)
+        sweep.dataset()
+    wide = next(found for found in sweep.datasets().values() if found.sizes["x"] == 16)
     np.testing.assert_array_equal(wide["coherence"].sel(step=0), [3, 4, 5])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from app.requests import parse_json_object
-from leym.cli import specs, steering
+from leym.cli import specs
 from leym.cli.variadic import repeat_options
 from leym.contract.limits import LIMITS
 from leym.contract.problems import Problem
@@ -223,8 +223,8 @@ def test_gamma_is_a_number_or_a_schedule():
 
 
 def test_keys_of_an_intervention_are_json_or_text():
-    found = steering._keys(["y=3", "vector=[[1,0]]", "to=drawn", "state=" + "1e5" + "0" * 61])
+    found = specs.change_keys(["y=3", "vector=[[1,0]]", "to=drawn", "state=" + "1e5" + "0" * 61])
     assert found == {"y": 3, "vector": [[1, 0]], "to": "drawn", "state": "1e5" + "0" * 61}
     for wrong in ("y", "kind=vortex", "step=3", "=3"):
         with pytest.raises(ValueError, match="KEY=VALUE"):
-            steering._keys([wrong])
+            specs.change_keys([wrong])

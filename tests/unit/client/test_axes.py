@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from leym.client import choice, latin_hypercube, linspace, logspace, loguniform, random_points, uniform
-from leym.client.axes import axis_body, is_axis, split_axes, sweep_body
+from leym.client.axes import axis_body, is_axis, split_axes, sweep_body, sweep_request
 from leym.client.requests import job_body
 from leym.contract.sweeps import SweepSpec
 
@@ -94,3 +94,16 @@ def test_modes_and_rules_of_a_sweep() -> None:
     assert body["mode"] == {"sample": "latin_hypercube", "count": 100, "seed": 1}
     assert body["stop"] == [{"when": "frozen"}, {"observable": "activity", "below": 0.5, "for": 3}]
     assert random_points(5) == {"sample": "random", "count": 5, "seed": 0}
+
+
+@pytest.mark.parametrize(("key", "kind"), [("strength", "complex_noise"), ("scale", "smooth")])
+def test_an_axis_of_the_start_state_says_its_kind(key: str, kind: str) -> None:
+    def body(law: Any, **spec: Any) -> dict[str, Any]:
+        return {"law": law} | spec
+
+    for axes, spec in (({f"initial.{key}": [1, 2]}, {}), ({}, {"initial": {key: [1, 2]}})):
+        found = sweep_request(body, "aurora", axes, "product", (), spec)
+        assert found["base"]["initial"] == {"kind": kind}
+        assert found["axes"] == {f"initial.{key}": [1, 2]}
+    kept = sweep_request(body, "aurora", {"initial.strength": [1, 2]}, "product", (), {"initial": {"kind": "seed"}})
+    assert kept["base"]["initial"] == {"kind": "seed"}, "the service refuses it and says why"

@@ -9,6 +9,7 @@ import pytest
 
 from leym.client.axes import sweep_body
 from leym.client.requests import job_body
+from leym.contract.interventions import Disc
 from leym.contract.spec import JobSpec, Observe, Recording
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweeps import SweepSpec
@@ -77,3 +78,30 @@ def test_interventions_take_complex_vectors_and_schedules_of_gamma() -> None:
     assert spec.interventions[1].step == 9
     again = JobSpec.model_validate(job_body("aurora", interventions=list(spec.interventions)))
     assert again.interventions == spec.interventions
+
+
+@pytest.mark.parametrize(
+    ("initial", "kind"),
+    [
+        ({"strength": 0.5}, "complex_noise"),
+        ({"scale": 3, "re": [0, 1]}, "smooth"),
+        ({"job": "0" * 26, "step": 3}, "state"),
+        ({"id": "0" * 64}, "upload"),
+        ({"kind": "zeros"}, "zeros"),
+    ],
+)
+def test_a_start_state_has_the_kind_that_its_keys_belong_to(initial: dict[str, Any], kind: str) -> None:
+    assert JobSpec.model_validate(job_body("aurora", initial=initial)).initial.kind == kind
+
+
+def test_a_start_state_whose_keys_belong_to_two_kinds_is_left_to_the_service() -> None:
+    assert "kind" not in job_body("aurora", initial={"strength": 1, "scale": 2})["initial"]
+
+
+def test_interventions_and_webhooks_have_short_forms() -> None:
+    noise = {"step": 2, "kind": "noise", "strength": 1, "region": Disc(y=3, x=3, radius=2)}
+    body = job_body("aurora", interventions=[noise], webhook="https://example.org/x", gamma=[(0, 0.1), (9, 0.2)])
+    spec = JobSpec.model_validate(body)
+    assert spec.interventions[0].model_dump(exclude_none=True)["region"]["radius"] == 2
+    assert body["webhook"] == {"url": "https://example.org/x"}
+    assert spec.gamma == ((0, 0.1), (9, 0.2))

@@ -1,0 +1,1 @@
+"""Parts of the SDK that need xarray or anywidget; they are imported when they are used."""
