@@ -208,12 +208,6 @@ def test_what_a_page_loads_is_there(site: Site, page: str) -> None:
             assert answer.status == 200 and answer.url.startswith(f"{site.url}/"), reference  # noqa: PT018
 
 
-def test_the_page_asks_below_where_it_is() -> None:
-    own = [path for path in (ROOT / "app/static").rglob("*") if path.suffix in (".html", ".js", ".css")]
-    for path in own:  # "/new" and the like are parts of the hash
-        assert not re.search(r"""["'`(]/(?:v1|static|docs|openapi|metrics)\b""", path.read_text()), path
-
-
 def test_the_session_is_for_the_prefix_and_for_tls_only(site: Site) -> None:
     origin = site.url.removesuffix("/leym")
     sent = {"body": json.dumps({"token": site.token}).encode(), "Content_Type": "application/json", "Authorization": ""}

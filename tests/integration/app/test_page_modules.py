@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.support.api import reachable
+from tests.support.paths import ROOT
 from tests.support.tab import Tab, tab
 
 pytestmark = pytest.mark.browser
@@ -202,3 +204,9 @@ def test_a_continued_universe_is_then_computed_again_from_the_state_that_it_goes
     assert found["body"]["step"] == found["from"] == 40
     assert found["body"]["gamma"] == [[0, 0.01], [50, 0.2]]
     assert "initial" not in found["body"]
+
+
+def test_the_page_asks_below_where_it_is() -> None:
+    own = [path for path in (ROOT / "app/static").rglob("*") if path.suffix in (".html", ".js", ".css")]
+    for path in own:  # "/new" and the like are parts of the hash
+        assert not re.search(r"""["'`(]/(?:v1|static|docs|openapi|metrics)\b""", path.read_text()), path
