@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-THREADS = 1  # of the encoder: with more, the same frames give other bytes from time to time
+THREADS = 2  # of the encoder; the API has other work. The bytes differ a little from one encoding to the next
 QUALITY = "16"  # constant rate factor of x264: 0 is lossless, 18 looks lossless, 51 is worst
 
 

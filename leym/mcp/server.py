@@ -91,5 +91,10 @@ def _add_documents(server: MCPServer) -> None:
 
     @server.resource("leym://fields", title="Fields and observables, with their formulas", mime_type="application/json")
     def fields() -> str:
-        described = {name: {"formula": one.formula, "units": one.units} for name, one in FIELDS.items()}
-        return json.dumps({"fields": described, "observables": OBSERVABLES})
+        tables = {"fields": FIELDS, "observables": OBSERVABLES}
+        return json.dumps(
+            {
+                kind: {name: {"formula": one.formula, "units": one.units} for name, one in table.items()}
+                for kind, table in tables.items()
+            }
+        )

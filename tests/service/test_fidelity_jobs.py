@@ -136,7 +136,7 @@ def test_the_command_line_judges_and_shows(own, tmp_path):
 def test_requests_that_measure_nothing_are_refused(own, request_, says):
     before = own.client.queue()["states"]
     with pytest.raises(ProblemError, match=says) as refused:
-        own.client.judge("first", **request_)
+        own.client._http.json("POST", "/v1/laws/first/fidelity", having=("id",), json=request_)
     assert refused.value.status == 422
     with pytest.raises(ProblemError) as refused:
         own.client.judge("nowhere", "nf4")

@@ -109,7 +109,7 @@ def test_a_project_sees_nothing_of_another(app, table):
         path = path.replace("/members/01m83pv2ev7gzjzxb359ye6n70", "/members/0")
         path = path.replace("01m83pv2ev7gzjzxb359ye6n70", id, 1).replace("01m83pv2ev7gzjzxb359ye6n70", "phase")
         path = path.replace("/cells/phase/phase", "/cells/0/0")
-        path += "?field=phase" if path.endswith("/stream") else ""
+        path += "?field=phase" if path.endswith(("/stream", "/atlas")) else ""
         body = {"POST": {"json": {}}, "PATCH": {"json": {"priority": 1}}}.get(method, {})
         if endpoint == "jobs.change_job":
             body = {"json": {"name": "theirs"}}
