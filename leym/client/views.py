@@ -70,8 +70,8 @@ class View:
         """Return the view as an HTML page that needs nothing else."""
         about = _script_of([described(panel) for panel in self.panels])
         frames = _script_of([[at, step, base64_of(frame)] for at, step, frame in self.frames()])
-        return f"""<!doctype html><meta charset="utf-8"><title>Ley M</title><style>{style()}</style>
-<body style="color-scheme: light dark; margin: 16px"><div id="viewer"></div><script type="module">
+        return f"""<!doctype html><html lang="en" style="color-scheme: light dark"><meta charset="utf-8">
+<title>Ley M</title><style>{style()}</style><body style="margin: 16px"><div id="viewer"></div><script type="module">
 {script()}
 const shown = mountUniverses(document.getElementById("viewer"), {about}, {{ fps: {self.fps} }});
 for (const [panel, step, bytes] of {frames}) shown.add(panel, step, bytesOf(bytes));

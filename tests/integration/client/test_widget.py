@@ -156,6 +156,16 @@ def test_every_code_has_its_colour_and_zoom_and_limits_work(notebook: Tab) -> No
     wanted = expected(CODES[0, y, x], "magma", low, high)
     assert np.abs(colours - wanted).max() <= 8  # float32 may find the row beside it
     assert (colours == wanted).all(axis=-1).mean() > 0.9
+
+    middling = CODES[0].clip(64, 191)
+    receive(notebook, [[0, 10]], [middling])
+    notebook.click("Auto")
+    colours, y, x = cells(pixels(notebook)[0])
+    for code, row in ((64, 0), (191, 255)):
+        assert np.abs(colours[middling[y, x] == code] - expected(np.array([row]), "magma")).max() <= 8
+    notebook.click("Full")
+    colours, y, x = cells(pixels(notebook)[0])
+    np.testing.assert_array_equal(colours, expected(middling[y, x], "magma"))
     assert notebook.errors == []
 
 
@@ -215,9 +225,10 @@ def test_the_saved_page_plays_all_universes_and_asks_for_nothing(browser: Tab, t
     assert browser.evaluate("window.broken") is None
     assert [address for address in browser.requests if not address.startswith(("file:", "data:"))] == []
     assert browser.errors == []
+    assert browser.audit() == []
 
 
-def test_people_without_a_mouse_and_with_a_screen_reader(browser: Tab, tmp_path: Path, notebook: Tab) -> None:
+def test_people_without_a_mouse_and_with_a_screen_reader(notebook: Tab) -> None:
     several = np.stack([CODES[0]] * 3)
     start(notebook, [panel(several)])
     receive(notebook, [[0, 0], [0, 10], [0, 20]], list(several))
