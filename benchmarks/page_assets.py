@@ -18,6 +18,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 STATIC = ROOT / "app" / "static"
+VIEWER = ROOT / "leym" / "viewer" / "static"
 LINEAR = ("viridis", "magma", "inferno", "plasma", "cividis", "gray")
 CYCLIC = ("twilight", "twilight_shifted", "hsv")
 SIDE, FRAMES, FRAME_MS, QUALITY = 128, 36, 80, 32  # about 60 kB each
@@ -40,13 +41,13 @@ export function colours(name) {
 
 
 def write_maps() -> None:
-    """Write `js/colormaps.js`."""
+    """Write `js/colormaps.js` of the viewer."""
     lines = []
     for name in (*LINEAR, *CYCLIC):
         table = np.rint(colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).astype(np.uint8)
         lines.append(f'  {name}: "{base64.b64encode(table.tobytes()).decode()}",\n')
     tail = TAIL % ", ".join(f'"{name}"' for name in CYCLIC)
-    (STATIC / "js" / "colormaps.js").write_text(HEAD + "".join(lines) + tail, encoding="utf-8")
+    (VIEWER / "js" / "colormaps.js").write_text(HEAD + "".join(lines) + tail, encoding="utf-8")
 
 
 def write_animations() -> None:

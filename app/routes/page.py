@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request
 from markupsafe import escape
 
 from app.services import service_wide
+from leym import viewer
 from leym.contract.problems import not_found
 
 page = Blueprint("page", __name__)
@@ -74,9 +75,13 @@ def document() -> str:
 
 @cache
 def _files() -> dict[str, Path]:
-    """Return the files that are sent, by their paths: only these, whatever a request asks for."""
-    found = sorted(path for path in STATIC.rglob("*") if path.suffix in TYPES)
-    return {path.relative_to(STATIC).as_posix(): path for path in found}
+    """Return the files that are sent, by their paths: only these, whatever a request asks for.
+
+    Those of the viewer, which notebooks show too, have the same kind of address as the page's own.
+    """
+    folders = (STATIC, viewer.STATIC)
+    found = {p.relative_to(folder).as_posix(): p for folder in folders for p in folder.rglob("*") if p.suffix in TYPES}
+    return dict(sorted(found.items()))
 
 
 @cache

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.contract.catalog import FIELDS
+from leym.frames.colormaps import colours
 
 if TYPE_CHECKING:
     import xarray
@@ -62,13 +61,17 @@ class Panel:
         title: text under the picture.
         steps: the recorded steps, int64 [n], increasing.
         frames: codes of `map`, uint8 [n, H, W]; or colours, uint8 [n, H, W, 3].
-        map: colours of the codes 0 to 255, uint8 [256, 3]; None if the frames are colours.
+        map: name of the colours of the codes 0 to 255, of `leym.frames.colormaps`; None if the frames are colours.
+        limits: the values that the codes 0 and 255 stand for.
+        units: unit of the values.
     """
 
     title: str
     steps: NDArray[np.int64]
     frames: NDArray[np.uint8]
-    map: NDArray[np.uint8] | None
+    map: str | None
+    limits: tuple[float, float] = (0.0, 1.0)
+    units: str = "1"
 
     def colours(self, step: int) -> NDArray[np.uint8]:
         """Return the last frame up to a step in colours, uint8 [H, W, 3]; grey before the first frame."""
@@ -76,34 +79,14 @@ class Panel:
         if at < 0:
             return np.full((*self.frames.shape[1:3], 3), 128, np.uint8)
         frame: NDArray[np.uint8] = self.frames[at]
-        return frame if self.map is None else np.asarray(self.map[frame], np.uint8)
-
-
-def colour_map(cyclic: bool) -> NDArray[np.uint8]:
-    """Return the colours of the service's pictures, for angles or for other numbers: uint8 [256, 3].
-
-    Raises:
-        ModuleNotFoundError: Pillow is not installed (`pip install 'leym[data]'`).
-    """
-    from leym.frames.pictures import render
-
-    field = "phase" if cyclic else "coherence"
-    low, high = FIELDS[field].bounds or (0.0, 1.0)
-    ramp = low + (np.arange(256, dtype=np.float32) + 0.5) / 256 * (high - low)
-    found: NDArray[np.uint8] = render(field, ramp[None, None])[0, 0]
-    return found
-
-
-def script() -> str:
-    """Return the ES module of the viewer."""
-    return resources.files("leym.client").joinpath("viewer.js").read_text("utf-8")
+        return frame if self.map is None else np.asarray(colours(self.map)[frame], np.uint8)
 
 
 def described(panel: Panel) -> dict[str, Any]:
     """Return what the viewer needs to know of a panel before its frames."""
     height, width = panel.frames.shape[1:3]
-    colours = None if panel.map is None else base64_of(panel.map)
-    return {"title": panel.title, "height": height, "width": width, "map": colours}
+    about = {"title": panel.title, "height": height, "width": width}
+    return about | {"map": panel.map, "limits": list(panel.limits), "units": panel.units}
 
 
 def base64_of(array: NDArray[np.uint8]) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from leym.client.panels import Panel, Universe, base64_of, colour_map, described, script
+from leym.client.panels import Panel, Universe, base64_of, described
 from leym.client.results import installed
 from leym.common.files import output_file
 from leym.contract.catalog import FIELDS
+from leym.viewer import script, style
 
 FRAMES = 200  # most frames of a panel, unless more are asked for
 GAP = 4  # pixels between the panels of an animation
@@ -67,16 +68,14 @@ class View:
 
     def to_html(self) -> str:
         """Return the view as an HTML page that needs nothing else."""
-        module = script().replace("export default", "const widget =").replace("</", "<\\/")
-        panels = json.dumps([described(panel) for panel in self.panels]).replace("</", "<\\/")
-        frames = json.dumps([[at, step, base64_of(frame)] for at, step, frame in self.frames()])
-        return f"""<!doctype html><meta charset="utf-8"><title>Ley M</title>
-<body style="color-scheme: light dark; margin: 16px"><div id="viewer"></div><script type="module">
-{module}
-const panels = {panels}.map((panel) => ({{ ...panel, map: panel.map && bytesOf(panel.map) }}));
-const viewer = mountViewer(document.getElementById("viewer"), panels, {{ fps: {self.fps} }});
-for (const [panel, step, bytes] of {frames}) viewer.add(panel, step, bytesOf(bytes));
-viewer.play();
+        about = _script_of([described(panel) for panel in self.panels])
+        frames = _script_of([[at, step, base64_of(frame)] for at, step, frame in self.frames()])
+        return f"""<!doctype html><html lang="en" style="color-scheme: light dark"><meta charset="utf-8">
+<title>Ley M</title><style>{style()}</style><body style="margin: 16px"><div id="viewer"></div><script type="module">
+{script()}
+const shown = mountUniverses(document.getElementById("viewer"), {about}, {{ fps: {self.fps} }});
+for (const [panel, step, bytes] of {frames}) shown.add(panel, step, bytesOf(bytes));
+shown.play();
 </script>"""
 
     def frames(self) -> Iterator[tuple[int, int, NDArray[np.uint8]]]:
@@ -87,7 +86,7 @@ viewer.play();
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, for notebooks without anywidget."""
-        height = 380 * ceil(len(self.panels) / 4) + 60
+        height = (300 * ceil(len(self.panels) / 4) if len(self.panels) > 1 else 520) + 150
         return f'<iframe srcdoc="{escape(self.to_html())}" width="100%" height="{height}" frameborder="0"></iframe>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
@@ -185,10 +184,15 @@ def panel_of(field: str, steps: NDArray[Any], values: NDArray[Any], title: str, 
         low, high = info.bounds or (float(np.nanmin(values)), float(np.nanmax(values)))
         share = np.nan_to_num((values.astype(np.float32) - low) / ((high - low) or 1.0))
         codes = np.clip(np.floor(share * 256), 0, 255).astype(np.uint8)
-        return Panel(title, steps, codes, colour_map(info.cyclic))
+        return Panel(title, steps, codes, "twilight" if info.cyclic else "viridis", (low, high), info.units)
     from leym.frames.pictures import render
 
     return Panel(title, steps, render(field, values, channel), None)
+
+
+def _script_of(value: Any) -> str:
+    """Return a value as JavaScript that no text in it can end."""
+    return json.dumps(value).replace("<", "\\u003c")
 
 
 def _read(

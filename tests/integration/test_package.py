@@ -125,6 +125,10 @@ def test_the_wheel_holds_every_file_of_its_packages_and_nothing_else(wheel: Path
     files = [path for path in SHIPPED.resolve().rglob("*") if path.is_file()]
     laws = {f"leym/laws/shipped/{path.relative_to(SHIPPED.resolve())}" for path in files}
     assert {f"leym/laws/shipped/aurora/{name}" for name in (MANIFEST, WEIGHTS)} <= laws
+    viewer = {
+        f"leym/viewer/{name}" for name in ("widget.js", "widget.css", "static/js/viewer.js", "static/css/viewer.css")
+    }
+    assert viewer <= held
     assert held == source | laws
 
 
@@ -251,6 +255,8 @@ def test_the_base_install_has_the_client_and_the_command_and_no_torch(fresh: Pat
     assert (run.returncode, run.stdout) == (0, "http://127.0.0.1:9 Frame\n"), run.stderr
     code = "import importlib.util as u; print([n for n in ('torch', 'flask', 'celery') if u.find_spec(n)])"
     assert subprocess.run([fresh, "-c", code], cwd=tmp_path, capture_output=True, text=True).stdout == "[]\n"
+    code = "from leym.viewer import script, style; print(len(script()) > 10_000, '.timeline' in style())"
+    assert subprocess.run([fresh, "-c", code], cwd=tmp_path, capture_output=True, text=True).stdout == "True True\n"
     shown = subprocess.run([fresh.with_name("leym"), "--version"], cwd=tmp_path, capture_output=True, text=True)
     assert shown.stdout.strip() == importlib.import_module("leym").__version__, shown.stderr
 

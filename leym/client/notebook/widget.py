@@ -10,7 +10,8 @@ import anywidget
 import numpy as np
 import traitlets
 
-from leym.client.panels import Panel, Universe, described, script
+from leym.client.panels import Panel, Universe, described
+from leym.viewer import script, style
 
 TOGETHER = 64  # frames of one message
 
@@ -26,8 +27,10 @@ class Viewer(anywidget.AnyWidget):
     """
 
     _esm = script()
+    _css = style()
     panels: Any = traitlets.List().tag(sync=True)
     fps: Any = traitlets.Int(12).tag(sync=True)
+    live: Any = traitlets.Bool(False).tag(sync=True)
 
     def __init__(
         self,
@@ -36,10 +39,10 @@ class Viewer(anywidget.AnyWidget):
         frames: Callable[[], Iterable[tuple[int, int, Any]]],
         following: Sequence[tuple[int, Universe, str]] = (),
     ):
-        super().__init__(panels=[described(panel) for panel in panels], fps=fps)
+        super().__init__(panels=[described(panel) for panel in panels], fps=fps, live=bool(following))
         self._last = [int(panel.steps[-1]) if len(panel.steps) else -1 for panel in panels]
         self._frames, self._following = frames, following
-        self._reading = False
+        self._reading, self._running, self._lock = False, len(following), threading.Lock()
         self.on_msg(self._receive)
 
     def _receive(self, _: Any, message: Any, buffers: Any) -> None:
@@ -58,8 +61,13 @@ class Viewer(anywidget.AnyWidget):
                 threading.Thread(target=self._follow, args=following, daemon=True).start()
 
     def _follow(self, panel: int, job: Universe, field: str) -> None:
-        for step, codes in job.live(field, start=self._last[panel] + 1, fps=self.fps, dtype="u8"):
-            self._send_frames([(panel, step, codes.astype(np.uint8))])
+        try:
+            for step, codes in job.live(field, start=self._last[panel] + 1, fps=self.fps, dtype="u8"):
+                self._send_frames([(panel, step, codes.astype(np.uint8))])
+        finally:
+            with self._lock:
+                self._running -= 1
+                self.live = self._running > 0
 
     def _send_frames(self, frames: Sequence[tuple[int, int, Any]]) -> None:
         if frames:

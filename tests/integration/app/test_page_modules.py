@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from leym import viewer
 from tests.support.api import reachable
 from tests.support.paths import ROOT
 from tests.support.tab import Tab, tab
@@ -206,7 +207,19 @@ def test_a_continued_universe_is_then_computed_again_from_the_state_that_it_goes
     assert "initial" not in found["body"]
 
 
+def test_the_page_sends_the_modules_of_the_viewer_beside_its_own(page: Tab) -> None:
+    files = [path for path in viewer.STATIC.rglob("*") if path.is_file()]
+    assert {"viewer.js", "colormaps.js", "player.js", "colourbar.js", "viewer.css", "lit-html.js"} <= {
+        p.name for p in files
+    }
+    for path in files:
+        name = path.relative_to(viewer.STATIC).as_posix()
+        assert page.evaluate(f"fetch('/static/{name}').then((found) => found.text())") == path.read_text(), name
+        assert not (ROOT / "app/static" / name).exists(), f"{name} is in two places"
+
+
 def test_the_page_asks_below_where_it_is() -> None:
-    own = [path for path in (ROOT / "app/static").rglob("*") if path.suffix in (".html", ".js", ".css")]
+    files = [path for folder in (ROOT / "app/static", viewer.STATIC) for path in folder.rglob("*")]
+    own = [path for path in files if path.suffix in (".html", ".js", ".css")]
     for path in own:  # "/new" and the like are parts of the hash
         assert not re.search(r"""["'`(]/(?:v1|static|docs|openapi|metrics)\b""", path.read_text()), path

@@ -181,7 +181,7 @@ class CompareScreen {
 }
 
 export async function mount(element, route, app) {
-  await Promise.all(["universe", "sweep", "compare"].map(stylesheet));
+  await Promise.all(["viewer", "universe", "sweep", "compare"].map(stylesheet));
   let screen = new CompareScreen(element, route, app);
   await screen.open();
   const unmount = () => screen.close();

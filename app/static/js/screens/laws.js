@@ -7,7 +7,7 @@ const PARTS = { gallery: "cards", law: "law", draw: "draw" };
 const partOf = ({ id, params }) => (id ? "law" : params.view === "draw" ? "draw" : "gallery");
 
 export async function mount(element, route, app) {
-  await Promise.all(["universe", "sweep", "laws"].map(stylesheet));
+  await Promise.all(["viewer", "universe", "sweep", "laws"].map(stylesheet));
   let close = null;
   let shown = "";
   const open = async (next) => {

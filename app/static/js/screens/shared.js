@@ -131,7 +131,7 @@ class SharedUniverse {
 }
 
 export async function mount(element, route, app) {
-  await Promise.all(["universe", "sweep", "laws", "shared"].map(stylesheet));
+  await Promise.all(["viewer", "universe", "sweep", "laws", "shared"].map(stylesheet));
   const base = `v1/shared/${encodeURIComponent(route.id)}`;
   app.title("Shared");
   let found;

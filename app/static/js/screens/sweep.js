@@ -144,7 +144,7 @@ export class SweepScreen {
 }
 
 export async function mount(element, route, app) {
-  await Promise.all(["universe", "sweep"].map(stylesheet));
+  await Promise.all(["viewer", "universe", "sweep"].map(stylesheet));
   const screen = new SweepScreen(element, route, app);
   await screen.open();
   const unmount = () => screen.close();

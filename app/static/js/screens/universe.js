@@ -1,12 +1,12 @@
 // One universe: canvas, timeline, charts, cell, facts; and what can be done with it.
 
 import { events, get, post, send } from "../api.js";
+import { drawColourBar } from "../colourbar.js";
 import { complain, confirm, html, lawName, nothing, render, stylesheet, toast, whole } from "../dom.js";
 import { FrameSource, extent, isColour, looks, plane } from "../frames.js";
 import { Clock, mountTimeline } from "../player.js";
 import { address, go, replace } from "../router.js";
 import { mountBrushes } from "../universe/brushes.js";
-import { drawColourBar } from "../universe/colourbar.js";
 import { describe, exportFiles, extend, fork, share } from "../universe/dialogs.js";
 import { differences, facts, lineage, spec } from "../universe/facts.js";
 import { mountInspector, readCell } from "../universe/inspector.js";
@@ -19,7 +19,7 @@ const AHEAD = 12; // frames that are fetched before they are shown
 const LOOK_MS = 2000; // while nothing is recorded yet
 
 export async function mount(element, route, app) {
-  const sheet = stylesheet("universe");
+  const sheet = Promise.all(["viewer", "universe"].map(stylesheet));
   let id = route.id;
   if (route.member) id = (await get(`v1/sweeps/${route.id}/members/${route.member}`)).id;
   const base = `v1/jobs/${id}`;

@@ -1,6 +1,7 @@
 // Time: a clock that several viewers may share, and a timeline with play, scrub, speed, loop and marks.
 
-import { html, nothing, render, whole } from "./dom.js";
+import { html, nothing, render } from "../vendor/lit-html/lit-html.js";
+import { whole } from "./numbers.js";
 
 const SPEEDS = [1, 2, 5, 10, 20, 30, 60]; // frames per second
 
@@ -89,7 +90,7 @@ export function mountTimeline(element, clock, { marks = () => [], total = () => 
         <output class="step" title="step of ${whole(total())}">step <b>${whole(step)}</b> <span class="quiet">of ${whole(total())}</span></output>
         <span class="right"></span>
         <label class="quiet small">Speed <select aria-label="Frames per second" @change=${(e) => { clock.fps = Number(e.target.value); clock.tell(); }}>
-          ${SPEEDS.map((speed) => html`<option value=${speed} ?selected=${speed === fps}>${speed} frames/s</option>`)}</select></label>
+          ${[...new Set([...SPEEDS, fps])].sort((a, b) => a - b).map((speed) => html`<option value=${speed} ?selected=${speed === fps}>${speed} frames/s</option>`)}</select></label>
         <button type="button" aria-pressed=${loop} title="Begin again at the end (o)" @click=${() => { clock.loop = !clock.loop; clock.tell(); }}>Loop</button>
         ${canLive() ? html`<button type="button" aria-pressed=${clock.live} title="Follow the newest frame" @click=${onLive}>Live</button>` : nothing}
       </div>

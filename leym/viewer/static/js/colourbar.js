@@ -1,11 +1,12 @@
 // The bar of colours under the canvas, with limits to drag.
 
-import { NAMES, colours } from "../colormaps.js";
-import { digits, html, render } from "../dom.js";
+import { html, render } from "../vendor/lit-html/lit-html.js";
+import { NAMES, colours } from "./colormaps.js";
+import { digits } from "./numbers.js";
 
 /**
  * Puts a colour bar into an element.
- * @param state {map, domain: [low, high] of the handles, range: [low, high], unit, rgb}; @param on {map(name), range(low, high), auto()}.
+ * @param state {map, domain: [low, high] of the handles, range: [low, high], unit, rgb}; @param on {map(name), range(low, high), auto(), full()}.
  */
 export function drawColourBar(element, state, on) {
   const [low, high] = state.domain, step = (high - low) / 500 || 1e-6;

@@ -1,5 +1,5 @@
 // Shows one frame in a canvas: WebGL2 with the colour map in the shader, or 2D where there is no WebGL2. Zoom, pan, tiling.
-// Knows nothing of the rest of the page, so that a notebook and shared pages use it too.
+// Knows nothing of the rest of the page: notebooks and shared pages use it too.
 
 import { CYCLIC, colours } from "./colormaps.js";
 
@@ -108,7 +108,7 @@ class Plain {
 
   setMap(table) { this.table = table; }
 
-  setCells(plane) { this.plane = plane; }
+  setCells() {} // they are coloured when they are drawn
 
   draw({ plane, range, origin, scale, tiles, cyclic, ground, width, height }) {
     if (this.small.width !== plane.width) this.small.width = plane.width;
@@ -172,7 +172,7 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
   element.append(canvas);
   const state = { plane: null, range, tiles, cyclic: CYCLIC.has(map), scale: 0, origin: [0, 0], width: 1, height: 1, ground: [0.02, 0.024, 0.04] };
   painter.setMap(colours(map));
-  let fitted = true, queued = 0;
+  let fitted = true, queued = 0, ended = false;
 
   const draw = () => { queued = 0; if (state.plane && state.width > 1) painter.draw(state); };
   const later = () => { queued ||= requestAnimationFrame(draw); };
@@ -231,13 +231,26 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
 
   const held = new Map(); // pointers that are down: id -> [x, y]
   let moved = 0, stroking = false, apart = 0;
-  canvas.addEventListener("pointerdown", (event) => {
+  const listeners = [];
+  const listen = (...listener) => { listeners.push(listener); canvas.addEventListener(...listener); };
+  listen("webglcontextlost", () => { // the browser has taken it for others, as in a notebook with many views
+    if (ended) return;
+    const other = canvas.cloneNode();
+    canvas.replaceWith(other);
+    canvas = other;
+    painter = new Plain(canvas);
+    kind = "2d";
+    for (const listener of listeners) canvas.addEventListener(...listener);
+    painter.setMap(colours(map));
+    later();
+  });
+  listen("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     held.set(event.pointerId, pixel(event));
     moved = 0;
     stroking = Boolean(onStroke?.(cellAt(pixel(event)), "start")) && held.size === 1;
   });
-  canvas.addEventListener("pointermove", (event) => {
+  listen("pointermove", (event) => {
     const now = pixel(event), before = held.get(event.pointerId);
     if (!before) { onHover?.(cellAt(now), event); return; }
     held.set(event.pointerId, now);
@@ -262,17 +275,17 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
     if (stroking) { stroking = false; onStroke?.(cellAt(pixel(event)), "end"); return; }
     if (at && moved < CLICK && event.type === "pointerup") { const cell = cellAt(at); if (cell) onCell?.(cell.y, cell.x); }
   };
-  canvas.addEventListener("pointerup", up);
-  canvas.addEventListener("pointercancel", up);
-  canvas.addEventListener("pointerleave", (event) => { if (!held.size) onHover?.(null, event); });
-  canvas.addEventListener("wheel", (event) => {
+  listen("pointerup", up);
+  listen("pointercancel", up);
+  listen("pointerleave", (event) => { if (!held.size) onHover?.(null, event); });
+  listen("wheel", (event) => {
     event.preventDefault();
     zoom(Math.exp(-event.deltaY / 400), ...pixel(event));
   }, { passive: false });
-  canvas.addEventListener("dblclick", fit);
+  listen("dblclick", fit);
 
   return {
-    canvas, kind, fit, zoom, cellAt,
+    get canvas() { return canvas; }, get kind() { return kind; }, fit, zoom, cellAt,
     show(plane) {
       const other = !state.plane || state.plane.width !== plane.width || state.plane.height !== plane.height;
       state.plane = plane;
@@ -280,7 +293,7 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
       if (other && fitted) fit();
       later();
     },
-    setMap(name) { state.cyclic = CYCLIC.has(name); painter.setMap(colours(name)); later(); },
+    setMap(name) { painter.setMap(colours(name)); map = name; state.cyclic = CYCLIC.has(name); later(); },
     setRange(low, high) { state.range = [low, high]; later(); },
     setTiles(count) { state.tiles = count; if (fitted) fit(); else later(); },
     pan(x, y) { state.origin = [state.origin[0] + x, state.origin[1] + y]; fitted = false; later(); },
@@ -289,6 +302,6 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
       const by = 1 / ratio();
       return { left: (state.origin[0] + x * state.scale) * by, top: (state.origin[1] + y * state.scale) * by, side: state.scale * by };
     },
-    destroy() { watch.disconnect(); cancelAnimationFrame(queued); painter.destroy(); canvas.remove(); },
+    destroy() { ended = true; watch.disconnect(); cancelAnimationFrame(queued); painter.destroy(); canvas.remove(); },
   };
 }
