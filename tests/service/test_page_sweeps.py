@@ -10,14 +10,9 @@ from typing import Any
 import pytest
 
 from leym.contract.records import Worker
-from tests.support.tab import Tab, tab
+from tests.support.tab import PAINTED, Tab, tab
 
 pytestmark = pytest.mark.browser
-
-PAINTED = """(selector) => [...document.querySelectorAll(selector)].filter((canvas) => {
-  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-  return data.some((value, i) => i % 4 === 3 && value > 0);
-}).length"""
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,11 @@ OPTIONS = (
 )
 AXE = MODULES / "axe-core" / "axe.min.js"
 SERIOUS = ("serious", "critical")
+# counts the canvases that have been drawn on
+PAINTED = """(selector) => [...document.querySelectorAll(selector)].filter((canvas) => {
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  return data.some((value, i) => i % 4 === 3 && value > 0);
+}).length"""
 
 
 class Tab:
@@ -121,7 +126,9 @@ class Tab:
 
     def key(self, key: str) -> None:
         """Press a key."""
-        text = {"text": key} if len(key) == 1 else {}
+        text: dict[str, Any] = {"text": key} if len(key) == 1 else {}
+        if key == "Enter":  # a form is submitted by the character, not by the key
+            text = {"text": "\r", "windowsVirtualKeyCode": 13}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 

@@ -66,7 +66,9 @@ export function decodeMessages(buffer) {
 export class FrameSource {
   constructor(base) {
     this.base = base;
-    this.list = []; // as the service describes the fields
+    this.before = []; // addresses of the jobs that its job continues, the nearest first: their frames come first
+    this.earlier = null; // what they have recorded
+    this.list = []; // as the service describes the fields, and the first step of its `own` frames
     this.cache = new Map(); // "field step" -> frame, the least recently used first
     this.bytes = 0;
     this.asked = new Map(); // "field chunk" -> promise
@@ -75,7 +77,13 @@ export class FrameSource {
   /** Returns the recorded fields, read anew, and after them the views of them, which have `made_from`. */
   async fields() {
     const { items, views = [] } = await get(`${this.base}/frames`);
-    this.list = [...items, ...views];
+    const list = [...items, ...views].map((field) => ({ ...field, own: field.steps.start }));
+    if (this.before.length) {
+      this.earlier ||= Promise.all(this.before.map((base) => get(`${base}/frames`).catch(() => null))); // null: deleted
+      const earlier = await this.earlier;
+      for (const { name, steps } of list) steps.start = firstStep(name, steps, earlier);
+    }
+    this.list = list;
     return this.list;
   }
 
@@ -128,7 +136,8 @@ export class FrameSource {
   }
 
   async load(name, from, to, stride) {
-    const path = url(`${this.base}/frames/${encodeURIComponent(name)}`, { format: "npy", start: from, stop: to });
+    const path = url(`${this.base}/frames/${encodeURIComponent(name)}`, {
+      format: "npy", start: from, stop: to, lineage: from < (this.list.find((field) => field.name === name)?.own ?? 0) ? 1 : undefined });
     const { shape: [count, ...shape], data, complex } = decodeNpy(await (await send(path)).arrayBuffer());
     const size = data.length / Math.max(1, count);
     for (let i = 0; i < count; i++) {
@@ -188,6 +197,17 @@ export class FrameSource {
     open();
     return () => { closed = true; clearTimeout(timer); socket?.close(); };
   }
+}
+
+/** Returns the first step of a field's timeline: as far back as earlier jobs have its frames, without a gap. */
+export function firstStep(name, { start, stride }, earlier) {
+  for (const found of earlier) {
+    const steps = found && [...found.items, ...(found.views || [])].find((field) => field.name === name)?.steps;
+    const fits = steps && steps.stride === stride && (start - steps.start) % stride === 0 && steps.start < start && steps.stop >= start;
+    if (!fits) break;
+    ({ start } = steps);
+  }
+  return start;
 }
 
 const UNIT = ["channel_power", "channel_entropy", "coherence", "activity", "density", "rgb", "hsv", "pca"];

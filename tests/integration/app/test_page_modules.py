@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from leym import viewer
+from leym.client.typical import typical
 from tests.support.api import reachable
 from tests.support.paths import ROOT
 from tests.support.tab import Tab, tab
@@ -216,6 +217,35 @@ def test_the_page_sends_the_modules_of_the_viewer_beside_its_own(page: Tab) -> N
         name = path.relative_to(viewer.STATIC).as_posix()
         assert page.evaluate(f"fetch('/static/{name}').then((found) => found.text())") == path.read_text(), name
         assert not (ROOT / "app/static" / name).exists(), f"{name} is in two places"
+
+
+def test_the_typical_members_are_those_of_the_client(page: Tab) -> None:
+    rng = np.random.default_rng(5)
+    values = np.concatenate([rng.normal(centre, 0.1, (9, 3)) for centre in (0, 2, 5, 9)])
+    rows = [dict[str, Any](zip("abc", map(float, row), strict=True)) for row in values]
+    rows[4]["b"] = None  # has not observed it
+    for count in (1, 4, 6):
+        found = run(page, "sweep/typical", f"m.typical({json.dumps(rows)}, ['a', 'b', 'c'], {count})")
+        assert found == typical(rows, ["a", "b", "c"], count)
+    assert run(page, "sweep/typical", "m.typical([{}], ['a'], 6)") == []
+
+
+def first_step(page: Tab, own: list[int], *earlier: list[int] | None) -> int:
+    def steps(start: int, stop: int, stride: int) -> dict[str, int]:
+        return {"start": start, "stop": stop, "stride": stride}
+
+    before = [one and {"items": [{"name": "phase", "steps": steps(*one)}]} for one in earlier]
+    found = run(page, "frames", f"m.firstStep('phase', {json.dumps(steps(*own))}, {json.dumps(before)})")
+    return int(found)
+
+
+def test_a_timeline_begins_with_the_earlier_jobs_as_far_as_their_frames_fit(page: Tab) -> None:
+    assert first_step(page, [44, 104, 4], [24, 44, 4], [0, 40, 4]) == 0
+    assert first_step(page, [44, 44, 4], [0, 80, 4]) == 0, "before its own first frame"
+    assert first_step(page, [44, 104, 4], [24, 44, 4], [0, 20, 4]) == 24, "a gap"
+    assert first_step(page, [44, 104, 4], [0, 45, 5]) == 44, "another stride"
+    assert first_step(page, [44, 104, 4], None, [0, 44, 4]) == 44, "deleted"
+    assert first_step(page, [44, 104, 4]) == 44
 
 
 def test_the_page_asks_below_where_it_is() -> None:

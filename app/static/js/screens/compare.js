@@ -9,6 +9,7 @@ import { FrameSource, extent, looks, plane } from "../frames.js";
 import { paint } from "../pixels.js";
 import { Clock, mountTimeline } from "../player.js";
 import { go, replace } from "../router.js";
+import { earlier } from "../universe/lineage.js";
 
 const MOST = 9;
 const LINES = ["#8fa6ff", "#5fd39a", "#e6c15a", "#ff8d84", "#c795ff", "#5ccfe0", "#f29bd0", "#a8d65c", "#f0a05a"];
@@ -25,7 +26,10 @@ class CompareScreen {
     render(html`<p class="quiet" role="status">Opening ${this.ids.length} universes …</p>`, this.element);
     this.jobs = await Promise.all(this.ids.map((id) => get(`v1/jobs/${id}`)));
     this.sources = this.ids.map((id) => new FrameSource(`v1/jobs/${id}`));
-    await Promise.all(this.sources.map((source) => source.fields()));
+    await Promise.all(this.sources.map(async (source, i) => {
+      source.before = (await earlier(this.jobs[i])).map(({ id }) => `v1/jobs/${id}`);
+      return source.fields();
+    }));
     const names = this.sources.map((source) => new Set(source.list.map(({ name }) => name)));
     this.fields = [...names[0]].filter((name) => names.every((set) => set.has(name)));
     this.observables = Object.keys(this.jobs[0].observables || {}).filter((name) => this.jobs.every((job) => job.observables && name in job.observables));
@@ -128,7 +132,7 @@ class CompareScreen {
       if (!found) return;
       paint(this.element.querySelector(`canvas[data-i="${i}"]`), found, map || look.map, range);
       const at = this.element.querySelector(`[data-step="${i}"]`);
-      at.textContent = frames[i].step === step ? "" : `at step ${whole(frames[i].step)}, its last`;
+      at.textContent = frames[i].step === step ? "" : `at step ${whole(frames[i].step)}, its ${frames[i].step < step ? "last" : "first"}`;
     });
     if (this.pair) this.subtract(planes, range, look.cyclic);
     if (this.clock.playing) {
@@ -156,7 +160,7 @@ class CompareScreen {
   }
 
   async curves() {
-    const found = await Promise.all(this.ids.map((id) => get(`v1/jobs/${id}/observables`).catch(() => ({ step: [] }))));
+    const found = await Promise.all(this.ids.map((id) => get(`v1/jobs/${id}/observables`, { lineage: 1 }).catch(() => ({ step: [] }))));
     const steps = [...new Set(found.flatMap(({ step }) => step))].sort((x, y) => x - y);
     if (!steps.length) return;
     const places = found.map(({ step }) => new Map(step.map((one, i) => [one, i])));

@@ -50,6 +50,7 @@ export async function mount(element, route, app) {
   const law = () => laws.find((one) => one.name === form.law.split("@")[0]);
 
   function change(key, value) {
+    if (key === "height" && form.width === form.height) change("width", value); // a square stays one
     form[key] = value;
     if (ADDRESSED.includes(key)) replace({ [key]: value });
     check();
@@ -155,7 +156,7 @@ export async function mount(element, route, app) {
             @click=${() => change("seed", String(Math.floor(Math.random() * 1e6)))}>⚄</button></div>
           ${text("gamma", "Gamma", "damping: a number, several, or a schedule: 0.01, 500: 0.05")}
           <label class="field">Precision <select name="precision" @change=${(e) => change("precision", e.target.value)}>${PRECISIONS.map((one) => html`<option ?selected=${one === form.precision}>${one}</option>`)}</select>${wrong("precision")}</label>
-          <label class="field">Initial state <select name="start" @change=${(e) => change("start", e.target.value)}>
+          <label class="field">Initial state <select name="start" @change=${(e) => { change("start", e.target.value); element.querySelector("[name^='initial.']")?.focus(); }}>
             ${base.initial ? html`<option value="kept" ?selected=${form.start === "kept"}>that of the copy: ${base.initial.kind}</option>` : nothing}
             ${Object.entries(STARTS).map(([kind, { words }]) => html`<option value=${kind} ?selected=${kind === form.start}>${words}${kind === "law" && card?.start ? `: ${card.start.kind}` : ""}</option>`)}</select>${wrong("start")}</label>
           ${(start?.keys || []).map(([key, , title]) => text(`initial.${key}`, key[0].toUpperCase() + key.slice(1), title))}

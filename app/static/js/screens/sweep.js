@@ -102,6 +102,7 @@ export class SweepScreen {
   draw() {
     render(sweepHead(this, this.isShared ? nothing : sweepActions(this)), $("sweep-head"));
     render(controls(this), $("sweep-controls"));
+    if (!this.selection.members.length) this.selection.draw();
   }
 
   /** Opens the members of some cells of the diagram: their axes are `chosen`. */

@@ -1,15 +1,16 @@
 // One universe: canvas, timeline, charts, cell, facts; and what can be done with it.
 
-import { events, get, post, send } from "../api.js";
+import { events, get, post } from "../api.js";
 import { drawColourBar } from "../colourbar.js";
-import { complain, confirm, html, lawName, nothing, render, stylesheet, toast, whole } from "../dom.js";
+import { complain, html, lawName, nothing, render, stylesheet, toast, whole } from "../dom.js";
 import { FrameSource, extent, isColour, looks, plane } from "../frames.js";
 import { Clock, mountTimeline } from "../player.js";
 import { address, go, replace } from "../router.js";
 import { mountBrushes } from "../universe/brushes.js";
-import { describe, exportFiles, extend, fork, share } from "../universe/dialogs.js";
+import { cancel, describe, exportFiles, extend, fork, remove, share } from "../universe/dialogs.js";
 import { differences, facts, lineage, spec } from "../universe/facts.js";
 import { mountInspector, readCell } from "../universe/inspector.js";
+import { earlier, ownerOf } from "../universe/lineage.js";
 import { mountObservables } from "../universe/observables.js";
 import { keptStates, paintAndRun } from "../universe/steering.js";
 import { mountViewer } from "../viewer.js";
@@ -32,6 +33,8 @@ export async function mount(element, route, app) {
   app.title(`${job.name || lawName(job.law)} ${job.spec.grid.join("×")}`);
 
   const source = new FrameSource(base);
+  const ancestors = await earlier(job);
+  source.before = ancestors.map((one) => `v1/jobs/${one.id}`);
   const clock = new Clock();
   const view = { field: "", map: "", range: [0, 1], domain: [0, 1], auto: false, tiles: 1, channel: 0, cell: null };
   let states = [], tree = null, brushes = null, shown = null, wanted = -1, closed = false, law = null, looking = 0, lost = false, loaded = false;
@@ -57,6 +60,7 @@ export async function mount(element, route, app) {
   const timeline = mountTimeline(at(".time"), clock, {
     total: () => job.steps,
     marks: () => states.map((state) => ({ step: state.step, kind: "kept", title: `state kept at step ${whole(state.step)}: a fork can go on from here` }))
+      .concat(job.parent ? [{ step: job.from_step, kind: "begins", title: `this universe goes on from step ${whole(job.from_step)} of its parent` }] : [])
       .concat((job.spec.interventions || []).map((one) => ({ step: one.step, kind: "changed", title: `${one.kind} at step ${whole(one.step)}` }))),
     canLive: running,
     onLive: () => { clock.pause(); clock.seek(clock.last, true); },
@@ -204,26 +208,21 @@ export async function mount(element, route, app) {
       <div class="buttons right">
         ${"starred" in job ? html`<button type="button" aria-pressed=${job.starred} title="s" @click=${star}>${job.starred ? "★ Starred" : "☆ Star"}</button>
           <button type="button" @click=${() => describe(job).then((made) => { if (made) { job = made; drawAll(); } }).catch(complain)} title="name, note and tags">Name</button>` : nothing}
-        <button type="button" ?disabled=${!shown} @click=${() => fork(job, states, clock.step).catch(complain)} title="k: another gamma from this step on">Fork here</button>
+        <button type="button" ?disabled=${!shown} @click=${() => { clock.pause(); forkHere().catch(complain); }} title="k: another gamma from this step on">Fork here</button>
         <button type="button" ?disabled=${running()} title=${running() ? "possible when it has ended" : "e: more steps"} @click=${() => extend(job).catch(complain)}>Extend</button>
         <button type="button" aria-pressed=${Boolean(brushes)} ?disabled=${!shown} @click=${togglePaint} title="p: vortices, noise and more on the canvas">Paint</button>
         <button type="button" @click=${() => share(job).catch(complain)}>Share</button>
         <button type="button" ?disabled=${!loaded} @click=${() => exportFiles(job, base, view.field, { frames: (clock.last - clock.start) / clock.stride + 1, step: shown?.step ?? 0 })}>Export</button>
         <a class="button" href=${address("/new", { like: id })} title="another universe, with this one's spec to begin with">Edit a copy</a>
-        ${running() ? html`<button type="button" class="danger" @click=${cancel}>Cancel</button>` : html`<button type="button" class="danger" @click=${remove}>Delete</button>`}</div>`, at(".head"));
+        ${running() ? html`<button type="button" class="danger" @click=${stop}>Cancel</button>` : html`<button type="button" class="danger" @click=${() => remove(base)}>Delete</button>`}</div>`, at(".head"));
   }
 
-  async function cancel() {
-    if (!await confirm("Cancel this universe? What is recorded stays; it can be extended.", "Cancel it")) return;
-    try { job = await post(`${base}/cancel`); drawAll(); } catch (error) { complain(error); }
-  }
+  const stop = () => cancel(base).then((made) => { if (made) { job = made; drawAll(); } }).catch(complain);
 
-  async function remove() {
-    if (!await confirm("Delete the results of this universe? This cannot be undone.", "Delete them")) return;
-    try { await send(base, { method: "DELETE" }); toast("Deleted"); go("/"); } catch (error) { complain(error); }
-  }
+  /** Forks at the step that is shown: the job that has computed it. */
+  const forkHere = async () => { const owner = await ownerOf(job, states, ancestors, clock.step); await fork(owner.job, owner.states, clock.step); };
 
-  const drawSide = () => render(html`${differences(job)}<section class="panel stack"><h2 class="small">About</h2>${facts(job)}</section>${lineage(tree, id)}${spec(job)}`, at(".about"));
+  const drawSide = () => render(html`${differences(job, tree)}<section class="panel stack"><h2 class="small">About</h2>${facts(job)}</section>${lineage(tree, id)}${spec(job)}`, at(".about"));
   const drawAll = () => { drawHead(); drawSide(); timeline.draw(); };
 
   const charts = mountObservables(at(".charts"), { base, job: () => job, onStep: (step) => { clock.pause(); clock.seek(step); } });
@@ -313,7 +312,8 @@ export async function mount(element, route, app) {
       where: () => (running() ? "acts as soon as possible" : `acts at step ${whole(clock.step)}, in a fork`),
       onRun: async (strokes) => {
         try {
-          const made = await paintAndRun(job, states, clock.step, strokes, running());
+          const owner = running() ? { job, states } : await ownerOf(job, states, ancestors, clock.step);
+          const made = await paintAndRun(owner.job, owner.states, clock.step, strokes, running());
           if (made.id === id) { toast("Painted; the running universe takes it up"); clock.seek(clock.last, true); return true; }
           toast(`Painted at step ${whole(clock.step)}, in a fork`);
           go(`/jobs/${made.id}`);
@@ -328,7 +328,7 @@ export async function mount(element, route, app) {
     ["Home", "First frame", () => { clock.pause(); clock.seek(clock.start); }], ["End", "Newest frame", () => { clock.pause(); clock.seek(clock.last, running()); }],
     ["+", "Zoom in", () => { viewer.zoom(1.4); placed(); }], ["-", "Zoom out", () => { viewer.zoom(0.7); placed(); }], ["0", "Fit", () => { viewer.fit(); placed(); }],
     ["t", "3 × 3 tiles", () => { if (law?.boundary === "periodic") setTiles(view.tiles === 3 ? 1 : 3); }], ["f", "Full screen", full],
-    ["k", "Fork here", () => { if (shown) fork(job, states, clock.step).catch(complain); }], ["e", "Extend", () => { if (!running()) extend(job).catch(complain); }], ["p", "Paint", () => { if (shown) togglePaint(); }],
+    ["k", "Fork here", () => { if (shown) { clock.pause(); forkHere().catch(complain); } }], ["e", "Extend", () => { if (!running()) extend(job).catch(complain); }], ["p", "Paint", () => { if (shown) togglePaint(); }],
     ["Escape", "Leave painting, close the cell", () => { if (brushes) togglePaint(); else chooseCell(null); }],
   ]);
 

@@ -2,14 +2,16 @@
 
 import { get } from "../api.js";
 import { mountChart } from "../charts.js";
-import { complain, digits, html, nothing, render, whole } from "../dom.js";
+import { complain, digits, html, nothing, render, toast, whole } from "../dom.js";
 import { extent, looks, plane } from "../frames.js";
 import { ageOf, atlas, isEmpty, paint, ranges, ready, tile, unranges } from "../pixels.js";
 import { mountTimeline } from "../player.js";
 import { address } from "../router.js";
 import { axesOf, labelled, memberRows } from "./data.js";
+import { typical } from "./typical.js";
 
 const SHOWN = 9; // players
+const TYPICAL = 6;
 const CURVES = 12;
 const SIDE = 256; // most cells of a player's side
 export const LINES = ["#8fa6ff", "#5fd39a", "#e6c15a", "#ff8d84", "#c795ff", "#5ccfe0", "#f29bd0", "#a8d65c", "#f0a05a", "#9aa3b5", "#7f8fe0", "#d9d9d9"];
@@ -36,7 +38,8 @@ export class Selection {
 
   keys() {
     const { clock } = this;
-    return [[" ", "Play or pause", () => clock.toggle()], ["ArrowRight", "Next frame", () => clock.move(1)], ["ArrowLeft", "Frame before", () => clock.move(-1)]];
+    return [[" ", "Play or pause", () => clock.toggle()], ["ArrowRight", "Next frame", () => clock.move(1)], ["ArrowLeft", "Frame before", () => clock.move(-1)],
+      ["y", "Six typical universes", () => this.openTypical().catch(complain)]];
   }
 
   clear() {
@@ -51,6 +54,15 @@ export class Selection {
     const wanted = new Set(unranges(text));
     const rows = (await memberRows(this.screen.base, this.screen.sweep)).filter((row) => wanted.has(row.index));
     await this.open([...wanted], rows);
+  }
+
+  /** Opens members that stand for the sweep: one of each group whose observables are alike. */
+  async openTypical() {
+    const { screen } = this;
+    const rows = (await memberRows(screen.base, screen.sweep, [], screen.params.window)).filter(({ state }) => state === "succeeded");
+    const chosen = typical(rows, screen.observables, TYPICAL).map((i) => rows[i]);
+    if (chosen.length) await this.open(chosen.map(({ index }) => index), chosen);
+    else toast("No universe of this sweep has ended with observables yet.");
   }
 
   /** Shows members: `rows` of the table by their indices. */
@@ -110,7 +122,9 @@ export class Selection {
   draw() {
     const { screen, members } = this;
     if (!members.length) {
-      return render(html`<h2>Universes</h2><p class="quiet">Drag over cells of the diagram: their universes play here side by side, with their curves.</p>`, this.element);
+      return render(html`<h2>Universes</h2><p class="quiet">Drag over cells of the diagram: their universes play here side by side, with their curves.</p>
+        <div class="buttons"><button type="button" ?disabled=${!screen.observables.length} title="One of each of six groups whose observables are alike (y)"
+          @click=${() => this.openTypical().catch(complain)}>Six typical ones</button></div>`, this.element);
     }
     const rows = this.players.map((index) => this.rows.get(index));
     const others = members.length - this.players.length;

@@ -1,7 +1,7 @@
 // Dialogs of a universe: Fork here, Extend, Share, Export.
 
-import { post } from "../api.js";
-import { copy, html, nothing, openDialog, toast, whole } from "../dom.js";
+import { post, send } from "../api.js";
+import { complain, confirm, copy, html, nothing, openDialog, toast, whole } from "../dom.js";
 import { go } from "../router.js";
 import { forkRequest, gammaAt, readGamma, stateBefore, writeGamma } from "./steering.js";
 
@@ -28,6 +28,8 @@ function ask(title, fields, action, send) {
   });
 }
 
+const select = (event) => event.target.select(); // what is typed replaces the value
+
 /** Asks for what a fork changes, from a step on; goes to it. */
 export async function fork(job, states, step) {
   const state = stateBefore(states, step);
@@ -36,7 +38,7 @@ export async function fork(job, states, step) {
     : state ? `The fork goes on from the kept state of step ${whole(from)}; up to step ${whole(step)} it is the same universe, computed again.`
       : `No state is kept before step ${whole(step)}: the same universe is computed again from ${from ? `step ${whole(from)}` : "the start"}, and changes there.`;
   const made = await ask("Fork here", html`<p class="quiet">${why}</p>
-    <label class="field">Gamma from step ${whole(step)} on <input name="gamma" autofocus required .value=${String(gammaAt(job.spec.gamma, step))}
+    <label class="field">Gamma from step ${whole(step)} on <input name="gamma" autofocus required @focus=${select} .value=${String(gammaAt(job.spec.gamma, step))}
       title="a number, or “0.01, 500: 0.05”: values from a step on"></label>
     <label class="field">Steps (last step) <input name="steps" type="number" required .min=${String(step + 1)} .value=${String(step < job.steps ? job.steps : step + job.steps - job.from_step)}></label>`,
   "Fork", ({ gamma, steps }) => {
@@ -51,7 +53,7 @@ export async function fork(job, states, step) {
 /** Asks how far a job is to go on; goes to its extension. */
 export async function extend(job) {
   const made = await ask("Extend", html`<p class="quiet">The universe goes on from its last state with the same law, gamma and recordings, on the same clock.</p>
-    <label class="field">Steps (last step) <input name="steps" type="number" autofocus required .min=${String(job.step + 1)} .value=${String(job.step + Math.max(1, job.steps - job.from_step))}></label>
+    <label class="field">Steps (last step) <input name="steps" type="number" autofocus required @focus=${select} .min=${String(job.step + 1)} .value=${String(job.step + Math.max(1, job.steps - job.from_step))}></label>
     <label class="field">Gamma <input name="gamma" required .value=${writeGamma(job.spec.gamma)} title="a number, or “0.01, 500: 0.05”"></label>`,
   "Extend", ({ steps, gamma }) => post(`v1/jobs/${job.id}/extend`, { steps: Number(steps), ...(gamma === writeGamma(job.spec.gamma) ? {} : { gamma: readGamma(gamma) }) }));
   if (made) { toast(`It goes on to step ${whole(made.steps)}`); go(`/jobs/${made.id}`); }
@@ -63,6 +65,18 @@ export const describe = (job) => ask("Name", html`<label class="field">Name <inp
     <label class="field">Tags <input name="tags" placeholder="project=first-light, good=yes" .value=${Object.entries(job.tags).map((pair) => pair.join("=")).join(", ")}></label>`,
 "Save", ({ name, note, tags }) => post(`v1/jobs/${job.id}`, { name: name.trim() || null, note: note.trim() || null, tags: Object.fromEntries(
   tags.split(",").map((tag) => tag.trim()).filter(Boolean).map((tag) => { const [key, ...value] = tag.split("="); return [key.trim(), value.join("=").trim()]; })) }, { method: "PATCH" }));
+
+/** Asks whether to cancel a job; returns its record if it is. */
+export async function cancel(base) {
+  if (!await confirm("Cancel this universe? What is recorded stays; it can be extended.", "Cancel it")) return null;
+  return post(`${base}/cancel`);
+}
+
+/** Asks whether to delete the results of a job, and goes to the wall if they are. */
+export async function remove(base) {
+  if (!await confirm("Delete the results of this universe? This cannot be undone.", "Delete them")) return;
+  try { await send(base, { method: "DELETE" }); toast("Deleted"); go("/"); } catch (error) { complain(error); }
+}
 
 /** Makes a link for people without an account. */
 export async function share(job) {

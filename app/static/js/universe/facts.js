@@ -38,14 +38,17 @@ function startOf(initial) {
   return `${kind}${words ? `: ${words}` : ""}`;
 }
 
-/** Returns the differences from the parent. */
-export function differences(job) {
+/** Returns the differences from the parent. `tree`: the lineage, null before it is known. */
+export function differences(job, tree) {
   const keys = Object.entries(job.differs || {});
   if (!job.parent) return nothing;
+  const compared = address("/compare", { ids: `${job.parent},${job.id}`, difference: "0,1" });
+  const readable = tree?.items.find(({ id }) => id === job.parent)?.readable;
   return html`<section class="panel stack"><h3>Differs from <a href=${address(`/jobs/${job.parent}`)}>its parent</a> after step ${whole(job.from_step)}</h3>
     ${keys.length ? html`<div class="scroll" tabindex="0" role="group" aria-label="Differences"><table><thead><tr><th scope="col">Key</th><th scope="col">Parent</th><th scope="col">This one</th></tr></thead><tbody>${keys.map(([key, [there, own]]) =>
     html`<tr><td>${key}</td><td class="quiet">${shown(there)}</td><td>${shown(own)}</td></tr>`)}</tbody></table></div>`
-    : html`<p class="quiet small">In nothing: it goes on as its parent would have.</p>`}</section>`;
+    : html`<p class="quiet small">In nothing: it goes on as its parent would have.</p>`}
+    ${readable ? html`<div class="buttons"><a class="button" href=${compared} title="both on one clock, with the map of their difference">Compare with its parent</a></div>` : nothing}</section>`;
 }
 
 /** Returns the tree of jobs to which a job belongs. */

@@ -13,10 +13,10 @@ export function mountObservables(element, { base, job, onStep }) {
   let series = null, at = null, timer = 0, closed = false;
 
   async function load() {
-    const { spec, steps, from_step: from } = job();
+    const { spec, steps } = job();
     if (!spec.observe) return;
-    const stride = Math.max(1, Math.ceil((steps - from) / spec.observe.every / POINTS));
-    const found = await get(`${base}/observables`, { stride });
+    const stride = Math.max(1, Math.ceil(steps / spec.observe.every / POINTS));
+    const found = await get(`${base}/observables`, { stride, lineage: 1 }); // of the jobs that it continues too
     if (closed) return;
     series = found;
     const names = Object.keys(series).filter((name) => name !== "step" && !name.endsWith("_sd"));
