@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx2
@@ -14,7 +14,7 @@ from mcp.types import ToolAnnotations
 
 import leym
 from leym.client.errors import LeymError, ProblemError
-from leym.contract.catalog import FIELDS, OBSERVABLES
+from leym.contract.catalog import FIELDS, OBSERVABLES, FieldInfo, ObservableInfo
 from leym.contract.spec import JobSpec
 from leym.contract.sweeps import SweepSpec
 from leym.mcp.reading import Reading
@@ -91,10 +91,8 @@ def _add_documents(server: MCPServer) -> None:
 
     @server.resource("leym://fields", title="Fields and observables, with their formulas", mime_type="application/json")
     def fields() -> str:
-        tables = {"fields": FIELDS, "observables": OBSERVABLES}
-        return json.dumps(
-            {
-                kind: {name: {"formula": one.formula, "units": one.units} for name, one in table.items()}
-                for kind, table in tables.items()
-            }
-        )
+        return json.dumps({"fields": _described(FIELDS), "observables": _described(OBSERVABLES)})
+
+
+def _described(table: Mapping[str, FieldInfo] | Mapping[str, ObservableInfo]) -> dict[str, dict[str, str]]:
+    return {name: {"formula": one.formula, "units": one.units} for name, one in table.items()}
