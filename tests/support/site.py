@@ -58,7 +58,7 @@ class Site:
         """Run past the second checkpoint; then the worker ends and hands the job back."""
         runner = self.runner()
         thread = self.start(runner, job_id)
-        until(lambda: len(references(self.table.get(job_id).checkpoint)) == 2, what="two checkpoints")
+        until(lambda: len(references(self.table.get(job_id).checkpoint)) == 2, what="two checkpoints", pause_s=0.002)
         runner.drain()
         thread.join()
         job = self.table.get(job_id)
