@@ -16,8 +16,8 @@ from leym.frames.kept import describe_states, has_state
 from leym.frames.last import last_state_step
 
 # Keys that belong to one submission: its start, its deadline, its webhook and whether another job may serve it.
-NOT_INHERITED = frozenset({"initial", "deadline_s", "reuse", "webhook"})
-NOT_COMPARED = frozenset({"initial", "deadline_s", "reuse", "ttl_s"})
+NOT_INHERITED = frozenset({"initial", "deadline_s", "name", "reuse", "webhook"})
+NOT_COMPARED = frozenset({"initial", "deadline_s", "name", "reuse", "ttl_s"})
 
 
 def extension_step(parent: Job) -> int:

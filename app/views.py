@@ -69,7 +69,7 @@ def lineage_node(job: Job, relation: str) -> dict[str, Any]:
         "id": job.id,
         "parent": job.parent,
         "relation": relation,
-        "name": job.spec.get("name"),
+        "name": job.name,
         "state": str(job.state),
         "from_step": job.begins_at,
         "to_step": job.step,

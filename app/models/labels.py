@@ -8,9 +8,9 @@ from pydantic import ConfigDict, Field, StrictBool
 
 from app.models.base import EXAMPLE_TAGS, PageQuery
 from leym.contract.model import EXACT, Model
-from leym.contract.spec import Tags
+from leym.contract.spec import LIMITS, Tags
 
-NAME_LENGTH, NOTE_LENGTH, SEARCH_LENGTH = 200, 10_000, 200
+NOTE_LENGTH, SEARCH_LENGTH = 10_000, 200
 EXAMPLE_LABELS: dict[str, Any] = {"name": "the one with spirals", "note": "gamma is near the edge", "starred": True}
 
 
@@ -19,7 +19,7 @@ class LabelsBody(Model):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_LABELS]})
 
-    name: str | None = Field(None, min_length=1, max_length=NAME_LENGTH, description="null removes it")
+    name: str | None = Field(None, min_length=1, max_length=LIMITS.name, description="null removes it")
     note: str | None = Field(None, min_length=1, max_length=NOTE_LENGTH, description="null removes it")
     starred: StrictBool = False
     tags: Tags = Field(default_factory=dict, description="in place of all tags before", examples=[EXAMPLE_TAGS])

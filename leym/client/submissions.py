@@ -32,6 +32,7 @@ class Submissions(Connection):
         priority: int | None = None,
         deadline_s: float | None = None,
         ttl_s: float | None = None,
+        name: str | None = None,
         tags: Mapping[str, str] | None = None,
         webhook: str | Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
@@ -61,6 +62,7 @@ class Submissions(Connection):
             priority: 0 to 9, 9 is the most urgent; default: 4.
             deadline_s: seconds after which a job that has not ended fails.
             ttl_s: seconds for which the results are kept after the job's end.
+            name: what people call it; `Job.update` changes it.
             tags: names and values, for finding the job again.
             webhook: URL to call when the job has ended.
             idempotency_key: calls with the same key submit once; default: a new key.
@@ -74,7 +76,7 @@ class Submissions(Connection):
         body = self._body(
             law, grid=grid, steps=steps, record=record, observe=observe, seed=seed, initial=initial, gamma=gamma,
             precision=precision, interventions=interventions, keep_states=keep_states, reuse=reuse, priority=priority,
-            deadline_s=deadline_s, ttl_s=ttl_s, tags=tags, webhook=webhook,
+            deadline_s=deadline_s, ttl_s=ttl_s, name=name, tags=tags, webhook=webhook,
         )  # fmt: skip
         return self._submit(body, idempotency_key)
 
@@ -99,6 +101,7 @@ class Submissions(Connection):
         priority: int | None = None,
         deadline_s: float | None = None,
         ttl_s: float | None = None,
+        name: str | None = None,
         tags: Mapping[str, str] | None = None,
         webhook: str | Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
@@ -123,6 +126,7 @@ class Submissions(Connection):
             priority: as in `submit`.
             deadline_s: as in `submit`.
             ttl_s: as in `submit`.
+            name: as in `submit`.
             tags: as in `submit`.
             webhook: as in `submit`.
             idempotency_key: as in `submit`.
@@ -140,7 +144,7 @@ class Submissions(Connection):
         job = self.submit(
             law, grid, steps, record, observe, seed=seed, initial=initial, gamma=gamma, precision=precision,
             interventions=interventions, keep_states=keep_states, reuse=reuse, priority=priority,
-            deadline_s=deadline_s, ttl_s=ttl_s, tags=tags, webhook=webhook, idempotency_key=idempotency_key,
+            deadline_s=deadline_s, ttl_s=ttl_s, name=name, tags=tags, webhook=webhook, idempotency_key=idempotency_key,
         )  # fmt: skip
         return job.wait(timeout, progress)
 

@@ -36,6 +36,7 @@ class SweepSubmissions(Connection):
         priority: int | None = None,
         deadline_s: float | None = None,
         ttl_s: float | None = None,
+        name: str | None = None,
         tags: Mapping[str, str] | None = None,
         webhook: str | Mapping[str, Any] | None = None,
         stop: Iterable[StopLike] = (),
@@ -65,6 +66,7 @@ class SweepSubmissions(Connection):
             priority: as in `submit`.
             deadline_s: as in `submit`.
             ttl_s: as in `submit`.
+            name: as in `submit`, of the sweep.
             tags: as in `submit`.
             webhook: URL to call when every member has ended.
             stop: rules that end a member early: "frozen", "collapsed", "non_finite", "cycle", or
@@ -77,7 +79,7 @@ class SweepSubmissions(Connection):
         spec = _given(
             grid=grid, steps=steps, record=record, observe=observe, precision=precision, gamma=gamma, initial=initial,
             seed=seed, interventions=interventions, keep_states=keep_states, priority=priority,
-            deadline_s=deadline_s, ttl_s=ttl_s, tags=tags,
+            deadline_s=deadline_s, ttl_s=ttl_s, name=name, tags=tags,
         )  # fmt: skip
         body = sweep_request(self._body, law, axes or {}, mode, stop, spec)
         if webhook is not None:

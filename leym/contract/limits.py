@@ -26,6 +26,7 @@ class LIMITS:
     kept_states = 1_000  # of one job, by keep_states; each is named in its row
     stored_bytes = 64 * 2**30  # uncompressed bytes of all recordings of one job
     tags = 32
+    name = 200  # characters
     sweep_jobs = 1_000_000
     sweep_shapes = 10_000  # groups of members of a sweep that may share a block
     table_rows = 10_000  # of a sweep's table in one answer

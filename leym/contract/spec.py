@@ -159,6 +159,12 @@ class JobSpec(Model):
         description="seconds from the job's end for which its frames and its last state are kept; the record stays. "
         "null: the service's LEYM_TTL_S, which may be for ever",
     )
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=LIMITS.name,
+        description="what people call it; PATCH changes it, and it changes no result",
+    )
     tags: Tags = Field(default_factory=dict)
     webhook: Webhook | None = Field(default=None, description=WEBHOOK)
 

@@ -32,6 +32,7 @@ _LATER: dict[str, Any] = {
     "keep_states": None,
     "reuse": False,
     "interventions": [],
+    "name": None,
 }  # keys of a JobSpec that version 0.1.0 did not have, unset
 SEPARATOR = "\x1f"  # between project and key; an HTTP header cannot contain it
 
@@ -276,6 +277,7 @@ def _job(new: NewJob, sweep: str | None, project: str, now: float) -> Job:
         project=project,
         stored_bytes=0,
         differs=new.differs,
+        name=new.spec.name if isinstance(new.spec, JobSpec) and sweep is None else None,  # a sweep has it itself
     )
 
 
@@ -310,6 +312,7 @@ def row_of(job: Job) -> dict[str, Any]:
         "members": job.members,
         "indices": job.indices,
         "parent": job.parent,
+        "name": job.name,
         "begins_at": job.begins_at,
         "differs": dump(job.differs),
     }

@@ -65,6 +65,7 @@ class SubmitSweep(Submit):
 
         def create(connection: Connection) -> tuple[Sweep, list[Job]]:
             row = {"id": sweep.id, "spec": dump(spec), "size": sweep.size, "created_at": now, "blocks": len(blocks)}
+            row["name"] = spec["base"].get("name")
             connection.execute(
                 insert(sweeps),
                 row | {"project": self._new_project, "reserved": reserved, "webhook": webhook and webhook.url},

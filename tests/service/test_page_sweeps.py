@@ -209,11 +209,12 @@ def test_a_dead_worker_is_loud(service: Any, page: Tab) -> None:
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_the_screens_fit_a_phone_in_both_themes(service: Any, sweep: Any, page: Tab, theme: str) -> None:
     page.size(390, 844, phone=True)
+    service.client.submit("tiny", grid=8, steps=2, name="w" * 80)  # the newest universe of its law
     ids = f"{sweep.member(0).id},{sweep.member(1).id}"
     views = {
         f"/sweeps/{sweep.id}": "Members",
         "/laws": "Laws",
-        "/laws/spirals": "Verdicts",
+        "/laws/tiny": "Newest universes",
         f"/compare?ids={ids}": "What differs",
         "/operate": "Workers",
     }

@@ -44,7 +44,7 @@ def tree(api: Api, job: str):
 
 
 def test_a_fork_inherits_all_that_is_not_said_and_shows_what_differs(api):
-    parent = done(api, **MORE)
+    parent = done(api, **MORE, name="the first")
     answer = post(api, parent, "fork", step=10)
     assert answer.status_code == 202, answer.text
     assert answer.headers["Location"] == f"/v1/jobs/{answer.json['id']}"
@@ -56,6 +56,7 @@ def test_a_fork_inherits_all_that_is_not_said_and_shows_what_differs(api):
     assert [answer.json[key] for key in same] == [of_parent[key] for key in same]
     assert (answer.json["parent"], answer.json["from_step"], answer.json["step"]) == (parent, 10, 10)
     assert answer.json["differs"] == {}
+    assert (of_parent["name"], answer.json["name"]) == ("the first", None), "a name is of one job"
 
     other = post(api, parent, "fork", step=20, gamma=0.5, seed=8, steps=45, tags={}).json
     assert other["differs"] == {

@@ -23,6 +23,19 @@ def test_labels_of_a_job_change_at_any_time_and_are_no_part_of_its_spec(api: Api
     assert (same.status_code, same.json["id"]) == (200, job), "labels do not keep a job from being found again"
 
 
+def test_a_name_can_be_given_with_the_spec(api: Api) -> None:
+    job = done(api, name="First light", reuse=True)
+    record = api.http.get(f"/v1/jobs/{job}").json
+    assert (record["name"], record["spec"]["name"]) == ("First light", "First light")
+    assert api.http.patch(f"/v1/jobs/{job}", json={"name": "Second"}).json["name"] == "Second"
+    same = api.http.post("/v1/jobs", json=SPEC | {"name": "Another", "reuse": True})
+    assert (same.status_code, same.json["id"]) == (200, job), "a name makes no other universe"
+    sweep = api.http.post("/v1/sweeps", json=SWEEP | {"base": BASE | {"name": "a plane"}}).json
+    assert sweep["name"] == "a plane"
+    refused(api.http.post("/v1/jobs", json=SPEC | {"name": "x" * 201}), 422, "name", pointer="/name")
+    refused(api.http.post("/v1/jobs", json=SPEC | {"name": ""}), 422, "name", pointer="/name")
+
+
 def test_lists_are_searched_by_labels(api: Api) -> None:
     first, second, third = (done(api, seed=seed, tags={"kind": f"k{seed}"}) for seed in range(3))
     api.http.patch(f"/v1/jobs/{first}", json={"name": "100% Waves", "starred": True})

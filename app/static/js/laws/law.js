@@ -53,9 +53,9 @@ export async function show(element, route, app) {
       <section class="panel"><h2>Where it comes from</h2>${facts(origin(law.provenance))}
         <p class="small quiet">Versions: ${law.versions.map((ref) => html`<code>${ref.replace(/@(.{12}).*/, "@$1")}</code> `)}</p>
         <details><summary class="small">All of its provenance</summary><pre tabindex="0">${JSON.stringify(law.provenance, null, 1)}</pre></details></section>
-      <section class="panel"><h2>Newest universes</h2>${universes.items.length ? html`<table><tbody>${universes.items.map((job) => html`<tr>
+      <section class="panel"><h2>Newest universes</h2>${universes.items.length ? html`<div class="scroll" tabindex="0" role="region" aria-label="Newest universes"><table><tbody>${universes.items.map((job) => html`<tr>
         <td><a class="mono" href=${`#/jobs/${job.id}`}>${job.spec.name || job.id}</a></td><td><span class="state ${job.state}">${job.state}</span></td>
-        <td class="number">${whole(job.step)} of ${whole(job.steps)} steps</td><td>${job.spec.grid?.join(" × ")}</td></tr>`)}</tbody></table>` : html`<p class="quiet">None yet.</p>`}</section>`, element);
+        <td class="number">${whole(job.step)} of ${whole(job.steps)} steps</td><td>${job.spec.grid?.join(" × ")}</td></tr>`)}</tbody></table></div>` : html`<p class="quiet">None yet.</p>`}</section>`, element);
     draw();
     app.setKeys([["u", "New universe with this law", () => go("/new", { law: law.name })]]);
   };
