@@ -118,6 +118,9 @@ def test_on_a_phone_a_tap_opens_the_universe(service, tmp_path):
     with tab(tmp_path / "browser") as page:
         page.size(390, 844, phone=True)
         page.open(f"{service.url}/")
+        tile = f"document.querySelector('a[data-id=\"{job.id}\"]')"
+        page.wait(tile)
+        page.evaluate(f"{tile}.scrollIntoView()")  # sweeps come before it in the one column
         page.wait(f"document.querySelector('a[data-id=\"{job.id}\"] canvas')?.dataset.step")
         tile = page.box(f"a[data-id='{job.id}']")
         assert tile["width"] > 0.85 * 390, "one column"
