@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.models.base import EXAMPLE_ID, Body, Parameters
+from leym.contract.model import Model
 from leym.contract.spec import EXAMPLE_JOB, Whole
 
 
@@ -26,7 +27,7 @@ class SessionBody(Body):
     token: bool = Field(description="true if a token was shown; false while the service has no tokens")
 
 
-class LinkRequest(BaseModel):
+class LinkRequest(Model):
     """Request for a shared link."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"ttl_s": 86400}]})

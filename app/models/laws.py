@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from app.models.base import Body, Parameters, Query, Verdict
+from leym.contract.model import Model
 from leym.contract.spec import LAW_NAME, Whole
 from leym.laws.bundle import NAME
 
@@ -150,7 +151,7 @@ class ImportFields(Query):
     )
 
 
-class DrawRequest(BaseModel):
+class DrawRequest(Model):
     """Request for laws with random weights."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"count": 24, "seed": 1}]})

@@ -120,7 +120,7 @@ def delete_law(path: RemovableLawPath) -> Response:
     return Response(status=204)
 
 
-@api.post("/v1/laws/draw", responses=responses({201: DRAWN}, 413, 415))
+@api.post("/v1/drawn-laws", responses=responses({201: DRAWN}, 413, 415))
 def draw_random_laws(body: DrawRequest) -> Response:
     """Draw laws with random weights.
 

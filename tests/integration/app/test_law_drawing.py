@@ -17,7 +17,7 @@ def names(api: Api) -> list[str]:
 
 
 def draw(api: Api, **keys: Any) -> list[dict[str, Any]]:
-    answer = api.http.post("/v1/laws/draw", json=keys)
+    answer = api.http.post("/v1/drawn-laws", json=keys)
     assert answer.status_code == 201, answer.text
     found: list[dict[str, Any]] = answer.json["items"]
     return found
@@ -57,8 +57,8 @@ def test_laws_that_nobody_keeps_are_removed_by_a_later_draw(api: Api) -> None:
 def test_a_shipped_law_is_kept_anyway_and_an_unknown_one_is_none(api: Api) -> None:
     assert api.http.post("/v1/laws/aurora/keep").json["temporary_until"] is None
     refused(api.http.post("/v1/laws/nobody/keep"), 404)
-    refused(api.http.post("/v1/laws/draw", json={"architecture": "MLP"}), 422, "boundary", pointer="/boundary")
-    refused(api.http.post("/v1/laws/draw", json={"count": 0}), 422)
+    refused(api.http.post("/v1/drawn-laws", json={"architecture": "MLP"}), 422, "boundary", pointer="/boundary")
+    refused(api.http.post("/v1/drawn-laws", json={"count": 0}), 422)
 
 
 def test_a_law_shows_the_animation_of_its_bundle(api: Api) -> None:

@@ -76,7 +76,7 @@ def test_every_example_of_a_request_can_be_sent(api: Api) -> None:
     assert api.http.post(f"/v1/sweeps/{sweep.json['id']}/links", json=examples.pop("share_sweep")).status_code == 201
     change = api.http.post(f"/v1/jobs/{job.json['id']}/interventions", json=examples.pop("intervene_in_job"))
     quote = api.http.post("/v1/quotes", json=examples.pop("get_quote"))
-    drawn = api.http.post("/v1/laws/draw", json=examples.pop("draw_random_laws"))
+    drawn = api.http.post("/v1/drawn-laws", json=examples.pop("draw_random_laws"))
     assert drawn.status_code == 201, drawn.text
     token = api.http.post("/v1/session", json=examples.pop("begin_session"))
     answers = (job, sweep, more, judgement, training, forked, link, change, quote, token)

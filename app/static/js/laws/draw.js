@@ -45,7 +45,7 @@ class Wall {
     this.draw();
     try {
       const { d_state: d, ...rest } = this.want;
-      this.laws = (await post("v1/laws/draw", { ...this.want, count: COUNT })).items;
+      this.laws = (await post("v1/drawn-laws", { ...this.want, count: COUNT })).items;
       this.kept = new Set(this.laws.filter((law) => !law.temporary_until).map((law) => law.ref));
       this.sweep = this.sweepId ? await get(`v1/sweeps/${this.sweepId}`).catch(() => null) : null;
       this.sweep ||= await post("v1/sweeps", { base: { grid: TRIAL.grid, steps: TRIAL.steps, initial: { kind: "complex_noise", strength: 1 },
