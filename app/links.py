@@ -20,7 +20,7 @@ KEY_FILE = "link-key"
 
 @dataclass(frozen=True)
 class Scope:
-    """What a link gives access to.
+    """Names what a link gives access to.
 
     Attributes:
         kind: "job" or "sweep".

@@ -73,7 +73,7 @@ class LinkPath(Parameters):
 
 
 class SharedBody(Body):
-    """What a link shares."""
+    """Shows what a link shares."""
 
     kind: Literal["job", "sweep"]
     record: dict[str, Any] = Field(description="the job or the sweep", examples=[{"id": EXAMPLE_ID}])

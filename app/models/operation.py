@@ -86,7 +86,7 @@ class WorkersQuery(Query):
 
 
 class ProjectUsage(Body):
-    """What a project has stored and still runs."""
+    """Counts what a project has stored and still runs."""
 
     project: str
     stored_bytes: int = Field(description="bytes of frames and checkpoints")

@@ -1,4 +1,4 @@
-"""How two universes part, or meet again: their difference step by step."""
+"""Measures how two universes part, or meet again: their difference step by step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What jobs and sweeps have in common for people: labels, links to share, and one file to keep."""
+"""Gives jobs and sweeps labels, links to share, and one file to keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the viewer of notebooks and pages shows: coloured frames of universes."""
+"""Makes what the viewer of notebooks and pages shows: coloured frames of universes."""
 
 from __future__ import annotations
 

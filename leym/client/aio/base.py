@@ -59,7 +59,7 @@ class Threads:
 
 
 class ClientBase:
-    """What `AsyncClient` has beside the methods of `Client`.
+    """Adds to `AsyncClient` what is not a method of `Client`.
 
     Args:
         url: address of the service; default: LEYM_URL.
@@ -97,7 +97,7 @@ class ClientBase:
 
 
 class JobBase:
-    """What `AsyncJob` has beside the methods of `Job`."""
+    """Adds to `AsyncJob` what is not a method of `Job`."""
 
     def __init__(self, threads: Threads, job: Job):
         self._threads, self._sync = threads, job
@@ -145,7 +145,7 @@ class JobBase:
 
 
 class SweepBase:
-    """What `AsyncSweep` has beside the methods of `Sweep`."""
+    """Adds to `AsyncSweep` what is not a method of `Sweep`."""
 
     def __init__(self, threads: Threads, sweep: Sweep):
         self._threads, self._sync = threads, sweep
