@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.conditional import NO_STORE, REVALIDATE, send_conditionally
 from leym.common.table_formats import FORMATS
+from leym.contract.problems import Problem
 from leym.frames import pictures
 
 IN_MEMORY = 16 * 2**20  # a larger file is written to the disk before it is sent
@@ -34,6 +36,31 @@ ENDINGS = {"strip": "png", "apng": "png"}  # of files whose format has another n
 def temporary_file() -> IO[bytes]:
     """Return a file that disappears when it is closed, and is in memory while it is small."""
     return tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)
+
+
+@contextmanager
+def made_by(extra: str, format: str) -> Iterator[tempfile._TemporaryFileWrapper[bytes]]:
+    """Yield a temporary file with a name, for a library that writes files, and close it if the library fails.
+
+    The caller closes it otherwise, as a response does, and then it disappears.
+
+    Args:
+        extra: The extra of this package that brings the library.
+        format: The format that the caller asked for, and the ending of the file's name.
+
+    Raises:
+        Problem: 501, the library is not installed.
+    """
+    file = tempfile.NamedTemporaryFile(suffix=f".{format}")  # noqa: SIM115 - closed with the response
+    try:
+        yield file
+    except ModuleNotFoundError as error:
+        file.close()
+        detail = f"format = {format!r} needs {error.name}, which is not installed: pip install 'leym[{extra}]'"
+        raise Problem(501, "Not installed", detail) from error
+    except BaseException:
+        file.close()
+        raise
 
 
 def write_npy(file: IO[bytes], dtype: np.dtype[Any], shape: Sequence[int], parts: Iterable[NDArray[Any]]) -> None:

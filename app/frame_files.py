@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.downloads import archive_member, npz_member, step_range, temporary_file, write_npy, write_npz
+from app.downloads import archive_member, made_by, npz_member, step_range, temporary_file, write_npy, write_npz
 from app.models.results import FramesQuery
 from app.provenance import provenance_of
 from app.services import Services
@@ -203,16 +202,8 @@ def _video(selection: FrameSelection, scale: int) -> IO[bytes]:
         pictures.render(name, next(each()), query.channel, colormap=query.colormap)  # refuses a channel it has not
     limits = _limits(query, each())
     rendered = (pictures.render(name, frame, query.channel, limits, query.colormap)[0] for frame in each())
-    file = tempfile.NamedTemporaryFile(suffix=".mp4")  # noqa: SIM115 - closed with the response
-    try:
+    with made_by("video", "mp4") as file:
         videos.mp4(file.name, rendered, query.fps, scale, json.dumps(selection.attributes))
-    except ModuleNotFoundError as error:
-        file.close()
-        detail = f"format = 'mp4' needs {error.name}, which is not installed: pip install 'leym[video]'"
-        raise Problem(501, "Not installed", detail) from error
-    except BaseException:
-        file.close()
-        raise
     return file
 
 

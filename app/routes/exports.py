@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 
 from flask import Response
 
 from app.conditional import NO_STORE, cache_control
-from app.downloads import TYPES, file_response
+from app.downloads import TYPES, file_response, made_by
 from app.exports import job_archive, sweep_archive
 from app.lookup import find_results
 from app.models.base import IdPath
@@ -16,7 +15,6 @@ from app.models.results import ExportQuery, SweepExportQuery
 from app.openapi import content, responses, router
 from app.provenance import provenance_of
 from app.services import current_services
-from leym.contract.problems import Problem
 from leym.contract.provenance import KEY
 from leym.contract.records import Job
 from leym.frames import netcdf
@@ -59,14 +57,6 @@ def _streamed(body: Iterator[bytes], name: str) -> Response:
 
 
 def _netcdf(job: Job, reader: FrameReader, attributes: dict[str, object]) -> Response:
-    file = tempfile.NamedTemporaryFile(suffix=".nc")  # noqa: SIM115 - closed with the response
-    try:
+    with made_by("data", "nc") as file:
         netcdf.write(file.name, job, reader, attributes)
-    except ModuleNotFoundError as error:
-        file.close()
-        detail = f"format = 'nc' needs {error.name}, which is not installed: pip install 'leym[data]'"
-        raise Problem(501, "Not installed", detail) from error
-    except BaseException:
-        file.close()
-        raise
     return file_response(file, "nc", f"{job.id}.nc", cache_control(job))
