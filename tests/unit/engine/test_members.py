@@ -293,6 +293,7 @@ def test_groups_in_alternating_rows_record_their_own_members(engines, law, whole
     monkeypatch.setattr(elementwise, "CACHED", cached)
     engine = engines(1, largest_batch=4)
     engine.warm(law, "nf4", (16, 16))
+    engine.stop()  # its thread would step whatever it finds in the batch
     [batch] = next(iter(engine.buckets.values())).batches
     one, two = block(law, id="one", n=2), block(law, id="two", n=2, members=members_of(2, seed=50))
     fillers = [batch.admit(a_run(law, id=str(row))) for row in range(3)]
