@@ -41,8 +41,9 @@ from leym.laws.verdicts import Verdict
 from leym.quantization.codes import write_with_codes
 from leym.quantization.quantized_law import quantize_law
 from leym.training.calibration import arms as calibration
+from leym.training.calibration.candidates import choose_codes
 from leym.training.calibration.states import check_seeds
-from leym.training.refinement.selection import refined
+from leym.training.refinement.refined import refined
 from leym.training.refinement.training import Settings
 from tests.support.laws import FORMS, oracle
 
@@ -78,7 +79,8 @@ def made(law: Bundle, names: Sequence[str], how: Settings, plan: Plan, folder: P
         subject = Subject(law, precision, plan.gamma)
         if name in ("calibrated", "refined"):
             if name == "calibrated":
-                codes = calibration.calibrate(law, "gptq", calibration.Settings(plan.grid, plan.gamma))
+                asked = calibration.Settings(plan.grid, plan.gamma, how.members, draws=how.draws, measured=how.measured)
+                codes = choose_codes(law, ["gptq"], plan, asked, on_progress=print).codes["gptq"]
             else:
                 check_seeds(how.used_seeds, plan)
                 codes = refined(law, "nf4", how, plan, on_progress=print).refined.codes
@@ -147,10 +149,12 @@ def _effect(found: dict[str, Any], name: str) -> str:
 
 def add_refinement_options(options: argparse.ArgumentParser) -> None:
     """Add the options that `refinement_of` reads."""
-    options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement, per cycle")
+    options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement")
     options.add_argument("--rate", type=float, default=Settings.rate, help="their learning rate")
-    options.add_argument("--cycles", type=int, default=1, help="of all these updates; the best of their ends is kept")
-    options.add_argument("--measured", type=int, default=Settings.measured, help="universes that measure each of these")
+    options.add_argument("--draws", type=int, default=1, help="of codes, from other universes; the best are kept")
+    options.add_argument(
+        "--measured", type=int, default=Settings.measured, help="universes that measure each of several"
+    )
     options.add_argument("--pool", type=int, default=0, help="universes of each kind to draw from; default: 4 batches")
     options.add_argument("--distil", type=int, default=0, help="cheap updates before those")
     options.add_argument("--distil-rate", type=float, default=Settings.distil_rate)
@@ -168,7 +172,7 @@ def refinement_of(chosen: argparse.Namespace, plan: Plan) -> Settings:
         distil_rate=chosen.distil_rate,
         updates=chosen.updates,
         rate=chosen.rate,
-        cycles=chosen.cycles,
+        draws=chosen.draws,
         measured=chosen.measured,
     )
 

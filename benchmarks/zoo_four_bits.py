@@ -26,8 +26,7 @@ from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.variants import write_variant
 from leym.laws.verdicts import write_verdict
 from leym.training.calibration.states import check_seeds
-from leym.training.refinement.refined import write
-from leym.training.refinement.selection import refined
+from leym.training.refinement.refined import refined, write
 from leym.training.refinement.training import Settings
 
 RESULTS = Path("benchmarks/results/zoo_four_bits.json")

@@ -13,8 +13,8 @@ from leym.cli.local.new_version import Data, Law, NewName, check_name, data_fold
 from leym.cli.output import FAILED, USAGE, note
 from leym.common.typed_numbers import whole
 from leym.contract.problems import Problem
-from leym.training.calibration.arms import ARMS, Settings, calibrate
-from leym.training.calibration.candidates import Calibrated, search_codes, write
+from leym.training.calibration.arms import ARMS, Settings
+from leym.training.calibration.candidates import Calibrated, choose_codes, search_codes, write
 from leym.training.calibration.states import SEED
 
 app = typer.Typer(add_completion=False)
@@ -35,6 +35,13 @@ def run(
     grid: Grid = None,
     steps: Steps = None,
     seed: Annotated[int, typer.Option(parser=whole(0, 2**62), help="of the first calibration universe")] = SEED,
+    universes: Annotated[int, typer.Option(min=1, help="to calibrate on, per draw")] = Settings.members,
+    draws: Annotated[
+        int, typer.Option(min=1, help="times that each arm makes codes, from other universes; the best are kept")
+    ] = Settings.draws,
+    measured: Annotated[
+        int, typer.Option(min=2, help="universes that measure each of several draws")
+    ] = Settings.measured,
     judge: Annotated[bool, typer.Option("--judge/--no-judge", help="without: one arm, gptq by default")] = True,
     keep_best: Annotated[
         bool, typer.Option("--keep-best", help="if no arm passes, write the best one with its verdict")
@@ -54,13 +61,13 @@ def run(
         chosen_arms = [arm.strip() for arm in arms.split(",") if arm.strip()]
         chosen = chosen_plan(plan, members, grid, steps)
         bundle = find_law(law, folder)
-        how = Settings(grid=chosen.grid, gamma=chosen.gamma, seed=seed)
+        how = Settings(chosen.grid, chosen.gamma, universes, seed, draws, measured)
         if judge:
             result = search_codes(bundle, chosen_arms, chosen, how, on_progress=note)
             arm = result.best.arm if result.best and (result.passed or keep_best) else None
         else:
             arm = chosen_arms[0] if len(chosen_arms) == 1 else UNJUDGED_ARM
-            result = Calibrated(bundle, how, codes={arm: calibrate(bundle, arm, how)})
+            result = choose_codes(bundle, [arm], chosen, how, on_progress=note)
     except (Problem, ValueError) as error:
         note(f"leym laws calibrate: {error}")
         raise typer.Exit(USAGE) from error

@@ -15,8 +15,7 @@ from leym.client.progress import Amount, Bars
 from leym.common.typed_numbers import whole
 from leym.contract.problems import Problem
 from leym.training.calibration.states import check_seeds
-from leym.training.refinement.refined import Candidate, judge, write
-from leym.training.refinement.selection import refined
+from leym.training.refinement.refined import Candidate, judge, refined, write
 from leym.training.refinement.training import SEED, Settings
 
 app = typer.Typer(add_completion=False)
@@ -27,16 +26,14 @@ def run(
     context: typer.Context,
     law: Law,
     precision: Annotated[Literal["nf4"], typer.Option()] = "nf4",
-    updates: Annotated[
-        int, typer.Option(min=0, help="of the weights, per cycle; 0 keeps the codes of gptq")
-    ] = Settings.updates,
-    cycles: Annotated[
-        int, typer.Option(min=1, help="of all these updates; the end of each is a candidate, and the best is kept")
-    ] = Settings.cycles,
+    updates: Annotated[int, typer.Option(min=0, help="of the weights; 0 keeps the codes of gptq")] = Settings.updates,
+    draws: Annotated[
+        int, typer.Option(min=1, help="times to do all this from other universes; the best is kept")
+    ] = Settings.draws,
     measured: Annotated[
-        int, typer.Option(min=2, help="universes that measure each of several candidates")
+        int, typer.Option(min=2, help="universes that measure each of several draws")
     ] = Settings.measured,
-    rate: Annotated[float, typer.Option(help="learning rate at the start of a cycle")] = Settings.rate,
+    rate: Annotated[float, typer.Option(help="learning rate of the updates at the start")] = Settings.rate,
     distil: Annotated[
         int, typer.Option(min=0, help="cheap updates before those, by the errors of two steps; for small networks")
     ] = Settings.distil,
@@ -69,7 +66,7 @@ def run(
             gamma=chosen.gamma,
             seed=seed,
             updates=updates,
-            cycles=cycles,
+            draws=draws,
             measured=measured,
             rate=rate,
             distil=distil,
@@ -80,7 +77,7 @@ def run(
 
             def show(number: int, parts: dict[str, float]) -> None:
                 text = f"loss {parts['loss']:.4g}" if bars.console.is_terminal else "running"
-                bars.show(Amount(bundle.name, text, number, cycles * (distil + updates)))
+                bars.show(Amount(bundle.name, text, number, draws * (distil + updates)))
 
             candidate = refined(bundle, precision, how, chosen, on_update=show, on_progress=note)
         if judged:

@@ -7,7 +7,7 @@ layers are quantised already, on states that the fp32 law visits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from leym.quantization.nf4 import NF4
 from leym.training.calibration import absmax, gptq, refit, rounding
 from leym.training.calibration.network import called_modules, hessian, nf4_layer, set_code, student, teacher
 from leym.training.calibration.states import SEED, Visited, attractor, one_thread
+from leym.training.draws import check_draws
 
 Codes = dict[str, Tensor | NF4]
 
@@ -30,8 +31,10 @@ class Settings:
     Attributes:
         grid: (H, W) of the calibration universes.
         gamma: Their damping per step.
-        members: Their number; seeds `seed` to `seed + members - 1`.
+        members: Their number in a draw; the first has seeds `seed` to `seed + members - 1`.
         seed: Seed of the first.
+        draws: How often each arm makes its codes, each time from other universes; the best are kept.
+        measured: Universes on which the statistics of each of several draws are measured.
         updates: Updates of the arms that learn.
     """
 
@@ -39,12 +42,26 @@ class Settings:
     gamma: float = 0.01
     members: int = 16
     seed: int = SEED
+    draws: int = 1
+    measured: int = 96
     updates: int = 150
+
+    def __post_init__(self) -> None:
+        check_draws(self.draws, self.measured)
 
     @property
     def seeds(self) -> range:
-        """The seeds of the calibration universes."""
-        return range(self.seed, self.seed + self.members)
+        """The seeds of the calibration universes, of all draws."""
+        return range(self.seed, self.seed + self.draws * self.members)
+
+    @property
+    def used_seeds(self) -> range:
+        """All seeds that the codes depend on: those of calibration, then those of the measurements of several draws."""
+        return range(self.seed, self.seeds.stop + (3 * self.measured if self.draws > 1 else 0))
+
+    def draw(self, number: int) -> Settings:
+        """Return the settings of one draw, which has universes of its own."""
+        return replace(self, seed=self.seed + number * self.members, draws=1)
 
 
 @dataclass
@@ -76,18 +93,21 @@ def calibrate(law: Bundle, arm: str, settings: Settings | None = None) -> Codes:
     Args:
         law: The law; its fp32 weights count, own codes that it may have do not.
         arm: Name of an arm.
-        settings: The settings.
+        settings: The settings, of one draw.
 
     Returns:
         Key -> code, for `leym.quantization.codes.write_with_codes`.
 
     Raises:
         Problem: 422, the arm is unknown, or the law has no weight in NF4.
-        ValueError: The law cannot be calibrated.
+        ValueError: The law cannot be calibrated, or the settings ask for several draws.
     """
     check_arms([arm])
+    settings = settings or Settings()
+    if settings.draws != 1:
+        raise ValueError(f"draws = {settings.draws}: `choose_codes` makes several draws and chooses")
     with one_thread():
-        return _made_by(arm, law, settings or Settings()).codes
+        return _made_by(arm, law, settings).codes
 
 
 def check_arms(names: Sequence[str]) -> None:

@@ -4,7 +4,8 @@ The method is fixed before anything is run:
 
 a. One pair of fp32 baselines of the law, by the whole plan, serves all candidates. Its seeds and those of calibration
    do not overlap.
-b. Each arm, cheapest first, makes its codes, and `SCREENING` members of the candidate are judged.
+b. Each arm, cheapest first, makes its codes: the best of several draws, if they are asked for
+   (`leym.training.draws`). `SCREENING` members of the candidate are judged.
 c. The candidates that (b) does not refuse are judged by the whole plan, the one with the smallest worst effect first,
    until one passes.
 d. Every judgement is recorded with the law that is kept. Each errs at the plan's alpha, so a law at the margin passes
@@ -15,8 +16,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +36,7 @@ from leym.quantization.codes import write_with_codes
 from leym.training.calibration.arms import Codes, Settings, calibrate, check_arms
 from leym.training.calibration.rounding import NoGradientError
 from leym.training.calibration.states import check_seeds
+from leym.training.draws import Yardstick
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +91,7 @@ class Calibrated:
         plan: Of the whole judgement, with the members that were run; None without one.
         device: That the candidates ran on.
         codes: Arm -> its codes.
+        distances: Arm -> of its draws to fp32, in margins, that of the chosen one the smallest; empty for one draw.
         judged: In the order of the judgements.
         left_out: Arm -> why it cannot be used for this law.
         why_not: Why no candidate could have passed, in words.
@@ -97,6 +102,7 @@ class Calibrated:
     plan: Plan | None = None
     device: str = ""
     codes: dict[str, Codes] = field(default_factory=dict)
+    distances: dict[str, list[float]] = field(default_factory=dict)
     judged: list[Judged] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     why_not: list[str] = field(default_factory=list)
@@ -115,6 +121,47 @@ class Calibrated:
     def best(self) -> Judged | None:
         """The best candidate: the one that passed, else the least bad one of the furthest stage."""
         return self.passed or min(self.judged, key=lambda one: (one.stage != "gate", abs(one.worst[1])), default=None)
+
+
+def choose_codes(
+    law: Bundle,
+    arms: Sequence[str],
+    plan: Plan,
+    settings: Settings,
+    *,
+    engine: EngineLike | None = None,
+    on_progress: Callable[[str], None] = log.info,
+) -> Calibrated:
+    """Make the codes of several arms, the best of `settings.draws` each, and judge none; see `search_codes`."""
+    check_arms(arms)
+    check_seeds(settings.used_seeds, plan)
+    result, several = Calibrated(law, settings, device=pick_device().kind), settings.draws > 1
+    with running_engine(engine, min(settings.measured, ENGINE_SLOTS)) if several else nullcontext() as running:
+        yardstick = (
+            Yardstick(running, law, plan, members=settings.measured, seed=settings.seeds.stop) if running else None
+        )
+        for arm in arms:
+            try:
+                result.codes[arm] = _best_draw(result, arm, yardstick, on_progress)
+            except NoGradientError as error:
+                result.left_out[arm] = str(error)
+            on_progress(f"{arm}: {result.left_out.get(arm, 'codes made')}")
+    return result
+
+
+def _best_draw(result: Calibrated, arm: str, yardstick: Yardstick | None, on_progress: Callable[[str], None]) -> Codes:
+    """Return the codes whose law is nearest to fp32, and keep all distances; without a yardstick, the only codes."""
+    law, settings = result.law, result.settings
+    if yardstick is None:
+        return calibrate(law, arm, settings)
+    rated: list[tuple[float, Codes]] = []
+    for number in range(settings.draws):
+        codes = calibrate(law, arm, settings.draw(number))
+        value, worst = yardstick.distance(partial(write_with_codes, law, precision=PRECISION, tensors=codes), PRECISION)
+        rated.append((value, codes))
+        on_progress(f"{arm}, draw {number + 1} of {settings.draws}: distance {value:.2f} margins, by {worst}")
+    result.distances[arm] = [value for value, _ in rated]
+    return min(rated, key=lambda one: one[0])[1]
 
 
 def search_codes(
@@ -140,17 +187,9 @@ def search_codes(
         Problem: An arm is unknown, or the law cannot be run or has no weight in NF4.
         ValueError: Calibration and judgement would share seeds, or the law cannot be calibrated.
     """
-    check_arms(arms)
-    check_seeds(settings.seeds, plan)
-    result = Calibrated(law, settings, device=pick_device().kind)
-    for arm in arms:
-        try:
-            result.codes[arm] = calibrate(law, arm, settings)
-        except NoGradientError as error:
-            result.left_out[arm] = str(error)
-        on_progress(f"{arm}: {result.left_out.get(arm, 'codes made')}")
     slots = min(max(plan.members, plan.pilot), ENGINE_SLOTS)
     with running_engine(engine, slots) as running, TemporaryDirectory() as folder:
+        result = choose_codes(law, arms, plan, settings, engine=running, on_progress=on_progress)
         on_progress("baselines of the whole plan")
         baselines = run_baselines(running, law, plan)
         result.plan = baselines.plan
@@ -195,8 +234,10 @@ def write(result: Calibrated, arm: str, folder: Path, *, name: str | None = None
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "grid": list(settings.grid),
         "gamma": settings.gamma,
-        "seeds": [settings.seeds[0], settings.seeds[-1]],
+        "seeds": [settings.used_seeds[0], settings.used_seeds[-1]],
+        "members": settings.members,
         "updates": settings.updates,
+        **_choice(result, arm),
         "candidates": [one.as_json() for one in result.judged],
         "judgements": result.judgements,
         "left_out": result.left_out,
@@ -210,3 +251,11 @@ def write(result: Calibrated, arm: str, folder: Path, *, name: str | None = None
         payload.pop("candidate_digest", None)  # it was the same law without its provenance
         write_verdict(made, replace(verdicts[-1], law=payload), data=data)
     return made
+
+
+def _choice(result: Calibrated, arm: str) -> dict[str, Any]:
+    """Return what the provenance says about several draws."""
+    if arm not in result.distances:
+        return {}
+    distances = [float(f"{distance:.3g}") for distance in result.distances[arm]]
+    return {"draws": result.settings.draws, "measured": result.settings.measured, "distances": distances}

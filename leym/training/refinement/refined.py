@@ -1,4 +1,4 @@
-"""Judges a refined law against its fp32 parent, and writes it with what it was made from.
+"""Refines a law, judges it against its fp32 parent, and writes it with what it was made from.
 
 The file keeps the parent's fp32 weights beside the refined codes. So fp32 of the new version is the parent, and any
 verdict of it, now or later, compares with the parent: a refined law never judges itself.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,8 @@ from leym.fidelity.gate import ENGINE_SLOTS, judge_against
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.quantization.codes import write_with_codes
-from leym.training.refinement.training import Refined, Settings
+from leym.training.draws import Yardstick
+from leym.training.refinement.training import OnUpdate, Refined, Settings, refine
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class Candidate:
         settings: How.
         refined: The result.
         verdict: Against the parent's fp32; None if nobody judged.
-        distances: Of all candidates, this one's the smallest; empty if there was one.
+        distances: Of all draws to fp32, in margins, this one's the smallest; empty if there was one.
     """
 
     law: Bundle
@@ -74,10 +76,54 @@ class Candidate:
         }
 
     def _choice(self) -> dict[str, Any]:
-        if self.settings.cycles == 1:
+        if self.settings.draws == 1:
             return {}
         distances = [float(f"{distance:.3g}") for distance in self.distances]
-        return {"cycles": self.settings.cycles, "measured": self.settings.measured, "distances": distances}
+        return {"draws": self.settings.draws, "measured": self.settings.measured, "distances": distances}
+
+
+def refined(
+    law: Bundle,
+    precision: str,
+    how: Settings,
+    plan: Plan,
+    *,
+    engine: EngineLike | None = None,
+    on_update: OnUpdate = lambda number, row: None,
+    on_progress: Callable[[str], None] = log.info,
+) -> Candidate:
+    """Refine a law as often as `how.draws` says, and return the draw that is nearest to fp32.
+
+    Args:
+        law: The law.
+        precision: Whose weights are refined.
+        how: Settings; `how.measured` universes measure each of several draws.
+        plan: Of the judgement that will follow.
+        engine: Started and stopped by its owner; without it, an engine runs on this machine's device.
+        on_update: As for `training.refine`; the updates of all draws are numbered through.
+        on_progress: Called with a line of text for every draw of several.
+
+    Raises:
+        Problem: 422, the precision stores the law as it is; or the law cannot be run at all.
+        ValueError: The law's universes, or the loss, do not stay finite.
+    """
+    if how.draws == 1:
+        return Candidate(law, precision, how, refine(law, precision, how, on_update=on_update))
+    rated: list[tuple[float, Refined]] = []
+    with running_engine(engine, min(how.measured, ENGINE_SLOTS)) as running:
+        yardstick = Yardstick(running, law, plan, members=how.measured, seed=how.seeds.stop)
+        for number in range(how.draws):
+            done = number * (how.distil + how.updates)
+
+            def count(update: int, row: dict[str, float], done: int = done) -> None:
+                on_update(done + update, row)
+
+            drawn = Candidate(law, precision, how, refine(law, precision, how.draw(number), on_update=count))
+            value, worst = yardstick.distance(partial(write, drawn), precision)
+            rated.append((value, drawn.refined))
+            on_progress(f"draw {number + 1} of {how.draws}: distance {value:.2f} margins, by {worst}")
+    distances = tuple(value for value, _ in rated)
+    return Candidate(law, precision, how, rated[distances.index(min(distances))][1], distances=distances)
 
 
 def judge(

@@ -2,20 +2,18 @@
 
     distil: short paths only, cheap (`distillation.py`)
     then: draw universes of both laws → run both laws from all of them → loss → backward → clip → Adam → put them back
-    after each such cycle: a candidate (`selection.py` chooses among several)
 
 Half of the universes of an update are ones that the fp32 law goes on with, half are ones that the stored law goes on
 with, so the loss sees the states that its errors lead to. Both kinds live in pools, each with a small difference that
-grows along. The learning rates fall to nothing in every cycle; the weights at its end are a candidate.
+grows along. The learning rates fall to nothing. `leym.training.draws` chooses among refinements from several seeds.
 
-Sources: arXiv 2601.20088 (quantisation-aware distillation: the network in full precision is the teacher); Huang et al.
-2017, arXiv 1704.00109 (one training gives several good networks, at the ends of the cycles of its learning rate).
+Source: arXiv 2601.20088 (quantisation-aware distillation: the network in full precision is the teacher).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +26,7 @@ from leym.training.calibration.arms import Settings as CalibrationSettings
 from leym.training.calibration.arms import calibrate
 from leym.training.calibration.network import teacher
 from leym.training.calibration.states import Visited, attractor, one_thread
+from leym.training.draws import check_draws
 from leym.training.refinement import courses
 from leym.training.refinement.courses import Course, Statistics, Universes, Weights, follow
 from leym.training.refinement.distillation import distil, falling
@@ -47,15 +46,15 @@ class Settings:
         gamma: Their damping per step.
         members: Universes of each pool; their seeds are `seed` to `seed + members - 1`.
         seed: Seed of the first, and of everything that is drawn.
-        distil: Cheap updates at the start of a cycle, by the errors of two steps.
+        draws: How often the law is refined, each time from other universes; the best is kept.
+        measured: Universes on which the statistics of each of several draws are measured.
+        distil: Cheap updates at the start, by the errors of two steps.
         distil_rate: Their learning rate at the start.
-        updates: Updates that follow in a cycle, by whole paths.
-        cycles: How often all this is done; each cycle goes on from the last and gives a candidate.
-        measured: Universes on which the statistics of each of several candidates are measured.
+        updates: Updates that follow, by whole paths.
         batch: Universes of each pool in an update.
         steps: K, the steps of an update.
         lags: Steps after which the memory counts.
-        rate: Learning rate at the start of a cycle; it falls to 1 % along half a cosine.
+        rate: Learning rate of these updates at the start; it falls to 1 % along half a cosine.
         clip: Largest norm of the gradient.
         weights: What each part of the loss counts.
     """
@@ -64,11 +63,11 @@ class Settings:
     gamma: float = 0.01
     members: int = 16
     seed: int = SEED
+    draws: int = 1
+    measured: int = 96
     distil: int = 0
     distil_rate: float = 3e-3
     updates: int = 400
-    cycles: int = 1
-    measured: int = 96
     batch: int = 4
     steps: int = 10
     lags: tuple[int, ...] = (5, 10)
@@ -85,20 +84,21 @@ class Settings:
             raise ValueError(f"rate = {self.rate} is outside (0, 0.001]")
         if not 0 < self.distil_rate <= 1e-2:
             raise ValueError(f"distil_rate = {self.distil_rate} is outside (0, 0.01]")
-        if self.cycles < 1 or (self.cycles > 1 and not self.distil + self.updates):
-            raise ValueError(f"cycles = {self.cycles} without updates: several cycles need distil or updates")
-        if self.measured < 2:
-            raise ValueError(f"measured = {self.measured} is below 2")
+        check_draws(self.draws, self.measured)
 
     @property
     def seeds(self) -> range:
-        """The seeds of the universes of both pools."""
-        return range(self.seed, self.seed + self.members)
+        """The seeds of the universes of both pools, of all draws."""
+        return range(self.seed, self.seed + self.draws * self.members)
 
     @property
     def used_seeds(self) -> range:
-        """All seeds that the result depends on: those of the pools, and of the measurements of several candidates."""
-        return range(self.seed, self.seed + self.members + (3 * self.measured if self.cycles > 1 else 0))
+        """All seeds that the result depends on: those of the pools, then those of the measurements of several draws."""
+        return range(self.seed, self.seeds.stop + (3 * self.measured if self.draws > 1 else 0))
+
+    def draw(self, number: int) -> Settings:
+        """Return the settings of one draw, which has universes of its own."""
+        return replace(self, seed=self.seed + number * self.members, draws=1)
 
 
 @dataclass(frozen=True)
@@ -136,41 +136,25 @@ def refine(
     *,
     on_update: OnUpdate = lambda number, row: None,
 ) -> Refined:
-    """Refine the weights that a precision stores, and return the last candidate.
-
-    The same law, settings and kind of machine give the same bytes.
+    """Refine the weights that a precision stores; the same law, settings and kind of machine give the same bytes.
 
     Args:
         law: The law; its fp32 weights are the teacher and the start, own codes that it may have do not count.
         precision: "nf4", which starts from the codes of `gptq`, "int8" or "bf16".
-        settings: The settings.
+        settings: The settings, of one draw.
         on_update: Called after every update with the number of updates that are done and the parts of the loss.
 
     Raises:
         Problem: 422, the precision stores the law as it is.
-        ValueError: The law's universes, or the loss, do not stay finite.
+        ValueError: The law's universes, or the loss, do not stay finite; or the settings ask for several draws.
     """
-    *_, last = candidates(law, precision, settings, on_update=on_update)
-    return last
-
-
-def candidates(
-    law: Bundle,
-    precision: str = "nf4",
-    settings: Settings | None = None,
-    *,
-    on_update: OnUpdate = lambda number, row: None,
-) -> Iterator[Refined]:
-    """Refine the weights that a precision stores, and yield them after every cycle; see `refine`."""
     how = settings or Settings()
+    if how.draws != 1:
+        raise ValueError(f"draws = {how.draws}: `refined` makes several draws and chooses")
     if precision == "fp32":
         raise Problem(422, "Nothing to refine", f"precision = {precision!r}: it stores the weights as they are")
     with one_thread():
-        refinement = _Refinement(law, precision, how, on_update)
-    for _ in range(how.cycles):
-        with one_thread():  # not while the caller has the candidate
-            found = refinement.cycle()
-        yield found
+        return _Refinement(law, precision, how, on_update).run()
 
 
 class _Refinement:
@@ -184,9 +168,9 @@ class _Refinement:
         self._generator = torch.Generator().manual_seed(how.seed)
         self._curve: list[dict[str, float]] = []
 
-    def cycle(self) -> Refined:
+    def run(self) -> Refined:
         """Update the weights while the learning rate falls, and return them."""
-        how, done = self._how, len(self._curve)
+        how = self._how
         self._curve += distil(
             self._manifest,
             self._parent,
@@ -199,7 +183,7 @@ class _Refinement:
             gamma=how.gamma,
             clip=how.clip,
             generator=self._generator,
-            on_update=lambda number, row: self._on_update(done + number, row),
+            on_update=self._on_update,
         )
         optimiser = torch.optim.Adam(list(self._fake.parameters()), how.rate)
         for number in range(how.updates):

@@ -149,13 +149,13 @@ def test_the_command_writes_an_unjudged_law_as_the_newest_version(data):
     assert own_codes(newest, "nf4")
 
 
-def test_the_command_chooses_among_several_candidates(data):
-    options = ["--cycles", "2", "--measured", "2", "--updates", "1", "--grid", "8", "8", "--steps", "200", "--no-judge"]
+def test_the_command_chooses_among_several_draws(data):
+    options = ["--draws", "2", "--measured", "2", "--updates", "1", "--grid", "8", "8", "--steps", "200", "--no-judge"]
     done = CliRunner().invoke(app, ["laws", "refine", "mine", "--data", str(data), *options])
     assert done.exit_code == 0, done.output
-    assert "candidate 2 of 2" in done.stderr
+    assert "draw 2 of 2" in done.stderr
     made = Registry(data / "laws").resolve("mine").manifest.provenance["refinement"]
-    assert len(made["distances"]) == made["cycles"] == made["measured"] == 2
+    assert len(made["distances"]) == made["draws"] == made["measured"] == 2
 
 
 def test_the_command_keeps_what_does_not_pass_only_when_asked_with_the_verdict_against_the_parent(data):
