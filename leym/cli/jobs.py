@@ -35,6 +35,7 @@ InitialText = Annotated[
 ]
 PrecisionName = Annotated[str | None, typer.Option(help="nf4, int8, bf16, fp32 or auto; default: auto")]
 Priority = Annotated[int | None, typer.Option(help="0 to 9; 9 is the most urgent; default: 4")]
+Name = Annotated[str | None, typer.Option(help="what people call it; `leym label` changes it")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="KEY=VALUE, repeatable")]
 KeepStates = Annotated[int | None, typer.Option(help="keep the complete state every so many steps, to fork from it")]
 Intervene = Annotated[
@@ -77,6 +78,7 @@ def spec_of(client: Client, law: str | None, file: str | None, **options: Any) -
         "initial": specs.initial(options["initial"], client),
         "precision": options["precision"],
         "priority": options["priority"],
+        "name": options.get("name"),
         "tags": specs.tags(options["tag"]) if options["tag"] else None,
         "keep_states": {"every": options["keep_states"]} if options.get("keep_states") else None,
         "interventions": specs.interventions(options["intervene"]) if options.get("intervene") else None,
@@ -144,6 +146,7 @@ def submit(
     initial: InitialText = None,
     precision: PrecisionName = None,
     priority: Priority = None,
+    name: Name = None,
     tag: Tags = None,
     keep_states: KeepStates = None,
     intervene: Intervene = None,
@@ -163,8 +166,8 @@ def submit(
     with exits(as_json):
         body = spec_of(
             client, law, spec, grid=grid, steps=steps, record=record, observe=observe, seed=seed, gamma=gamma,
-            initial=initial, precision=precision, priority=priority, tag=tag, keep_states=keep_states, reuse=reuse,
-            intervene=intervene,
+            initial=initial, precision=precision, priority=priority, name=name, tag=tag, keep_states=keep_states,
+            reuse=reuse, intervene=intervene,
         )  # fmt: skip
         source = source_of(body)
         found = client.job(source) if source else None

@@ -79,6 +79,65 @@ class Results(TimeTravel):
         """Read the observables as plain arrays: `step`, int64 [n], and one float64 [n] per name."""
         return results.series(self._http, self._path)
 
+    def cell(
+        self, y: int, x: int, field: str = "psi", *, start: int | None = None, stop: int | None = None, stride: int = 1
+    ) -> dict[str, np.ndarray]:
+        """Read one cell at every recorded step.
+
+        Args:
+            y: row of the cell, from the top.
+            x: column of the cell.
+            field: a recorded field, or a view of one such as `real`.
+            start: first step.
+            stop: step to stop before.
+            stride: every n-th frame.
+
+        Returns:
+            `step`, int64 [n], and one [n] per component: `re_0`, `im_0`, `re_1`, … of `psi`, else the field's name.
+
+        Raises:
+            ProblemError: the field is not recorded, or the cell lies outside of the grid.
+        """
+        return results.cell(self._http, self._path, y, x, field, start=start, stop=stop, stride=stride)
+
+    def histogram(
+        self,
+        field: str,
+        bins: int = 64,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        channel: int | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        stride: int = 1,
+        last: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Count the values of each frame of a real field or view.
+
+        Args:
+            field: a recorded field, or a view of one such as `gradient`.
+            bins: number of bins, of one width.
+            low: lower end of the first bin; default: that of the field's range.
+            high: upper end of the last bin, which belongs to it; default: that of the field's range.
+            channel: channel of a field with channels; default: all together.
+            start: first step.
+            stop: step to stop before.
+            stride: every n-th frame.
+            last: only the last n of these frames.
+
+        Returns:
+            `step`, int64 [n]; `counts`, int64 [n, bins]; `edges`, float64 [bins + 1]; `outside`, int64 [n], the values
+            below, above or not finite; `compression`, float64 [n], bytes after DEFLATE over before.
+
+        Raises:
+            ProblemError: the field is not recorded, or it is complex, or an option is wrong.
+        """
+        return results.histogram(
+            self._http, self._path, field, bins=bins, low=low, high=high, channel=channel, start=start, stop=stop,
+            stride=stride, last=last,
+        )  # fmt: skip
+
     def curve(self) -> dict[str, np.ndarray]:
         """Read the curve of a training so far: `update` and one float64 [n] per name; `pandas.DataFrame` takes it.
 

@@ -62,8 +62,17 @@ def array(
 
 def series(http: Http, job: str) -> dict[str, np.ndarray]:
     """Read the observables as arrays, with `step` among them."""
-    with _npz(http, f"{job}/observables", {"format": "npz"}) as file:
-        return {name: file[name] for name in file.files if name != "attributes"}
+    return _columns(http, f"{job}/observables", {})
+
+
+def cell(http: Http, job: str, y: int, x: int, field: str, **options: float | None) -> dict[str, np.ndarray]:
+    """Read one cell at every recorded step: `step`, and one array per component."""
+    return _columns(http, f"{job}/cells/{y}/{x}", {"field": field, **options})
+
+
+def histogram(http: Http, job: str, field: str, **options: float | None) -> dict[str, np.ndarray]:
+    """Count the values of each frame of a field or view: `step`, `counts`, `edges`, `outside` and `compression`."""
+    return _columns(http, f"{job}/frames/{segment(field)}/histogram", options)
 
 
 def curve(http: Http, job: str) -> dict[str, np.ndarray]:
@@ -132,6 +141,13 @@ def download(http: Http, job: str, name: str, path: Path, format: str | None, op
             raise http.unexpected(response, f"and no {format}")
         with output_file(path) as file:
             return sum(file.write(chunk) for chunk in response.iter_bytes())
+
+
+def _columns(http: Http, path: str, options: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Read the arrays of an npz file, but for the attributes."""
+    params = {"format": "npz"} | {key: value for key, value in options.items() if value is not None}
+    with _npz(http, path, params) as file:
+        return {name: file[name] for name in file.files if name != "attributes"}
 
 
 def _npz(http: Http, path: str, params: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,10 @@ def test_a_recipe_becomes_a_law_of_the_data_folder(recipe, tmp_path):
     assert law.ref == ref == read_bundle(out / "law").ref
     assert law.manifest.provenance["recipe"]["train"]["updates"] == 6
     assert (out / "curve.csv").read_text().startswith("update,loss,")
+    in_json = leym("train", str(recipe), "--out", str(out), "--updates", "6", "--resume", "--json")
+    said = json.loads(in_json.stdout)
+    assert (said["law"], said["path"]) == (ref, str(out / "law"))
+    assert said["last"] == law.manifest.provenance["last"]
     again = leym("train", str(recipe), "--out", str(out), "--updates", "6", "--resume")
     assert again.stdout.splitlines()[-1] == str(out / "law"), "a training that has ended has nothing left to do"
 

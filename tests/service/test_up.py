@@ -103,6 +103,19 @@ def test_it_prints_its_addresses_and_no_output_of_its_children(up):
     assert up.said == f"ready {up.url}\n"
 
 
+def test_it_announces_itself_as_json(tmp_path):
+    command = [sys.executable, "-m", "leym.cli", "up", "--json", "--port", "0", "--workers", "0", "--no-flower"]
+    with subprocess.Popen([*command, "--data", str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        said = json.loads(process.stdout.readline())
+        try:
+            assert said == {"url": said["url"], "data": str(tmp_path), "flower": None}
+            assert ask(f"{said['url']}/readyz")[0] == 200
+        finally:
+            process.terminate()
+        assert process.stdout.read() == ""
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("control", REFUSED)
 def test_a_control_that_does_nothing_says_so_in_one_line(control, up):
     of_task = {"task_name": tickets.TASK}

@@ -5,6 +5,7 @@ At SIGINT or SIGTERM the workers save their jobs and hand them back; then the ot
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -64,6 +65,7 @@ class Options:
         slots: universes that a worker runs at once; None for LEYM_SLOTS.
         no_flower: do not start Flower.
         verbose: show the logs of all processes, not only warnings.
+        as_json: announce the service as one line of JSON.
     """
 
     data: Path
@@ -73,6 +75,7 @@ class Options:
     slots: int | None
     no_flower: bool
     verbose: bool
+    as_json: bool = False
 
 
 class Supervisor:
@@ -147,11 +150,12 @@ class Supervisor:
                 fleet.tick()
                 trainers.tick()
                 if not ready and _api_is_ready(url) and _workers_are_ready(table, configured, fleet.limits.minimum):
-                    print(f"ready {url}", flush=True)
-                    where = self.options.data.absolute()
+                    where, flower = self.options.data.absolute(), self.env.get("LEYM_FLOWER_URL")
+                    announced = {"url": url, "data": str(where), "flower": flower}
+                    print(json.dumps(announced) if self.options.as_json else f"ready {url}", flush=True)
                     say(f"the API is at {url}; data folder {where}; {_expected(fleet.limits)}; Ctrl-C ends it")
-                    if "flower" in self._servers:
-                        say(f"Flower is at {self.env['LEYM_FLOWER_URL']}")
+                    if flower:
+                        say(f"Flower is at {flower}")
                     ready = True
             except TABLE_UNAVAILABLE as error:
                 log.warning("the job table does not answer: %s", error)
@@ -202,7 +206,7 @@ class Supervisor:
 
 
 def say(text: str) -> None:
-    """Print a message for the person who starts the service; standard output is reserved for the line `ready URL`."""
+    """Print a message for the person who starts the service; standard output has one line: `ready URL`."""
     print(f"leym up: {text}", file=sys.stderr, flush=True)
 
 
@@ -291,6 +295,9 @@ def up(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="show the logs of all processes, not only warnings")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="when it is ready, one line of JSON on stdout in place of `ready URL`")
+    ] = False,
 ) -> None:
     """Start API, broker, workers and Flower, until Ctrl-C."""
     if workers is not None and autoscale is not None:
@@ -299,7 +306,8 @@ def up(
         limits = None if autoscale is None else autoscale_range(autoscale)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="'--autoscale'") from error
-    run(Options(data or settings().data, port, 1 if workers is None else workers, limits, slots, no_flower, verbose))
+    several = 1 if workers is None else workers
+    run(Options(data or settings().data, port, several, limits, slots, no_flower, verbose, as_json))
 
 
 def run(options: Options) -> None:

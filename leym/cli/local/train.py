@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
@@ -34,8 +35,9 @@ def run(
     add: Annotated[bool, typer.Option("--add", help="add the law to the data folder, as `leym laws add` does")] = False,
     updates: Annotated[int | None, typer.Option(min=1, help="optimiser steps, in place of the recipe's")] = None,
     data: Annotated[Path | None, typer.Option(help="data folder for --add; default: LEYM_DATA")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON document on stdout")] = False,
 ) -> None:
-    """Train a law by a recipe. The last line on stdout is its folder, or NAME@DIGEST with --add.
+    """Train a law by a recipe. The last line on stdout is its folder, or NAME@DIGEST with --add, or --json's document.
 
     Exit codes: 0 done, 1 the training diverged, 2 refused, 130 interrupted.
     """
@@ -62,7 +64,10 @@ def run(
     except KeyboardInterrupt as error:
         note("leym train: interrupted; --resume continues from the last checkpoint")
         raise typer.Exit(INTERRUPTED) from error
-    print(law.ref if add else law.path)
+    if as_json:
+        print(json.dumps({"law": law.ref, "path": str(law.path), "last": law.manifest.provenance["last"]}))
+    else:
+        print(law.ref if add else law.path)
 
 
 class _Reporter:

@@ -206,6 +206,45 @@ class AsyncJob(JobBase):
         """
         return await self._threads.run(self._sync.series)
 
+    async def cell(
+        self, y: int, x: int, field: str = "psi", *, start: int | None = None, stop: int | None = None, stride: int = 1
+    ) -> dict[str, np.ndarray]:
+        """Read one cell at every recorded step.
+
+        See `Job.cell`.
+        """
+        return await self._threads.run(self._sync.cell, y, x, field, start=start, stop=stop, stride=stride)
+
+    async def histogram(
+        self,
+        field: str,
+        bins: int = 64,
+        *,
+        low: float | None = None,
+        high: float | None = None,
+        channel: int | None = None,
+        start: int | None = None,
+        stop: int | None = None,
+        stride: int = 1,
+        last: int | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Count the values of each frame of a real field or view.
+
+        See `Job.histogram`.
+        """
+        return await self._threads.run(
+            self._sync.histogram,
+            field,
+            bins,
+            low=low,
+            high=high,
+            channel=channel,
+            start=start,
+            stop=stop,
+            stride=stride,
+            last=last,
+        )
+
     async def curve(self) -> dict[str, np.ndarray]:
         """Read the curve of a training so far: `update` and one float64 [n] per name; `pandas.DataFrame` takes it.
 
