@@ -258,7 +258,7 @@ def test_cells_and_histograms_are_those_of_the_frames(service):
         expected = np.histogram(frame, bins=found["edges"])[0]
         assert counts.tolist() == expected.tolist()
         assert outside == frame.size - expected.sum()
-    assert job.histogram("density", last=1)["step"].tolist() == [40]
+    assert job.histogram("real", last=1)["step"].tolist() == [40]
     with pytest.raises(ProblemError, match="complex"):
         job.histogram("psi")
 
