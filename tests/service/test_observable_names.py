@@ -1,4 +1,4 @@
-"""Names of observables, from the worker to every place where a user reads them."""
+"""Names and values of observables, cells and histograms, in every place where a user reads them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import urllib.request
 
 import numpy as np
 import pandas
+import pytest
 import xarray
 
+from leym.client import ProblemError
 from leym.contract.catalog import OBSERVABLES
 
 
@@ -47,3 +49,23 @@ def test_an_observable_has_one_name_and_one_value_everywhere(service):
     flow = job.array("flow")[1]
     assert not flow[0].any()
     assert flow[1:].all()
+
+
+def test_cells_and_histograms_are_those_of_the_frames(service):
+    job = service.client.submit("tiny", (16, 24), 40, {"psi": 10, "phase": 10}, seed=8).wait(240)
+    steps, psi = job.array("psi")
+    cell = job.cell(3, 20)
+    assert np.array_equal(cell["step"], steps)
+    assert np.array_equal(cell["re_0"], psi[:, 3, 20, 0].real)
+    assert np.array_equal(cell["im_1"], psi[:, 3, 20, 1].imag)
+    phase = job.array("phase", start=20)[1]
+    assert np.array_equal(job.cell(0, 1, "phase", start=20, stride=2)["phase"], phase[::2, 0, 1])
+    found = job.histogram("phase", 8, low=-1, high=1, start=20)
+    assert found["step"].tolist() == [20, 30, 40]
+    for counts, outside, frame in zip(found["counts"], found["outside"], phase, strict=True):
+        expected = np.histogram(frame, bins=found["edges"])[0]
+        assert counts.tolist() == expected.tolist()
+        assert outside == frame.size - expected.sum()
+    assert job.histogram("real", last=1)["step"].tolist() == [40]
+    with pytest.raises(ProblemError, match="complex"):
+        job.histogram("psi")
