@@ -38,7 +38,7 @@ from benchmarks.members import (
     members_of,
 )
 from leym.contract.spec import JobSpec
-from leym.engine import pipeline
+from leym.engine import pipeline, recorder
 from leym.engine.admission import Admission
 from leym.engine.batch import Batch
 from leym.engine.benchmark import Countdown
@@ -56,7 +56,7 @@ PARTS: dict[str, list[tuple[Any, str]]] = {
     "stepping": [(FusedCells, "advance")],
     "start states": [(Run, "_draw")],
     "admission": [(Admission, "admit")],
-    "recording": [(pipeline, "record")],
+    "recording": [(pipeline, "record"), (recorder, "_compute")],
     "last states": [(Batch, "checkpoint")],
     "leaving": [(Batch, "leave")],
     "bookkeeping": [(Engine, name) for name in ("_schedule", "_launch", "_settle")],

@@ -74,19 +74,19 @@ class Engine:
         self.stream = DeviceStream(self.device)
         self.law_cache = LawCache(self.device, compile=compile)
         self.counters = EngineCounters()
-        self.draining = False
+        self.draining = self._stopping = False
         self._on_fatal = on_fatal
         self._cancelled: set[str] = set()
         self._dropped: list[tuple[str, Places]] = []
         self._to_hold: dict[str, Callable[[int], None]] = {}
         self._to_resume: list[tuple[str, Steering]] = []
         self._changed = Condition()
-        self._stopping = False
         self._results = ResultDispatcher(4, lambda run_id, _: self.cancel(run_id))
         self._seating = Seating(self.stream, self._results)
         self.buckets = self._seating.buckets
         on_cuda = self.device.is_cuda
-        self._pipeline = BurstPipeline(self.stream, ahead=on_cuda if ahead is None else ahead, whole_batch=on_cuda)
+        recording = None if on_cuda else compute_threads.LoneThreads(self.device.threads)
+        self._pipeline = BurstPipeline(self.stream, ahead=on_cuda if ahead is None else ahead, recording=recording)
         table = BatchSizeTable(self.device, batch_sizes)
         self._loader = BucketLoader(self.law_cache, table, largest_batch or slots, self._wake, self._free_idle)
         self._calls = DeviceCalls()
@@ -163,6 +163,7 @@ class Engine:
             compute_threads.disown_pool()
         self._results.close()
         self._admission.close()
+        self._pipeline.end_threads()
 
     def warm(self, law: Bundle, precision: str, grid: tuple[int, int], wait_s: float | None = None) -> None:
         """Load and compile a bucket before its first run; blocks until it is ready.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leym.engine.batch import Batch, Group
+from leym.engine.compute_threads import LoneThreads
 from leym.engine.device_stream import DeviceStream, HostArrays, Timestamp
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
@@ -97,11 +98,12 @@ class BurstPipeline:
     Args:
         stream: the device's stream.
         ahead: keep one burst in flight behind those that `finished` returns.
-        whole_batch: record all rows of a batch at once (`leym.engine.recorder`).
+        recording: threads that compute what is recorded, in parts; None: all rows of a batch at once
+            (`leym.engine.recorder`).
     """
 
-    def __init__(self, stream: DeviceStream, *, ahead: bool, whole_batch: bool):
-        self.ahead, self._whole_batch = ahead, whole_batch
+    def __init__(self, stream: DeviceStream, *, ahead: bool, recording: LoneThreads | None):
+        self.ahead, self._recording = ahead, recording
         self._stream = stream
         self._bursts: deque[InFlightBurst] = deque()
 
@@ -159,5 +161,10 @@ class BurstPipeline:
             for result in burst.results:
                 result.group.closed |= result.group.run.id in run_ids
 
+    def end_threads(self) -> None:
+        """End the threads that compute what is recorded."""
+        if self._recording:
+            self._recording.close()
+
     def _record(self, batch: Batch, groups: Sequence[Group]) -> list[tuple[Group, Recorded]]:
-        return record(batch, groups, self._stream, whole_batch=self._whole_batch)
+        return record(batch, groups, self._stream, self._recording)

@@ -1,8 +1,9 @@
 """Computes what groups record at a step, on the device and all groups in one go, and starts its copy to the host.
 
 The bits of a universe do not depend on which others are recorded with it. On a CPU only the rows with something due are
-computed, in parts that fit into its caches (`leym.physics.observables` makes their bits independent of their number). A
-GPU computes all rows of the batch, since its time goes into launches, and its reductions depend on their number.
+computed, in parts that fit into the cache of a core, side by side (`leym.physics.observables` makes their bits
+independent of their number). A GPU computes all rows of the batch, since its time goes into launches, and its
+reductions depend on their number.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.contract.spec import Recording
+from leym.engine.compute_threads import LoneThreads
 from leym.engine.device_stream import DeviceStream, HostArrays
 from leym.engine.run import STATE_HASH
 from leym.engine.states import span
@@ -44,9 +46,8 @@ class Recorded:
     nbytes: int
 
 
-@torch.no_grad()
 def record(
-    batch: Batch, groups: Sequence[Group], stream: DeviceStream, *, whole_batch: bool
+    batch: Batch, groups: Sequence[Group], stream: DeviceStream, threads: LoneThreads | None
 ) -> list[tuple[Group, Recorded]]:
     """Record the groups that have something due at their present step and have not delivered it before.
 
@@ -54,7 +55,7 @@ def record(
         batch: the batch of the groups.
         groups: the groups to look at: either all at step 0, or none.
         stream: the device's stream.
-        whole_batch: compute all rows of the batch.
+        threads: compute parts of the rows that are due; None: all rows of the batch at once.
     """
     due = [group for group in groups if any(group.run.due(group.step)) and _is_new(group)]
     if not due:
@@ -65,11 +66,11 @@ def record(
     observed = {name for _, names in wanted for name in names}
     observables = sorted(observed - {STATE_HASH})
     compute = partial(_compute, batch, due[0].step > 0, fields, observables, STATE_HASH in observed)
-    if whole_batch:
+    if threads is None:
         chosen = batch.index(rows)
         tensors = [tensor[chosen] for tensor in compute(slice(None))]
     else:
-        parts = [compute(part) for part in _cached_rows(batch, batch.index(rows), len(rows))]
+        parts = threads.map(compute, _cached_rows(batch, batch.index(rows), len(rows)))
         tensors = [torch.cat(of) for of in zip(*parts, strict=True)]
     arrays = stream.fetch(tensors)
     found, first = [], 0
@@ -84,11 +85,12 @@ def record(
 
 
 def _cached_rows(batch: Batch, rows: slice | Tensor, n: int) -> Iterator[slice | Tensor]:
-    """Split the index of n rows into parts that the caches of the computing threads hold."""
-    for part in cached_parts(n, batch.bytes_per_member):
+    """Split the index of n rows into parts that the cache of a core holds."""
+    for part in cached_parts(n, batch.bytes_per_member, threads=1):
         yield slice(rows.start + part.start, rows.start + part.stop) if isinstance(rows, slice) else rows[part]
 
 
+@torch.no_grad()
 def _compute(
     batch: Batch,
     started: bool,

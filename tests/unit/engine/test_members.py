@@ -12,6 +12,7 @@ import torch
 from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
 from leym.engine.batch import Batch
+from leym.engine.compute_threads import LoneThreads
 from leym.engine.recorder import record
 from leym.engine.run import Members, Run
 from leym.engine.states import GroupState
@@ -284,11 +285,12 @@ def test_a_slow_sink_holds_a_block_back_and_loses_nothing(engines, law, alone, m
         assert_same(found, expected)
 
 
-@pytest.mark.parametrize(("whole_batch", "cached"), [(False, 1), (False, 2**40), (True, 1)])
-def test_groups_in_alternating_rows_record_their_own_members(engines, law, whole_batch, cached, monkeypatch):
+@pytest.mark.parametrize(("threads", "cached"), [(1, 1), (1, 2**40), (3, 1), (None, 1)])
+def test_groups_in_alternating_rows_record_their_own_members(engines, law, threads, cached, monkeypatch):
     """The rows of both groups together fill the batch, but not in the order of the groups.
 
-    `cached`: bytes of a core's cache, which decide how many rows are computed together.
+    `threads`: those that compute parts; None: the whole batch at once. `cached`: bytes of a core's cache, which decide
+    how many rows are a part.
     """
     monkeypatch.setattr(elementwise, "CACHED", cached)
     engine = engines(1, largest_batch=4)
@@ -303,7 +305,10 @@ def test_groups_in_alternating_rows_record_their_own_members(engines, law, whole
     batch.leave(fillers[1])
     groups = [first, batch.admit(two, 2)]
     assert [group.rows.tolist() for group in groups] == [[0, 2], [1, 3]]
-    found = record(batch, groups, engine.stream, whole_batch=whole_batch)
+    lone = LoneThreads(threads) if threads else None
+    found = record(batch, groups, engine.stream, lone)
+    if lone:
+        lone.close()
     for group, recorded in found:
         fields, _ = recorded.fetch()
         assert np.array_equal(
