@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 from markupsafe import Markup, escape
 
-from app.routes.page import POLICY, document
+from app.routes.page import document, policy
 from app.routes.shared import open_link, shared_body
 from leym.contract.problems import Problem
 
@@ -31,7 +31,7 @@ def show(link: str) -> Response:
     page = re.sub("<noscript>.*?</noscript>", lambda _: facts, page, count=1, flags=re.DOTALL)
     response = Response(page, status, content_type="text/html; charset=utf-8")
     # the addresses of the page are relative to the root of the service, which is one folder up
-    response.headers["Content-Security-Policy"] = POLICY.replace("base-uri 'none'", "base-uri 'self'")
+    response.headers["Content-Security-Policy"] = policy().replace("base-uri 'none'", "base-uri 'self'")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex"
     return response

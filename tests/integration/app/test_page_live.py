@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,10 +58,26 @@ def test_at_the_first_visit_the_zoo_plays(api: Api, tmp_path: Path) -> None:
         for theme in ("dark", "light"):
             page.evaluate(f"document.documentElement.dataset.theme = '{theme}'")
             assert page.audit() == []
+        assert page.evaluate("getComputedStyle(document.querySelector('#top')).position") == "sticky"
         page.key("n")
         page.wait("location.hash.startsWith('#/new')")
         assert page.errors == []
+        page.evaluate("document.head.insertAdjacentHTML('beforeend', '<style>#top { position: fixed; }</style>')")
+        assert page.evaluate("getComputedStyle(document.querySelector('#top')).position") == "sticky"
+        page.wait("true")
+        assert len(page.errors) == 1
+        assert "Content Security Policy" in page.errors[0], "another style in the document is refused"
         assert all(request.startswith((api.url, "data:")) for request in page.requests), "nothing from elsewhere"
+
+
+def test_the_page_carries_its_style_and_its_policy_names_exactly_that_one(api: Api) -> None:
+    page = api.http.get("/")
+    [style] = re.findall(r"<style>(.*?)</style>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    rules = dict(rule.strip().split(" ", 1) for rule in page.headers["Content-Security-Policy"].split(";"))
+    assert "--ground:" in style
+    assert rules["style-src"] == f"'self' 'sha256-{digest}'"
+    assert 'rel="stylesheet"' not in page.text, "a sheet that the first paint would wait for"
 
 
 def test_a_wall_of_running_universes_asks_for_all_of_them_at_once(api: Api, tmp_path: Path) -> None:
