@@ -92,6 +92,46 @@ def test_the_shader_and_the_fallback_show_the_colours_of_matplotlib(page: Tab) -
         assert np.abs(np.array(found[kind][5]) - 128).max() <= 1, kind
 
 
+@pytest.mark.parametrize(
+    ("view", "covered"),
+    [
+        ("", 36 * 27),
+        ("viewer.zoom(1 / 3, 24, 12)", 12 * 9),
+        ("viewer.zoom(2, 24, 12)", 48 * 27),
+        ("viewer.pan(9, -5)", 33 * 22),
+        ("viewer.setTiles(3)", 36 * 27),
+    ],
+)
+def test_the_shader_and_the_fallback_show_the_same_part_of_a_universe(page: Tab, view: str, covered: int) -> None:
+    """A universe of 4 x 3 cells in a canvas of 48 x 27 pixels: ground beside it, cut off by edges, tiled."""
+    script = f"""(async () => {{
+      const found = {{}};
+      for (const force2d of [false, true]) {{
+        const box = document.createElement('div');
+        box.style.cssText = 'width:48px;height:27px;position:relative;background:rgb(0 102 204)';
+        document.body.append(box);
+        const viewer = m.mountViewer(box, {{ map: 'gray', range: [0, 11], force2d }});
+        viewer.canvas.style.cssText = 'position:absolute;width:100%;height:100%';
+        viewer.show({{ data: Float32Array.from({{ length: 12 }}, (_, i) => i), height: 3, width: 4, rgb: false }});
+        for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
+        {view};
+        for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
+        const copy = document.createElement('canvas');
+        copy.width = 48; copy.height = 27;
+        const context = copy.getContext('2d');
+        context.drawImage(viewer.canvas, 0, 0);
+        found[viewer.kind] = [...context.getImageData(0, 0, 48, 27).data];
+        viewer.destroy();
+        box.remove();
+      }}
+      return found;
+    }})()"""
+    found = run(page, "viewer", script)
+    shader, plain = (np.reshape(found[kind], (27, 48, 4))[..., :3].astype(int) for kind in ("webgl2", "2d"))
+    assert np.abs(shader - plain).max() <= 3
+    assert (np.abs(shader - [0, 102, 204]).max(-1) > 1).sum() == covered
+
+
 JOBS = [
     {"id": "a", "law": "spirals@1", "state": "running", "spec": {"gamma": 0.02, "grid": [64, 64], "initial": {"kind": "smooth"}}, "observables": {"activity": 0.5}, "tags": {"project": "x"}, "starred": True},  # noqa: E501
     {"id": "b", "law": "embers@2", "state": "failed", "spec": {"gamma": [[0, 0.3]], "grid": [32, 32], "initial": {"kind": "seed"}}, "observables": None, "tags": {}, "name": "odd one"},  # noqa: E501

@@ -26,7 +26,7 @@ void main() {
   float value = (found.r - range.x) / max(range.y - range.x, 1e-30);
   value = cyclic == 1 ? fract(value) : clamp(value, 0.0, 1.0);
   colour = isnan(found.r) ? vec4(0.5, 0.5, 0.5, 1.0) : vec4(texelFetch(map, ivec2(int(min(value * 256.0, 255.0)), 0), 0).rgb, 1.0);
-  if (tiles > 1.0 && (any(lessThan(at, vec2(0.0))) || any(greaterThanEqual(at, size)))) colour.rgb *= 0.72;
+  if (tiles > 1.0 && (any(lessThan(at, vec2(0.0))) || any(greaterThanEqual(at, size)))) colour.rgb = mix(ground, colour.rgb, 0.72);
 }`;
 
 /** Draws with WebGL2. Raises Error where there is none. */
@@ -93,6 +93,17 @@ class Shader {
     gl.uniform1i(places.mode, plane.rgb ? 1 : 0);
     gl.uniform1i(places.cyclic, cyclic ? 1 : 0);
     gl.uniform3f(places.ground, ...ground);
+    // the program runs for the pixels of the universe only: without a GPU, that is what a frame costs
+    const reach = Math.floor(tiles / 2), covered = (start, cells, side) => {
+      const low = Math.max(0, Math.floor(start - reach * cells * scale));
+      return [low, Math.max(0, Math.min(side, Math.ceil(start + (reach + 1) * cells * scale)) - low)];
+    };
+    const [left, across] = covered(origin[0], plane.width, width), [top, down] = covered(origin[1], plane.height, height);
+    gl.disable(gl.SCISSOR_TEST);
+    gl.clearColor(...ground, 1);
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    gl.enable(gl.SCISSOR_TEST);
+    gl.scissor(left, height - top - down, across, down);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
