@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from leym.contract.records import Worker
+from tests.support.browser import LIMIT_S
 from tests.support.tab import PAINTED, Tab, tab
 
 pytestmark = pytest.mark.browser
@@ -118,20 +119,79 @@ def test_a_sweep_that_waits_is_paused_and_cancelled(service: Any, page: Tab) -> 
     page.has("3 cancelled")
 
 
+SHOWN = "[...document.querySelectorAll('.sides .stage')].filter(({dataset}) => dataset.step === '%d').length"
+# what each stage shows, small: lists of numbers
+PICTURES = """[...document.querySelectorAll('.sides .stage canvas')].map((shown) => {
+  const copy = document.createElement('canvas');
+  copy.width = copy.height = 24;
+  const context = copy.getContext('2d');
+  context.imageSmoothingEnabled = false;
+  context.drawImage(shown, 0, 0, 24, 24);
+  return [...context.getImageData(0, 0, 24, 24).data];
+})"""
+
+
+def has_changed(page: Tab, before: list[list[int]], *wanted: bool) -> None:
+    """Wait until just these stages show another picture than before."""
+    found, end = None, time.monotonic() + LIMIT_S
+    while found != list(wanted):
+        assert time.monotonic() < end, found
+        found = [now != earlier for now, earlier in zip(page.evaluate(PICTURES), before, strict=True)]
+
+
 def test_universes_are_compared_on_one_clock(service: Any, sweep: Any, page: Tab) -> None:
     ids = [sweep.member(index).id for index in (0, 10, 23)]
     page.open(f"{service.url}/#/compare?ids={','.join(ids)}")
     page.has("Compare 3 universes", "gamma", "initial.strength", "seed")
     assert "grid" not in page.evaluate("document.querySelector('[aria-label=\"Keys that differ\"]').innerText")
-    page.wait(f"({PAINTED})('.sides canvas') === 3")
+    page.wait(f"{SHOWN % 40} === 3")
     page.key("d")
     page.has("rms")
     page.wait("document.querySelectorAll('#compare-charts canvas').length > 0")
     page.key("ArrowLeft")
     page.wait("location.hash.includes('step=30')")
+    page.wait(f"{SHOWN % 30} === 3")
     assert page.audit() == []
     page.click("Remove universe C")
     page.has("Compare 2 universes")
+
+
+def test_compared_universes_zoom_together_under_one_bar_of_colours(service: Any, sweep: Any, page: Tab) -> None:
+    ids = [sweep.member(index).id for index in (0, 10, 23)]
+    page.open(f"{service.url}/#/compare?ids={','.join(ids)}&field=phase&difference=0,1")
+    page.wait(f"{SHOWN % 40} === 3")
+    page.has("rms")
+    assert page.evaluate("[...new Set([...document.querySelectorAll('.stage')].map((s) => s.dataset.kind))]") == [
+        "webgl2"
+    ]
+    fitting = page.evaluate(PICTURES)
+    page.wait(
+        "document.querySelector('.sides .stage canvas')"
+        ".dispatchEvent(new WheelEvent('wheel', {deltaY: -500, clientX: 300, clientY: 300, cancelable: true}))  || true"
+    )
+    has_changed(page, fitting, True, True, True, True)  # the difference too
+    page.key("0")
+    has_changed(page, fitting, False, False, False, False)
+
+    page.fill("[aria-label='Upper limit of the colours']", "1")
+    page.wait("location.hash.includes('high=')")
+    has_changed(page, fitting, True, True, True, False)  # the difference has colours of its own
+    limited, address = page.evaluate(PICTURES), page.evaluate("location.href")
+    page.call("Page.reload")
+    page.wait(f"{SHOWN % 40} === 3")
+    page.has("rms")
+    assert page.evaluate("location.href") == address
+    has_changed(page, limited, False, False, False, False)
+    assert page.audit() == []
+
+
+def test_universes_are_compared_without_webgl(service: Any, sweep: Any, tmp_path: Path) -> None:
+    ids = [sweep.member(index).id for index in (0, 10)]
+    with tab(tmp_path / "plain", "--disable-3d-apis") as page:
+        page.open(f"{service.url}/#/compare?ids={','.join(ids)}&difference=0,1")
+        page.wait(f"({PAINTED})('.sides canvas') === 3")
+        assert page.evaluate("[...document.querySelectorAll('.stage')].map((s) => s.dataset.kind)") == ["2d"] * 3
+        assert [error for error in page.errors if "WebGL" not in error] == []
 
 
 def test_laws_move_and_have_pages(service: Any, page: Tab) -> None:

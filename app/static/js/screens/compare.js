@@ -1,22 +1,26 @@
-// Two to nine universes on one clock: pictures, the difference of two, what their specs differ in, and their curves.
+// Two to nine universes on one clock: pictures that zoom and move together under one bar of colours, the difference of two,
+// what their specs differ in, and their curves.
 
 import { get } from "../api.js";
 import { mountChart } from "../charts.js";
-import { NAMES } from "../colormaps.js";
+import { drawColourBar } from "../colourbar.js";
 import { specDiff } from "../compare/differences.js";
 import { $, complain, digits, html, lawName, nothing, render, stylesheet, whole } from "../dom.js";
-import { FrameSource, extent, looks, plane } from "../frames.js";
-import { paint } from "../pixels.js";
+import { FrameSource, extent, isColour, looks, plane } from "../frames.js";
 import { Clock, mountTimeline } from "../player.js";
 import { go, replace } from "../router.js";
 import { earlier } from "../universe/lineage.js";
+import { mountViewer } from "../viewer.js";
 
 const MOST = 9;
+const DIFFERENCE = "twilight_shifted"; // the map of differences
 const LINES = ["#8fa6ff", "#5fd39a", "#e6c15a", "#ff8d84", "#c795ff", "#5ccfe0", "#f29bd0", "#a8d65c", "#f0a05a"];
 
 class CompareScreen {
   constructor(element, route, app) {
-    Object.assign(this, { element, app, params: { ...route.params }, jobs: [], clock: new Clock(), charts: [] });
+    Object.assign(this, { element, app, params: { ...route.params }, jobs: [], clock: new Clock(), charts: [], planes: [] });
+    this.viewers = new Map(); // stage -> its viewer; all show the same part of their universes
+    this.view = { zoom: 1, x: 0.5, y: 0.5 };
     this.ids = [...new Set((route.params.ids || "").split(",").filter(Boolean))].slice(0, MOST);
   }
 
@@ -34,13 +38,16 @@ class CompareScreen {
     this.fields = [...names[0]].filter((name) => names.every((set) => set.has(name)));
     this.observables = Object.keys(this.jobs[0].observables || {}).filter((name) => this.jobs.every((job) => job.observables && name in job.observables));
     if (!this.fields.includes(this.params.field)) this.params.field = this.fields.find((name) => name !== "psi") || this.fields[0];
+    this.look();
     this.steps();
     this.clock.watch(() => this.follow());
     this.clock.ready = (step) => this.sources.map((source) => this.isReady(source, step)).every(Boolean);
     this.draw();
     if (this.fields.length) this.timeline = mountTimeline(this.element.querySelector(".clock"), this.clock);
     this.app.setKeys([[" ", "Play or pause", () => this.clock.toggle()], ["ArrowRight", "Next frame", () => this.clock.move(1)],
-      ["ArrowLeft", "Frame before", () => this.clock.move(-1)], ["d", "Difference of the first two", () => this.toggleDifference()]]);
+      ["ArrowLeft", "Frame before", () => this.clock.move(-1)], ["d", "Difference of the first two", () => this.toggleDifference()],
+      ["+", "Zoom in", () => this.zoom(1.4)], ["-", "Zoom out", () => this.zoom(0.7)], ["0", "Fit", () => this.show({ zoom: 1, x: 0.5, y: 0.5 })],
+      ["a", "Limits of what is shown now", () => this.auto()]]);
     this.clock.seek(Number(this.params.step ?? this.clock.last));
     await this.curves();
   }
@@ -82,22 +89,108 @@ class CompareScreen {
     const letter = (i) => String.fromCharCode(65 + i);
     const options = (value, names) => names.map((name) => html`<option ?selected=${name === value}>${name}</option>`);
     render(html`<div class="panel-head"><h1>Compare ${jobs.length} universes</h1><span class="right"></span>
-        ${fields.length ? html`<label class="quiet small">Field <select @change=${(event) => { this.params.field = event.target.value; this.steps(); this.set({ field: event.target.value }); }}>${options(params.field, fields)}</select></label>
-        <label class="quiet small">Colours <select @change=${(event) => this.set({ map: event.target.value })}><option value="">usual</option>${options(params.map, NAMES)}</select></label>
-        <button type="button" aria-pressed=${Boolean(pair)} title="d" @click=${() => this.toggleDifference()}>Difference</button>` : nothing}</div>
+        ${fields.length ? html`<label class="quiet small">Field <select @change=${(event) => { this.chooseField(event.target.value); }}>${options(params.field, fields)}</select></label>
+        <button type="button" aria-pressed=${Boolean(pair)} title="d" @click=${() => this.toggleDifference()}>Difference</button>
+        <button type="button" title="0" @click=${() => this.show({ zoom: 1, x: 0.5, y: 0.5 })}>Fit</button>` : nothing}</div>
       <div class="sides n${jobs.length + (pair ? 1 : 0)}">
-        ${jobs.map((job, i) => html`<figure .style=${`--line-colour:${LINES[i]}`}><canvas class="pixels" data-i=${i} role="img" aria-label="universe ${letter(i)}"></canvas>
+        ${jobs.map((job, i) => html`<figure .style=${`--line-colour:${LINES[i]}`}><div class="stage" data-i=${i} role="img" aria-label="universe ${letter(i)}"></div>
           <figcaption><b>${letter(i)}</b> <a href=${`#/jobs/${job.id}`}>${lawName(job.law)}</a> <span class="quiet" data-step=${i}></span>
             ${jobs.length > 2 ? html`<button type="button" class="link right" aria-label="Remove universe ${letter(i)}" @click=${() => this.remove(job.id)}>✕</button>` : nothing}</figcaption></figure>`)}
-        ${pair ? html`<figure class="difference"><canvas class="pixels" data-difference role="img" aria-label="difference"></canvas>
+        ${pair ? html`<figure class="difference"><div class="stage" data-difference role="img" aria-label="difference"></div>
           <figcaption><label>Difference <select aria-label="First" @change=${(event) => this.set({ difference: `${event.target.value},${pair[1]}` })}>${jobs.map((_, i) => html`<option value=${i} ?selected=${i === pair[0]}>${letter(i)}</option>`)}</select></label>
             − <select aria-label="Second" @change=${(event) => this.set({ difference: `${pair[0]},${event.target.value}` })}>${jobs.map((_, i) => html`<option value=${i} ?selected=${i === pair[1]}>${letter(i)}</option>`)}</select>
             <output class="quiet" id="distance" title="root of the mean squared difference over the cells"></output></figcaption></figure>` : nothing}
       </div>
-      ${fields.length ? html`<div class="clock panel"></div>` : html`<p class="empty">These universes have recorded no field in common.</p>`}
+      ${fields.length ? html`<div class="panel stack"><div class="colours"></div><div class="clock"></div></div>` : html`<p class="empty">These universes have recorded no field in common.</p>`}
       <div class="compare-below"><section class="panel" aria-label="Differences of the specs"><h2>What differs</h2>${specDiff(jobs, letter)}</section>
         <section class="panel" aria-label="Observables"><h2>Observables</h2><div id="compare-charts">${this.observables.map((name) => html`<h3>${name}</h3><div class="chart" data-name=${name}></div>`)}</div>
           ${this.observables.length ? nothing : html`<p class="quiet">They observe nothing in common.</p>`}</section></div>`, this.element);
+    if (fields.length) this.drawBar();
+    const stages = new Set(this.element.querySelectorAll(".sides .stage"));
+    for (const [stage, viewer] of this.viewers) if (!stages.has(stage)) { viewer.destroy(); this.viewers.delete(stage); }
+    for (const stage of stages) if (!this.viewers.has(stage)) this.mount(stage);
+  }
+
+  mount(stage) {
+    const isDifference = "difference" in stage.dataset;
+    const viewer = mountViewer(stage, { map: isDifference ? DIFFERENCE : this.map, range: this.range, onView: (view) => this.show(view, stage) });
+    viewer.setView(this.view);
+    stage.dataset.kind = viewer.kind;
+    this.viewers.set(stage, viewer);
+  }
+
+  /** Shows the same part of all universes, as one of them has been made to show it. */
+  show(view, from = null) {
+    this.view = view;
+    for (const [stage, viewer] of this.viewers) if (stage !== from) viewer.setView(view);
+  }
+
+  zoom(factor) { this.show({ ...this.view, zoom: this.view.zoom * factor }); }
+
+  // ---- one map and one range of colours for all
+
+  /** Takes the map and the limits of the field, or those of the address. */
+  look() {
+    const { field, map, low, high } = this.params;
+    const usual = looks(field || "");
+    this.map = map || usual.map;
+    this.domain = usual.range || [0, 1];
+    this.limited = low !== undefined && high !== undefined;
+    this.known = Boolean(usual.range);
+    this.range = this.limited ? [Number(low), Number(high)] : [...this.domain];
+  }
+
+  chooseField(field) {
+    Object.assign(this.params, { low: undefined, high: undefined, map: undefined });
+    this.params.field = field;
+    this.look();
+    this.steps();
+    this.colour();
+    this.set({ field, low: null, high: null, map: null });
+  }
+
+  /** Gives the colours to all viewers but that of the difference, which has its own. */
+  colour() {
+    for (const [stage, viewer] of this.viewers) {
+      if ("difference" in stage.dataset) continue;
+      viewer.setMap(this.map);
+      viewer.setRange(...this.range);
+    }
+    this.drawBar();
+  }
+
+  setRange(low, high) {
+    this.range = [low, high].map((limit) => Number(limit.toPrecision(4))); // as in the address
+    this.limited = true;
+    const limits = { low: this.range[0], high: this.range[1] };
+    Object.assign(this.params, limits);
+    this.colour();
+    replace(limits);
+  }
+
+  spans() {
+    const spans = this.planes.filter((found) => found && !found.rgb).map(({ data }) => extent(data));
+    return spans.length ? [Math.min(...spans.map(([low]) => low)), Math.max(...spans.map(([, high]) => high))] : this.domain;
+  }
+
+  auto() { this.setRange(...this.spans()); }
+
+  full() {
+    Object.assign(this.params, { low: undefined, high: undefined });
+    replace({ low: null, high: null });
+    this.look();
+    this.follow();
+    this.colour();
+  }
+
+  drawBar() {
+    const unit = this.sources[0].list.find(({ name }) => name === this.params.field)?.units || "";
+    drawColourBar(this.element.querySelector(".colours"), { map: this.map, domain: this.domain, range: this.range, unit, rgb: isColour(this.params.field) }, {
+      map: (map) => { this.map = this.params.map = map; this.colour(); replace({ map }); },
+      range: (low, high) => this.setRange(low, high),
+      auto: () => this.auto(),
+      full: () => this.full(),
+    });
   }
 
   follow() {
@@ -117,36 +210,40 @@ class CompareScreen {
 
   /** Reads the frames of all universes at a step and shows them with one range of colours. */
   async load(step) {
-    const { field, map } = this.params;
+    const { field } = this.params;
     if (!field) return;
     const frames = await Promise.all(this.sources.map((source) => {
       const nearest = source.nearest(field, step);
       return nearest === null ? null : source.frame(field, nearest);
     }));
     if (step !== this.clock.step) return;
-    const look = looks(field);
-    const planes = frames.map((frame) => frame && plane(frame));
-    const spans = planes.filter(Boolean).map(({ data }) => extent(data));
-    const range = look.range || [Math.min(...spans.map(([low]) => low)), Math.max(...spans.map(([, high]) => high))];
+    const planes = this.planes = frames.map((frame) => frame && plane(frame));
+    if (!this.known && !this.limited) { // a field without a range of its own: that of all that is shown
+      this.range = this.domain = this.spans();
+      this.colour();
+    }
     planes.forEach((found, i) => {
       if (!found) return;
-      paint(this.element.querySelector(`canvas[data-i="${i}"]`), found, map || look.map, range);
+      const stage = this.element.querySelector(`.stage[data-i="${i}"]`);
+      this.viewers.get(stage).show(found);
+      stage.dataset.step = frames[i].step;
       const at = this.element.querySelector(`[data-step="${i}"]`);
       at.textContent = frames[i].step === step ? "" : `at step ${whole(frames[i].step)}, its ${frames[i].step < step ? "last" : "first"}`;
     });
-    if (this.pair) this.subtract(planes, range, look.cyclic);
+    if (this.pair) this.subtract(planes);
     if (this.clock.playing) {
       const { stride } = this.clock;
       for (const source of this.sources) source.prefetch(field, [1, 2, 3, 4].map((k) => source.nearest(field, step + k * stride)).filter((one) => one !== null));
     }
   }
 
-  subtract(planes, [low, high], cyclic) {
+  subtract(planes) {
     const [a, b] = this.pair.map((i) => planes[i]);
-    const canvas = this.element.querySelector("canvas[data-difference]");
-    if (!a || !b || !canvas) return;
+    const viewer = this.viewers.get(this.element.querySelector(".stage[data-difference]"));
+    if (!a || !b || !viewer) return;
     if (a.width !== b.width || a.height !== b.height || a.rgb) { $("distance").textContent = "of different grids"; return; }
-    const period = high - low;
+    const { cyclic, range } = looks(this.params.field);
+    const period = cyclic ? range[1] - range[0] : 0;
     let sum = 0;
     const data = Float32Array.from(a.data, (value, k) => {
       let difference = value - b.data[k];
@@ -155,7 +252,8 @@ class CompareScreen {
       return difference;
     });
     const size = cyclic ? period / 2 : Math.max(...extent(data).map(Math.abs)) || 1;
-    paint(canvas, { ...a, data }, "twilight_shifted", [-size, size]);
+    viewer.setRange(-size, size);
+    viewer.show({ ...a, data });
     $("distance").textContent = `rms ${digits(Math.sqrt(sum / data.length))}, colours to ±${digits(size)}`;
   }
 
@@ -181,6 +279,7 @@ class CompareScreen {
     this.clock.stopAll();
     this.timeline?.destroy();
     for (const chart of this.charts) chart.destroy();
+    for (const viewer of this.viewers.values()) viewer.destroy();
   }
 }
 

@@ -13,7 +13,7 @@ export function legend({ map, range: [low, high], full, label, set, log = null, 
   const changed = low !== full[0] || high !== full[1];
   const limit = (name, value, change) => html`<input class="limit" type="number" step="any" aria-label="${name} limit of the colours" .value=${digits(value)}
     @change=${(event) => change(event.target.value)}>`;
-  return html`<div class="colourbar">
+  return html`<div class="legend">
     ${limit("Lower", low, (value) => set(value, changed ? high : ""))}
     <div class="ramp" .style=${`background:linear-gradient(90deg, ${stops.join(", ")})`} aria-hidden="true"></div>
     ${limit("Upper", high, (value) => set(changed ? low : "", value))}

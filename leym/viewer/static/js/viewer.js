@@ -165,10 +165,12 @@ export function paint({ data, height, width, rgb }, table, range, cyclic) {
 
 /**
  * Puts a viewer into an element, which it fills.
- * @param options {map, range, tiles, onCell(y, x) at a click or under the pointer's move with `hover`, onView()}.
- * @returns {show(plane), setMap, setRange, setTiles, fit, zoom, cellAt, placeOf, destroy, canvas, kind}
+ * @param options {map, range, tiles, onCell(y, x) at a click, onHover(cell, event), onStroke(cell, phase) → whether it is
+ *   taken, onView(view) after a person has zoomed or moved}. A view is {zoom, x, y}: how many times larger than what fits,
+ *   and the point in the middle, as shares of the universe's sides.
+ * @returns {show(plane), setMap, setRange, setTiles, setView, fit, zoom, pan, cellAt, placeOf, destroy, canvas, kind}
  */
-export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 1, onCell, onHover, onStroke, force2d = false } = {}) {
+export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 1, onCell, onHover, onStroke, onView, force2d = false } = {}) {
   let canvas = document.createElement("canvas");
   canvas.className = "viewer";
   let painter, kind = "webgl2";
@@ -183,20 +185,38 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
   element.append(canvas);
   const state = { plane: null, range, tiles, cyclic: CYCLIC.has(map), scale: 0, origin: [0, 0], width: 1, height: 1, ground: [0.02, 0.024, 0.04] };
   painter.setMap(colours(map));
-  let fitted = true, queued = 0, ended = false;
+  let fitted = true, wanted = { zoom: 1, x: 0.5, y: 0.5 }, queued = 0, ended = false;
 
   const draw = () => { queued = 0; if (state.plane && state.width > 1) painter.draw(state); };
   const later = () => { queued ||= requestAnimationFrame(draw); };
 
-  function fit() {
-    fitted = true;
+  /** Returns the side in pixels of a cell of a universe that fits. */
+  function fitting() {
+    const { width, height } = state.plane;
+    const scale = Math.min(state.width / (width * state.tiles), state.height / (height * state.tiles));
+    return scale > 4 ? Math.floor(scale) : scale; // whole pixels per cell look even
+  }
+
+  function setView({ zoom, x, y }) {
+    wanted = { zoom, x, y };
+    fitted = zoom === 1 && x === 0.5 && y === 0.5;
     if (!state.plane) return;
     const { width, height } = state.plane;
-    const shown = state.tiles;
-    state.scale = Math.min(state.width / (width * shown), state.height / (height * shown));
-    if (state.scale > 4) state.scale = Math.floor(state.scale); // whole pixels per cell look even
-    state.origin = [(state.width - width * state.scale) / 2, (state.height - height * state.scale) / 2];
+    state.scale = zoom * fitting();
+    state.origin = [state.width / 2 - x * width * state.scale, state.height / 2 - y * height * state.scale];
     later();
+  }
+
+  const fit = () => setView({ zoom: 1, x: 0.5, y: 0.5 });
+
+  /** Tells how a person has changed the view. */
+  function tell() {
+    later();
+    if (!state.plane) return;
+    const { width, height } = state.plane;
+    wanted = { zoom: state.scale / fitting(), x: (state.width / 2 - state.origin[0]) / (width * state.scale),
+      y: (state.height / 2 - state.origin[1]) / (height * state.scale) };
+    onView?.(wanted);
   }
 
   function zoom(factor, x = state.width / 2, y = state.height / 2) {
@@ -205,7 +225,13 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
     state.origin = [x - (x - state.origin[0]) * by, y - (y - state.origin[1]) * by];
     state.scale = scale;
     fitted = false;
-    later();
+    tell();
+  }
+
+  function pan(x, y) {
+    state.origin = [state.origin[0] + x, state.origin[1] + y];
+    fitted = false;
+    tell();
   }
 
   const ratio = () => Math.min(2, devicePixelRatio || 1);
@@ -218,8 +244,7 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
     state.height = canvas.height = height;
     const ground = getComputedStyle(element).backgroundColor.match(/[\d.]+/g);
     if (ground) state.ground = ground.slice(0, 3).map((part) => part / 255);
-    if (fitted) fit();
-    else later();
+    setView(wanted);
   });
   watch.observe(element);
 
@@ -275,9 +300,7 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
       return;
     }
     if (moved < CLICK) return;
-    state.origin = [state.origin[0] + now[0] - before[0], state.origin[1] + now[1] - before[1]];
-    fitted = false;
-    later();
+    pan(now[0] - before[0], now[1] - before[1]);
   });
   const up = (event) => {
     const at = held.get(event.pointerId);
@@ -293,21 +316,20 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
     event.preventDefault();
     zoom(Math.exp(-event.deltaY / 400), ...pixel(event));
   }, { passive: false });
-  listen("dblclick", fit);
+  listen("dblclick", () => { fit(); tell(); });
 
   return {
-    get canvas() { return canvas; }, get kind() { return kind; }, fit, zoom, cellAt,
+    get canvas() { return canvas; }, get kind() { return kind; }, fit, zoom, pan, setView, cellAt,
     show(plane) {
       const other = !state.plane || state.plane.width !== plane.width || state.plane.height !== plane.height;
       state.plane = plane;
       painter.setCells(plane);
-      if (other && fitted) fit();
+      if (other) setView(wanted);
       later();
     },
     setMap(name) { painter.setMap(colours(name)); map = name; state.cyclic = CYCLIC.has(name); later(); },
     setRange(low, high) { state.range = [low, high]; later(); },
-    setTiles(count) { state.tiles = count; if (fitted) fit(); else later(); },
-    pan(x, y) { state.origin = [state.origin[0] + x, state.origin[1] + y]; fitted = false; later(); },
+    setTiles(count) { state.tiles = count; if (fitted) fit(); else tell(); },
     /** Returns left, top and side of a cell in CSS pixels of the element. */
     placeOf: (y, x) => {
       const by = 1 / ratio();
