@@ -4,12 +4,14 @@
 
 The colour maps are matplotlib's (van der Walt, Smith, Nuñez, Anderton, Renslow, Bechtold; CC0), by which equal steps of
 the value look equally large; the cyclic ones begin and end with the same colour. The animations are cut from each law's
-`preview.webp`.
+`preview.webp`; `zoo/sources.json` keeps the digests of those, so that a test finds a cut that is out of date.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ VIEWER = ROOT / "leym" / "viewer" / "static"
 LINEAR = ("viridis", "magma", "inferno", "plasma", "cividis", "gray")
 CYCLIC = ("twilight", "twilight_shifted", "hsv")
 SIDE, FRAMES, FRAME_MS, QUALITY = 128, 36, 80, 32  # about 60 kB each
+SOURCES = "sources.json"
 HEAD = """// Made by `python -m benchmarks.page_assets`: 256 colours of each map, RGB, in base64.
 // matplotlib's maps: perceptually uniform ones, and cyclic ones for angles.
 
@@ -50,6 +53,12 @@ def write_maps() -> None:
     (VIEWER / "js" / "colormaps.js").write_text(HEAD + "".join(lines) + tail, encoding="utf-8")
 
 
+def digests() -> dict[str, str]:
+    """Return the SHA-256 of each law's animation, by the law's name."""
+    previews = sorted((ROOT / "laws").glob("*/preview.webp"))
+    return {preview.parent.name: hashlib.sha256(preview.read_bytes()).hexdigest() for preview in previews}
+
+
 def write_animations() -> None:
     """Write `zoo/LAW.webp` for each law that has a preview."""
     (STATIC / "zoo").mkdir(exist_ok=True)
@@ -57,6 +66,7 @@ def write_animations() -> None:
     listed = ", ".join(f'"{name}"' for name in names)
     head = "// Made by `python -m benchmarks.page_assets`: laws with an animation in zoo/.\n"
     (STATIC / "js" / "zoo.js").write_text(f"{head}export const ZOO = [{listed}];\n", encoding="utf-8")
+    (STATIC / "zoo" / SOURCES).write_text(json.dumps(digests(), indent=1) + "\n", encoding="utf-8")
     for preview in sorted((ROOT / "laws").glob("*/preview.webp")):
         with Image.open(preview) as source:
             count = getattr(source, "n_frames", 1)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +72,11 @@ def test_a_law_stays_finite_and_in_motion(name: str, tmp_path: Path):
         assert finite.all(), clock
     assert float((x - before).abs().mean()) > 1e-4
     assert float(x.abs().max()) < 10
+
+
+def test_the_pages_animations_are_cut_from_the_laws_present_ones():
+    """After a law's `preview.webp` has changed: `python -m benchmarks.page_assets`."""
+    cut = json.loads((ROOT / "app/static/zoo/sources.json").read_text())
+    previews = {path.parent.name: path for path in (ROOT / "laws").glob("*/preview.webp")}
+    assert cut == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in previews.items()}
+    assert {path.stem for path in (ROOT / "app/static/zoo").glob("*.webp")} == set(previews)
