@@ -10,7 +10,6 @@ from leym.contract.problems import Problem
 from leym.contract.records import Fenced, Job, JobState
 from leym.engine.engine import Engine
 from leym.fidelity.background_engine import BackgroundEngine
-from leym.fidelity.gate import judge
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
 from leym.settings import settings
@@ -41,6 +40,8 @@ class FidelityJob(ClaimedJob):
         self.background.leave()
 
     def _run(self) -> None:
+        from leym.fidelity.gate import judge  # its statistics take a second to import, which few workers need
+
         self.context.on_admitted()
         try:
             plan = FidelitySpec.model_validate(self.job.spec).to_plan()

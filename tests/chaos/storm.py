@@ -40,9 +40,11 @@ OBSERVE = {"every": EVERY, "names": ["coherence", "activity"]}
 KIND: dict[str, Any] = {"grid": [16, 16], "record": RECORD, "observe": OBSERVE, "precision": "fp32"}
 
 
-def specs(laws: Sequence[str]) -> list[dict[str, Any]]:
-    """Make the specs of short and long jobs of every law."""
+def specs(laws: Sequence[str], long: bool) -> list[dict[str, Any]]:
+    """Make the specs of short and long jobs of every law; those of a short storm are half as long."""
     lengths = {"tiny": (300, 600), "noisy": (600, 1200), "unet_convlstm": (60, 180)}
+    if not long:
+        lengths = {"tiny": (180, 300), "noisy": (300, 600), "unet_convlstm": (60, 120)}
     return [{"law": law, "steps": steps, "seed": 7 + steps, **KIND} for law in laws for steps in lengths[law]]
 
 
@@ -62,7 +64,8 @@ def sweeps() -> list[dict[str, Any]]:
 
 def play(deployment: Deployment, faults: Sequence[Fault], seed: int) -> dict[str, Any]:
     """Play the faults on a running deployment; return each with its recovery times, and the verdict."""
-    wanted, swept, chance = specs(deployment.laws), sweeps(), random.Random(seed)
+    long = len(faults) >= LONG
+    wanted, swept, chance = specs(deployment.laws, long), sweeps(), random.Random(seed)
     with Client(deployment.url) as client:
         submitter = Submitter(deployment.url, wanted, deployment.folder / "ledger.jsonl", seed, LIVE, swept)
         members = [spec for sweep in swept for spec in expanded(sweep)]  # here each is a job of its own
@@ -75,7 +78,7 @@ def play(deployment: Deployment, faults: Sequence[Fault], seed: int) -> dict[str
             for thread in (submitter, *readers):
                 thread.start()
             until(lambda: len(_running(deployment.url)) >= 4, what="jobs run", pause_s=LOOK_S)
-            if len(faults) >= LONG:
+            if long:
                 poisoned = submitter.submit(swept[0] | {"axes": {"steps": [180], "seed": [20, 21, POISON, 22]}})
                 client.get_sweep(poisoned.id).wait(CALM_S)  # faults are struck, and measured, after that
             struck = [_strike(deployment, fault, chance, submitter) for fault in faults]
