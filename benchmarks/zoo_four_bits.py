@@ -2,7 +2,8 @@
 
 For each law: refine its NF4 weights towards its fp32 form, judge nearest rounding, the own codes, int8 and bf16 against
 the same two fp32 ensembles, and write codes and verdicts into `laws/NAME`, whatever the outcome. Nearest rounding is
-kept in `benchmarks/results/zoo_four_bits.json` with the others.
+kept in `benchmarks/results/zoo_four_bits.json` with the others. `--again` keeps the codes and judges them, with more
+members for example.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,31 +38,50 @@ RESULTS = Path("benchmarks/results/zoo_four_bits.json")
 def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
     """Refine and judge a law, write codes and verdicts into its folder, and return a row per arm."""
     check_seeds(how.used_seeds, plan)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, running_engine() as engine:
         law = parent(read_bundle(LAWS / name), Path(folder) / "parent")
-        engine = Engine(ENGINE_SLOTS)
-        engine.start()
-        try:
-            candidate = refined(law, "nf4", how, plan, engine=engine, on_progress=partial(print, name, flush=True))
-            made = write(candidate, Path(folder) / "made")
-            print(f"{name}: {made.ref}", flush=True)
-            baselines = run_baselines(engine, made, plan)  # its fp32 weights are those of its parent
-            arms = {"nearest": Subject(law, "nf4", plan.gamma)}
-            arms |= {precision: Subject(made, precision, plan.gamma) for precision in ("nf4", "int8", "bf16")}
-            verdicts = {arm: judge_against(engine, baselines, subject) for arm, subject in arms.items()}
-        finally:
-            engine.stop()
+        candidate = refined(law, "nf4", how, plan, engine=engine, on_progress=partial(print, name, flush=True))
+        made = write(candidate, Path(folder) / "made")
+        print(f"{name}: {made.ref}", flush=True)
+        return judge_all(engine, name, law, made, plan)
+
+
+def judge_again(name: str, plan: Plan) -> list[dict[str, Any]]:
+    """Judge the codes that a law has, write the verdicts into its folder, and return a row per arm."""
+    with TemporaryDirectory() as folder, running_engine() as engine:
+        law = read_bundle(LAWS / name)
+        return judge_all(engine, name, parent(law, Path(folder) / "parent"), law, plan)
+
+
+def judge_all(engine: Engine, name: str, law: Bundle, made: Bundle, plan: Plan) -> list[dict[str, Any]]:
+    """Judge nearest rounding of a law, and every precision of its copy with codes, which becomes the law of the zoo."""
+    baselines = run_baselines(engine, made, plan)  # its fp32 weights are those of its parent
+    arms = {"nearest": Subject(law, "nf4", plan.gamma)}
+    arms |= {precision: Subject(made, precision, plan.gamma) for precision in ("nf4", "int8", "bf16")}
+    verdicts = {arm: judge_against(engine, baselines, subject) for arm, subject in arms.items()}
+    if made.path != LAWS / name:
         for file in (MANIFEST, WEIGHTS):
             shutil.copyfile(made.path / file, LAWS / name / file)
-        shutil.rmtree(LAWS / name / "fidelity", ignore_errors=True)
-        kept = read_bundle(LAWS / name)
-        for arm, verdict in verdicts.items():
-            if arm != "nearest":
-                write_verdict(kept, verdict)
-        rows = [row(arm, verdict, arms[arm].law) | {"law": name} for arm, verdict in verdicts.items()]
+    shutil.rmtree(LAWS / name / "fidelity", ignore_errors=True)
+    kept = read_bundle(LAWS / name)
+    for arm, verdict in verdicts.items():
+        if arm != "nearest":
+            write_verdict(kept, verdict)
+    rows = [row(arm, verdict, arms[arm].law) | {"law": name} for arm, verdict in verdicts.items()]
     for found in rows:
         print(f"{name} {found['arm']}: {found['verdict']}, {found['reasons']}", flush=True)
     return rows
+
+
+@contextmanager
+def running_engine() -> Iterator[Engine]:
+    """An engine of this machine's device."""
+    engine = Engine(ENGINE_SLOTS)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        engine.stop()
 
 
 def parent(law: Bundle, folder: Path) -> Bundle:
@@ -79,11 +101,12 @@ def main() -> None:
     options.add_argument("--members", type=int, default=64, help="per ensemble")
     add_refinement_options(options)
     options.set_defaults(distil=2000)
+    options.add_argument("--again", action="store_true", help="judge the codes that a law has")
     options.add_argument("--file", type=Path, default=RESULTS)
     chosen = options.parse_args()
     for name in chosen.names:
         plan = PLANS["small"].with_(members=chosen.members, pilot=0)
-        rows = give(name, plan, refinement_of(chosen, plan))
+        rows = judge_again(name, plan) if chosen.again else give(name, plan, refinement_of(chosen, plan))
         found = json.loads(chosen.file.read_text()) if chosen.file.exists() else {"laws": {}}
         found["laws"][name] = rows
         chosen.file.write_text(json.dumps(found, indent=1) + "\n")
