@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Literal, Self
@@ -123,6 +124,7 @@ class Job(Results, Kept):
         phase: float | None = None,
         value: float | None = None,
         region: Mapping[str, Any] | Rectangle | Disc | None = None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Change the state or gamma while the job waits or runs: `intervene("vortex", y=32, x=32, radius=8)`.
 
@@ -146,6 +148,7 @@ class Job(Results, Kept):
             phase: phase that is painted, in radians.
             value: the new gamma.
             region: cells that change: `{"kind": "disc", "y": 32, "x": 32, "radius": 8}` or a Rectangle; default: all.
+            idempotency_key: calls with the same key ask once; default: a new key.
 
         Returns:
             The request: number, state (`waiting`, `applied`, `missed`) and step; `interventions()` has its later state.
@@ -157,10 +160,12 @@ class Job(Results, Kept):
             "y": y, "x": x, "radius": radius, "charge": charge, "ky": ky, "kx": kx, "strength": strength, "to": to,
             "vector": vector, "state": state, "channel": channel, "phase": phase, "value": value, "region": region,
         }  # fmt: skip
-        return self._intervene(change_body(kind, step, change))
+        return self._intervene(change_body(kind, step, change), idempotency_key)
 
-    def _intervene(self, body: dict[str, Any]) -> dict[str, Any]:
-        return self._http.json("POST", f"{self._path}/interventions", having=("number", "state"), json=body)
+    def _intervene(self, body: dict[str, Any], idempotency_key: str | None = None) -> dict[str, Any]:
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        path, having = f"{self._path}/interventions", ("number", "state")
+        return self._http.json("POST", path, having=having, json=body, headers=headers, repeatable=True)
 
     def interventions(self) -> list[dict[str, Any]]:
         """List the live interventions of the job: number, state, step and what was asked for."""

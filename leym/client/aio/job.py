@@ -434,6 +434,7 @@ class AsyncJob(JobBase):
         phase: float | None = None,
         value: float | None = None,
         region: Mapping[str, Any] | Rectangle | Disc | None = None,
+        idempotency_key: str | None = None,
     ) -> dict[str, Any]:
         """Change the state or gamma while the job waits or runs: `intervene("vortex", y=32, x=32, radius=8)`.
 
@@ -457,6 +458,7 @@ class AsyncJob(JobBase):
             phase=phase,
             value=value,
             region=region,
+            idempotency_key=idempotency_key,
         )
 
     async def interventions(self) -> list[dict[str, Any]]:

@@ -39,6 +39,17 @@ def test_two_submits_have_two_keys(scripted: Callable[..., Scripted]) -> None:
     assert first != second
 
 
+def test_an_intervention_whose_answer_was_lost_is_repeated_with_the_same_key(scripted: Callable[..., Scripted]) -> None:
+    taken = answers(202, {"number": 1, "state": "waiting"})
+    server = scripted(answers(200, JOB), hang_up, answers(503, {"title": "Busy"}), taken, taken)
+    with Client(server.url) as client:
+        job = client.job(JOB["id"])
+        assert job.intervene("gamma", value=0.2)["number"] == 1
+        job.intervene("gamma", value=0.2, idempotency_key="mine")
+    first, second, third, other = [headers["idempotency-key"] for _, _, headers, _ in server.requests[1:]]
+    assert first == second == third != other == "mine"
+
+
 def test_a_delete_whose_answer_was_lost_finds_nothing_left_and_is_content(scripted: Callable[..., Scripted]) -> None:
     server = scripted(answers(200, JOB), hang_up, answers(404, {"title": "Not found"}))
     with Client(server.url) as client:
