@@ -7,7 +7,7 @@ A real Chromium without a GPU opens the page of a service on this machine:
     first paint     ms until text is painted: in a browser that runs, with nothing in its cache and with everything; and
                     as the first page of a browser that has just started. Beside it the service's shortest answer, text
                     of one line, opened in the same way.
-    kilobytes       that the network carried before a universe's first frame stood in the canvas
+    kilobytes       of the page's own files until a universe's first frame stood in the canvas
     frames/s        of a universe of 256×256 that the page plays at 60 frames/s: while nothing else runs, and while the
                     worker computes another universe as fast as it can
 
@@ -33,7 +33,7 @@ PAINTED = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
 SHOWN = "document.querySelector('.stage')?.dataset.step !== undefined"
 CARRIED = (
     "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
-    ".reduce((sum, { transferSize }) => sum + transferSize, 0)"
+    ".filter(({ name }) => !name.includes('/v1/')).reduce((sum, { transferSize }) => sum + transferSize, 0)"
 )
 # frames that the stage shows in so many seconds, while the timeline plays
 COUNT = """new Promise((done) => {

@@ -6,10 +6,13 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.support.service import Service
+from tests.support.tab import tab
 
 
 def leym(url, *arguments):
@@ -17,7 +20,15 @@ def leym(url, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=240)
 
 
-def test_a_forked_and_disturbed_job_is_reproduced_on_a_service_that_knows_nothing_of_it(service, tmp_path):
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another service, which has the laws of the zoo only."""
+    started = Service(tmp_path_factory.mktemp("other"), "--workers", "1").start()
+    yield started
+    assert started.stop() == 0
+
+
+def test_a_forked_and_disturbed_job_is_reproduced_on_a_service_that_knows_nothing_of_it(service, other, tmp_path):
     parent = service.client.submit(
         "tiny", (16, 16), 40, {"psi": 20}, seed=5, gamma=0.02, interventions=[
             {"kind": "vortex", "step": 10, "y": 8, "x": 8, "radius": 4}, {"kind": "noise", "step": 30, "strength": 0.5},
@@ -31,29 +42,68 @@ def test_a_forked_and_disturbed_job_is_reproduced_on_a_service_that_knows_nothin
     file = tmp_path / "run.zip"
     said = leym(service.url, "export", job.id, "--out", file)
     assert (said.returncode, said.stdout.strip()) == (0, str(file)), said.stderr
-    other = Service(tmp_path / "other", "--workers", "1").start()
-    try:
-        assert "tiny" not in [law["name"] for law in other.client.laws()]
-        said = leym(other.url, "reproduce", file, "--json")
-        assert said.returncode == 0, said.stderr
-        found = json.loads(said.stdout)
-        assert found["identical"]
-        assert found["original"] == job.id
-        assert found["laws"] == [job.law], "the law came with the file"
-        arrays = {one["name"]: one["frames"] for one in found["arrays"]}
-        assert arrays["psi"] == 4
-        assert arrays["phase"] == 2
-        assert arrays["activity"] == 4
-        broken = tmp_path / "broken.zip"
-        with zipfile.ZipFile(file) as whole, zipfile.ZipFile(broken, "w") as changed:
-            for name in whole.namelist():
-                data = whole.read(name)
-                changed.writestr(name, data[:-1] + bytes([data[-1] ^ 1]) if name == "frames/psi.npy" else data)
-        said = leym(other.url, "reproduce", broken)
-        assert said.returncode == 1, "one changed bit is found"
-        assert "psi\t4\tFalse\t60" in said.stdout
-    finally:
-        assert other.stop() == 0
+    assert "tiny" not in [law["name"] for law in other.client.laws()]
+    said = leym(other.url, "reproduce", file, "--json")
+    assert said.returncode == 0, said.stderr
+    found = json.loads(said.stdout)
+    assert found["identical"]
+    assert found["original"] == job.id
+    assert found["laws"] == [job.law], "the law came with the file"
+    arrays = {one["name"]: one["frames"] for one in found["arrays"]}
+    assert arrays["psi"] == 4
+    assert arrays["phase"] == 2
+    assert arrays["activity"] == 4
+    broken = tmp_path / "broken.zip"
+    with zipfile.ZipFile(file) as whole, zipfile.ZipFile(broken, "w") as changed:
+        for name in whole.namelist():
+            data = whole.read(name)
+            changed.writestr(name, data[:-1] + bytes([data[-1] ^ 1]) if name == "frames/psi.npy" else data)
+    said = leym(other.url, "reproduce", broken)
+    assert said.returncode == 1, "one changed bit is found"
+    assert "psi\t4\tFalse\t60" in said.stdout
+
+
+@pytest.mark.browser
+def test_the_page_of_another_service_reproduces_a_file(service, other, tmp_path):
+    """A law from an uploaded state, extended: the file carries law, state and the job before."""
+    start = np.exp(1j * np.random.default_rng(4).normal(size=(16, 16, service.client.law("mlp")["d_state"])))
+    initial = {"kind": "upload", "id": service.client.upload_state(start)}
+    parent = service.client.submit("mlp", (16, 16), 30, {"psi": 10}, seed=2**53 + 1, initial=initial).wait(240)
+    job = parent.extend(60, record={"psi": 10, "phase": 20}, observe=10).wait(240)
+    file = tmp_path / "run.zip"
+    job.export(file)
+    packed, broken = tmp_path / "packed.zip", tmp_path / "broken.zip"
+    with (
+        zipfile.ZipFile(file) as whole,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as smaller,
+        zipfile.ZipFile(broken, "w") as changed,
+    ):
+        for name in whole.namelist():
+            data = whole.read(name)
+            smaller.writestr(name, data)
+            changed.writestr(name, data[:-1] + bytes([data[-1] ^ 1]) if name == "frames/psi.npy" else data)
+    with tab(tmp_path / "browser") as page:
+        page.open(f"{other.url}/#/reproduce")
+        page.has("Reproduce a file")
+        assert page.audit() == []
+        page.choose_file("input[type=file]", file)
+        page.has("Every bit is the same", "The law came with the file", job.id)
+        rows = page.evaluate("[...document.querySelectorAll('tbody tr')].map((row) => row.innerText.split('\t'))")
+        assert ["psi", "3", "identical"] in rows
+        assert ["phase", "2", "identical"] in rows
+        assert {row[2] for row in rows} == {"identical"}
+        assert {"activity", "coherence"} < {row[0] for row in rows}
+        assert page.audit() == []
+        page.choose_file("input[type=file]", broken)
+        page.has("There are differences", "differs from step 60 on")
+        page.choose_file("input[type=file]", packed)
+        page.has("Every bit is the same")
+        page.choose_file("input[type=file]", Path(__file__))
+        page.has("this is not a complete zip file")
+        assert page.errors == []
+    made = list(other.client.jobs(tag=f"reproduces={job.id}"))
+    assert len(made) == 3
+    assert all(one.spec["seed"] == 2**53 + 1 for one in made)
 
 
 def test_labels_and_links_from_the_command(service, tmp_path):

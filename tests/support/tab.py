@@ -124,6 +124,12 @@ class Tab:
             }})()"""
         )
 
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Choose a file in the field that a selector finds."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        field = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=field, files=[str(path)])
+
     def key(self, key: str) -> None:
         """Press a key."""
         text: dict[str, Any] = {"text": key} if len(key) == 1 else {}

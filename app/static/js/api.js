@@ -55,7 +55,10 @@ export function url(path, params = {}) {
   return query ? `${path}?${query}` : path;
 }
 
-const read = async (answer) => (answer.status === 204 ? null : JSON.parse(exact(await answer.text())));
+/** Reads JSON without rounding integers: those that JavaScript cannot hold become strings, which `post` undoes. */
+export const parse = (text) => JSON.parse(exact(text));
+
+const read = async (answer) => (answer.status === 204 ? null : parse(await answer.text()));
 
 /** Returns the JSON of a path. */
 export const get = async (path, params = {}, options = {}) => read(await send(url(path, params), options));

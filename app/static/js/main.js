@@ -5,7 +5,7 @@ import { $, complain, html, nothing, openDialog, render } from "./dom.js";
 import { watchHealth } from "./health.js";
 import { go, route } from "./router.js";
 
-const SCREENS = ["observatory", "universe", "newuniverse", "sweep", "compare", "laws", "operate", "shared"];
+const SCREENS = ["observatory", "universe", "newuniverse", "sweep", "compare", "laws", "operate", "reproduce", "shared"];
 const KEYS = [
   ["n", "New universe", () => go("/new")], ["g", "Observatory", () => go("/")], ["l", "Laws", () => go("/laws")],
   ["o", "Operate", () => go("/operate")], ["?", "Show the keys", () => showKeys()],

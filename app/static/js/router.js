@@ -20,7 +20,7 @@ export function parse(hash) {
   if (first === "laws") return found("laws", second || null);
   if (first === "new") return found("newuniverse");
   if (first === "shared" && second) return found("shared", second);
-  if (["compare", "operate"].includes(first)) return found(first);
+  if (["compare", "operate", "reproduce"].includes(first)) return found(first);
   return found("missing");
 }
 

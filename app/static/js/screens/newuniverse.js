@@ -144,7 +144,8 @@ export async function mount(element, route, app) {
     if (closed) return;
     const card = law(), count = members(), start = STARTS[form.start];
     render(html`<form class="new" @submit=${submit}><div class="head bar"><h1>New universe</h1>
-        <span class="quiet small">Several values make a sweep: <code>0.01, 0.02</code> · <code>0..0.1 x 5</code> · <code>log 0.001..0.1 x 5</code> · seeds <code>0..7</code></span></div>
+        <span class="quiet small">Several values make a sweep: <code>0.01, 0.02</code> · <code>0..0.1 x 5</code> · <code>log 0.001..0.1 x 5</code> · seeds <code>0..7</code></span>
+        <a class="button right" href="#/reproduce">Reproduce a file</a></div>
       <div class="columns"><div class="stack">
         <div class="laws" role="radiogroup" aria-label="Law">${laws.map((one) => html`<label class="law" title=${one.description}>
           <input type="radio" name="law" .value=${one.name} .checked=${one.name === card?.name} @change=${() => { form.record = one.name === "flower" ? { rgb: form.record.phase || "4" } : "rgb" in form.record ? { phase: form.record.rgb } : form.record; change("law", one.name); }}>

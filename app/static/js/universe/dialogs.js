@@ -99,7 +99,7 @@ export function exportFiles(job, base, field, { frames, step, whole: file = true
   const stride = Math.max(1, Math.ceil(frames / 200));
   const link = (href, name, words) => html`<tr><td><a href=${href} download>${name}</a></td><td class="quiet">${words}</td></tr>`;
   return openDialog("Export", (close) => html`<div class="stack"><h2>Export</h2><div class="scroll" tabindex="0" role="group" aria-label="Files"><table><tbody>
-    ${file && job.links?.export ? link(`${base}/export?format=zip`, "Everything (.zip)", "spec, law, frames, observables and provenance, to cite and to reproduce (leym reproduce)") : nothing}
+    ${file && job.links?.export ? link(`${base}/export?format=zip`, "Everything (.zip)", "spec, law, frames, observables and provenance, to cite, and to reproduce with “Reproduce a file” or leym reproduce") : nothing}
     ${file && job.links?.export ? link(`${base}/export?format=nc`, "Everything (.nc)", "NetCDF4, for xarray, ncdump and Panoply") : nothing}
     ${field ? html`${link(path("webp", `&stride=${stride}`), `${field}.webp`, "animation")}
       ${link(path("mp4", `&stride=${stride}`), `${field}.mp4`, "video, if the service has the extra for it")}
