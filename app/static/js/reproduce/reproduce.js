@@ -12,7 +12,7 @@ const FINAL = ["succeeded", "failed", "cancelled"];
  * @param file Blob of a zip that a job was exported to.
  * @param say called with a sentence for each thing that is done.
  * @param onJob called with the record of each new job, and again as it goes on.
- * @returns {job, original, laws: those that were added, arrays: [{name, frames, identical, first: step of the first difference}]}.
+ * @returns {job, original, laws: those that were added, arrays: [{name, kind, frames, identical, first: step of the first difference}]}.
  */
 export async function reproduce(file, { say = () => {}, onJob = () => {} } = {}) {
   const archive = await openZip(file);
@@ -93,7 +93,7 @@ async function compare(archive, origin, job) {
     // the shortest text of a number names its bits; a number that is none is empty there and null here
     const first = rows.findIndex((row, i) => Number(row[at]) !== here.step[i] || !same(row[column], here[name]?.[i]));
     const complete = here.step.length === rows.length;
-    found.push({ name, frames: rows.length, identical: first < 0 && complete, first: first < 0 ? null : Number(rows[first][at]) });
+    found.push({ name, kind: "observable", frames: rows.length, identical: first < 0 && complete, first: first < 0 ? null : Number(rows[first][at]) });
   }
   return found;
 }
@@ -105,7 +105,7 @@ async function compareField(archive, field, job) {
   const steps = [...new BigInt64Array(npy(await archive.bytes(`steps/${field}.npy`)).body.slice().buffer)].map(Number);
   const theirs = npy(await archive.bytes(`frames/${field}.npy`));
   const size = theirs.body.length / steps.length, most = Math.max(1, Math.floor(CHUNK_BYTES / size));
-  const found = { name: field, frames: steps.length, identical: true, first: null };
+  const found = { name: field, kind: "field", frames: steps.length, identical: true, first: null };
   for (let i = 0; i < steps.length && found.identical; i += most) {
     const part = steps.slice(i, i + most);
     const path = url(`v1/jobs/${job.id}/frames/${field}`, { format: "npy", start: part[0], stop: part.at(-1) + 1 });

@@ -45,8 +45,8 @@ export function mount(element, route, app) {
         <h2 class=${all ? "state succeeded" : "state failed"}>${all ? "Every bit is the same" : "There are differences"}</h2>
         <p><a href=${`#/jobs/${found.job.id}`}>The new universe</a> reproduces <code>${found.original}</code>.
           ${found.laws.length ? html`The law came with the file: ${found.laws.map((ref) => html`<code>${ref.slice(0, ref.indexOf("@") + 9)}</code> `)}` : nothing}</p>
-        <div class="scroll" tabindex="0" role="region" aria-label="Compared arrays"><table><thead><tr><th scope="col">Array</th><th scope="col" class="number">Frames</th><th scope="col">Result</th></tr></thead>
-        <tbody>${found.arrays.map(({ name, frames, identical, first }) => html`<tr><th scope="row"><code>${name}</code></th><td class="number">${whole(frames)}</td>
+        <div class="scroll" tabindex="0" role="region" aria-label="Compared arrays"><table><thead><tr><th scope="col">Array</th><th scope="col">Kind</th><th scope="col" class="number">Steps</th><th scope="col">Result</th></tr></thead>
+        <tbody>${found.arrays.map(({ name, kind, frames, identical, first }) => html`<tr><th scope="row"><code>${name}</code></th><td>${kind}</td><td class="number">${whole(frames)}</td>
           <td class=${identical ? "" : "error"}>${identical ? "identical" : first === null ? "of another length" : `differs from step ${whole(first)} on`}</td></tr>`)}</tbody></table></div></section>` : nothing}
     </div>`, element);
   }
