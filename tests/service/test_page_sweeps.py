@@ -188,7 +188,9 @@ def test_compared_universes_zoom_together_under_one_bar_of_colours(service: Any,
 def test_universes_are_compared_without_webgl(service: Any, sweep: Any, tmp_path: Path) -> None:
     ids = [sweep.member(index).id for index in (0, 10)]
     with tab(tmp_path / "plain", "--disable-3d-apis") as page:
-        page.open(f"{service.url}/#/compare?ids={','.join(ids)}&difference=0,1")
+        page.open(f"{service.url}/#/compare?ids={','.join(ids)}&difference=0,1&step=0&map=none")
+        page.wait(f"{SHOWN % 0} === 2")
+        page.has("rms")
         page.wait(f"({PAINTED})('.sides canvas') === 3")
         assert page.evaluate("[...document.querySelectorAll('.stage')].map((s) => s.dataset.kind)") == ["2d"] * 3
         assert [error for error in page.errors if "WebGL" not in error] == []

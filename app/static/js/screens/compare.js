@@ -4,6 +4,7 @@
 import { get } from "../api.js";
 import { mountChart } from "../charts.js";
 import { drawColourBar } from "../colourbar.js";
+import { NAMES } from "../colormaps.js";
 import { specDiff } from "../compare/differences.js";
 import { $, complain, digits, html, lawName, nothing, render, stylesheet, whole } from "../dom.js";
 import { FrameSource, extent, isColour, looks, plane } from "../frames.js";
@@ -94,7 +95,7 @@ class CompareScreen {
         <button type="button" title="0" @click=${() => this.show({ zoom: 1, x: 0.5, y: 0.5 })}>Fit</button>` : nothing}</div>
       <div class="sides n${jobs.length + (pair ? 1 : 0)}">
         ${jobs.map((job, i) => html`<figure .style=${`--line-colour:${LINES[i]}`}><div class="stage" data-i=${i} role="img" aria-label="universe ${letter(i)}"></div>
-          <figcaption><b>${letter(i)}</b> <a href=${`#/jobs/${job.id}`}>${lawName(job.law)}</a> <span class="quiet" data-step=${i}></span>
+          <figcaption><b>${letter(i)}</b> <a href=${`#/jobs/${job.id}`}>${lawName(job.law)}</a> <span class="quiet" data-at=${i}></span>
             ${jobs.length > 2 ? html`<button type="button" class="link right" aria-label="Remove universe ${letter(i)}" @click=${() => this.remove(job.id)}>✕</button>` : nothing}</figcaption></figure>`)}
         ${pair ? html`<figure class="difference"><div class="stage" data-difference role="img" aria-label="difference"></div>
           <figcaption><label>Difference <select aria-label="First" @change=${(event) => this.set({ difference: `${event.target.value},${pair[1]}` })}>${jobs.map((_, i) => html`<option value=${i} ?selected=${i === pair[0]}>${letter(i)}</option>`)}</select></label>
@@ -133,7 +134,7 @@ class CompareScreen {
   look() {
     const { field, map, low, high } = this.params;
     const usual = looks(field || "");
-    this.map = map || usual.map;
+    this.map = NAMES.includes(map) ? map : usual.map;
     this.domain = usual.range || [0, 1];
     this.limited = low !== undefined && high !== undefined;
     this.known = Boolean(usual.range);
@@ -227,7 +228,7 @@ class CompareScreen {
       const stage = this.element.querySelector(`.stage[data-i="${i}"]`);
       this.viewers.get(stage).show(found);
       stage.dataset.step = frames[i].step;
-      const at = this.element.querySelector(`[data-step="${i}"]`);
+      const at = this.element.querySelector(`[data-at="${i}"]`);
       at.textContent = frames[i].step === step ? "" : `at step ${whole(frames[i].step)}, its ${frames[i].step < step ? "last" : "first"}`;
     });
     if (this.pair) this.subtract(planes);
