@@ -141,6 +141,7 @@ class CellQuery(StepsQuery):
 
     field: str = Field("psi", max_length=64, description="a recorded field, or a view of recorded fields")
     last: int | None = Field(None, ge=1, le=LIMITS.frames, description="keep only the last n steps of the selection")
+    lineage: bool = Field(False, description=LINEAGE)
     format: Literal["json", "csv", "npz"] = "json"
 
 

@@ -12,9 +12,10 @@ from app.cells import cell_columns, histogram_columns
 from app.conditional import cache_control
 from app.downloads import TYPES, add_step_headers, file_response, step_range, temporary_file, write_npz
 from app.frame_files import json_array
-from app.lookup import find_results
+from app.lookup import find_results, lineage_reader
 from app.models.results import CellPath, CellQuery, CellSeries, FieldPath, HistogramBody, HistogramQuery
 from app.openapi import JSON, content, partial_responses, responses, router
+from app.routes.frames import GONE
 from app.services import Services, current_services
 from app.views import json_response
 from leym.common.tables import delimited
@@ -25,7 +26,7 @@ from leym.frames.zarr_metadata import run_attributes
 api = router("cells", "Single cells over time and distributions of values, from recorded fields and views of them")
 
 FILES = ("text/csv", TYPES["npz"])
-CELL = content("One column per number next to `step`", JSON, *FILES, schema=CellSeries)
+CELL = content("One column per number next to `step`", JSON, *FILES, schema=CellSeries, X_Lineage_Gone=GONE)
 CELL_RESPONSES = responses({200: CELL} | partial_responses(*FILES), 404, 410, 412, 416)
 HISTOGRAM = content("The counts of each frame", JSON, *FILES, schema=HistogramBody)
 HISTOGRAM_RESPONSES = responses({200: HISTOGRAM} | partial_responses(*FILES), 404, 410, 412, 416)
@@ -37,6 +38,7 @@ def get_cell(path: CellPath, query: CellQuery) -> Response:
 
     Of the default field `psi` the columns are `re_0`, `im_0`, `re_1`, …: the way of the cell in the complex plane of
     each channel. Another field or view has its own name as column, with the number of the channel if it has channels.
+    With `lineage`, the steps of the jobs that this one continues come first, in one timeline without a step twice.
     """
     return cell_response(current_services(), path.id, path.y, path.x, query)
 
@@ -44,12 +46,20 @@ def get_cell(path: CellPath, query: CellQuery) -> Response:
 def cell_response(services: Services, job_id: str, y: int, x: int, query: CellQuery) -> Response:
     """Answer with the values of one cell of a job, as `get_cell` does."""
     job, reader = find_results(services, job_id)
+    gone: list[str] = []
+    about: dict[str, Any] = {"field": query.field, "y": y, "x": x}
+    if query.lineage:
+        reader = lineage_reader(services, job, reader)
+        gone, about["lineage"] = reader.gone, reader.lineage
     columns = cell_columns(reader, y, x, query)
-    about = {"field": query.field, "y": y, "x": x}
     if query.format == "json":
         body = {key: column.tolist() for key, column in columns.items()}
-        return add_step_headers(json_response(body, Cache_Control=cache_control(job)), columns["step"])
-    return _file(job, f"{job_id}-cell-{y}-{x}", query.format, columns, about)
+        response = add_step_headers(json_response(body, Cache_Control=cache_control(job)), columns["step"])
+    else:
+        response = _file(job, f"{job_id}-cell-{y}-{x}", query.format, columns, about)
+    if gone:
+        response.headers["X-Lineage-Gone"] = ",".join(gone)
+    return response
 
 
 @api.get("/v1/jobs/<id>/frames/<field>/histogram", responses=HISTOGRAM_RESPONSES)

@@ -145,6 +145,11 @@ export class FrameSource {
     }
   }
 
+  /** Says whether a field's timeline begins in the jobs that this one continues. */
+  joined(name) {
+    return this.steps(name).start < (this.list.find((field) => field.name === name)?.own ?? 0);
+  }
+
   /** Asks for frames that will be shown soon, without waiting. */
   prefetch(name, steps) {
     for (const step of steps) if (!this.cached(name, step)) this.frame(name, step).catch(() => null);

@@ -216,6 +216,27 @@ def test_frames_of_a_lineage_are_one_timeline(api):
     refused(api.http.get(f"{link}/phase?lineage=1"), 422, "a link opens its own job only", pointer="/lineage")
 
 
+def test_a_cell_of_a_lineage_is_one_timeline(api):
+    root = done(api)
+    half = {"field": "phase", "every": 4, "dtype": "float16"}
+    end = ended(api, post(api, root, "fork", step=20, steps=50, record=[half]))
+    at, steps = f"/v1/jobs/{end}/cells/7/11?field=phase", [*range(0, 21, 3), *range(24, 51, 4)]
+    expected = [float(value("phase", step, (8, 12), "float32").astype(np.float16)[7, 11]) for step in steps]
+    answer = api.http.get(f"{at}&lineage=1")
+    assert answer.json == {"step": steps, "phase": expected}
+    assert "X-Lineage-Gone" not in answer.headers
+    assert api.http.get(at).json == {"step": steps[7:], "phase": expected[7:]}
+    for query, chosen in (("&stride=5", slice(None, None, 5)), ("&last=9", slice(-9, None)), ("&stop=21", slice(7))):
+        found = api.http.get(f"{at}&lineage=1{query}").json
+        assert found == {"step": steps[chosen], "phase": expected[chosen]}, query
+    with np.load(io.BytesIO(api.http.get(f"{at}&lineage=1&format=npz").data)) as file:
+        assert file["step"].tolist() == steps
+        assert json.loads(str(file["attributes"]))["lineage"] == [root, end]
+    api.http.delete(f"/v1/jobs/{root}")
+    answer = api.http.get(f"{at}&lineage=1")
+    assert (answer.json["step"], answer.headers["X-Lineage-Gone"]) == (steps[7:], root)
+
+
 def test_frames_and_events_of_a_continuation_have_the_steps_of_the_lineage(api):
     root = done(api)
     fork = ended(api, post(api, root, "fork", step=20, steps=41))

@@ -149,3 +149,33 @@ def test_the_page_says_that_the_service_is_away_and_goes_on_when_it_is_back(tmp_
         finally:
             server.shutdown()
             server.server_close()
+
+
+def test_the_cell_and_the_animation_of_a_fork_begin_with_its_parent(api: Api, tmp_path: Path) -> None:
+    root = done(api)
+    answer = api.http.post(f"/v1/jobs/{root}/fork", json={"step": 30, "steps": 60})
+    assert answer.status_code == 202, answer.text
+    end = answer.json["id"]
+    worker = Pretender(api, end)
+    worker.at = worker.job.begins_at
+    worker.run(60)
+    worker.finish()
+    read = "performance.getEntriesByType('resource').map((e) => e.name).find((name) => name.includes('/cells/3/4'))"
+    film = "[...document.querySelectorAll('dialog a')].find((a) => a.innerText.includes('of the lineage (.webp)'))"
+    with tab(tmp_path / "browser") as page:
+        page.open(f"{api.url}/#/jobs/{end}?field=phase&step=45&cell=3,4")
+        page.wait("document.querySelector('.over-time canvas') !== null")
+        assert page.evaluate(f"fetch({read}).then((a) => a.json()).then((a) => a.step)") == [*range(0, 61, 3)]
+        page.click("Export")
+        page.wait(f"{film} !== undefined")
+        headers = page.evaluate(f"fetch({film}.href).then((a) => [a.status, a.headers.get('X-Frames')])")
+        assert headers == [200, str(len(range(0, 61, 3)))]
+        assert page.errors == []
+    with tab(tmp_path / "alone") as page:
+        page.open(f"{api.url}/#/jobs/{root}?field=phase&step=15&cell=3,4")
+        page.wait("document.querySelector('.over-time canvas') !== null")
+        page.click("Export")
+        page.wait("document.querySelector('dialog a') !== null")
+        assert page.evaluate(f"{film} === undefined"), "a universe that continues none has no lineage to export"
+        assert page.evaluate(f"{read}.includes('lineage')") is False
+        assert page.errors == []

@@ -212,7 +212,7 @@ export async function mount(element, route, app) {
         <button type="button" ?disabled=${running()} title=${running() ? "possible when it has ended" : "e: more steps"} @click=${() => extend(job).catch(complain)}>Extend</button>
         <button type="button" aria-pressed=${Boolean(brushes)} ?disabled=${!shown} @click=${togglePaint} title="p: vortices, noise and more on the canvas">Paint</button>
         <button type="button" @click=${() => share(job).catch(complain)}>Share</button>
-        <button type="button" ?disabled=${!loaded} @click=${() => exportFiles(job, base, view.field, { frames: (clock.last - clock.start) / clock.stride + 1, step: shown?.step ?? 0 })}>Export</button>
+        <button type="button" ?disabled=${!loaded} @click=${() => exportFiles(job, base, view.field, { frames: (clock.last - clock.start) / clock.stride + 1, step: shown?.step ?? 0, joined: Boolean(view.field) && source.joined(view.field) })}>Export</button>
         <a class="button" href=${address("/new", { like: id })} title="another universe, with this one's spec to begin with">Edit a copy</a>
         ${running() ? html`<button type="button" class="danger" @click=${stop}>Cancel</button>` : html`<button type="button" class="danger" @click=${() => remove(base)}>Delete</button>`}</div>`, at(".head"));
   }

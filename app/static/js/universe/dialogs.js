@@ -94,7 +94,7 @@ export async function share(job) {
 }
 
 /** Offers the files of a job. */
-export function exportFiles(job, base, field, { frames, step, whole: file = true }) {
+export function exportFiles(job, base, field, { frames, step, joined = false, whole: file = true }) {
   const path = (format, more = "") => `${base}/frames/${encodeURIComponent(field)}?format=${format}${more}`;
   const stride = Math.max(1, Math.ceil(frames / 200));
   const link = (href, name, words) => html`<tr><td><a href=${href} download>${name}</a></td><td class="quiet">${words}</td></tr>`;
@@ -102,6 +102,7 @@ export function exportFiles(job, base, field, { frames, step, whole: file = true
     ${file && job.links?.export ? link(`${base}/export?format=zip`, "Everything (.zip)", "spec, law, frames, observables and provenance, to cite, and to reproduce with “Reproduce a file” or leym reproduce") : nothing}
     ${file && job.links?.export ? link(`${base}/export?format=nc`, "Everything (.nc)", "NetCDF4, for xarray, ncdump and Panoply") : nothing}
     ${field ? html`${link(path("webp", `&stride=${stride}`), `${field}.webp`, "animation")}
+      ${joined ? link(path("webp", `&stride=${stride}&lineage=1`), `${field} of the lineage (.webp)`, "animation that begins with the jobs that it continues") : nothing}
       ${link(path("mp4", `&stride=${stride}`), `${field}.mp4`, "video, if the service has the extra for it")}
       ${link(path("gif", `&stride=${stride}`), `${field}.gif`, "animation for slides")}
       ${link(path("png", `&start=${step}&stop=${step + 1}`), `${field}, step ${step} (.png)`, "one picture with its provenance")}

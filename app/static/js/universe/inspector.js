@@ -45,7 +45,7 @@ export function mountInspector(element, { source, job, states, onClose, onStep }
       chart = null;
       const { start, stop, stride } = source.steps(field);
       const thin = Math.max(1, Math.ceil((stop - start) / stride / POINTS));
-      const { step: steps, ...columns } = await get(`v1/jobs/${job().id}/cells/${y}/${x}`, { field, stride: thin });
+      const { step: steps, ...columns } = await get(`v1/jobs/${job().id}/cells/${y}/${x}`, { field, stride: thin, lineage: source.joined(field) ? 1 : undefined });
       if (key !== charted || !place.isConnected) return;
       const found = await mountChart(place, { height: 84, names: Object.keys(columns), onStep });
       if (key !== charted || !place.isConnected) { found.destroy(); return; }
@@ -78,8 +78,8 @@ export function mountInspector(element, { source, job, states, onClose, onStep }
       const draw = (body) => render(html`<div class="bar"><h3>Cell y ${y}, x ${x}</h3>
         <button type="button" class="link right" aria-label="Close the cell" @click=${onClose}>✕</button></div>
         <p class="small quiet">${field} = <b class="mono">${Array.isArray(value) ? value.map(digits).join(", ") : digits(value)}</b> at step ${whole(step)}</p>${body}<div class="over-time" title="${field} of this cell over the step"></div>`, element);
-      overTime({ y, x }, step, field).catch(() => null); // results that are gone are told elsewhere
       draw(html`<p class="quiet small">reading ψ …</p>`);
+      overTime({ y, x }, step, field).catch(() => null); // results that are gone are told elsewhere
       let found;
       try {
         found = await psi(step);
