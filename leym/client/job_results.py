@@ -80,7 +80,15 @@ class Results(TimeTravel):
         return results.series(self._http, self._path)
 
     def cell(
-        self, y: int, x: int, field: str = "psi", *, start: int | None = None, stop: int | None = None, stride: int = 1
+        self,
+        y: int,
+        x: int,
+        field: str = "psi",
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        stride: int = 1,
+        lineage: bool = False,
     ) -> dict[str, np.ndarray]:
         """Read one cell at every recorded step.
 
@@ -91,6 +99,7 @@ class Results(TimeTravel):
             start: first step.
             stop: step to stop before.
             stride: every n-th frame.
+            lineage: begin with the steps of the jobs that this one continues.
 
         Returns:
             `step`, int64 [n], and one [n] per component: `re_0`, `im_0`, `re_1`, … of `psi`, else the field's name.
@@ -98,7 +107,8 @@ class Results(TimeTravel):
         Raises:
             ProblemError: the field is not recorded, or the cell lies outside of the grid.
         """
-        return results.cell(self._http, self._path, y, x, field, start=start, stop=stop, stride=stride)
+        options = {"start": start, "stop": stop, "stride": stride, "lineage": lineage or None}
+        return results.cell(self._http, self._path, y, x, field, **options)
 
     def histogram(
         self,

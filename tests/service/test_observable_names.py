@@ -60,6 +60,11 @@ def test_cells_and_histograms_are_those_of_the_frames(service):
     assert np.array_equal(cell["im_1"], psi[:, 3, 20, 1].imag)
     phase = job.array("phase", start=20)[1]
     assert np.array_equal(job.cell(0, 1, "phase", start=20, stride=2)["phase"], phase[::2, 0, 1])
+    longer = job.extend(60).wait(240)
+    whole = longer.cell(3, 20, lineage=True)
+    assert whole["step"].tolist() == [0, 10, 20, 30, 40, 50, 60]
+    assert np.array_equal(whole["re_0"][:5], cell["re_0"])
+    assert longer.cell(3, 20)["step"].tolist() == [50, 60]
     found = job.histogram("phase", 8, low=-1, high=1, start=20)
     assert found["step"].tolist() == [20, 30, 40]
     for counts, outside, frame in zip(found["counts"], found["outside"], phase, strict=True):

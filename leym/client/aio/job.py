@@ -207,13 +207,23 @@ class AsyncJob(JobBase):
         return await self._threads.run(self._sync.series)
 
     async def cell(
-        self, y: int, x: int, field: str = "psi", *, start: int | None = None, stop: int | None = None, stride: int = 1
+        self,
+        y: int,
+        x: int,
+        field: str = "psi",
+        *,
+        start: int | None = None,
+        stop: int | None = None,
+        stride: int = 1,
+        lineage: bool = False,
     ) -> dict[str, np.ndarray]:
         """Read one cell at every recorded step.
 
         See `Job.cell`.
         """
-        return await self._threads.run(self._sync.cell, y, x, field, start=start, stop=stop, stride=stride)
+        return await self._threads.run(
+            self._sync.cell, y, x, field, start=start, stop=stop, stride=stride, lineage=lineage
+        )
 
     async def histogram(
         self,

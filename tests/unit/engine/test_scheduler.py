@@ -39,8 +39,8 @@ def test_who_has_waited_long_enough_goes_before_anybody_new(law):
     line = WaitQueue()
     line.add(a_run(law, id="old", priority=0, steps=10**6))
     [old] = line.ordered(0.0)
-    fresh = type(old)(a_run(law, id="fresh", priority=9, steps=1), old.since + 10 * AGE_S, 2)
-    now = old.since + 10 * AGE_S
+    now = old.since + 10 * AGE_S + 1  # a moment late: times are rounded
+    fresh = type(old)(a_run(law, id="fresh", priority=9, steps=1), now, 2)
     assert min((old, fresh), key=lambda entry: entry.order(now)) is old
     assert min((old, fresh), key=lambda entry: entry.order(now - AGE_S)) is fresh or fresh.level(now) == 9
 

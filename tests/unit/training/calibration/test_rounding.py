@@ -41,7 +41,8 @@ def test_the_loss_is_zero_for_the_law_itself_and_positive_for_another(tmp_path):
     wanted = rounding.follow(law.manifest, parent, states, nudge, 0.01)
     assert rounding.loss(wanted, wanted) == 0
     assert rounding.loss(rounding.follow(law.manifest, made, states, nudge, 0.01), wanted) > 0
-    assert torch.equal(wanted.path[0], states.next(law.manifest, parent, 0.01).x)
+    # in another batch a product may be summed in another order
+    torch.testing.assert_close(wanted.path[0], states.next(law.manifest, parent, 0.01).x, rtol=0, atol=1e-6)
 
 
 def test_updates_never_leave_more_loss_on_held_out_states_and_usually_less(tmp_path, monkeypatch):
