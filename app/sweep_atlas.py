@@ -20,6 +20,7 @@ from leym.frames.shards import DamagedError
 from leym.frames.stores.base import Missing
 from leym.frames.sweep_layout import Indices
 from leym.frames.sweep_reader import Block, SweepReader
+from leym.frames.sweep_zarr import ATTEMPTS
 
 TILES = 4096  # members in one answer
 ATLAS_BYTES = 2**26  # values of one answer, as stored
@@ -35,12 +36,7 @@ def atlas_response(services: Services, sweep_id: str, query: AtlasQuery) -> Resp
     """
     sweep = services.table.get_sweep(sweep_id)
     indices = _chosen(query.members, sweep.size)
-    rows = services.table.blocks(sweep_id) or services.table.sweep_members(sweep_id, LIMITS.table_rows)[0]
-    reader = SweepReader(services.store, rows)
-    try:
-        frames, steps = _frames(reader, indices, query)
-    except (Missing, DamagedError) as error:
-        raise Problem(503, "Results unreadable", f"sweep {sweep_id}: {error}") from error
+    frames, steps = _read(services, sweep_id, indices, query)
     ended = sum(sweep.counts.get(state, 0) for state in FINAL) >= sweep.size
     name, caching = f"{sweep_id}-{query.field}.{query.format}", REVALIDATE if ended else NO_STORE
     columns = 0
@@ -59,6 +55,24 @@ def atlas_response(services: Services, sweep_id: str, query: AtlasQuery) -> Resp
     response.headers["X-Columns"] = str(columns or len(indices))
     response.headers["X-Step"] = "" if not (steps >= 0).any() else str(int(steps.max()))
     return response
+
+
+def _read(
+    services: Services, sweep_id: str, indices: Indices, query: AtlasQuery
+) -> tuple[NDArray[np.generic], Indices]:
+    """Read the frames as `_frames` does, again with new rows if a commit has replaced an object meanwhile.
+
+    Raises:
+        Problem: 503 if a committed object is missing or damaged.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        rows = services.table.blocks(sweep_id) or services.table.sweep_members(sweep_id, LIMITS.table_rows)[0]
+        try:
+            return _frames(SweepReader(services.store, rows), indices, query)
+        except (Missing, DamagedError) as error:
+            if attempt == ATTEMPTS or isinstance(error, DamagedError):
+                raise Problem(503, "Results unreadable", f"sweep {sweep_id}: {error}") from error
+    raise AssertionError("unreachable")
 
 
 def _chosen(text: str | None, size: int) -> Indices:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.services import Services
+from app.sweep_tables import values_of
 from leym.contract.records import Job, Sweep
 from leym.jobs.members import BlockRow
 
@@ -39,7 +40,7 @@ def _values(services: Services, sweep: Sweep) -> Iterator[Mapping[str, NDArray[n
     for row in services.table.blocks(sweep.id):
         if row.manifest:
             kept = BlockRow.of(row).kept
-            yield {name: values[kept] for name, values in services.ended_values.read(services.store, row).items()}
+            yield {name: values[kept] for name, values in values_of(services, row).items()}
 
 
 def _of_rows(services: Services, sweep: Sweep) -> Iterator[Mapping[str, NDArray[np.float64]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -27,7 +27,6 @@ from leym.contract.provenance import KEY
 from leym.contract.records import FINAL, Job, JobState, Sweep
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweep_table import member_table, table_query
-from leym.frames.last import last_observables
 from leym.frames.layout import arrays_of
 from leym.frames.window import window_means
 from leym.jobs.members import BlockRow
@@ -188,7 +187,7 @@ def _of_block(
     at = dict.fromkeys(axes, indices)
     if plan.mode == "product":
         at = dict(zip(axes, np.unravel_index(indices, [len(values) for values in axes.values()]), strict=True))
-    observed = _values_of(services, row, window)
+    observed = values_of(services, row, window)
     missing = np.full(row.members, np.nan)
     last = {name: observed.get(name, missing)[places] for name in names}
     return member_table(own, {key: values[at[key]] for key, values in axes.items()}, last)
@@ -197,20 +196,20 @@ def _of_block(
 def _with_observables(services: Services, members: Sequence[Job], window: Window = None) -> list[Job]:
     """Return members with their last observables, or with means over a window; each block is read once."""
     blocks = {str(job.block) for job in members if job.block is not None}
-    observed = {row.id: _values_of(services, row, window) for row in services.table.rows_of_blocks(list(blocks))}
+    observed = {row.id: values_of(services, row, window) for row in services.table.rows_of_blocks(list(blocks))}
     found = []
     for job in members:
         if job.block is None and window is None:
             found.append(job)
             continue
-        source = _values_of(services, job, window) if job.block is None else observed[job.block]
+        source = values_of(services, job, window) if job.block is None else observed[job.block]
         values = {name: float(values[job.place]) for name, values in source.items()}
         known = {name: value if np.isfinite(value) else None for name, value in values.items()}
         found.append(replace(job, observables_last=known if any(v is not None for v in known.values()) else None))
     return found
 
 
-def _values_of(services: Services, row: Job, window: Window) -> dict[str, Any]:
+def values_of(services: Services, row: Job, window: Window = None) -> Mapping[str, Any]:
     """Return the last observables of the members of a row, or their means over a window of steps.
 
     Commits of a running block replace the objects that have them, so reading is tried again.
@@ -222,9 +221,9 @@ def _values_of(services: Services, row: Job, window: Window) -> dict[str, Any]:
         try:
             if not row.manifest:
                 return {}
-            return (
-                last_observables(services.store, row) if window is None else window_means(services.store, row, *window)
-            )
+            if window is None:
+                return services.ended_values.read(services.store, row)
+            return window_means(services.store, row, *window)
         except Problem:
             if attempt == ATTEMPTS - 1:
                 raise

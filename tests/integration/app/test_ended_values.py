@@ -6,6 +6,7 @@ import pytest
 
 from app import ended_values
 from app.ended_values import EndedValues
+from leym.contract.problems import Problem
 from tests.support.api import SPEC, run_blocks
 
 SWEEP = {
@@ -52,3 +53,20 @@ def test_the_least_recently_used_block_is_forgotten_first(api, reads):
     for row in (rows[0], rows[0], rows[-1], rows[0]):
         kept.read(api.store, row)
     assert reads == [rows[0].id, rows[-1].id, rows[0].id]
+
+
+@pytest.mark.parametrize("part", ["summary", "table"])
+def test_values_that_a_commit_has_replaced_are_read_again(api, monkeypatch, part):
+    sweep = api.http.post("/v1/sweeps", json=SWEEP).json["id"]
+    run_blocks(api, sweep, ends=False)
+    expected, read, failing = api.http.get(f"/v1/sweeps/{sweep}/{part}").json, ended_values.last_observables, [2]
+
+    def replaced(store, row):
+        if failing[0]:
+            failing[0] -= 1
+            raise Problem(503, "Results unreadable", "a commit has replaced the object")
+        return read(store, row)
+
+    monkeypatch.setattr(ended_values, "last_observables", replaced)
+    assert api.http.get(f"/v1/sweeps/{sweep}/{part}").json == expected
+    assert failing == [0]

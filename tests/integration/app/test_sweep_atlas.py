@@ -13,6 +13,8 @@ from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.ranges import unpack_ranges
 from leym.contract.records import JobState
 from leym.frames.layout import arrays_of
+from leym.frames.stores.base import Missing
+from leym.frames.sweep_reader import SweepReader
 from leym.frames.writer import FrameWriter
 from tests.support.api import Api, refused
 
@@ -97,3 +99,24 @@ def test_refusals_name_the_members_and_the_field(api: Api, sweep: str) -> None:
     mixed = api.http.post("/v1/sweeps", json=both).json["id"]
     refused(api.http.get(f"/v1/sweeps/{mixed}/atlas?field=phase"), 422, "one grid", pointer="/members")
     refused(api.http.get("/v1/sweeps/01ja0000000000000000000000/atlas?field=phase"), 404)
+
+
+@pytest.mark.parametrize(("times", "status"), [(1, 200), (2, 200), (3, 503)])
+def test_objects_that_a_commit_has_replaced_are_read_again(
+    api: Api, sweep: str, monkeypatch: pytest.MonkeyPatch, times: int, status: int
+) -> None:
+    whole, expected, left = SweepReader.field, atlas(api, sweep), [times]
+
+    def replaced(self: SweepReader, *arguments: Any) -> np.ndarray:
+        if left[0]:
+            left[0] -= 1
+            raise Missing("a shard that the row named")
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(SweepReader, "field", replaced)
+    answer = api.http.get(f"{sweep}/atlas", query_string={"field": "phase", "format": "npy"})
+    assert answer.status_code == status
+    if status == 200:
+        assert np.array_equal(np.load(io.BytesIO(answer.data)), expected, equal_nan=True)
+    else:
+        assert "a shard that the row named" in answer.json["detail"]
