@@ -3,7 +3,7 @@
 For each law: refine its NF4 weights towards its fp32 form, judge nearest rounding, the own codes, int8 and bf16 against
 the same two fp32 ensembles, and write codes and verdicts into `laws/NAME`, whatever the outcome. Nearest rounding is
 kept in `benchmarks/results/zoo_four_bits.json` with the others. `--again` keeps the codes and judges them, with more
-members for example.
+members for example; `--precisions` judges these only, and the verdicts on the others stay.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,12 @@ from leym.fidelity.ensemble import Subject
 from leym.fidelity.gate import ENGINE_SLOTS, judge_against
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.variants import write_variant
-from leym.laws.verdicts import write_verdict
+from leym.laws.verdicts import Verdict, write_verdict
 from leym.training.calibration.states import check_seeds
 from leym.training.refinement.refined import refined, write
 from leym.training.refinement.training import Settings
 
+PRECISIONS = ("nf4", "int8", "bf16")
 RESULTS = Path("benchmarks/results/zoo_four_bits.json")
 
 
@@ -43,26 +44,33 @@ def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
         candidate = refined(law, "nf4", how, plan, engine=engine, on_progress=partial(print, name, flush=True))
         made = write(candidate, Path(folder) / "made")
         print(f"{name}: {made.ref}", flush=True)
-        return judge_all(engine, name, law, made, plan)
-
-
-def judge_again(name: str, plan: Plan) -> list[dict[str, Any]]:
-    """Judge the codes that a law has, write the verdicts into its folder, and return a row per arm."""
-    with TemporaryDirectory() as folder, running_engine() as engine:
-        law = read_bundle(LAWS / name)
-        return judge_all(engine, name, parent(law, Path(folder) / "parent"), law, plan)
-
-
-def judge_all(engine: Engine, name: str, law: Bundle, made: Bundle, plan: Plan) -> list[dict[str, Any]]:
-    """Judge nearest rounding of a law, and every precision of its copy with codes, which becomes the law of the zoo."""
-    baselines = run_baselines(engine, made, plan)  # its fp32 weights are those of its parent
-    arms = {"nearest": Subject(law, "nf4", plan.gamma)}
-    arms |= {precision: Subject(made, precision, plan.gamma) for precision in ("nf4", "int8", "bf16")}
-    verdicts = {arm: judge_against(engine, baselines, subject) for arm, subject in arms.items()}
-    if made.path != LAWS / name:
+        arms = {"nearest": Subject(law, "nf4", plan.gamma)} | subjects(made, PRECISIONS, plan)
+        verdicts = judge_all(engine, made, arms, plan)
         for file in (MANIFEST, WEIGHTS):
             shutil.copyfile(made.path / file, LAWS / name / file)
-    shutil.rmtree(LAWS / name / "fidelity", ignore_errors=True)
+        shutil.rmtree(LAWS / name / "fidelity", ignore_errors=True)
+        return keep(name, arms, verdicts)
+
+
+def judge_again(name: str, plan: Plan, precisions: Sequence[str]) -> list[dict[str, Any]]:
+    """Judge the codes that a law has, write the verdicts into its folder, and return a row per precision."""
+    with running_engine() as engine:
+        law = read_bundle(LAWS / name)
+        arms = subjects(law, precisions, plan)
+        return keep(name, arms, judge_all(engine, law, arms, plan))
+
+
+def subjects(law: Bundle, precisions: Sequence[str], plan: Plan) -> dict[str, Subject]:
+    return {precision: Subject(law, precision, plan.gamma) for precision in precisions}
+
+
+def judge_all(engine: Engine, law: Bundle, arms: dict[str, Subject], plan: Plan) -> dict[str, Verdict]:
+    baselines = run_baselines(engine, law, plan)  # its fp32 weights are those of its parent
+    return {arm: judge_against(engine, baselines, subject) for arm, subject in arms.items()}
+
+
+def keep(name: str, arms: dict[str, Subject], verdicts: dict[str, Verdict]) -> list[dict[str, Any]]:
+    """Write verdicts into the folder of a law, but that of nearest rounding, and return a row per arm."""
     kept = read_bundle(LAWS / name)
     for arm, verdict in verdicts.items():
         if arm != "nearest":
@@ -102,13 +110,18 @@ def main() -> None:
     add_refinement_options(options)
     options.set_defaults(distil=2000)
     options.add_argument("--again", action="store_true", help="judge the codes that a law has")
+    options.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="with --again")
     options.add_argument("--file", type=Path, default=RESULTS)
     chosen = options.parse_args()
     for name in chosen.names:
         plan = PLANS["small"].with_(members=chosen.members, pilot=0)
-        rows = judge_again(name, plan) if chosen.again else give(name, plan, refinement_of(chosen, plan))
+        rows = (
+            judge_again(name, plan, chosen.precisions)
+            if chosen.again
+            else give(name, plan, refinement_of(chosen, plan))
+        )
         found = json.loads(chosen.file.read_text()) if chosen.file.exists() else {"laws": {}}
-        found["laws"][name] = rows
+        found["laws"][name] = [*found["laws"].get(name, ()), *rows] if chosen.again else rows
         chosen.file.write_text(json.dumps(found, indent=1) + "\n")
 
 
