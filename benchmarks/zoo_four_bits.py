@@ -11,8 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,9 +20,8 @@ from typing import Any
 from benchmarks.fidelity_table import add_refinement_options, refinement_of, row
 from benchmarks.zoo import LAWS
 from leym.contract.fidelity_plan import PLANS, Plan
-from leym.engine.engine import Engine
 from leym.fidelity.baselines import run_baselines
-from leym.fidelity.ensemble import Subject
+from leym.fidelity.ensemble import EngineLike, Subject, running_engine
 from leym.fidelity.gate import ENGINE_SLOTS, judge_against
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.variants import write_variant
@@ -39,7 +37,7 @@ RESULTS = Path("benchmarks/results/zoo_four_bits.json")
 def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
     """Refine and judge a law, write codes and verdicts into its folder, and return a row per arm."""
     check_seeds(how.used_seeds, plan)
-    with TemporaryDirectory() as folder, running_engine() as engine:
+    with TemporaryDirectory() as folder, running_engine(None, ENGINE_SLOTS) as engine:
         law = parent(read_bundle(LAWS / name), Path(folder) / "parent")
         candidate = refined(law, "nf4", how, plan, engine=engine, on_progress=partial(print, name, flush=True))
         made = write(candidate, Path(folder) / "made")
@@ -54,7 +52,7 @@ def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
 
 def judge_again(name: str, plan: Plan, precisions: Sequence[str]) -> list[dict[str, Any]]:
     """Judge the codes that a law has, write the verdicts into its folder, and return a row per precision."""
-    with running_engine() as engine:
+    with running_engine(None, ENGINE_SLOTS) as engine:
         law = read_bundle(LAWS / name)
         arms = subjects(law, precisions, plan)
         return keep(name, arms, judge_all(engine, law, arms, plan))
@@ -64,7 +62,7 @@ def subjects(law: Bundle, precisions: Sequence[str], plan: Plan) -> dict[str, Su
     return {precision: Subject(law, precision, plan.gamma) for precision in precisions}
 
 
-def judge_all(engine: Engine, law: Bundle, arms: dict[str, Subject], plan: Plan) -> dict[str, Verdict]:
+def judge_all(engine: EngineLike, law: Bundle, arms: dict[str, Subject], plan: Plan) -> dict[str, Verdict]:
     baselines = run_baselines(engine, law, plan)  # its fp32 weights are those of its parent
     return {arm: judge_against(engine, baselines, subject) for arm, subject in arms.items()}
 
@@ -79,17 +77,6 @@ def keep(name: str, arms: dict[str, Subject], verdicts: dict[str, Verdict]) -> l
     for found in rows:
         print(f"{name} {found['arm']}: {found['verdict']}, {found['reasons']}", flush=True)
     return rows
-
-
-@contextmanager
-def running_engine() -> Iterator[Engine]:
-    """An engine of this machine's device."""
-    engine = Engine(ENGINE_SLOTS)
-    engine.start()
-    try:
-        yield engine
-    finally:
-        engine.stop()
 
 
 def parent(law: Bundle, folder: Path) -> Bundle:
