@@ -41,14 +41,14 @@ async function findLaw(archive, reference, here, added, say) {
   const [name, digest] = reference.split("@");
   const names = [name, `${name}-${digest.slice(0, 8)}`].filter((known) => here.has(known));
   for (const known of names) {
-    const { versions } = await get(`v1/laws/${known}`);
+    const { versions } = await get(`v1/laws/${encodeURIComponent(known)}`);
     if (versions.includes(`${known}@${digest}`)) return `${known}@${digest}`;
   }
   // a further version of a law of that name would change what the name means here
   const free = names.length ? `${name}-${digest.slice(0, 8)}` : name;
   say(`adding the law ${free}`);
   const files = Object.fromEntries(["manifest.json", "weights.safetensors"].map((one) => [one, `laws/${reference}/${one}`]));
-  const answer = await send(url(`v1/laws/${free}`, { digest }), { method: "PUT", headers: { "Content-Type": "application/zip" }, body: await archive.packed(files) });
+  const answer = await send(url(`v1/laws/${encodeURIComponent(free)}`, { digest }), { method: "PUT", headers: { "Content-Type": "application/zip" }, body: await archive.packed(files) });
   const { ref } = await answer.json();
   added.push(ref);
   return ref;
@@ -108,7 +108,7 @@ async function compareField(archive, field, job) {
   const found = { name: field, kind: "field", frames: steps.length, identical: true, first: null };
   for (let i = 0; i < steps.length && found.identical; i += most) {
     const part = steps.slice(i, i + most);
-    const path = url(`v1/jobs/${job.id}/frames/${field}`, { format: "npy", start: part[0], stop: part.at(-1) + 1 });
+    const path = url(`v1/jobs/${job.id}/frames/${encodeURIComponent(field)}`, { format: "npy", start: part[0], stop: part.at(-1) + 1 });
     const ours = npy(new Uint8Array(await (await send(path)).arrayBuffer()));
     const wanted = theirs.body.subarray(i * size, (i + part.length) * size);
     const byte = ours.descr === theirs.descr && ours.body.length === wanted.length ? wanted.findIndex((one, k) => one !== ours.body[k]) : 0;
