@@ -41,7 +41,7 @@ KIND: dict[str, Any] = {"grid": [16, 16], "record": RECORD, "observe": OBSERVE, 
 
 
 def specs(laws: Sequence[str], long: bool) -> list[dict[str, Any]]:
-    """Make the specs of short and long jobs of every law; those of a short storm are half as long."""
+    """Make the specs of short and long jobs of every law; those of a short storm are shorter."""
     lengths = {"tiny": (300, 600), "noisy": (600, 1200), "unet_convlstm": (60, 180)}
     if not long:
         lengths = {"tiny": (180, 300), "noisy": (300, 600), "unet_convlstm": (60, 120)}

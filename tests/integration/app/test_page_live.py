@@ -51,6 +51,7 @@ def test_at_the_first_visit_the_zoo_plays(api: Api, tmp_path: Path) -> None:
         page.wait("[...document.querySelectorAll('.zoo img')].some((image) => image.complete && image.naturalWidth)")
         sizes = page.evaluate(
             "performance.getEntriesByType('resource').filter(({name}) => /\\.(js|css)(\\?|$)/.test(name))"
+            ".concat(performance.getEntriesByType('navigation'))"  # the document has the style in it
             ".map(({encodedBodySize}) => encodedBodySize)"
         )
         assert len(sizes) > 5

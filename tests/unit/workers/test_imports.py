@@ -1,4 +1,4 @@
-"""What a worker imports before it has anything to do."""
+"""Checks what a worker imports before it has anything to do."""
 
 from __future__ import annotations
 
