@@ -28,13 +28,12 @@ from leym.contract.records import FINAL, Job, JobState, Sweep
 from leym.contract.sweep_plan import SweepPlan
 from leym.contract.sweep_table import member_table, table_query
 from leym.frames.layout import arrays_of
+from leym.frames.sweep_zarr import ATTEMPTS
 from leym.frames.window import window_means
 from leym.jobs.members import BlockRow
 from leym.jobs.queries import check_cursor
 
 Window = tuple[int, int] | None  # first and last step of a window of steps; None for the last observed one
-
-ATTEMPTS = 3  # commits of a running block replace objects between reading its row and reading the objects
 
 
 def table_response(services: Services, sweep_id: str, query: TableQuery) -> Response:
