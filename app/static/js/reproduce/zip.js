@@ -4,7 +4,7 @@ const END = 0x06054b50, ENTRY = 0x02014b50, LOCAL = 0x04034b50;
 const STORED = 0, DEFLATED = 8;
 const text = new TextDecoder();
 
-/** Opens a Blob; returns {names, has(name), bytes(name) → Uint8Array, json(name), packed(names: {new: old}) → Blob}. */
+/** Opens a Blob; returns {has(name), bytes(name) → Uint8Array, text(name), packed({new name: old name}) → Blob}. */
 export async function openZip(file) {
   const tail = await view(file.slice(Math.max(0, file.size - 65557))); // the longest comment and the record itself
   let at = tail.byteLength - 22;
@@ -52,7 +52,7 @@ export async function openZip(file) {
     return new Blob([...parts, ...list, end], { type: "application/zip" });
   }
 
-  return { names: [...entries.keys()], has: (name) => entries.has(name), bytes, packed, text: async (name) => text.decode(await bytes(name)) };
+  return { has: (name) => entries.has(name), bytes, packed, text: async (name) => text.decode(await bytes(name)) };
 }
 
 const view = async (blob) => new DataView(await blob.arrayBuffer());

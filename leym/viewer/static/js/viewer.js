@@ -327,7 +327,13 @@ export function mountViewer(element, { map = "viridis", range = [0, 1], tiles = 
       if (other) setView(wanted);
       later();
     },
-    setMap(name) { painter.setMap(colours(name)); map = name; state.cyclic = CYCLIC.has(name); later(); },
+    setMap(name) {
+      if (name === map) return;
+      painter.setMap(colours(name));
+      map = name;
+      state.cyclic = CYCLIC.has(name);
+      later();
+    },
     setRange(low, high) { state.range = [low, high]; later(); },
     setTiles(count) { state.tiles = count; if (fitted) fit(); else tell(); },
     /** Returns left, top and side of a cell in CSS pixels of the element. */
