@@ -131,12 +131,23 @@ PICTURES = """[...document.querySelectorAll('.sides .stage canvas')].map((shown)
 })"""
 
 
+# ends when what was asked for before has been painted: new sizes at the first picture, their contents at the next
+PAINTS = "(async () => { for (let i = 0; i < 4; i += 1) await new Promise(requestAnimationFrame); })()"
+
+
 def has_changed(page: Tab, before: list[list[int]], *wanted: bool) -> None:
     """Wait until just these stages show another picture than before."""
     found, end = None, time.monotonic() + LIMIT_S
     while found != list(wanted):
         assert time.monotonic() < end, found
         found = [now != earlier for now, earlier in zip(page.evaluate(PICTURES), before, strict=True)]
+
+
+def settled(page: Tab) -> list[list[int]]:
+    """Return what each stage shows once the charts are there, which can change the width of the stages."""
+    page.wait("[...document.querySelectorAll('#compare-charts .chart')].every((chart) => chart.childElementCount)")
+    page.evaluate(PAINTS)
+    return page.evaluate(PICTURES)  # type: ignore[no-any-return]
 
 
 def test_universes_are_compared_on_one_clock(service: Any, sweep: Any, page: Tab) -> None:
@@ -164,7 +175,7 @@ def test_compared_universes_zoom_together_under_one_bar_of_colours(service: Any,
     assert page.evaluate("[...new Set([...document.querySelectorAll('.stage')].map((s) => s.dataset.kind))]") == [
         "webgl2"
     ]
-    fitting = page.evaluate(PICTURES)
+    fitting = settled(page)
     page.wait(
         "document.querySelector('.sides .stage canvas')"
         ".dispatchEvent(new WheelEvent('wheel', {deltaY: -500, clientX: 300, clientY: 300, cancelable: true}))  || true"
@@ -176,7 +187,7 @@ def test_compared_universes_zoom_together_under_one_bar_of_colours(service: Any,
     page.fill("[aria-label='Upper limit of the colours']", "1")
     page.wait("location.hash.includes('high=')")
     has_changed(page, fitting, True, True, True, False)  # the difference has colours of its own
-    limited, address = page.evaluate(PICTURES), page.evaluate("location.href")
+    limited, address = settled(page), page.evaluate("location.href")
     page.call("Page.reload")
     page.wait(f"{SHOWN % 40} === 3")
     page.has("rms")

@@ -37,7 +37,7 @@ def same(one, two):
 
 @pytest.fixture
 def engine():
-    engine = Engine(4)
+    engine = Engine(4, compile=False)  # which steps a compiled law takes would depend on when its compilation ends
     engine.start()
     yield engine
     engine.stop()
@@ -46,7 +46,7 @@ def engine():
 def test_the_nearest_refinement_is_kept_and_the_record_says_how_far_each_was(tmp_path, engine):
     law = random_law(tmp_path / "law", "NCA", c=8)
     lines = []
-    chosen = refined(law, "nf4", QUICK, PLAN, on_progress=lines.append)
+    chosen = refined(law, "nf4", QUICK, PLAN, engine=engine, on_progress=lines.append)
     every = [refine(law, "nf4", QUICK.draw(number)) for number in range(3)]
     assert len(lines) == 3
     yardstick = Yardstick(engine, law, PLAN, members=4, seed=QUICK.seeds.stop)
@@ -63,7 +63,7 @@ def test_the_nearest_refinement_is_kept_and_the_record_says_how_far_each_was(tmp
 def test_the_nearest_calibration_is_kept_and_the_record_says_how_far_each_was(tmp_path, engine):
     law = random_law(tmp_path / "law", "NCA", c=8)
     how = Calibration((8, 8), members=2, draws=3, measured=4)
-    result = choose_codes(law, ["gptq", "absmax"], PLAN, how)
+    result = choose_codes(law, ["gptq", "absmax"], PLAN, how, engine=engine)
     yardstick = Yardstick(engine, law, PLAN, members=4, seed=how.seeds.stop)
     for arm in ("gptq", "absmax"):
         every = [calibrate(law, arm, how.draw(number)) for number in range(3)]
