@@ -8,7 +8,7 @@ law itself. Results go to a JSON file after every law, so that the command can b
 `--arms nearest calibrated refined int8 bf16` makes four-bit codes of every law on the spot, and judges these rows:
 
     nearest     NF4, every weight rounded to the nearest level
-    calibrated  NF4 with the codes of `leym laws calibrate --arms gptq`
+    calibrated  NF4 with the codes of `leym laws calibrate --arms ARM`
     refined     NF4 after `leym laws refine`
     int8, bf16  these precisions
 """
@@ -70,8 +70,8 @@ def arms(law: Bundle, plan: Plan, folder: Path) -> dict[str, Subject]:
     return found
 
 
-def made(law: Bundle, names: Sequence[str], how: Settings, plan: Plan, folder: Path) -> dict[str, Subject]:
-    """Return the law as each of these arms makes it; copies with codes are written to `folder`."""
+def made(law: Bundle, names: Sequence[str], how: Settings, arm: str, plan: Plan, folder: Path) -> dict[str, Subject]:
+    """Return the law as each of these makes it; copies with codes are written to `folder`."""
     found = {}
     for name in names:
         began = monotonic()
@@ -79,8 +79,8 @@ def made(law: Bundle, names: Sequence[str], how: Settings, plan: Plan, folder: P
         subject = Subject(law, precision, plan.gamma)
         if name in ("calibrated", "refined"):
             if name == "calibrated":
-                asked = calibration.Settings(plan.grid, plan.gamma, how.members, draws=how.draws, measured=how.measured)
-                codes = choose_codes(law, ["gptq"], plan, asked, on_progress=print).codes["gptq"]
+                asked = calibration_of(how)
+                codes = choose_codes(law, [arm], plan, asked, on_progress=print).codes[arm]
             else:
                 check_seeds(how.used_seeds, plan)
                 codes = refined(law, "nf4", how, plan, on_progress=print).refined.codes
@@ -148,7 +148,9 @@ def _effect(found: dict[str, Any], name: str) -> str:
 
 
 def add_refinement_options(options: argparse.ArgumentParser) -> None:
-    """Add the options that `refinement_of` reads."""
+    """Add the options of calibrations and refinements, which `refinement_of` reads."""
+    options.add_argument("--arm", choices=calibration.ARMS, default="readout", help="of a calibration")
+    options.add_argument("--fit-rounds", type=int, default=0, help="rounds that fit gains of the codes")
     options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement")
     options.add_argument("--rate", type=float, default=Settings.rate, help="their learning rate")
     options.add_argument("--draws", type=int, default=1, help="of codes, from other universes; the best are kept")
@@ -173,7 +175,15 @@ def refinement_of(chosen: argparse.Namespace, plan: Plan) -> Settings:
         updates=chosen.updates,
         rate=chosen.rate,
         draws=chosen.draws,
+        fit_rounds=chosen.fit_rounds,
         measured=chosen.measured,
+    )
+
+
+def calibration_of(how: Settings) -> calibration.Settings:
+    """Return the settings of a calibration on as many universes, with as many draws, as a refinement."""
+    return calibration.Settings(
+        how.grid, how.gamma, how.members, draws=how.draws, fit_rounds=how.fit_rounds, measured=how.measured
     )
 
 
@@ -205,7 +215,7 @@ def main() -> None:
             if key in found["laws"] or (chosen.only and law.name not in chosen.only):
                 continue
             if chosen.arms:
-                candidates = made(law, chosen.arms, how, plan, Path(folder))
+                candidates = made(law, chosen.arms, how, chosen.arm, plan, Path(folder))
             else:
                 candidates = arms(law, plan, Path(folder))
             found["laws"][key] = judge_all(law, plan, candidates)

@@ -1,9 +1,10 @@
 """Gives laws of the zoo codes of their own for four bits, and verdicts: `python -m benchmarks.zoo_four_bits NAME...`.
 
-For each law: refine its NF4 weights towards its fp32 form, judge nearest rounding, the own codes, int8 and bf16 against
-the same two fp32 ensembles, and write codes and verdicts into `laws/NAME`, whatever the outcome. Nearest rounding is
-kept in `benchmarks/results/zoo_four_bits.json` with the others. `--again` keeps the codes and judges them, with more
-members for example; `--precisions` judges these only, and the verdicts on the others stay.
+For each law: make codes by an arm of calibration (`--arm`, by default `readout`) or by refining its NF4 weights towards
+its fp32 form (`--refine`); judge nearest rounding, the own codes, int8 and bf16 against the same two fp32 ensembles;
+and write codes and verdicts into `laws/NAME`, whatever the outcome. Nearest rounding is kept in
+`benchmarks/results/zoo_four_bits.json` with the others. `--again` keeps the codes and judges them, with more members
+for example; `--precisions` judges these only, and the verdicts on the others stay.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.fidelity_table import add_refinement_options, refinement_of, row
+from benchmarks.fidelity_table import add_refinement_options, calibration_of, refinement_of, row
 from benchmarks.zoo import LAWS
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.fidelity.baselines import run_baselines
@@ -26,6 +27,8 @@ from leym.fidelity.gate import ENGINE_SLOTS, judge_against
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
 from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict, write_verdict
+from leym.training.calibration.candidates import choose_codes
+from leym.training.calibration.candidates import write as write_calibrated
 from leym.training.calibration.states import check_seeds
 from leym.training.refinement.refined import refined, write
 from leym.training.refinement.training import Settings
@@ -34,13 +37,17 @@ PRECISIONS = ("nf4", "int8", "bf16")
 RESULTS = Path("benchmarks/results/zoo_four_bits.json")
 
 
-def give(name: str, plan: Plan, how: Settings) -> list[dict[str, Any]]:
-    """Refine and judge a law, write codes and verdicts into its folder, and return a row per arm."""
+def give(name: str, plan: Plan, how: Settings, arm: str | None) -> list[dict[str, Any]]:
+    """Make codes by an arm, or refine without one, judge, write all into the law's folder, and return a row per arm."""
     check_seeds(how.used_seeds, plan)
     with TemporaryDirectory() as folder, running_engine(None, ENGINE_SLOTS) as engine:
         law = parent(read_bundle(LAWS / name), Path(folder) / "parent")
-        candidate = refined(law, "nf4", how, plan, engine=engine, on_progress=partial(print, name, flush=True))
-        made = write(candidate, Path(folder) / "made")
+        say = partial(print, name, flush=True)
+        if arm:
+            codes = choose_codes(law, [arm], plan, calibration_of(how), engine=engine, on_progress=say)
+            made = write_calibrated(codes, arm, Path(folder) / "made")
+        else:
+            made = write(refined(law, "nf4", how, plan, engine=engine, on_progress=say), Path(folder) / "made")
         print(f"{name}: {made.ref}", flush=True)
         arms = {"nearest": Subject(law, "nf4", plan.gamma)} | subjects(made, PRECISIONS, plan)
         verdicts = judge_all(engine, made, arms, plan)
@@ -96,6 +103,7 @@ def main() -> None:
     options.add_argument("--members", type=int, default=64, help="per ensemble")
     add_refinement_options(options)
     options.set_defaults(distil=2000)
+    options.add_argument("--refine", action="store_true", help="refine, and calibrate by no arm")
     options.add_argument("--again", action="store_true", help="judge the codes that a law has")
     options.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="with --again")
     options.add_argument("--file", type=Path, default=RESULTS)
@@ -105,7 +113,7 @@ def main() -> None:
         rows = (
             judge_again(name, plan, chosen.precisions)
             if chosen.again
-            else give(name, plan, refinement_of(chosen, plan))
+            else give(name, plan, refinement_of(chosen, plan), None if chosen.refine else chosen.arm)
         )
         found = json.loads(chosen.file.read_text()) if chosen.file.exists() else {"laws": {}}
         found["laws"][name] = [*found["laws"].get(name, ()), *rows] if chosen.again else rows

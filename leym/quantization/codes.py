@@ -12,12 +12,13 @@ from torch import Tensor
 
 from leym.contract.problems import Problem
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, read_bundle
-from leym.laws.loading import load_codes
+from leym.laws.loading import load_codes, load_weights
 from leym.laws.own_codes import ABSMAX, check_codes, decode_codes, digest_of_codes
 from leym.quantization.nf4 import NF4
 from leym.quantization.policy import format_of, role_of
 
 TITLE = "Weights do not fit the law"
+Codes = dict[str, Tensor | NF4]  # key of a weight -> its code, see `write_with_codes`
 
 
 def write_with_codes(
@@ -105,6 +106,18 @@ def own_codes(law: Bundle, precision: str) -> dict[str, Tensor | NF4]:
             f" codes.{precision} = {wanted}",
         )
     return codes
+
+
+def completed(law: Bundle, precision: str, codes: Mapping[str, Tensor | NF4]) -> Codes:
+    """Return a code for every weight that is no constant: the given one, else that of its fp32 weight."""
+    whole: Codes = {}
+    for key, weight in load_weights(law).items():
+        role = role_of(law.manifest, key, tuple(weight.shape))
+        if key in codes:
+            whole[key] = codes[key]
+        elif role != "frozen":
+            whole[key] = NF4.encode(weight) if format_of(law.manifest, precision, key, role) == "nf4" else weight
+    return whole
 
 
 def decoded(code: Tensor | NF4) -> Tensor:

@@ -1,69 +1,150 @@
-"""Chooses among several draws of a law's four-bit codes: the one whose own universes are most like those in fp32.
-
-    distance = max over the deciding metrics of |effect| / margin, and of the excess distance of the spectra / margin
+"""Chooses a law's codes by what its universes are like: the draw that is nearest to fp32, with fitted gains.
 
 Rounding is chaotic: other calibration universes, or another order of updates, give other codes of the same one-step
 error, and what their law settles to differs by several per cent. No loss over a few steps can see that. The metrics of
-the gate can, on universes that no judgement uses, so that the choice does not favour the law that is judged.
+the gate can (`leym.training.yardstick`). The gains of the nearest draw are then fitted (`leym.training.gains`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from math import inf, isfinite
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Self
 
-from leym.contract.fidelity_plan import Plan
-from leym.fidelity.baselines import run_baselines
-from leym.fidelity.decision import Decision, compare
-from leym.fidelity.ensemble import EngineLike, Subject
-from leym.fidelity.measurement import run_and_measure
 from leym.laws.bundle import Bundle
+from leym.quantization.codes import Codes, completed, write_with_codes
+from leym.training.gains import Fitted, Measured, fit_gains
+from leym.training.yardstick import Yardstick
 
 
-class Yardstick:
-    """Two fp32 ensembles of a law, which draws are measured against."""
+class DrawSettings:
+    """What the settings of every way of making codes have in common.
 
-    def __init__(self, engine: EngineLike, law: Bundle, plan: Plan, *, members: int, seed: int) -> None:
-        """Run the two ensembles.
+    Attributes:
+        seed: Seed of the first universe.
+        members: Universes of a draw.
+        draws: How often codes are made, each time from other universes; the nearest are kept.
+        fit_rounds: Rounds that then fit gains of the codes to the statistics of fp32 (`leym.training.gains`).
+        measured: Universes on which these statistics are measured, of each of several draws and under each gain.
+    """
 
-        Args:
-            engine: Started and stopped by its owner.
-            law: The law.
-            plan: Of the judgement that will follow: its metrics, margin and times.
-            members: Universes of each ensemble, and of those that are measured.
-            seed: Of the first; `3 * members` seeds are used.
+    seed: int
+    members: int
+    draws: int
+    fit_rounds: int
+    measured: int
+
+    def check(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: There is no draw, a negative number of rounds, or too few universes measure them.
         """
-        self._engine = engine
-        plan = plan.with_(members=members, pilot=0, pairs=min(plan.pairs, members), seed=seed, damage=0, regime_steps=0)
-        self._baselines = run_baselines(engine, law, plan)
+        for name, least in (("draws", 1), ("fit_rounds", 0), ("measured", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)} is below {least}")
 
-    def distance(self, write: Callable[[Path], Bundle], precision: str) -> tuple[float, str]:
-        """Return the distance to fp32 of the law that `write` writes, in margins, and what it is largest in."""
-        plan = self._baselines.plan
-        with TemporaryDirectory() as folder:
-            subject = Subject(write(Path(folder) / "law"), precision, plan.gamma)
-            measured, _ = run_and_measure(self._engine, subject, plan.seeds, plan)
-        base = self._baselines
-        return distance_of(compare(plan, base.scales, base.baseline, measured, base.reference), plan)
+    def check_single(self, chooser: str) -> None:
+        """Check that these are the settings of one draw, whose statistics nobody measures.
+
+        Raises:
+            ValueError: They are not; `chooser` is the function that takes them.
+        """
+        if self.is_measured:
+            raise ValueError(f"draws = {self.draws}, fit_rounds = {self.fit_rounds}: `{chooser}` measures and chooses")
+
+    @property
+    def is_measured(self) -> bool:
+        """True if statistics are measured before codes are chosen."""
+        return self.draws > 1 or self.fit_rounds > 0
+
+    @property
+    def seeds(self) -> range:
+        """The seeds of the universes that codes are made from, of all draws."""
+        return range(self.seed, self.seed + self.draws * self.members)
+
+    @property
+    def used_seeds(self) -> range:
+        """All seeds that the codes depend on: those that they are made from, then those of the measurements."""
+        return range(self.seed, self.seeds.stop + (3 * self.measured if self.is_measured else 0))
+
+    def draw(self, number: int) -> Self:
+        """Return the settings of one draw, which has universes of its own."""
+        changes = {"seed": self.seed + number * self.members, "draws": 1, "fit_rounds": 0}
+        return replace(self, **changes)  # type: ignore[type-var]
 
 
-def distance_of(decision: Decision, plan: Plan) -> tuple[float, str]:
-    """Return the largest effect of a decision in margins, and its name; infinite if a metric has none."""
-    effects = {name: abs(decision.intervals[name].effect) for name in plan.deciding if name in decision.intervals}
-    effects["spectrum"] = decision.spectrum[0]
-    worst = max(effects, key=lambda name: effects[name] if isfinite(effects[name]) else inf)
-    return (effects[worst] / plan.margin if isfinite(effects[worst]) else inf), worst
+@dataclass(frozen=True)
+class Choice:
+    """How codes were chosen.
+
+    Attributes:
+        settings: Of the choice.
+        codes: The codes.
+        number: Of the draw that they come from.
+        distances: Of all draws to fp32, in margins, that of the chosen one the smallest; empty for one draw.
+        fitted: The fit of the gains; None without rounds.
+    """
+
+    settings: DrawSettings
+    codes: Codes
+    number: int = 0
+    distances: tuple[float, ...] = ()
+    fitted: Fitted | None = None
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the manifest says about it: nothing if nothing was measured."""
+        how = self.settings
+        found: dict[str, Any] = {}
+        if self.distances:
+            found |= {"draws": how.draws, "distances": _short(self.distances)}
+        if self.fitted:
+            found |= {"fit_rounds": how.fit_rounds, "fit_distances": _short(self.fitted.distances)}
+        return {"measured": how.measured, **found} if found else {}
 
 
-def check_draws(draws: int, measured: int) -> None:
-    """Check the settings of a choice.
+def choose(
+    law: Bundle,
+    precision: str,
+    how: DrawSettings,
+    yardstick: Yardstick,
+    draws: Iterable[Codes],
+    on_progress: Callable[[str], None],
+) -> Choice:
+    """Measure each draw, keep the nearest to fp32, and fit its gains.
+
+    Args:
+        law: The law.
+        precision: Of the codes.
+        how: Says how many rounds fit the gains.
+        yardstick: Measures.
+        draws: `how.draws` sets of codes, made one at a time.
+        on_progress: Called with a line of text for every draw of several, and for every round.
 
     Raises:
-        ValueError: There is no draw, or too few universes measure them.
+        ValueError: The gains are to be fitted, and an effect is not finite.
     """
-    if draws < 1:
-        raise ValueError(f"draws = {draws} is below 1")
-    if measured < 2:
-        raise ValueError(f"measured = {measured} is below 2")
+
+    def measure(codes: Codes) -> Measured:
+        return yardstick.measure(partial(write_with_codes, law, precision=precision, tensors=codes), precision)
+
+    rated: list[tuple[float, int, Codes]] = []
+    for number, codes in enumerate(draws):
+        if how.draws == 1:
+            rated.append((0.0, number, codes))
+            break
+        found = measure(codes)
+        rated.append((found.distance, number, codes))
+        on_progress(f"draw {number + 1} of {how.draws}: distance {found.distance:.2f} margins, by {found.worst}")
+    _, number, nearest = min(rated, key=lambda one: one[0])
+    choice = Choice(how, nearest, number, tuple(distance for distance, _, _ in rated) if how.draws > 1 else ())
+    if not how.fit_rounds:
+        return choice
+    whole = completed(law, precision, nearest)
+    fitted = fit_gains(whole, measure, rounds=how.fit_rounds, seed=how.seed, on_progress=on_progress)
+    return replace(choice, codes=fitted.codes, fitted=fitted)
+
+
+def _short(distances: Iterable[float]) -> list[float]:
+    return [float(f"{distance:.3g}") for distance in distances]

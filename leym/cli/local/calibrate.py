@@ -39,8 +39,11 @@ def run(
     draws: Annotated[
         int, typer.Option(min=1, help="times that each arm makes codes, from other universes; the best are kept")
     ] = Settings.draws,
+    fit_rounds: Annotated[
+        int, typer.Option(min=0, help="rounds that fit gains of the codes to the statistics of fp32")
+    ] = Settings.fit_rounds,
     measured: Annotated[
-        int, typer.Option(min=2, help="universes that measure each of several draws")
+        int, typer.Option(min=2, help="universes that measure each draw of several, and each gain")
     ] = Settings.measured,
     judge: Annotated[bool, typer.Option("--judge/--no-judge", help="without: one arm, gptq by default")] = True,
     keep_best: Annotated[
@@ -61,7 +64,7 @@ def run(
         chosen_arms = [arm.strip() for arm in arms.split(",") if arm.strip()]
         chosen = chosen_plan(plan, members, grid, steps)
         bundle = find_law(law, folder)
-        how = Settings(chosen.grid, chosen.gamma, universes, seed, draws, measured)
+        how = Settings(chosen.grid, chosen.gamma, universes, seed, draws, fit_rounds, measured)
         if judge:
             result = search_codes(bundle, chosen_arms, chosen, how, on_progress=note)
             arm = result.best.arm if result.best and (result.passed or keep_best) else None

@@ -30,8 +30,11 @@ def run(
     draws: Annotated[
         int, typer.Option(min=1, help="times to do all this from other universes; the best is kept")
     ] = Settings.draws,
+    fit_rounds: Annotated[
+        int, typer.Option(min=0, help="rounds that fit gains of the codes to the statistics of fp32")
+    ] = Settings.fit_rounds,
     measured: Annotated[
-        int, typer.Option(min=2, help="universes that measure each of several draws")
+        int, typer.Option(min=2, help="universes that measure each draw of several, and each gain")
     ] = Settings.measured,
     rate: Annotated[float, typer.Option(help="learning rate of the updates at the start")] = Settings.rate,
     distil: Annotated[
@@ -67,6 +70,7 @@ def run(
             seed=seed,
             updates=updates,
             draws=draws,
+            fit_rounds=fit_rounds,
             measured=measured,
             rate=rate,
             distil=distil,

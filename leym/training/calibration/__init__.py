@@ -6,6 +6,7 @@ layers.py     a layer's kernel as a matrix, in the order of its blocks
 absmax.py     arm "absmax": searches the scale of each block
 gptq.py       arm "gptq": rounds column by column, with error feedback
 refit.py      arm "refit": refits norms and biases to the activations of the fp32 law
+readout.py    arm "readout": refits the last layer to the output of the fp32 law
 rounding.py   arm "rounding": learns which of two levels, over steps of the closed loop
 arms.py       the arms by name
 candidates.py judges the arms by the fidelity gate and keeps the one that passes

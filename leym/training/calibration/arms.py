@@ -7,7 +7,7 @@ layers are quantised already, on states that the fp32 law visits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +15,16 @@ from torch import Tensor, nn
 from leym.contract.problems import Problem
 from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
+from leym.quantization.codes import Codes
 from leym.quantization.nf4 import NF4
-from leym.training.calibration import absmax, gptq, refit, rounding
+from leym.training.calibration import absmax, gptq, readout, refit, rounding
 from leym.training.calibration.network import called_modules, hessian, nf4_layer, set_code, student, teacher
 from leym.training.calibration.states import SEED, Visited, attractor, one_thread
-from leym.training.draws import check_draws
-
-Codes = dict[str, Tensor | NF4]
+from leym.training.draws import DrawSettings
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(DrawSettings):
     """Holds the choices that an arm may use.
 
     Attributes:
@@ -34,7 +33,8 @@ class Settings:
         members: Their number in a draw; the first has seeds `seed` to `seed + members - 1`.
         seed: Seed of the first.
         draws: How often each arm makes its codes, each time from other universes; the best are kept.
-        measured: Universes on which the statistics of each of several draws are measured.
+        fit_rounds: Rounds that then fit gains of the codes to the statistics of fp32 (`leym.training.gains`).
+        measured: Universes on which the statistics are measured, of each of several draws and under each gain.
         updates: Updates of the arms that learn.
     """
 
@@ -43,25 +43,12 @@ class Settings:
     members: int = 16
     seed: int = SEED
     draws: int = 1
+    fit_rounds: int = 0
     measured: int = 96
     updates: int = 150
 
     def __post_init__(self) -> None:
-        check_draws(self.draws, self.measured)
-
-    @property
-    def seeds(self) -> range:
-        """The seeds of the calibration universes, of all draws."""
-        return range(self.seed, self.seed + self.draws * self.members)
-
-    @property
-    def used_seeds(self) -> range:
-        """All seeds that the codes depend on: those of calibration, then those of the measurements of several draws."""
-        return range(self.seed, self.seeds.stop + (3 * self.measured if self.draws > 1 else 0))
-
-    def draw(self, number: int) -> Settings:
-        """Return the settings of one draw, which has universes of its own."""
-        return replace(self, seed=self.seed + number * self.members, draws=1)
+        self.check()
 
 
 @dataclass
@@ -104,8 +91,7 @@ def calibrate(law: Bundle, arm: str, settings: Settings | None = None) -> Codes:
     """
     check_arms([arm])
     settings = settings or Settings()
-    if settings.draws != 1:
-        raise ValueError(f"draws = {settings.draws}: `choose_codes` makes several draws and chooses")
+    settings.check_single("choose_codes")
     with one_thread():
         return _made_by(arm, law, settings).codes
 
@@ -171,6 +157,15 @@ def _layer_by_layer(work: Work, encode: Callable[..., gptq.Rounded], *, with_ref
             work.codes |= refit.refit(law, name, parents[name], module, work.teacher, work.student, work.states)
 
 
+def _readout(work: Work) -> None:
+    """Round as `gptq` does, and refit the head to the fp32 law's output."""
+    _gptq(work)
+    settings = work.settings
+    work.codes |= readout.refit_head(
+        work.law, work.teacher, work.student, work.states, seed=settings.seed, gamma=settings.gamma
+    )
+
+
 def _rounding(work: Work) -> None:
     """Begin as `gptq` does, then learn the choice of levels over steps of the closed loop."""
     _gptq(work)
@@ -200,5 +195,6 @@ ARMS: dict[str, Callable[[Work], None]] = {
     "absmax": _absmax,
     "gptq": _gptq,
     "refit": _refit,
+    "readout": _readout,
     "rounding": _rounding,
 }

@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,11 +31,13 @@ from leym.fidelity.ensemble import EngineLike, Subject, running_engine
 from leym.fidelity.gate import ENGINE_SLOTS, control_problems, judge_against
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
-from leym.quantization.codes import write_with_codes
-from leym.training.calibration.arms import Codes, Settings, calibrate, check_arms
+from leym.quantization.codes import Codes, write_with_codes
+from leym.training.calibration.arms import Settings, calibrate, check_arms
+from leym.training.calibration.readout import NoReadoutError
 from leym.training.calibration.rounding import NoGradientError
 from leym.training.calibration.states import check_seeds
-from leym.training.draws import Yardstick
+from leym.training.draws import Choice, choose
+from leym.training.yardstick import Yardstick
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Calibrated:
         plan: Of the whole judgement, with the members that were run; None without one.
         device: That the candidates ran on.
         codes: Arm -> its codes.
-        distances: Arm -> of its draws to fp32, in margins, that of the chosen one the smallest; empty for one draw.
+        choices: Arm -> how its codes were chosen by measured statistics; empty if none were measured.
         judged: In the order of the judgements.
         left_out: Arm -> why it cannot be used for this law.
         why_not: Why no candidate could have passed, in words.
@@ -102,7 +103,7 @@ class Calibrated:
     plan: Plan | None = None
     device: str = ""
     codes: dict[str, Codes] = field(default_factory=dict)
-    distances: dict[str, list[float]] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
     judged: list[Judged] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     why_not: list[str] = field(default_factory=list)
@@ -135,33 +136,27 @@ def choose_codes(
     """Make the codes of several arms, the best of `settings.draws` each, and judge none; see `search_codes`."""
     check_arms(arms)
     check_seeds(settings.used_seeds, plan)
-    result, several = Calibrated(law, settings, device=pick_device().kind), settings.draws > 1
-    with running_engine(engine, min(settings.measured, ENGINE_SLOTS)) if several else nullcontext() as running:
+    result, measured = Calibrated(law, settings, device=pick_device().kind), settings.is_measured
+    with running_engine(engine, min(settings.measured, ENGINE_SLOTS)) if measured else nullcontext() as running:
         yardstick = (
             Yardstick(running, law, plan, members=settings.measured, seed=settings.seeds.stop) if running else None
         )
         for arm in arms:
             try:
-                result.codes[arm] = _best_draw(result, arm, yardstick, on_progress)
-            except NoGradientError as error:
+                made = (calibrate(law, arm, settings.draw(number)) for number in range(settings.draws))
+                if yardstick is None:
+                    result.codes[arm] = next(made)
+                else:
+                    chosen = choose(law, PRECISION, settings, yardstick, made, _labelled(arm, on_progress))
+                    result.choices[arm], result.codes[arm] = chosen, chosen.codes
+            except (NoGradientError, NoReadoutError) as error:
                 result.left_out[arm] = str(error)
             on_progress(f"{arm}: {result.left_out.get(arm, 'codes made')}")
     return result
 
 
-def _best_draw(result: Calibrated, arm: str, yardstick: Yardstick | None, on_progress: Callable[[str], None]) -> Codes:
-    """Return the codes whose law is nearest to fp32, and keep all distances; without a yardstick, the only codes."""
-    law, settings = result.law, result.settings
-    if yardstick is None:
-        return calibrate(law, arm, settings)
-    rated: list[tuple[float, Codes]] = []
-    for number in range(settings.draws):
-        codes = calibrate(law, arm, settings.draw(number))
-        value, worst = yardstick.distance(partial(write_with_codes, law, precision=PRECISION, tensors=codes), PRECISION)
-        rated.append((value, codes))
-        on_progress(f"{arm}, draw {number + 1} of {settings.draws}: distance {value:.2f} margins, by {worst}")
-    result.distances[arm] = [value for value, _ in rated]
-    return min(rated, key=lambda one: one[0])[1]
+def _labelled(arm: str, on_progress: Callable[[str], None]) -> Callable[[str], None]:
+    return lambda line: on_progress(f"{arm}, {line}")
 
 
 def search_codes(
@@ -237,7 +232,7 @@ def write(result: Calibrated, arm: str, folder: Path, *, name: str | None = None
         "seeds": [settings.used_seeds[0], settings.used_seeds[-1]],
         "members": settings.members,
         "updates": settings.updates,
-        **_choice(result, arm),
+        **(result.choices[arm].provenance() if arm in result.choices else {}),
         "candidates": [one.as_json() for one in result.judged],
         "judgements": result.judgements,
         "left_out": result.left_out,
@@ -251,11 +246,3 @@ def write(result: Calibrated, arm: str, folder: Path, *, name: str | None = None
         payload.pop("candidate_digest", None)  # it was the same law without its provenance
         write_verdict(made, replace(verdicts[-1], law=payload), data=data)
     return made
-
-
-def _choice(result: Calibrated, arm: str) -> dict[str, Any]:
-    """Return what the provenance says about several draws."""
-    if arm not in result.distances:
-        return {}
-    distances = [float(f"{distance:.3g}") for distance in result.distances[arm]]
-    return {"draws": result.settings.draws, "measured": result.settings.measured, "distances": distances}

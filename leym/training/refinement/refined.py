@@ -7,12 +7,13 @@ verdict of it, now or later, compares with the parent: a refined law never judge
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import torch
 
 from leym.contract.fidelity_plan import Plan
 from leym.fidelity.baselines import run_baselines
@@ -20,9 +21,11 @@ from leym.fidelity.ensemble import EngineLike, Subject, running_engine
 from leym.fidelity.gate import ENGINE_SLOTS, judge_against
 from leym.laws.bundle import Bundle
 from leym.laws.verdicts import Verdict, write_verdict
-from leym.quantization.codes import write_with_codes
-from leym.training.draws import Yardstick
+from leym.quantization.codes import Codes, write_with_codes
+from leym.training.draws import Choice, choose
+from leym.training.refinement.fake_quantization import FakeQuantized
 from leym.training.refinement.training import OnUpdate, Refined, Settings, refine
+from leym.training.yardstick import Yardstick
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ class Candidate:
         settings: How.
         refined: The result.
         verdict: Against the parent's fp32; None if nobody judged.
-        distances: Of all draws to fp32, in margins, this one's the smallest; empty if there was one.
+        choice: How it was chosen among several by measured statistics; None if none were measured.
     """
 
     law: Bundle
@@ -45,7 +48,7 @@ class Candidate:
     settings: Settings
     refined: Refined
     verdict: Verdict | None = None
-    distances: tuple[float, ...] = ()
+    choice: Choice | None = None
 
     @property
     def passed(self) -> bool:
@@ -66,7 +69,7 @@ class Candidate:
             "gamma": how.gamma,
             **({"distil": how.distil, "distil_rate": how.distil_rate} if how.distil else {}),
             "updates": how.updates,
-            **self._choice(),
+            **(self.choice.provenance() if self.choice else {}),
             "batch": how.batch,
             "steps": how.steps,
             "lags": list(how.lags),
@@ -74,12 +77,6 @@ class Candidate:
             "weights": asdict(how.weights),
             "last_loss": {name: f"{value:.3g}" for name, value in last.items()},
         }
-
-    def _choice(self) -> dict[str, Any]:
-        if self.settings.draws == 1:
-            return {}
-        distances = [float(f"{distance:.3g}") for distance in self.distances]
-        return {"draws": self.settings.draws, "measured": self.settings.measured, "distances": distances}
 
 
 def refined(
@@ -92,38 +89,43 @@ def refined(
     on_update: OnUpdate = lambda number, row: None,
     on_progress: Callable[[str], None] = log.info,
 ) -> Candidate:
-    """Refine a law as often as `how.draws` says, and return the draw that is nearest to fp32.
+    """Refine a law as often as `how.draws` says, and return the nearest to fp32, its gains fitted if that is asked for.
 
     Args:
         law: The law.
         precision: Whose weights are refined.
-        how: Settings; `how.measured` universes measure each of several draws.
+        how: Settings.
         plan: Of the judgement that will follow.
         engine: Started and stopped by its owner; without it, an engine runs on this machine's device.
         on_update: As for `training.refine`; the updates of all draws are numbered through.
-        on_progress: Called with a line of text for every draw of several.
+        on_progress: Called with a line of text for every draw of several and every round of a fit.
 
     Raises:
         Problem: 422, the precision stores the law as it is; or the law cannot be run at all.
         ValueError: The law's universes, or the loss, do not stay finite.
     """
-    if how.draws == 1:
-        return Candidate(law, precision, how, refine(law, precision, how, on_update=on_update))
-    rated: list[tuple[float, Refined]] = []
-    with running_engine(engine, min(how.measured, ENGINE_SLOTS)) as running:
-        yardstick = Yardstick(running, law, plan, members=how.measured, seed=how.seeds.stop)
+    made: list[Refined] = []
+
+    def draws() -> Iterator[Codes]:
         for number in range(how.draws):
             done = number * (how.distil + how.updates)
 
             def count(update: int, row: dict[str, float], done: int = done) -> None:
                 on_update(done + update, row)
 
-            drawn = Candidate(law, precision, how, refine(law, precision, how.draw(number), on_update=count))
-            value, worst = yardstick.distance(partial(write, drawn), precision)
-            rated.append((value, drawn.refined))
-            on_progress(f"draw {number + 1} of {how.draws}: distance {value:.2f} margins, by {worst}")
-    distances = tuple(value for value, _ in rated)
-    return Candidate(law, precision, how, rated[distances.index(min(distances))][1], distances=distances)
+            made.append(refine(law, precision, how.draw(number), on_update=count))
+            yield made[-1].codes
+
+    if not how.is_measured:
+        next(draws())
+        return Candidate(law, precision, how, made[0])
+    with running_engine(engine, min(how.measured, ENGINE_SLOTS)) as running:
+        yardstick = Yardstick(running, law, plan, members=how.measured, seed=how.seeds.stop)
+        choice = choose(law, precision, how, yardstick, draws(), on_progress)
+    with torch.no_grad():
+        decoded = FakeQuantized(law, precision, choice.codes).decoded()
+    kept = replace(made[choice.number], codes=choice.codes, decoded=decoded)
+    return Candidate(law, precision, how, kept, choice=choice)
 
 
 def judge(

@@ -13,7 +13,7 @@ Source: arXiv 2601.20088 (quantisation-aware distillation: the network in full p
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,7 @@ from leym.training.calibration.arms import Settings as CalibrationSettings
 from leym.training.calibration.arms import calibrate
 from leym.training.calibration.network import teacher
 from leym.training.calibration.states import Visited, attractor, one_thread
-from leym.training.draws import check_draws
+from leym.training.draws import DrawSettings
 from leym.training.refinement import courses
 from leym.training.refinement.courses import Course, Statistics, Universes, Weights, follow
 from leym.training.refinement.distillation import distil, falling
@@ -38,7 +38,7 @@ OnUpdate = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(DrawSettings):
     """Says how a law is refined.
 
     Attributes:
@@ -47,7 +47,8 @@ class Settings:
         members: Universes of each pool; their seeds are `seed` to `seed + members - 1`.
         seed: Seed of the first, and of everything that is drawn.
         draws: How often the law is refined, each time from other universes; the best is kept.
-        measured: Universes on which the statistics of each of several draws are measured.
+        fit_rounds: Rounds that then fit gains of the codes to the statistics of fp32 (`leym.training.gains`).
+        measured: Universes on which the statistics are measured, of each of several draws and under each gain.
         distil: Cheap updates at the start, by the errors of two steps.
         distil_rate: Their learning rate at the start.
         updates: Updates that follow, by whole paths.
@@ -64,6 +65,7 @@ class Settings:
     members: int = 16
     seed: int = SEED
     draws: int = 1
+    fit_rounds: int = 0
     measured: int = 96
     distil: int = 0
     distil_rate: float = 3e-3
@@ -84,21 +86,7 @@ class Settings:
             raise ValueError(f"rate = {self.rate} is outside (0, 0.001]")
         if not 0 < self.distil_rate <= 1e-2:
             raise ValueError(f"distil_rate = {self.distil_rate} is outside (0, 0.01]")
-        check_draws(self.draws, self.measured)
-
-    @property
-    def seeds(self) -> range:
-        """The seeds of the universes of both pools, of all draws."""
-        return range(self.seed, self.seed + self.draws * self.members)
-
-    @property
-    def used_seeds(self) -> range:
-        """All seeds that the result depends on: those of the pools, then those of the measurements of several draws."""
-        return range(self.seed, self.seeds.stop + (3 * self.measured if self.draws > 1 else 0))
-
-    def draw(self, number: int) -> Settings:
-        """Return the settings of one draw, which has universes of its own."""
-        return replace(self, seed=self.seed + number * self.members, draws=1)
+        self.check()
 
 
 @dataclass(frozen=True)
@@ -149,8 +137,7 @@ def refine(
         ValueError: The law's universes, or the loss, do not stay finite; or the settings ask for several draws.
     """
     how = settings or Settings()
-    if how.draws != 1:
-        raise ValueError(f"draws = {how.draws}: `refined` makes several draws and chooses")
+    how.check_single("refined")
     if precision == "fp32":
         raise Problem(422, "Nothing to refine", f"precision = {precision!r}: it stores the weights as they are")
     with one_thread():

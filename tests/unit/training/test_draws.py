@@ -19,9 +19,9 @@ from leym.training.calibration.arms import calibrate
 from leym.training.calibration.candidates import choose_codes
 from leym.training.calibration.candidates import write as write_kept
 from leym.training.calibration.states import check_seeds
-from leym.training.draws import Yardstick, distance_of
 from leym.training.refinement.refined import Candidate, refined, write
 from leym.training.refinement.training import Settings, refine
+from leym.training.yardstick import Yardstick, distance_of
 from tests.support.laws import random_law
 
 QUICK = Settings(grid=(8, 8), members=4, batch=2, updates=3, draws=3, measured=4, steps=4, lags=(2, 4), rate=1e-3)
@@ -52,7 +52,7 @@ def test_the_nearest_refinement_is_kept_and_the_record_says_how_far_each_was(tmp
     yardstick = Yardstick(engine, law, PLAN, members=4, seed=QUICK.seeds.stop)
     distances = [yardstick.distance(partial(write, Candidate(law, "nf4", QUICK, one)), "nf4")[0] for one in every]
     assert len(set(distances)) == 3
-    assert chosen.distances == pytest.approx(distances)
+    assert chosen.choice.distances == pytest.approx(distances)
     nearest = distances.index(min(distances))
     assert [same(chosen.refined.codes, one.codes) for one in every] == [number == nearest for number in range(3)]
     said = chosen.provenance()
@@ -70,7 +70,7 @@ def test_the_nearest_calibration_is_kept_and_the_record_says_how_far_each_was(tm
         distances = [
             yardstick.distance(partial(write_with_codes, law, precision="nf4", tensors=one), "nf4")[0] for one in every
         ]
-        assert result.distances[arm] == pytest.approx(distances)
+        assert result.choices[arm].distances == pytest.approx(distances)
         nearest = distances.index(min(distances))
         assert same(result.codes[arm], every[nearest])
         made = write_kept(result, arm, tmp_path / arm)
@@ -84,7 +84,7 @@ def test_one_draw_is_the_result_without_a_choice(tmp_path):
     once = replace(QUICK, draws=1)
     only = refined(law, "nf4", once, PLAN)
     assert same(only.refined.codes, refine(law, "nf4", once).codes)
-    assert only.distances == ()
+    assert only.choice is None
     assert "draws" not in only.provenance()
     with pytest.raises(ValueError, match="draws = 3"):
         refine(law, "nf4", QUICK)

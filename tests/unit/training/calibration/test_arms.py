@@ -138,7 +138,7 @@ def test_rounding_names_an_architecture_that_passes_no_gradient(tmp_path, monkey
 @pytest.mark.parametrize(
     "architecture", ["UNET", "UNET_UNITARY_RMSNORM", "UNET_CONVLSTM", "SNN_UNET", "MLP", "DEEP_QCA", "NCA"]
 )
-@pytest.mark.parametrize("arm", ["gptq", list(ARMS)[-1]])
+@pytest.mark.parametrize("arm", ["gptq", "readout", list(ARMS)[-1]])
 def test_every_architecture_can_be_calibrated_and_runs_exactly_the_codes(tmp_path, architecture, arm):
     options = {"SNN_UNET": {"antialias": True}, "NCA": {"update_rate": 0.5}}.get(architecture)
     law = random_law(tmp_path / "law", architecture, d=2, c=4, options=options)
