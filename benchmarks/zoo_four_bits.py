@@ -4,7 +4,7 @@ For each law: make codes by an arm of calibration (`--arm`, by default `readout`
 its fp32 form (`--refine`); judge nearest rounding, the own codes, int8 and bf16 against the same two fp32 ensembles;
 and write codes and verdicts into `laws/NAME`, whatever the outcome. Nearest rounding is kept in
 `benchmarks/results/zoo_four_bits.json` with the others. `--again` keeps the codes and judges them, with more members
-for example; `--precisions` judges these only, and the verdicts on the others stay.
+for example; verdicts on precisions that `--precisions` leaves out stay then.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PRECISIONS = ("nf4", "int8", "bf16")
 RESULTS = Path("benchmarks/results/zoo_four_bits.json")
 
 
-def give(name: str, plan: Plan, how: Settings, arm: str | None) -> list[dict[str, Any]]:
+def give(name: str, plan: Plan, how: Settings, arm: str | None, precisions: Sequence[str]) -> list[dict[str, Any]]:
     """Make codes by an arm, or refine without one, judge, write all into the law's folder, and return a row per arm."""
     check_seeds(how.used_seeds, plan)
     with TemporaryDirectory() as folder, running_engine(None, ENGINE_SLOTS) as engine:
@@ -49,7 +49,7 @@ def give(name: str, plan: Plan, how: Settings, arm: str | None) -> list[dict[str
         else:
             made = write(refined(law, "nf4", how, plan, engine=engine, on_progress=say), Path(folder) / "made")
         print(f"{name}: {made.ref}", flush=True)
-        arms = {"nearest": Subject(law, "nf4", plan.gamma)} | subjects(made, PRECISIONS, plan)
+        arms = {"nearest": Subject(law, "nf4", plan.gamma)} | subjects(made, precisions, plan)
         verdicts = judge_all(engine, made, arms, plan)
         for file in (MANIFEST, WEIGHTS):
             shutil.copyfile(made.path / file, LAWS / name / file)
@@ -101,19 +101,22 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.zoo_four_bits", description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME")
     options.add_argument("--members", type=int, default=64, help="per ensemble")
+    options.add_argument(
+        "--perturbation", type=float, default=Plan.perturbation, help="of the exponent; see docs/four-bits.md on `boil`"
+    )
     add_refinement_options(options)
     options.set_defaults(distil=2000)
     options.add_argument("--refine", action="store_true", help="refine, and calibrate by no arm")
     options.add_argument("--again", action="store_true", help="judge the codes that a law has")
-    options.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="with --again")
+    options.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     options.add_argument("--file", type=Path, default=RESULTS)
     chosen = options.parse_args()
     for name in chosen.names:
-        plan = PLANS["small"].with_(members=chosen.members, pilot=0)
+        plan = PLANS["small"].with_(members=chosen.members, pilot=0, perturbation=chosen.perturbation)
         rows = (
             judge_again(name, plan, chosen.precisions)
             if chosen.again
-            else give(name, plan, refinement_of(chosen, plan), None if chosen.refine else chosen.arm)
+            else give(name, plan, refinement_of(chosen, plan), None if chosen.refine else chosen.arm, chosen.precisions)
         )
         found = json.loads(chosen.file.read_text()) if chosen.file.exists() else {"laws": {}}
         found["laws"][name] = [*found["laws"].get(name, ()), *rows] if chosen.again else rows

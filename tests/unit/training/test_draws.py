@@ -12,7 +12,7 @@ from leym.contract.fidelity_plan import PLANS
 from leym.engine.engine import Engine
 from leym.fidelity.decision import Decision
 from leym.fidelity.stats import Interval
-from leym.quantization.codes import write_with_codes
+from leym.quantization.codes import completed, decoded, own_codes, write_with_codes
 from leym.quantization.nf4 import NF4
 from leym.training.calibration.arms import Settings as Calibration
 from leym.training.calibration.arms import calibrate
@@ -79,6 +79,39 @@ def test_the_nearest_calibration_is_kept_and_the_record_says_how_far_each_was(tm
         assert said["seeds"] == [how.seed, how.seed + 3 * 2 + 3 * 4 - 1]
 
 
+def test_gains_are_fitted_from_the_one_draw_and_the_nearest_end_is_kept(tmp_path, engine):
+    law, lines = random_law(tmp_path / "law", "NCA", c=8), []
+    how = Calibration((8, 8), members=2, fit_rounds=1, measured=4)
+    result = choose_codes(law, ["gptq"], PLAN, how, engine=engine, on_progress=lines.append)
+    choice = result.choices["gptq"]
+    yardstick = Yardstick(engine, law, PLAN, members=4, seed=how.seeds.stop)
+
+    def distance(codes):
+        write = partial(write_with_codes, law, precision="nf4", tensors=completed(law, "nf4", codes))
+        return yardstick.distance(write, "nf4")[0]
+
+    assert choice.distances == ()
+    assert choice.fitted.distances[0] == pytest.approx(distance(calibrate(law, "gptq", how.draw(0))))
+    assert min(choice.fitted.distances) == pytest.approx(distance(result.codes["gptq"]))
+    assert lines[0].startswith("gptq, gains, round 1 of 1: distance ")
+    said = write_kept(result, "gptq", tmp_path / "made").manifest.provenance["calibration"]
+    assert said["fit_distances"] == pytest.approx(choice.fitted.distances, rel=0.01)
+    assert (said["fit_rounds"], said["measured"]) == (1, 4)
+    assert "draws" not in said
+    assert said["seeds"] == [how.seed, how.seed + 2 + 3 * 4 - 1]
+
+
+def test_refined_gains_decode_to_the_weights_that_the_record_holds(tmp_path, engine):
+    law = random_law(tmp_path / "law", "NCA", c=8)
+    how = replace(QUICK, draws=1, fit_rounds=1)
+    chosen = refined(law, "nf4", how, PLAN, engine=engine)
+    made = write(chosen, tmp_path / "made")
+    found = {key: decoded(code) for key, code in own_codes(made, "nf4").items()}
+    assert found
+    assert all(torch.equal(value, chosen.refined.decoded[key]) for key, value in found.items())
+    assert made.manifest.provenance["refinement"]["fit_rounds"] == 1
+
+
 def test_one_draw_is_the_result_without_a_choice(tmp_path):
     law = random_law(tmp_path / "law", "MLP", c=8)
     once = replace(QUICK, draws=1)
@@ -131,7 +164,7 @@ def test_draws_and_their_measurements_have_seeds_of_their_own(how):
 
 
 @pytest.mark.parametrize("settings", [Settings, Calibration])
-@pytest.mark.parametrize("wrong", [{"draws": 0}, {"measured": 1}])
+@pytest.mark.parametrize("wrong", [{"draws": 0}, {"fit_rounds": -1}, {"measured": 1}])
 def test_impossible_settings_are_refused(settings, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         settings(**wrong)
