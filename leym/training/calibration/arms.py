@@ -18,7 +18,7 @@ from leym.laws.loading import load_weights
 from leym.quantization.codes import Codes
 from leym.quantization.nf4 import NF4
 from leym.training.calibration import absmax, gptq, readout, refit, rounding
-from leym.training.calibration.network import called_modules, hessian, nf4_layer, set_code, student, teacher
+from leym.training.calibration.network import called_modules, hessian, moments, nf4_layer, set_code, student, teacher
 from leym.training.calibration.states import SEED, Visited, attractor, one_thread
 from leym.training.draws import DrawSettings
 
@@ -143,13 +143,26 @@ def _refit(work: Work) -> None:
     _layer_by_layer(work, gptq.encode, with_refit=True)
 
 
+def _matched(work: Work) -> None:
+    """Round as `gptq` does, each layer towards its output in the fp32 network."""
+    _layer_by_layer(work, gptq.encode, to_output=True)
+
+
 @torch.no_grad()
-def _layer_by_layer(work: Work, encode: Callable[..., gptq.Rounded], *, with_refit: bool = False) -> None:
+def _layer_by_layer(
+    work: Work, encode: Callable[..., gptq.Rounded], *, with_refit: bool = False, to_output: bool = False
+) -> None:
     law, weights, parents = work.law, load_weights(work.law), dict(work.teacher.named_modules())
     quantized = False
     for name, module in called_modules(law, work.student, work.states):
         if layer := nf4_layer(law, name, module):
-            rounded = encode(layer, weights[layer.key], hessian(law, work.student, layer, work.states))
+            kernel = weights[layer.key]
+            if to_output:
+                h, cross = moments(law, work.teacher, work.student, layer, work.states)
+                kernel = layer.kernel(gptq.aimed_at_output(layer.matrix(kernel), h, cross))
+            else:
+                h = hessian(law, work.student, layer, work.states)
+            rounded = encode(layer, kernel, h)
             work.codes[layer.key], work.aimed[layer.key] = rounded.code, rounded.aimed
             set_code(layer, rounded.code)
             quantized = True
@@ -158,8 +171,8 @@ def _layer_by_layer(work: Work, encode: Callable[..., gptq.Rounded], *, with_ref
 
 
 def _readout(work: Work) -> None:
-    """Round as `gptq` does, and refit the head to the fp32 law's output."""
-    _gptq(work)
+    """Round as `matched` does, and refit the head to the fp32 law's output."""
+    _matched(work)
     settings = work.settings
     work.codes |= readout.refit_head(
         work.law, work.teacher, work.student, work.states, seed=settings.seed, gamma=settings.gamma
@@ -195,6 +208,7 @@ ARMS: dict[str, Callable[[Work], None]] = {
     "absmax": _absmax,
     "gptq": _gptq,
     "refit": _refit,
+    "matched": _matched,
     "readout": _readout,
     "rounding": _rounding,
 }

@@ -73,6 +73,26 @@ def round_columns(matrix: Tensor, scales: Tensor, h: Tensor) -> tuple[Tensor, Te
     return indices, w.float()
 
 
+def aimed_at_output(matrix: Tensor, h: Tensor, cross: Tensor) -> Tensor:
+    """Return the W' that keeps the layer's output, although its inputs are those of the quantised network.
+
+        minimise  mean |W' u - W v|² + damping |W' - W|²,   W' = W (C + damping) (H + damping)⁻¹,   C = mean of v uᵀ
+
+    Source: "GPTAQ: asymmetric calibration", arXiv 2504.02692. So a layer makes good for the errors of those before it.
+
+    Args:
+        matrix: W, float32 [R, K].
+        h: H, mean of u uᵀ over inputs u of the quantised network, float64 [K, K].
+        cross: C, with the inputs v of the fp32 network, float64 [K, K].
+    """
+    mean = h.diagonal().mean()
+    if mean <= 0:
+        return matrix
+    damping = DAMPING * mean * torch.eye(len(h), dtype=torch.float64)
+    aimed: Tensor = torch.linalg.solve(h + damping, (cross + damping).T @ matrix.T.double()).T
+    return aimed.float().contiguous()
+
+
 def inverse_factor(h: Tensor) -> Tensor:
     """Return the upper Cholesky factor of the inverse of H with damping, float64 [K, K]; the identity for H = 0."""
     mean = h.diagonal().mean()

@@ -106,6 +106,21 @@ def hessian(law: Bundle, network: nn.Module, layer: Layer, states: Visited) -> T
     return total / count
 
 
+def moments(
+    law: Bundle, teacher: nn.Module, student: nn.Module, layer: Layer, states: Visited
+) -> tuple[Tensor, Tensor]:
+    """Return the means of u uᵀ and of v uᵀ: u enters a layer of the student, v the same layer of the teacher.
+
+    Both are float64 [K, K].
+    """
+    parent = dict(teacher.named_modules())[layer.key.removesuffix(".weight")]
+    own, cross, count = torch.zeros(()), torch.zeros(()), 0
+    for x, y in zip(observed(law, student, layer.module, states), observed(law, teacher, parent, states), strict=True):
+        u, v = layer.vectors(x), layer.vectors(y)
+        own, cross, count = own + (u.T @ u).double(), cross + (v.T @ u).double(), count + len(u)
+    return own / count, cross / count
+
+
 def set_code(layer: Layer, code: NF4) -> None:
     """Give the module of a layer the kernel that a code stands for."""
     layer.module.weight.data = code.decode(torch.float32).contiguous()

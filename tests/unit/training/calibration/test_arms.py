@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,6 +24,7 @@ from leym.training.calibration import absmax, gptq
 from leym.training.calibration.arms import ARMS, Settings, calibrate
 from leym.training.calibration.layers import Layer, per_weight
 from leym.training.calibration.network import hessian, student, teacher
+from leym.training.calibration.network import moments as moments_of
 from leym.training.calibration.refit import moments
 from leym.training.calibration.rounding import NoGradientError
 from leym.training.calibration.states import attractor, check_seeds
@@ -73,6 +75,35 @@ def test_without_correlation_error_feedback_is_the_nearest_level(seed, transpose
     indices, aimed = gptq.round_columns(matrix, scales, h)
     assert torch.equal(layer.to_flat(indices), nearest.indices.long())
     assert torch.equal(aimed, matrix)
+
+
+def test_a_layer_aims_at_its_output_in_the_fp32_network():
+    generator = np.random.default_rng(4)
+    w, v = generator.normal(size=(5, 12)), generator.normal(size=(300, 12))
+    u = v @ (np.eye(12) + 0.2 * generator.normal(size=(12, 12))) + 0.1 * generator.normal(size=(300, 12))
+    h, cross = u.T @ u / 300, v.T @ u / 300
+    damping = np.sqrt(300 * 0.01 * h.diagonal().mean()) * np.eye(12)
+    wanted = np.linalg.lstsq(np.vstack([u, damping]), np.vstack([v @ w.T, damping @ w.T]), rcond=None)[0].T
+    matrix = torch.from_numpy(w).float()
+    found = gptq.aimed_at_output(matrix, torch.from_numpy(h), torch.from_numpy(cross))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    same = gptq.aimed_at_output(matrix, torch.from_numpy(h), torch.from_numpy(h))
+    torch.testing.assert_close(same, matrix, rtol=1e-5, atol=1e-6)
+
+
+def test_moments_pair_the_inputs_of_both_networks(tmp_path):
+    law = random_law(tmp_path / "mlp", "MLP", d=2, c=6)
+    parent, made = teacher(law), student(law)
+    made.net[0].weight.data *= 1.5
+    made.net[0].bias.data *= 1.5
+    states = attractor(law, parent, (8, 8), seeds=range(2), first=2, last=4, every=2)
+    u, v = (
+        torch.nn.functional.elu(network.net[0](states.x)).permute(0, 2, 3, 1).reshape(-1, 6).double()
+        for network in (made, parent)
+    )
+    h, cross = moments_of(law, parent, made, Layer("net.2.weight", made.net[2]), states)
+    torch.testing.assert_close(h, u.T @ u / len(u), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cross, v.T @ u / len(u), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -138,7 +169,7 @@ def test_rounding_names_an_architecture_that_passes_no_gradient(tmp_path, monkey
 @pytest.mark.parametrize(
     "architecture", ["UNET", "UNET_UNITARY_RMSNORM", "UNET_CONVLSTM", "SNN_UNET", "MLP", "DEEP_QCA", "NCA"]
 )
-@pytest.mark.parametrize("arm", ["gptq", "readout", list(ARMS)[-1]])
+@pytest.mark.parametrize("arm", ["matched", "readout", list(ARMS)[-1]])
 def test_every_architecture_can_be_calibrated_and_runs_exactly_the_codes(tmp_path, architecture, arm):
     options = {"SNN_UNET": {"antialias": True}, "NCA": {"update_rate": 0.5}}.get(architecture)
     law = random_law(tmp_path / "law", architecture, d=2, c=4, options=options)
