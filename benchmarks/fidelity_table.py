@@ -147,6 +147,16 @@ def _effect(found: dict[str, Any], name: str) -> str:
     return f"{effect:+.1%} [{low:+.1%}, {high:+.1%}]" if effect == effect else "none"
 
 
+def add_perturbation_option(options: argparse.ArgumentParser) -> None:
+    """Add the option `--perturbation`."""
+    options.add_argument(
+        "--perturbation",
+        type=float,
+        default=Plan.perturbation,
+        help="size of the difference that measures the exponent: above what 16-bit operands add to it in a step",
+    )
+
+
 def add_refinement_options(options: argparse.ArgumentParser) -> None:
     """Add the options of calibrations and refinements, which `refinement_of` reads."""
     options.add_argument("--arm", choices=calibration.ARMS, default="readout", help="of a calibration")
@@ -192,6 +202,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.fidelity_table", description=__doc__)
     options.add_argument("--plan", choices=PLANS, default="small")
     options.add_argument("--members", type=int, default=64, help="per ensemble; 0: what the pilot asks for")
+    add_perturbation_option(options)
     options.add_argument("--only", nargs="*", help="names of laws")
     options.add_argument("--laws", nargs="+", metavar="NAME", help="laws of the data folder: name or name@digest")
     options.add_argument("--arms", nargs="+", choices=MADE, help="make these of every law; default: what it carries")
@@ -204,7 +215,7 @@ def main() -> None:
     if chosen.markdown:
         print(markdown([r for rows in found["laws"].values() for r in rows]))
         return
-    plan = PLANS[chosen.plan]
+    plan = PLANS[chosen.plan].with_(perturbation=chosen.perturbation)
     plan = plan.with_(members=chosen.members, pilot=0) if chosen.members else plan
     how = refinement_of(chosen, plan)
     found |= {"device": pick_device().kind, "laws": found.get("laws", {})}

@@ -18,7 +18,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.fidelity_table import add_refinement_options, calibration_of, refinement_of, row
+from benchmarks.fidelity_table import (
+    add_perturbation_option,
+    add_refinement_options,
+    calibration_of,
+    refinement_of,
+    row,
+)
 from benchmarks.zoo import LAWS
 from leym.contract.fidelity_plan import PLANS, Plan
 from leym.fidelity.baselines import run_baselines
@@ -101,9 +107,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.zoo_four_bits", description=__doc__)
     options.add_argument("names", nargs="*", metavar="NAME")
     options.add_argument("--members", type=int, default=64, help="per ensemble")
-    options.add_argument(
-        "--perturbation", type=float, default=Plan.perturbation, help="of the exponent; see docs/four-bits.md on `boil`"
-    )
+    add_perturbation_option(options)
     add_refinement_options(options)
     options.set_defaults(distil=2000)
     options.add_argument("--refine", action="store_true", help="refine, and calibrate by no arm")

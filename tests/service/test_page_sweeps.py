@@ -209,7 +209,7 @@ def test_universes_are_compared_without_webgl(service: Any, sweep: Any, tmp_path
 
 def test_laws_move_and_have_pages(service: Any, page: Tab) -> None:
     page.open(f"{service.url}/#/laws")
-    page.has("hurricanes", "spirals with eyes", "int8 pass")
+    page.has("hurricanes", "spirals with eyes", "nf4 pass")
     page.wait("[...document.querySelectorAll('.card img')].some((image) => image.naturalWidth > 0)")
     page.fill("#filter", "hurricanes")
     page.wait("document.querySelectorAll('.card').length === 1")

@@ -19,7 +19,7 @@ from leym.training.calibration.states import SEED
 
 app = typer.Typer(add_completion=False)
 
-UNJUDGED_ARM = "gptq"
+UNJUDGED_ARM = "matched"
 
 
 @app.command()
@@ -45,7 +45,7 @@ def run(
     measured: Annotated[
         int, typer.Option(min=2, help="universes that measure each draw of several, and each gain")
     ] = Settings.measured,
-    judge: Annotated[bool, typer.Option("--judge/--no-judge", help="without: one arm, gptq by default")] = True,
+    judge: Annotated[bool, typer.Option("--judge/--no-judge", help="without: one arm, matched by default")] = True,
     keep_best: Annotated[
         bool, typer.Option("--keep-best", help="if no arm passes, write the best one with its verdict")
     ] = False,

@@ -85,7 +85,7 @@ def test_the_command_writes_an_unjudged_law_as_the_newest_version(data):
     assert done.exit_code == 0, done.output
     newest = Registry(data / "laws").resolve("mine")
     assert done.stdout.splitlines()[-1] == newest.ref != parent.ref
-    assert newest.manifest.provenance["calibration"]["arm"] == "gptq"
+    assert newest.manifest.provenance["calibration"]["arm"] == "matched"
     assert own_codes(newest, "nf4")
     assert all(
         torch.equal(a, b) for a, b in zip(load_weights(parent).values(), load_weights(newest).values(), strict=True)
