@@ -144,8 +144,8 @@ def _refit(work: Work) -> None:
 
 
 def _matched(work: Work) -> None:
-    """Round as `gptq` does, each layer towards its output in the fp32 network."""
-    _layer_by_layer(work, gptq.encode, to_output=True)
+    """Round as `gptq` does, each layer towards its output in the fp32 network, and refit norms and biases behind it."""
+    _layer_by_layer(work, gptq.encode, with_refit=True, to_output=True)
 
 
 @torch.no_grad()
