@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before torch is imported, for this process and those that it starts. Grids of tests are so small that a second thread
 # costs six times the time of one, and processes of pytest share the processors. Tests of threads set their own number.
@@ -17,6 +18,8 @@ from tests.support.longest import LONGEST
 from tests.support.paths import CHROMIUM, ROOT
 from tests.support.service import SETTINGS, Service, add_laws
 
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")  # no test fails because a machine is busy
 if not torch.cuda.is_available():  # before anybody imports Triton: kernels for CUDA run in its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
 pytest_plugins = [

@@ -64,7 +64,15 @@ def run(
         chosen_arms = [arm.strip() for arm in arms.split(",") if arm.strip()]
         chosen = chosen_plan(plan, members, grid, steps)
         bundle = find_law(law, folder)
-        how = Settings(chosen.grid, chosen.gamma, universes, seed, draws, fit_rounds, measured)
+        how = Settings(
+            chosen.grid,
+            chosen.gamma,
+            members=universes,
+            seed=seed,
+            draws=draws,
+            fit_rounds=fit_rounds,
+            measured=measured,
+        )
         if judge:
             result = search_codes(bundle, chosen_arms, chosen, how, on_progress=note)
             arm = result.best.arm if result.best and (result.passed or keep_best) else None
