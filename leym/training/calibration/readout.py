@@ -9,10 +9,14 @@ network whose head reads many channels, it makes good for nearly all of their er
 
 The solution is rounded to bfloat16 weight by weight, and the rest is solved again after each (as in `gptq.py`): such
 solutions are differences of large numbers, which plain rounding would spoil. The bias, stored in fp32, comes last.
-Source: the bias and readout corrections of arXiv 1906.04721, here in closed form for the whole layer.
+Sources: Nagel et al. 2019, arXiv 1906.04721, whose correction of biases this extends to the whole layer; the order of
+rounding and feedback is that of GPTQ, arXiv 2210.17323.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -57,16 +61,25 @@ def refit_head(
     name = layer.key.removesuffix(".weight")
     parent = dict(teacher.named_modules())[name]
     later, nudge = aligned(law.manifest, teacher, states, torch.Generator().manual_seed(seed), gamma)
-    v, y = _both(law, teacher, student, layer, parent, states)
-    v0, y0 = _both(law, teacher, student, layer, parent, later)
-    v1, y1 = _both(law, teacher, student, layer, parent, later.with_x(later.x + nudge))
-    dv, dy = v1 - v0, y1 - y0
-    share = TANGENT * float(y.var(0).sum() / dy.square().mean(0).sum().clamp_min(1e-30))
+    nudged = later.with_x(later.x + nudge)
+
+    def pairs(visited: Visited) -> Iterator[tuple[Tensor, Tensor]]:
+        entering = observed(law, student, layer.module, visited)
+        leaving = observed(law, teacher, parent, visited, output=True)
+        for v, y in zip(entering, leaving, strict=True):
+            yield layer.vectors(v), y.permute(0, 2, 3, 1).flatten(0, 2)
+
     bias = layer.module.bias
-    if bias is not None:
-        v, dv = torch.cat([v, torch.ones(len(v), 1)], 1), torch.cat([dv, torch.zeros(len(dv), 1)], 1)
-    h, moved = _moment(v, v) + share * _moment(dv, dv), _moment(v, y) + share * _moment(dv, dy)
-    columns = v0.shape[1]
+    still = _moments(pairs(states), constant=bias is not None)
+    moving = _moments(
+        ((v1 - v0, y1 - y0) for (v0, y0), (v1, y1) in zip(pairs(later), pairs(nudged), strict=True)),
+        constant=False,
+    )
+    share = TANGENT * float(still.variance / moving.power.clamp_min(1e-30))
+    columns = len(moving.h)
+    h, moved = still.h, still.moved
+    h[:columns, :columns] += share * moving.h
+    moved[:columns] += share * moving.moved
     q = round_one_by_one(h, moved, columns if stored != "fp32" else 0).T.float().contiguous()
     layer.module.weight.data = layer.kernel(q[:, :columns]).contiguous()
     found = {layer.key: layer.module.weight.detach().clone()}
@@ -94,13 +107,29 @@ def head_of(law: Bundle, student: nn.Module) -> tuple[Layer, str]:
     raise NoReadoutError(f"the network of {law.manifest.architecture} does not end in a convolution without groups")
 
 
-def _both(
-    law: Bundle, teacher: nn.Module, student: nn.Module, head: Layer, parent: nn.Module, states: Visited
-) -> tuple[Tensor, Tensor]:
-    """Return what enters the student's head and what leaves the teacher's: float32 [cells, K] and [cells, R]."""
-    entering = [head.vectors(x) for x in observed(law, student, head.module, states)]
-    leaving = [y.permute(0, 2, 3, 1).flatten(0, 2) for y in observed(law, teacher, parent, states, output=True)]
-    return torch.cat(entering), torch.cat(leaving)
+@dataclass(frozen=True)
+class _Moments:
+    """Means over cells and states, float64: h of v vᵀ [K, K], moved of v yᵀ [K, R], mean of y [R], power of |y|²."""
+
+    h: Tensor
+    moved: Tensor
+    mean: Tensor
+    power: Tensor
+
+    @property
+    def variance(self) -> Tensor:
+        return self.power - self.mean.square().sum()
+
+
+def _moments(pairs: Iterator[tuple[Tensor, Tensor]], *, constant: bool) -> _Moments:
+    """Average over pairs of v [n, K] and y [n, R]; `constant` adds a component 1 to v, which the bias multiplies."""
+    count, sums = 0, [torch.zeros((), dtype=torch.float64)] * 4
+    for v, y in pairs:
+        v, y = v.double(), y.double()  # sums in float32 would leave H indefinite
+        v = torch.cat([v, torch.ones(len(v), 1, dtype=v.dtype)], 1) if constant else v
+        parts = (v.T @ v, v.T @ y, y.sum(0), y.square().sum())
+        sums, count = [total + part for total, part in zip(sums, parts, strict=True)], count + len(v)
+    return _Moments(*(total / count for total in sums))
 
 
 def round_one_by_one(h: Tensor, moved: Tensor, kernel: int) -> Tensor:
@@ -114,7 +143,7 @@ def round_one_by_one(h: Tensor, moved: Tensor, kernel: int) -> Tensor:
     Returns:
         Q, float64 [K, R].
     """
-    h = h + DAMPING * h.diagonal().mean() * torch.eye(len(h), dtype=h.dtype)
+    h = h + DAMPING * h.diagonal().mean().clamp_min(1e-30) * torch.eye(len(h), dtype=h.dtype)
     q: Tensor = torch.linalg.solve(h, moved)
     order = torch.cat([q[:kernel].abs().amax(1).argsort(descending=True), torch.arange(kernel, len(q))])
     upper = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(h[order][:, order])), upper=True)
@@ -124,8 +153,3 @@ def round_one_by_one(h: Tensor, moved: Tensor, kernel: int) -> Tensor:
         q[rest] -= upper[k, k + 1 :, None] * ((q[row] - rounded) / upper[k, k])
         q[row] = rounded
     return q
-
-
-def _moment(a: Tensor, b: Tensor) -> Tensor:
-    mean: Tensor = a.double().T @ b.double() / len(a)  # sums in float32 would leave H indefinite
-    return mean
