@@ -109,14 +109,21 @@ def own_codes(law: Bundle, precision: str) -> dict[str, Tensor | NF4]:
 
 
 def completed(law: Bundle, precision: str, codes: Mapping[str, Tensor | NF4]) -> Codes:
-    """Return a code for every weight that is no constant: the given one, else that of its fp32 weight."""
+    """Return a code for every weight that is no constant: the given one, else that of its fp32 weight.
+
+    Weights in "16" are rounded to bfloat16, which every operand dtype holds exactly, so that all devices run the same.
+    """
     whole: Codes = {}
     for key, weight in load_weights(law).items():
         role = role_of(law.manifest, key, tuple(weight.shape))
-        if key in codes:
-            whole[key] = codes[key]
-        elif role != "frozen":
-            whole[key] = NF4.encode(weight) if format_of(law.manifest, precision, key, role) == "nf4" else weight
+        if role == "frozen":
+            continue
+        chosen, code = format_of(law.manifest, precision, key, role), codes.get(key, weight)
+        if chosen == "nf4" and not isinstance(code, NF4):
+            code = NF4.encode(code)
+        elif chosen == "16" and not isinstance(code, NF4):
+            code = code.bfloat16().float()
+        whole[key] = code
     return whole
 
 

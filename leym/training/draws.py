@@ -7,19 +7,19 @@ the gate can (`leym.training.yardstick`). The gains of the nearest draw are then
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
 from leym.laws.bundle import Bundle
 from leym.quantization.codes import Codes, completed, write_with_codes
-from leym.training.gains import Fitted, Measured, fit_gains
-from leym.training.yardstick import Yardstick
+from leym.training.gains import Fitted, fit_gains
+from leym.training.yardstick import Measured, Yardstick
 
 
 class DrawSettings:
-    """What the settings of every way of making codes have in common.
+    """Holds what the settings of every way of making codes have in common.
 
     Attributes:
         seed: Seed of the first universe.
@@ -77,7 +77,7 @@ class DrawSettings:
 
 @dataclass(frozen=True)
 class Choice:
-    """How codes were chosen.
+    """Says how codes were chosen.
 
     Attributes:
         settings: Of the choice.
@@ -108,42 +108,55 @@ def choose(
     law: Bundle,
     precision: str,
     how: DrawSettings,
-    yardstick: Yardstick,
-    draws: Iterable[Codes],
+    yardstick: Yardstick | None,
+    draws: Iterator[Codes],
     on_progress: Callable[[str], None],
 ) -> Choice:
-    """Measure each draw, keep the nearest to fp32, and fit its gains.
+    """Measure each of several draws, keep the nearest to fp32, and fit its gains.
 
     Args:
         law: The law.
         precision: Of the codes.
-        how: Says how many rounds fit the gains.
-        yardstick: Measures.
+        how: Says how many draws there are and how many rounds fit the gains.
+        yardstick: Measures; None if nothing is to be measured.
         draws: `how.draws` sets of codes, made one at a time.
         on_progress: Called with a line of text for every draw of several, and for every round.
 
     Raises:
         ValueError: The gains are to be fitted, and an effect is not finite.
     """
+    if yardstick is None:
+        return Choice(how, next(draws))
 
     def measure(codes: Codes) -> Measured:
         return yardstick.measure(partial(write_with_codes, law, precision=precision, tensors=codes), precision)
 
+    choice = Choice(how, next(draws)) if how.draws == 1 else _nearest(how, measure, draws, on_progress)
+    if not how.fit_rounds:
+        return choice
+    fitted = fit_gains(
+        completed(law, precision, choice.codes),
+        lambda codes: measure(completed(law, precision, codes)),
+        rounds=how.fit_rounds,
+        seed=how.seed,
+        on_progress=on_progress,
+    )
+    return replace(choice, codes=completed(law, precision, fitted.codes), fitted=fitted)
+
+
+def _nearest(
+    how: DrawSettings,
+    measure: Callable[[Codes], Measured],
+    draws: Iterator[Codes],
+    on_progress: Callable[[str], None],
+) -> Choice:
     rated: list[tuple[float, int, Codes]] = []
     for number, codes in enumerate(draws):
-        if how.draws == 1:
-            rated.append((0.0, number, codes))
-            break
         found = measure(codes)
         rated.append((found.distance, number, codes))
         on_progress(f"draw {number + 1} of {how.draws}: distance {found.distance:.2f} margins, by {found.worst}")
-    _, number, nearest = min(rated, key=lambda one: one[0])
-    choice = Choice(how, nearest, number, tuple(distance for distance, _, _ in rated) if how.draws > 1 else ())
-    if not how.fit_rounds:
-        return choice
-    whole = completed(law, precision, nearest)
-    fitted = fit_gains(whole, measure, rounds=how.fit_rounds, seed=how.seed, on_progress=on_progress)
-    return replace(choice, codes=fitted.codes, fitted=fitted)
+    _, number, codes = min(rated, key=lambda one: one[0])
+    return Choice(how, codes, number, tuple(distance for distance, _, _ in rated))
 
 
 def _short(distances: Iterable[float]) -> list[float]:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from leym.quantization.codes import Codes
 from leym.quantization.nf4 import NF4
+from leym.training.yardstick import Measured
 
 DIRECTIONS = 16  # of gains; more than there are effects that stand out
 PARTS = 8  # of a weight, each with a gain of its own
@@ -33,21 +34,6 @@ FAR = 8.0  # margins: δ is halved if the effects of one step differ by more, be
 DAMPING = 0.01  # λ, in squared margins per squared step
 REACH = 4.0  # longest move of a round along a direction, in steps
 PRIOR = 0.3  # of the regression: ridge on J, in ensembles
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What an ensemble of universes under some codes says about them.
-
-    Attributes:
-        distance: To fp32, in margins: the largest effect.
-        worst: The name of what is largest.
-        effects: Of all metrics and of the spectrum's shape, in margins, float64 [E].
-    """
-
-    distance: float
-    worst: str
-    effects: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

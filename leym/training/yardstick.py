@@ -8,6 +8,7 @@ The universes are ones that no judgement uses, so that a choice by this distance
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf, isfinite, nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +23,23 @@ from leym.fidelity.ensemble import EngineLike, Subject
 from leym.fidelity.measurement import Measurements, run_and_measure
 from leym.fidelity.stats import Sample
 from leym.laws.bundle import Bundle
-from leym.training.gains import Measured
 
 TINY = 1e-12  # power of a bin that counts as none
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Holds what an ensemble of universes under some codes says about them.
+
+    Attributes:
+        distance: To fp32, in margins: the largest effect.
+        worst: The name of what is largest.
+        effects: Of all metrics and of the spectrum's shape, in margins, float64 [E].
+    """
+
+    distance: float
+    worst: str
+    effects: NDArray[np.float64]
 
 
 class Yardstick:
@@ -43,11 +58,6 @@ class Yardstick:
         self._engine = engine
         plan = plan.with_(members=members, pilot=0, pairs=min(plan.pairs, members), seed=seed, damage=0, regime_steps=0)
         self._baselines = run_baselines(engine, law, plan)
-
-    def distance(self, write: Callable[[Path], Bundle], precision: str) -> tuple[float, str]:
-        """Return the distance to fp32 of the law that `write` writes, in margins, and what it is largest in."""
-        measured = self.measure(write, precision)
-        return measured.distance, measured.worst
 
     def measure(self, write: Callable[[Path], Bundle], precision: str) -> Measured:
         """Return the distance to fp32 of the law that `write` writes, and its effects against both ensembles."""

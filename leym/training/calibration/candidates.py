@@ -91,8 +91,7 @@ class Calibrated:
         settings: What the arms used.
         plan: Of the whole judgement, with the members that were run; None without one.
         device: That the candidates ran on.
-        codes: Arm -> its codes.
-        choices: Arm -> how its codes were chosen by measured statistics; empty if none were measured.
+        choices: Arm -> its codes, and how they were chosen.
         judged: In the order of the judgements.
         left_out: Arm -> why it cannot be used for this law.
         why_not: Why no candidate could have passed, in words.
@@ -102,11 +101,15 @@ class Calibrated:
     settings: Settings
     plan: Plan | None = None
     device: str = ""
-    codes: dict[str, Codes] = field(default_factory=dict)
     choices: dict[str, Choice] = field(default_factory=dict)
     judged: list[Judged] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     why_not: list[str] = field(default_factory=list)
+
+    @property
+    def codes(self) -> dict[str, Codes]:
+        """The codes of each arm."""
+        return {arm: choice.codes for arm, choice in self.choices.items()}
 
     @property
     def judgements(self) -> int:
@@ -144,11 +147,7 @@ def choose_codes(
         for arm in arms:
             try:
                 made = (calibrate(law, arm, settings.draw(number)) for number in range(settings.draws))
-                if yardstick is None:
-                    result.codes[arm] = next(made)
-                else:
-                    chosen = choose(law, PRECISION, settings, yardstick, made, _labelled(arm, on_progress))
-                    result.choices[arm], result.codes[arm] = chosen, chosen.codes
+                result.choices[arm] = choose(law, PRECISION, settings, yardstick, made, _labelled(arm, on_progress))
             except (NoGradientError, NoReadoutError) as error:
                 result.left_out[arm] = str(error)
             on_progress(f"{arm}: {result.left_out.get(arm, 'codes made')}")
@@ -232,7 +231,7 @@ def write(result: Calibrated, arm: str, folder: Path, *, name: str | None = None
         "seeds": [settings.used_seeds[0], settings.used_seeds[-1]],
         "members": settings.members,
         "updates": settings.updates,
-        **(result.choices[arm].provenance() if arm in result.choices else {}),
+        **result.choices[arm].provenance(),
         "candidates": [one.as_json() for one in result.judged],
         "judgements": result.judgements,
         "left_out": result.left_out,

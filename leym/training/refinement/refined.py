@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ class Candidate:
         settings: How.
         refined: The result.
         verdict: Against the parent's fp32; None if nobody judged.
-        choice: How it was chosen among several by measured statistics; None if none were measured.
+        choice: How it was chosen; None if it was not made by `refined`.
     """
 
     law: Bundle
@@ -116,15 +117,13 @@ def refined(
             made.append(refine(law, precision, how.draw(number), on_update=count))
             yield made[-1].codes
 
-    if not how.is_measured:
-        next(draws())
-        return Candidate(law, precision, how, made[0])
-    with running_engine(engine, min(how.measured, ENGINE_SLOTS)) as running:
-        yardstick = Yardstick(running, law, plan, members=how.measured, seed=how.seeds.stop)
+    with running_engine(engine, min(how.measured, ENGINE_SLOTS)) if how.is_measured else nullcontext() as running:
+        yardstick = Yardstick(running, law, plan, members=how.measured, seed=how.seeds.stop) if running else None
         choice = choose(law, precision, how, yardstick, draws(), on_progress)
-    with torch.no_grad():
-        decoded = FakeQuantized(law, precision, choice.codes).decoded()
-    kept = replace(made[choice.number], codes=choice.codes, decoded=decoded)
+    kept = made[choice.number]
+    if choice.fitted:
+        with torch.no_grad():
+            kept = replace(kept, codes=choice.codes, decoded=FakeQuantized(law, precision, choice.codes).decoded())
     return Candidate(law, precision, how, kept, choice=choice)
 
 

@@ -50,7 +50,7 @@ def test_the_nearest_refinement_is_kept_and_the_record_says_how_far_each_was(tmp
     every = [refine(law, "nf4", QUICK.draw(number)) for number in range(3)]
     assert len(lines) == 3
     yardstick = Yardstick(engine, law, PLAN, members=4, seed=QUICK.seeds.stop)
-    distances = [yardstick.distance(partial(write, Candidate(law, "nf4", QUICK, one)), "nf4")[0] for one in every]
+    distances = [yardstick.measure(partial(write, Candidate(law, "nf4", QUICK, one)), "nf4").distance for one in every]
     assert len(set(distances)) == 3
     assert chosen.choice.distances == pytest.approx(distances)
     nearest = distances.index(min(distances))
@@ -68,7 +68,8 @@ def test_the_nearest_calibration_is_kept_and_the_record_says_how_far_each_was(tm
     for arm in ("gptq", "absmax"):
         every = [calibrate(law, arm, how.draw(number)) for number in range(3)]
         distances = [
-            yardstick.distance(partial(write_with_codes, law, precision="nf4", tensors=one), "nf4")[0] for one in every
+            yardstick.measure(partial(write_with_codes, law, precision="nf4", tensors=one), "nf4").distance
+            for one in every
         ]
         assert result.choices[arm].distances == pytest.approx(distances)
         nearest = distances.index(min(distances))
@@ -88,7 +89,7 @@ def test_gains_are_fitted_from_the_one_draw_and_the_nearest_end_is_kept(tmp_path
 
     def distance(codes):
         write = partial(write_with_codes, law, precision="nf4", tensors=completed(law, "nf4", codes))
-        return yardstick.distance(write, "nf4")[0]
+        return yardstick.measure(write, "nf4").distance
 
     assert choice.distances == ()
     assert choice.fitted.distances[0] == pytest.approx(distance(calibrate(law, "gptq", how.draw(0))))
@@ -117,7 +118,8 @@ def test_one_draw_is_the_result_without_a_choice(tmp_path):
     once = replace(QUICK, draws=1)
     only = refined(law, "nf4", once, PLAN)
     assert same(only.refined.codes, refine(law, "nf4", once).codes)
-    assert only.choice is None
+    assert only.choice.distances == ()
+    assert only.choice.fitted is None
     assert "draws" not in only.provenance()
     with pytest.raises(ValueError, match="draws = 3"):
         refine(law, "nf4", QUICK)
@@ -134,7 +136,7 @@ def test_a_ruined_law_is_farther_than_one_as_it_was_calibrated(tmp_path, engine)
     }
     yardstick = Yardstick(engine, law, PLAN, members=4, seed=QUICK.seed)
     near, far = (
-        yardstick.distance(partial(write_with_codes, law, precision="nf4", tensors=one), "nf4")[0]
+        yardstick.measure(partial(write_with_codes, law, precision="nf4", tensors=one), "nf4").distance
         for one in (codes, zeros)
     )
     assert far > 2 * near

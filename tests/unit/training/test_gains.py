@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from leym.quantization.codes import completed, decoded, own_codes, write_with_codes
 from leym.quantization.nf4 import NF4
-from leym.training.gains import DIRECTIONS, PARTS, Gains, Measured, fit_gains, parts_of
+from leym.training.gains import DIRECTIONS, PARTS, Gains, fit_gains, parts_of
+from leym.training.refinement.fake_quantization import FakeQuantized
+from leym.training.yardstick import Measured
+from tests.support.laws import random_law
 
 
 def made_up(seed=0):
@@ -111,3 +115,18 @@ def test_few_parts_are_moved_one_by_one_and_many_together():
     assert gains.directions == DIRECTIONS
     moved = torch.stack([w.log() for w in gains.at(np.eye(DIRECTIONS)[0]).values()]).abs()
     assert torch.allclose(moved, torch.tensor(1 / DIRECTIONS**0.5), rtol=1e-4)
+
+
+@torch.no_grad()
+def test_all_devices_run_the_same_weights_under_gains(tmp_path):
+    law = random_law(tmp_path / "law", "NCA", d=2, c=16)
+    gains = Gains(completed(law, "nf4", {}), np.random.default_rng(0))
+    codes = completed(law, "nf4", gains.at(np.full(gains.directions, 0.03)))
+    head, whole = codes["net.2.weight"], completed(law, "nf4", {})["net.2.weight"]
+    assert not torch.equal(head, whole)
+    assert torch.equal(head, head.bfloat16().float())  # as bfloat16 and as float32 operands
+    made = write_with_codes(law, tmp_path / "made", "nf4", codes)
+    trained = FakeQuantized(law, "nf4", codes).decoded()
+    found = own_codes(made, "nf4")
+    assert found.keys() == codes.keys()
+    assert all(torch.equal(decoded(code), trained[key]) for key, code in found.items())
