@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 
@@ -105,6 +105,7 @@ class SlotPool(TaskPool):
             ticket = self.tickets[correlation_id] = Ticket(self, correlation_id)
             ticket.attach(accept_callback, callback)
         future = self.executor.submit(self._run, ticket, target, args or (), kwargs or {})
+        future.add_done_callback(lambda ended: _log_error(ended, correlation_id))
         ApplyResult.__init__(ticket, future)
         return ticket
 
@@ -143,3 +144,9 @@ class SlotPool(TaskPool):
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), **self.job_runner.engine.info()}
+
+
+def _log_error(ended: Future[None], job_id: str) -> None:
+    """Log what a pool thread raised: Celery never asks for it, and the job would leave the worker without a word."""
+    if not ended.cancelled() and (error := ended.exception()):
+        log.error("ticket %s: its task could not be ended in Celery", job_id, exc_info=error)

@@ -300,22 +300,36 @@ def metric(service, name):
     return float(value)
 
 
-def test_flower_has_one_task_per_block_and_metrics_count_members(service):
+def test_flower_has_one_task_per_block(service):
     flower = re.findall(r"Flower is at (http://\S+)", service.log.read_text())[-1]
+
+    def tasks(sweep):
+        with urllib.request.urlopen(f"{flower}/api/tasks") as answer:
+            found = json.load(answer)
+        return {name: task for name, task in found.items() if sweep.id in (task["args"] or "")}
+
+    def is_whole(sweep):
+        states = {name: task["state"] for name, task in tasks(sweep).items()}
+        return states == {row.id: "SUCCESS" for row in service.table.blocks(sweep.id)}
+
+    # Celery publishes each event once, and Flower misses those that come while it reconnects: one sweep of three counts
+    for left in (2, 1, 0):
+        sweep = service.client.sweep(seed=range(40), **SMALL).wait(240)
+        try:
+            until(lambda sweep=sweep: is_whole(sweep), 30)
+            break
+        except AssertionError:
+            assert left, f"Flower has seen no sweep whole, and of the last: {tasks(sweep)}"
+    shown = [task["args"] for task in tasks(sweep).values()]
+    assert sum(int(re.search(r"(\d+) members of sweep", text)[1]) for text in shown) == 40
+    assert all("tiny fp32 8x8" in text for text in shown)
+
+
+def test_metrics_count_members(service):
     names = ("leym_jobs_submitted_total", 'leym_jobs_finished_total{state="succeeded"}')
     before = [metric(service, name) for name in names]
-    sweep = service.client.sweep(seed=range(40), **SMALL).wait(240)
+    service.client.sweep(seed=range(40), **SMALL).wait(240)
     assert [metric(service, name) - then for name, then in zip(names, before, strict=True)] == [40, 40]
-
-    def tasks():
-        with urllib.request.urlopen(f"{flower}/api/tasks") as answer:
-            found = json.load(answer).values()
-        return [task for task in found if sweep.id in (task["args"] or "")]
-
-    rows = service.table.blocks(sweep.id)
-    until(lambda: [task["state"] for task in tasks()] == ["SUCCESS"] * len(rows), what="Flower sees every block end")
-    assert sum(int(re.search(r"(\d+) members of sweep", task["args"])[1]) for task in tasks()) == 40
-    assert all("tiny fp32 8x8" in task["args"] for task in tasks())
 
 
 def test_a_killed_worker_loses_no_member_and_changes_no_bit(service):

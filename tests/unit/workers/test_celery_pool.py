@@ -69,6 +69,19 @@ def test_a_job_handed_back_is_not_acknowledged_and_a_revoked_one_ends_without_a_
     assert log == ["accepted"]
 
 
+def test_an_error_while_celery_ends_a_task_is_logged_with_its_job(pool, caplog):
+    def fail(outcome):
+        raise ConnectionError("the broker is away")
+
+    ended = pool.on_apply(lambda: "fine", callback=fail, accept_callback=lambda pid, at: None, correlation_id="job")
+    with pytest.raises(ConnectionError):
+        ended.f.result(240)
+    pool.executor.shutdown()
+    [record] = [one for one in caplog.records if one.levelname == "ERROR"]
+    assert "ticket job" in record.message
+    assert "the broker is away" in str(record.exc_info[1])
+
+
 def test_terminate_reaches_the_job_runner(pool):
     Ticket(pool, "job").terminate(signal=15)
     assert pool.job_runner.cancelled == ["job"]
