@@ -1,4 +1,6 @@
-"""Runs Flower with a guard against pages of other sites: `python -m leym.flower [options of Flower]`.
+"""Runs Flower with a guard against pages of other sites: `python -m leym.flower [--fd=N] [options of Flower]`.
+
+With `--fd=N` it listens on a socket that it inherits, so that nobody can take its port meanwhile.
 
 Flower can shut workers down. Without a password it checks nothing, and with one it still answers to any `Host`.
 """
@@ -6,12 +8,14 @@ Flower can shut workers down. Without a password it checks nothing, and with one
 from __future__ import annotations
 
 import re
+import socket
 import sys
 from typing import Any
 
 from celery.bin.celery import celery
 from flower import command
 from flower.app import Flower
+from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPServerRequest
 from tornado.web import RequestHandler
 
@@ -40,7 +44,13 @@ class RefusalHandler(RequestHandler):
 
 
 class GuardedFlower(Flower):
-    """Checks every request before it reaches a handler, so that no handler can be left out."""
+    """Checks every request before it reaches a handler, so that no handler can be left out.
+
+    Attributes:
+        inherited: file descriptor of the socket to listen on; None binds one as Flower's options say.
+    """
+
+    inherited: int | None = None
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
         """Return the handler of a request, or the one that refuses it."""
@@ -49,6 +59,16 @@ class GuardedFlower(Flower):
             return super().find_handler(request, **kwargs)
         status, detail = refusal
         return self.get_handler_delegate(request, RefusalHandler, {"status": status, "detail": detail})
+
+    def start_http_server(self) -> int | None:
+        """Listen on the inherited socket, or as Flower does; return the port."""
+        if self.inherited is None:
+            port: int | None = super().start_http_server()
+            return port
+        listener = socket.socket(fileno=self.inherited)
+        listener.setblocking(False)
+        HTTPServer(self).add_socket(listener)
+        return int(listener.getsockname()[1])
 
 
 def refusal_of(request: HTTPServerRequest) -> tuple[int, str] | None:
@@ -75,7 +95,10 @@ def refusal_of(request: HTTPServerRequest) -> tuple[int, str] | None:
 def main() -> None:
     """Run Flower with the options of this process."""
     command.Flower = GuardedFlower  # the command makes the server from this name
-    celery.main(["--quiet", "--app=leym.tickets:app", "flower", *sys.argv[1:]], auto_envvar_prefix="CELERY")
+    options = sys.argv[1:]
+    if options and options[0].startswith("--fd="):
+        GuardedFlower.inherited = int(options.pop(0).removeprefix("--fd="))
+    celery.main(["--quiet", "--app=leym.tickets:app", "flower", *options], auto_envvar_prefix="CELERY")
 
 
 if __name__ == "__main__":

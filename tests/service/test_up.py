@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -114,6 +115,25 @@ def test_it_announces_itself_as_json(tmp_path):
             process.terminate()
         assert process.stdout.read() == ""
     assert process.returncode == 0
+
+
+def test_services_that_start_together_have_a_flower_each(tmp_path):
+    command = [sys.executable, "-m", "leym.cli", "up", "--json", "--port", "0", "--workers", "0", "--data"]
+    started = [subprocess.Popen([*command, str(tmp_path / name)], stdout=subprocess.PIPE, text=True) for name in "ab"]
+    try:
+        flowers = [json.loads(process.stdout.readline())["flower"] for process in started]
+        assert flowers[0] != flowers[1]
+        brokers = []
+        for flower, name in zip(flowers, "ab", strict=True):
+            until(lambda flower=flower: ask(f"{flower}/healthcheck")[0] == 200, what="Flower answers")
+            port = urlsplit(url_of(tmp_path / name / "valkey")).port
+            brokers.append(f":{port}" in ask(f"{flower}/broker")[1])
+        assert brokers == [True, True]
+    finally:
+        for process in started:
+            process.terminate()
+            process.stdout.close()
+            process.wait(240)
 
 
 @pytest.mark.parametrize("control", REFUSED)

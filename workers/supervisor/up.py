@@ -32,7 +32,7 @@ from leym.frames.stores.open import open_store
 from leym.jobs.table import JobTable, open_table
 from leym.settings import Settings, settings
 from workers import processes
-from workers.broker import Broker, free_port, only_one
+from workers.broker import Broker, only_one
 from workers.maintenance.collector import Collector
 from workers.outages import TABLE_UNAVAILABLE
 from workers.processes import Child
@@ -178,14 +178,17 @@ class Supervisor:
         return f"http://127.0.0.1:{port}"
 
     def _start_flower(self) -> None:
-        port = FLOWER_PORT if _is_free(FLOWER_PORT) else free_port()
+        # bound here, as for the API: Flower takes seconds to start, and another service may look for a port meanwhile
+        try:
+            listener = socket.create_server(("127.0.0.1", FLOWER_PORT))
+        except OSError:  # the port is taken
+            listener = socket.create_server(("127.0.0.1", 0))
+        port, handle = listener.getsockname()[1], listener.fileno()
         level = "info" if self.options.verbose else "error"
-        command = [
-            *(sys.executable, "-m", "leym.flower"),
-            *("--address=127.0.0.1", f"--port={port}", f"--logging={level}", FLOWER_MAX_TASKS),
-        ]
+        command = [sys.executable, "-m", "leym.flower", f"--fd={handle}", f"--logging={level}", FLOWER_MAX_TASKS]
         env = self.env | {"FLOWER_UNAUTHENTICATED_API": "true"}  # it listens on loopback, like the API
-        self._serve("flower", lambda: processes.start("flower", command, env))
+        self._serve("flower", lambda: processes.start("flower", command, env, pass_fds=[handle]))
+        self._flower_listener = listener
         self.env["LEYM_FLOWER_URL"] = f"http://127.0.0.1:{port}"  # for the page
 
     def _serve(self, name: str, start: Callable[[], Child]) -> None:
@@ -251,16 +254,6 @@ def _workers_are_ready(table: JobTable, configured: Settings, minimum: int) -> b
     return (
         sum(w.state == "ready" and w.kind == SIMULATION for w in table.workers(5 * configured.heartbeat_s)) >= minimum
     )
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def folder(text: str) -> Path:
