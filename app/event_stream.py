@@ -15,6 +15,7 @@ from app import shutdown
 from app.services import Services
 from app.timeline import Timeline
 from app.views import json_text
+from app.wake_ups import WakeUps
 from leym.contract.problems import Problem
 from leym.contract.records import Job
 from leym.frames.layout import arrays_of
@@ -23,7 +24,7 @@ from leym.frames.reader import FrameReader
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
-POLL_S = 1.0  # the row is read at least this often, since wake-ups can be lost and this process may be asked to stop
+POLL_S = 1.0  # the longest wait, since this process may be asked to stop and the client may disconnect
 RETRY_MS = 1000
 
 
@@ -50,38 +51,41 @@ def generate_events(
 def _follow(
     services: Services, job: Job, seen: int, after: int, cursor: str | None, has_disconnected: Callable[[], bool]
 ) -> Iterator[str]:
+    wake_ups = WakeUps(services.events, job.results, cursor)
     arrays, last_state, last_sent = arrays_of(job), "", time.monotonic()
+    told: Job | None = None  # the row as of the last events
     while True:
-        sent = False
-        if job.state != last_state and not job.final:
-            last_state = str(job.state)
-            yield format_event("state", state_data(job))
-            sent = True
-        reader = FrameReader(services.store, job, partial(services.table.get, job.id))
-        for recorded in Timeline(job, arrays).recorded_steps(reader, after):
-            seen = after = recorded.step
-            data = {"step": recorded.step, "fields": recorded.fields, "observables": recorded.observables}
-            yield format_event("frame", data, recorded.step)
-            sent = True
-        if job.is_training and job.observables_last and job.step > after:
-            seen = after = job.step
-            yield format_event("progress", progress_data(job), job.step)
-            sent = True
-        if job.final:
-            yield format_event("state", state_data(job))
-            end = max(job.step, after, 0)
-            yield format_event("end", {"state": str(job.state), "step": job.step}, end if end > seen else None)
-            return
+        if job != told:
+            sent, told = False, job
+            if job.state != last_state and not job.final:
+                last_state = str(job.state)
+                yield format_event("state", state_data(job))
+                sent = True
+            reader = FrameReader(services.store, job, partial(services.table.get, job.id))
+            for recorded in Timeline(job, arrays).recorded_steps(reader, after):
+                seen = after = recorded.step
+                data = {"step": recorded.step, "fields": recorded.fields, "observables": recorded.observables}
+                yield format_event("frame", data, recorded.step)
+                sent = True
+            if job.is_training and job.observables_last and job.step > after:
+                seen = after = job.step
+                yield format_event("progress", progress_data(job), job.step)
+                sent = True
+            if job.final:
+                yield format_event("state", state_data(job))
+                end = max(job.step, after, 0)
+                yield format_event("end", {"state": str(job.state), "step": job.step}, end if end > seen else None)
+                return
+            if sent:
+                last_sent = time.monotonic()
         if shutdown.stopping() or has_disconnected():
             return
         now = time.monotonic()
-        if sent:
-            last_sent = now
-        elif now - last_sent >= HEARTBEAT_S:
+        if now - last_sent >= HEARTBEAT_S:
             last_sent = now
             yield ": still here\n\n"
-        cursor = services.events.wait(job.results, cursor, min(POLL_S, last_sent + HEARTBEAT_S - now))
-        job = hide_removed(services.table.get(job.id))
+        if wake_ups.wait(min(POLL_S, last_sent + HEARTBEAT_S - now)):
+            job = hide_removed(services.table.get(job.id))
 
 
 def has_ended_at(job: Job, step: int) -> bool:

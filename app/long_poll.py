@@ -8,9 +8,10 @@ from collections.abc import Callable
 from app import shutdown
 from app.lookup import find_job
 from app.services import Services
+from app.wake_ups import WakeUps
 from leym.contract.records import Job
 
-POLL_S = 1.0  # the row is read at least this often, since wake-ups can be lost and this process may be asked to stop
+POLL_S = 1.0  # the longest wait, since this process may be asked to stop and the client may disconnect
 
 
 def wait_for_change(
@@ -29,13 +30,14 @@ def wait_for_change(
         Problem: 404 if the job never existed, 410 if it has been deleted.
     """
     deadline = time.monotonic() + timeout_s
-    cursor: str | None = services.events.cursor(job_id)  # before the row is read, so that no wake-up is lost in between
+    cursor = services.events.cursor(job_id)  # before the row is read, so that no wake-up is lost in between
     job = find_job(services, job_id)
+    wake_ups = WakeUps(services.events, job.results, cursor)
     known = known or str(job.state)
     while job.state == known and not job.final and not shutdown.stopping() and not has_disconnected():
         left = deadline - time.monotonic()
         if left <= 0:
             break
-        cursor = services.events.wait(job.results, cursor, min(left, POLL_S))
-        job = find_job(services, job_id)
+        if wake_ups.wait(min(left, POLL_S)):
+            job = find_job(services, job_id)
     return job

@@ -1,6 +1,6 @@
 """The service against LitServe and JAX with the same law, in one run on one machine.
 
-    python -m benchmarks.rivals [--quick] [--json] [--law nca] [--slots 16]
+    python -m benchmarks.rivals [--quick] [--json] [--law nca] [--slots 16] [--jobs 128] [--mean 200]
 
 Jobs of exponentially distributed lengths arrive as a Poisson process, faster than any arm can serve them (OFFERED times
 what the engine alone does), so cell-steps/s is what an arm can do and latencies grow with its queue.
@@ -124,6 +124,8 @@ def main() -> None:
     options.add_argument("--json", action="store_true")
     options.add_argument("--law", choices=LAWS, default="nca")
     options.add_argument("--slots", type=int, default=16)
+    options.add_argument("--jobs", type=int, help="jobs that arrive (8 for each slot, with --quick 3)")
+    options.add_argument("--mean", type=int, help="mean steps of a job (200, of unet_unitary 16; with --quick half)")
     options.add_argument("--precision", default="nf4")
     chosen = options.parse_args()
     engine = Engine(chosen.slots)
@@ -132,8 +134,8 @@ def main() -> None:
     engine.stop()
     with TemporaryDirectory() as folder:
         law = make_law(chosen.law, Path(folder))
-        mean = {"unet_unitary": 16}.get(chosen.law, 200) // (2 if chosen.quick else 1)
-        jobs = (3 if chosen.quick else 8) * chosen.slots
+        mean = chosen.mean or {"unet_unitary": 16}.get(chosen.law, 200) // (2 if chosen.quick else 1)
+        jobs = chosen.jobs or (3 if chosen.quick else 8) * chosen.slots
         found = {"serving": serving(law, chosen.precision, chosen.slots, jobs, mean)}
         if chosen.law == "nca":
             found["stepping"] = stepping(law, 1.5 if chosen.quick else 6.0)

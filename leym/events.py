@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis import Redis
@@ -38,7 +40,10 @@ class Events:
         self._redis: Any = _connect(redis_url) if redis_url else None
         self._count = 0  # wake-ups so far
         self._last: OrderedDict[str, int] = OrderedDict()  # job -> number of its last wake-up
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # one condition for each job that is waited for: a wake-up costs as many threads as wait for its job, not all
+        self._conditions: dict[str | None, threading.Condition] = {}
+        self._waiting: Counter[str | None] = Counter()
         self._listener: threading.Thread | None = None
         self._started = threading.Event()
         self._listening = False
@@ -58,7 +63,7 @@ class Events:
     def cursor(self, job_id: str | None) -> str:
         """Return a cursor behind everything that was announced so far."""
         self._listen()
-        with self._changed:
+        with self._lock:
             return str(self._count)
 
     def wait(self, job_id: str | None, cursor: str | None, timeout_s: float) -> str | None:
@@ -69,12 +74,17 @@ class Events:
             second.
         """
         self._listen()
-        with self._changed:
+        with self._lock, self._condition(job_id) as changed:
             seen = self._count if cursor is None else int(cursor)
             if not self._listening:
                 timeout_s = min(timeout_s, OUTAGE_S)
-            woken = self._changed.wait_for(lambda: self._closed.is_set() or self._latest(job_id) > seen, timeout_s)
+            woken = changed.wait_for(lambda: self._closed.is_set() or self._latest(job_id) > seen, timeout_s)
             return str(self._latest(job_id)) if woken and not self._closed.is_set() else cursor
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether wake-ups reach this process. It may be False for a second after Redis has come back."""
+        return self._listening
 
     def close(self) -> None:
         """End all waits and close the connections. The listener closes its own connection within BLOCK_MS.
@@ -82,18 +92,31 @@ class Events:
         A connection that another thread reads from must not be closed here. Over TLS, that thread would continue to
         read from the same file descriptor, which may belong to another file by then.
         """
-        with self._changed:
+        with self._lock:
             self._closed.set()
-            self._changed.notify_all()
+            for changed in self._conditions.values():
+                changed.notify_all()
         if self._redis is not None:
             self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    @contextmanager
+    def _condition(self, job_id: str | None) -> Iterator[threading.Condition]:
+        """Give the condition of a job, which is kept while somebody waits. The lock must be held."""
+        changed = self._conditions.setdefault(job_id, threading.Condition(self._lock))
+        self._waiting[job_id] += 1
+        try:
+            yield changed
+        finally:
+            self._waiting[job_id] -= 1
+            if not self._waiting[job_id]:
+                del self._waiting[job_id], self._conditions[job_id]
 
     def _latest(self, job_id: str | None) -> int:
         return self._count if job_id is None else self._last.get(job_id, 0)
 
     def _listen(self) -> None:
         """Start the listener at first use, so that each forked process has its own."""
-        with self._changed:
+        with self._lock:
             if self._url is None or self._redis is None:
                 return
             if self._listener is None:
@@ -124,14 +147,15 @@ class Events:
                 time.sleep(OUTAGE_S)
 
     def _wake(self, jobs: list[str]) -> None:
-        with self._changed:
+        with self._lock:
             for job in jobs:
                 self._count += 1
                 self._last[job] = self._count
                 self._last.move_to_end(job)
             while len(self._last) > REMEMBERED:
                 self._last.popitem(last=False)
-            self._changed.notify_all()
+            for job_id in {*jobs, None} & self._conditions.keys():
+                self._conditions[job_id].notify_all()
 
 
 def _connect(url: str) -> Redis:

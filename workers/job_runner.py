@@ -211,7 +211,7 @@ class JobRunner:
 
     def _is_last_attempt(self, job_id: str) -> bool:
         last = max(1, self.settings.max_attempts - 1)
-        return any(job.attempts >= last for job in self.table.find([job_id]))
+        return self.table.attempts(job_id) >= last
 
     def _run_claimed(self, job: Job, ticket: str) -> dict[str, Any]:
         try:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from leym.contract.gamma import gamma_changed, schedule_of
 from leym.contract.limits import LIMITS
@@ -26,6 +26,7 @@ from leym.jobs.schema import interventions, jobs, requests
 from leym.jobs.submit import Submit
 
 _WAITING = interventions.c.step.is_(None)
+_ASKED = select(interventions.c.job).where(interventions.c.job.in_(bindparam("some", expanding=True)), _WAITING)
 
 
 def intervention_request(job_id: str, change: dict[str, Any]) -> dict[str, Any]:
@@ -93,8 +94,7 @@ class Interventions(Submit):
         found: set[str] = set()
         with self.db.read() as connection:
             for some in chunks(job_ids):
-                asked = select(interventions.c.job).where(interventions.c.job.in_(some), _WAITING)
-                found.update(connection.scalars(asked))
+                found.update(connection.scalars(_ASKED, {"some": some}))
         return found
 
     def settle_interventions(self, job_id: str, epoch: int, step: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from leym.contract.problems import Problem
 from leym.contract.records import Claim, Job, JobState
@@ -26,10 +26,16 @@ from leym.jobs.schema import jobs
 from leym.jobs.statistics import count, observe
 
 Lease = tuple[int, float | None]  # epoch of the claim, and `lease_until` of the last renewal
+_ATTEMPTS = select(jobs.c.attempts).where(jobs.c.id == bindparam("row_id"))
 
 
 class Leases(Base):
     """Claims, renewals and reaping of jobs."""
+
+    def attempts(self, row_id: str) -> int:
+        """Return how often a row was claimed without progress; 0 if there is no such row."""
+        with self.db.read() as connection:
+            return connection.execute(_ATTEMPTS, {"row_id": row_id}).scalar() or 0
 
     def claim(
         self, job_id: str, owner: str, lease_s: float, max_attempts: int, now: float | None = None

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Column, Connection, Row, func, select
+from sqlalchemy import Column, Connection, Row, bindparam, func, select
 
 from leym.contract.member_states import MemberState, MemberStates
 from leym.contract.problems import conflict
@@ -31,6 +31,7 @@ _ROW: tuple[Column[Any], ...] = (
     *(jobs.c.created_at, jobs.c.started_at, jobs.c.members, jobs.c.indices, jobs.c.member_states, jobs.c.cancelling),
     *(jobs.c.succeeded, jobs.c.failed, jobs.c.cancelled, jobs.c.moved, jobs.c.predicted_s),
 )
+_LOCKED_ROW = select(*_ROW).where(jobs.c.id == bindparam("job_id")).with_for_update()
 
 
 class Progress(Base):
@@ -259,7 +260,7 @@ def fence(connection: Connection, job_id: str, epoch: int, state: JobState = Job
     Raises:
         Fenced: the job has another epoch or state than the caller believes.
     """
-    row = connection.execute(select(*_ROW).where(jobs.c.id == job_id).with_for_update()).first()
+    row = connection.execute(_LOCKED_ROW, {"job_id": job_id}).first()
     if row is None:
         raise Fenced(job_id, epoch, "there is no such job")
     if row.epoch != epoch or row.state != state:

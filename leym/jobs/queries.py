@@ -7,9 +7,21 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, or_, select, update
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Update,
+    bindparam,
+    or_,
+    select,
+    update,
+)
 
 from leym.contract.ids import ALPHABET
 from leym.contract.problems import invalid, not_found
@@ -28,6 +40,8 @@ COLUMNS = (
     *(jobs.c.project, jobs.c.stored_bytes, jobs.c.members, jobs.c.indices, jobs.c.member_states, jobs.c.differs),
     *(jobs.c.device_s, jobs.c.name, jobs.c.note, jobs.c.starred, jobs.c.tags_now),
 )
+_BY_ID = select(*COLUMNS).where(jobs.c.id == bindparam("job_id"))  # made once: to make it takes longer than to run it
+_BY_ID_LOCKED = _BY_ID.with_for_update()
 _JSON = ("spec", "error", "point", "manifest", "checkpoint", "observables_last", "differs", "tags_now")
 _CHUNK = 500  # ids in one statement
 _PLANS = 4  # sampled plans of a million members take tens of megabytes each
@@ -111,8 +125,7 @@ def jobs_of(connection: Connection, statement: Select[Any]) -> list[Job]:
 
 def find_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job | None:
     """Read a job, or None if there is no such job; `lock` keeps other transactions from changing it."""
-    statement = select(*COLUMNS).where(jobs.c.id == job_id)
-    row = connection.execute(statement.with_for_update() if lock else statement).mappings().first()
+    row = connection.execute(_BY_ID_LOCKED if lock else _BY_ID, {"job_id": job_id}).mappings().first()
     return None if row is None else job_of(row)
 
 
@@ -129,8 +142,21 @@ def get_job(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
 
 
 def change_job(connection: Connection, job_id: str, **values: Any) -> None:
-    """Set columns of a job."""
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+    """Set columns of a job to values or SQL expressions."""
+    expressions = {name: value for name, value in values.items() if isinstance(value, ClauseElement)}
+    plain = {name: value for name, value in values.items() if name not in expressions}
+    statement = _change(tuple(plain))
+    connection.execute(
+        statement.values(expressions) if expressions else statement,
+        {"job_id": job_id} | {f"={name}": value for name, value in plain.items()},
+    )
+
+
+@cache
+def _change(names: tuple[str, ...]) -> Update:
+    """Build the statement that sets some columns of a job; cached, because building takes longer than executing."""
+    values = {name: bindparam(f"={name}", type_=jobs.c[name].type) for name in names}
+    return update(jobs).where(jobs.c.id == bindparam("job_id")).values(values)
 
 
 def chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from leym.contract.records import SIMULATION, JobState
 from leym.jobs.forecasts import (
@@ -23,7 +23,7 @@ from leym.jobs.forecasts import (
 )
 from leym.jobs.queries import Base
 from leym.jobs.schema import LIVE_MEMBERS, QUOTE, RATIOS, jobs, latencies
-from leym.jobs.statistics import histogram_of
+from leym.jobs.statistics import add_latency, histogram_of
 
 LOOKED_AT = 1000  # newest rows of a law, or of the service, among which similar ones are looked for
 SAMPLES = 50  # of these, so many count
@@ -157,9 +157,7 @@ class RunTimes(Base):
 def observe_quote(connection: Connection, predicted_s: float, measured_s: float) -> None:
     """Count predicted / measured of a job that has succeeded."""
     ratio = predicted_s / max(measured_s, 1e-3)
-    row = (latencies.c.kind == QUOTE) & (latencies.c.bucket == bisect_left(RATIOS, ratio))
-    grown = {"n": latencies.c.n + 1, "sum": latencies.c["sum"] + ratio}
-    connection.execute(update(latencies).where(row).values(**grown))
+    add_latency(connection, QUOTE, bisect_left(RATIOS, ratio), 1, ratio)
 
 
 def _run_times(

@@ -58,10 +58,24 @@ def observe(connection: Connection, ended: Iterable[tuple[float, float | None, f
                 seconds = max(end - created, 0.0)
                 found.setdefault((kind, bisect_left(BOUNDS, seconds)), []).append((seconds, n))
     for (kind, bucket), values in sorted(found.items()):  # always in this order: two transactions must not deadlock
-        row = (latencies.c.kind == kind) & (latencies.c.bucket == bucket)
-        jobs_more, seconds_more = sum(n for _, n in values), sum(seconds * n for seconds, n in values)
-        grown = {"n": latencies.c.n + jobs_more, "sum": latencies.c["sum"] + seconds_more}
-        connection.execute(update(latencies).where(row).values(**grown))
+        add_latency(connection, kind, bucket, sum(n for _, n in values), sum(seconds * n for seconds, n in values))
+
+
+_ADD_LATENCY = (
+    update(latencies)
+    .where(latencies.c.kind == bindparam("of"), latencies.c.bucket == bindparam("at"))
+    .values(
+        {
+            "n": latencies.c.n + bindparam("more", type_=latencies.c.n.type),
+            "sum": latencies.c["sum"] + bindparam("longer", type_=latencies.c["sum"].type),
+        }
+    )
+)
+
+
+def add_latency(connection: Connection, kind: str, bucket: int, number: int, total: float) -> None:
+    """Add a number of values with this total to a bucket of a histogram."""
+    connection.execute(_ADD_LATENCY, {"of": kind, "at": bucket, "more": number, "longer": total})
 
 
 def histogram_of(rows: Sequence[Row[Any]], bounds: Sequence[float]) -> dict[str, Any]:

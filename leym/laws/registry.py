@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from leym.contract.identity import DEFAULT
 from leym.contract.problems import Problem
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle, read_bundle
-from leym.laws.versions import newest_digest, version_folders
+from leym.laws.versions import law_folders, newest_digest, version_folders
 from leym.settings import settings
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,8 @@ SHIPPED = Path(__file__).parent / "shipped"
 class Registry:
     """The laws in some folders; for the same name, a later folder takes precedence over an earlier one.
 
-    Every call lists the folders again, but reads only the bundles that have changed.
+    Every call lists the folders again, but reads only the bundles that have changed. A law is in the folder of its
+    name, unless somebody copied a bundle into a folder of another name by hand.
     """
 
     def __init__(self, *folders: Path):
@@ -43,9 +45,16 @@ class Registry:
     def resolve(self, reference: str) -> Bundle:
         """Return the newest version of `name`, or the version `name@digest` (at least 8 digits of the digest).
 
+        Versions in the folder of the name go before others: every job asks, and need not list all laws then.
+
         Raises:
             Problem: 422, if there is none.
         """
+        name, _, digest = reference.partition("@")
+        for folder in reversed(self.folders):
+            for bundle in self._in(folder, [folder / name]).get(name, ()):
+                if bundle.digest.startswith(digest):
+                    return bundle
         for bundle in self.find(reference):
             return bundle
         known = ", ".join(b.name for b in self.bundles()) or "none"
@@ -56,17 +65,21 @@ class Registry:
         """Return every readable version of every law: name -> versions, newest first."""
         found: dict[str, list[Bundle]] = {}
         for folder in self.folders:
-            here: dict[str, list[Bundle]] = {}
-            for place in version_folders(folder):
-                try:
-                    bundle = _read_cached(place, _modified_ns(place))
-                except Problem as problem:  # one broken bundle must not hide the other laws
-                    log.error("unreadable law skipped: %s", problem.detail)
-                    continue
-                here.setdefault(bundle.name, []).append(bundle)
-            for name, bundles in here.items():
-                found[name] = _newest_first(folder / name, bundles) + found.get(name, [])
+            for name, bundles in self._in(folder, law_folders(folder)).items():
+                found[name] = bundles + found.get(name, [])
         return dict(sorted(found.items()))
+
+    def _in(self, folder: Path, homes: Iterable[Path]) -> dict[str, list[Bundle]]:
+        """Return every readable version in some folders of laws: name -> versions, newest first."""
+        found: dict[str, list[Bundle]] = {}
+        for place in (version for home in homes for version in version_folders(home)):
+            try:
+                bundle = _read_cached(place, _modified_ns(place))
+            except Problem as problem:  # one broken bundle must not hide the other laws
+                log.error("unreadable law skipped: %s", problem.detail)
+                continue
+            found.setdefault(bundle.name, []).append(bundle)
+        return {name: _newest_first(folder / name, bundles) for name, bundles in found.items()}
 
 
 def _newest_first(home: Path, bundles: list[Bundle]) -> list[Bundle]:

@@ -118,13 +118,13 @@ def rename_law(prepared: Path, name: str) -> None:
         (prepared / MANIFEST).write_text(renamed.model_dump_json(indent=2, exclude_defaults=True) + "\n")
 
 
-def version_folders(folder: Path) -> Iterator[Path]:
-    """Yield the folder of every version of every law in `folder`."""
-    for home in sorted(folder.glob("[!.]*")):
-        yield from _version_folders_of(home)
+def law_folders(folder: Path) -> list[Path]:
+    """Return the folders of the laws in `folder`, sorted by name."""
+    return sorted(folder.glob("[!.]*"))
 
 
-def _version_folders_of(home: Path) -> Iterator[Path]:
+def version_folders(home: Path) -> Iterator[Path]:
+    """Yield the folder of every version in the folder of one law."""
     if (home / MANIFEST).exists():
         yield home
     for manifest in sorted(home.glob(f"[!.]*/{MANIFEST}")):
@@ -141,7 +141,7 @@ def newest_digest(home: Path) -> str:
 
 def read_versions(home: Path) -> Iterator[Bundle]:
     """Yield the readable versions in the folder of one law, in no particular order."""
-    for place in _version_folders_of(home):
+    for place in version_folders(home):
         with contextlib.suppress(Problem):  # an unreadable version must not hide the others
             yield read_bundle(place)
 
@@ -161,7 +161,7 @@ def remove_version(folder: Path, bundle: Bundle) -> None:
                 (home / WEIGHTS).rename(Path(gone) / WEIGHTS)
     if newest_digest(home) == bundle.digest:
         (home / NEWEST).unlink(missing_ok=True)
-    if not any(_version_folders_of(home)):
+    if not any(version_folders(home)):
         (home / NEWEST).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not empty: other files, or a version added just now
             home.rmdir()

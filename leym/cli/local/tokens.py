@@ -22,7 +22,7 @@ from leym.contract.problems import Problem
 from leym.jobs.table import JobTable, open_table
 from leym.jobs.tokens import LONGEST_TTL_S, Token
 from leym.laws.registry import project_laws_folder
-from leym.laws.versions import add_copy, version_folders
+from leym.laws.versions import add_copy, law_folders, version_folders
 from leym.settings import settings
 
 DAY_S = 86400.0
@@ -127,7 +127,8 @@ def _copy_laws(data: Path, source: str, target: str) -> int:
     """Copy the laws added by the project `source` into the project `target`, and return how many were new to it."""
     return sum(
         add_copy(project_laws_folder(target, data), place)[1]
-        for place in version_folders(project_laws_folder(source, data))
+        for home in law_folders(project_laws_folder(source, data))
+        for place in version_folders(home)
     )
 
 

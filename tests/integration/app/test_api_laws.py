@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import stat
 import threading
 import zipfile
@@ -18,6 +19,7 @@ from safetensors.numpy import load_file, save
 from werkzeug.serving import make_server
 
 from leym.client import Client, ProblemError
+from leym.contract.problems import Problem
 from leym.laws.bundle import MANIFEST, WEIGHTS, Bundle
 from leym.laws.importing.convert import import_law
 from leym.laws.registry import Registry
@@ -123,6 +125,22 @@ def test_a_law_copied_by_hand_is_a_version_too(api: Api, tmp_path: Path) -> None
     assert api.http.delete(f"/v1/laws/{first.ref}").status_code == 204
     assert api.http.get("/v1/laws/tiny").json["versions"] == [second.ref]
     assert not (laws / "tiny" / MANIFEST).exists()
+
+
+def test_a_name_means_the_law_in_the_folder_of_that_name_before_copies_elsewhere(tmp_path: Path) -> None:
+    shipped, own = tmp_path / "shipped", tmp_path / "own"
+    first, second, third = (law(tmp_path, seed) for seed in (1, 2, 3))
+    registry = Registry(shipped, own)
+    shutil.copytree(first.path, own / "backup")  # a copy by hand, under another name
+    assert registry.resolve("tiny").digest == first.digest
+    shutil.copytree(second.path, shipped / "tiny")
+    assert registry.resolve("tiny").digest == second.digest
+    assert registry.resolve(f"tiny@{first.digest[:12]}").digest == first.digest
+    shutil.copytree(third.path, own / "tiny")
+    assert registry.resolve("tiny").digest == third.digest
+    assert {one.digest for one in registry.find("tiny")} == {first.digest, second.digest, third.digest}
+    with pytest.raises(Problem, match="known: tiny"):
+        registry.resolve("backup")
 
 
 def test_concurrent_additions_all_succeed(tmp_path: Path) -> None:

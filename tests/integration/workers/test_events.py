@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 from leym.events import Events
+from tests.support.service import until
 
 
 def test_events_wake_who_waits_and_nobody_else(settings):
@@ -28,3 +30,32 @@ def test_events_without_redis_neither_raise_nor_wait_long(settings):
         events.announce("a", 1, "running")
         assert events.wait("a", cursor, 30.0) == cursor
         events.close()
+
+
+class CountingEvents(Events):
+    """Counts how often waiters look for each job."""
+
+    looked: Counter[str | None]
+
+    def _latest(self, job_id):
+        self.looked[job_id] += 1
+        return super()._latest(job_id)
+
+
+def test_a_wake_up_costs_the_waiters_of_other_jobs_nothing(settings):
+    events = CountingEvents(settings.redis_url)
+    events.looked = Counter()
+    cursor = events.cursor("a")
+    waiters = [threading.Thread(target=events.wait, args=(f"other {n}", cursor, 60.0)) for n in range(20)]
+    for waiter in waiters:
+        waiter.start()
+    until(lambda: len(events.looked) == 20, what="all wait")
+    for step in range(10):
+        events.announce("a", step, "running")
+        cursor = events.wait("a", cursor, 60.0)
+    assert {name: n for name, n in events.looked.items() if name != "a"} == {f"other {n}": 1 for n in range(20)}
+    events.close()
+    for waiter in waiters:
+        waiter.join(60)
+        assert not waiter.is_alive()
+    assert events._conditions == {}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
+import pytest
 
 from leym.common.backoff import Backoff
 from leym.engine.states import GroupState
@@ -31,12 +34,12 @@ class StubRun:
     id, device_s = "run", 0.0
 
 
-def sink_of(job, table, store):
+def sink_of(job, table, store, commit_s=0.0):
     context = WorkerContext(
         table=table,
         store=store,
         events=Events(None),
-        commit_s=0,
+        commit_s=commit_s,
         on_admitted=lambda: None,
         on_progress=lambda: None,
         draining=lambda: False,
@@ -103,4 +106,27 @@ def test_a_deadline_keeps_frames_that_are_committed_while_it_acts(tmp_path, monk
     assert sink.outcome.result(0)["state"] == "failed"
     assert table.get(job_id).state == "failed"
     assert np.array_equal(FrameReader(store, table.get(job_id)).read("phase")[1], frames)
+    table.close()
+
+
+@pytest.mark.parametrize(
+    ("after_s", "step", "commits"),
+    [
+        (0.0, 0, False),  # the first frame of a run that may end at once
+        (0.2, 0, True),  # slow from the start
+        (0.2, 100, True),  # 1.8 s left
+        (0.2, 500, False),  # 0.2 s left
+        (3.0, 700, True),  # 1.3 s left
+    ],
+)
+def test_the_first_commit_is_left_to_the_end_of_a_run_that_is_short(tmp_path, monkeypatch, after_s, step, commits):
+    table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
+    job = table.claim(submit(table, record=[{"field": "phase", "every": 100}]).id, "w", 20, 3).job
+    assert job.steps == 1000
+    sink = sink_of(job, table, store, commit_s=1.0)
+    now = time.monotonic()
+    sink._admitted_at = now
+    monkeypatch.setattr("workers.sink.time.monotonic", lambda: now + after_s)
+    sink.progress(step, ONE)
+    assert bool(table.get(job.id).manifest) == commits
     table.close()
