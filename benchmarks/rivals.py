@@ -7,6 +7,7 @@ what the engine alone does), so cell-steps/s is what an arm can do and latencies
 
     leym                  POST /v1/jobs, the job's event stream until its end; job table, leases, checkpoints and the
                           last state in the frame store included
+    leym, one sweep       as many members of the mean length and the same recording, in one request
     litserve batched      LitServe's own batching
     litserve continuous   its loop for continuous batching
 
@@ -60,6 +61,26 @@ def leym_arm(law: Bundle, precision: str, slots: int, arrivals: Arrivals) -> dic
         return asyncio.run(_ask_all(client, law, precision, arrivals))
 
 
+def sweep_arm(law: Bundle, precision: str, slots: int, members: int, steps: int) -> dict[str, Any]:
+    """The cell-steps/s of one sweep, from its request to its end, after a short one that compiles what is needed."""
+    os.environ["LEYM_SLOTS"] = str(slots)
+    with running_service([law.path], f"{law.name}/{precision}/{GRID[0]}x{GRID[1]}") as client:
+        for wanted in (2, steps):
+            spec: dict[str, Any] = {
+                "grid": GRID,
+                "steps": wanted,
+                "gamma": 0.01,
+                "precision": precision,
+                "record": {"psi": wanted},
+            }
+            began = perf_counter()
+            sweep = client.sweep(law.name, seed=range(members), **spec).wait()
+            seconds = perf_counter() - began
+        if sweep.counts["succeeded"] != members:
+            raise RuntimeError(f"of {members} members, {sweep.counts['succeeded']} succeeded")
+        return {"cell_steps_per_s": members * steps * GRID[0] * GRID[1] / seconds}
+
+
 async def _ask_all(client: Client, law: Bundle, precision: str, arrivals: Arrivals) -> dict[str, Any]:
     began = perf_counter()
 
@@ -91,14 +112,15 @@ def serving(law: Bundle, precision: str, slots: int, jobs: int, mean: int) -> li
     lengths = exponential_lengths(jobs, mean, 1)
     arrivals = poisson(lengths, OFFERED * alone / (mean * GRID[0] * GRID[1]))
     arms = {"leym": leym_arm(law, precision, slots, arrivals)}
+    universes = arms["leym"]["digests"]
+    arms["leym, one sweep"] = sweep_arm(law, precision, slots, jobs, mean)
     for kind, kernel in (("batched", "inductor"), ("continuous", "inductor"), ("continuous", "ours")):
         name = f"litserve {kind}, {'torch.compile' if kernel == 'inductor' else 'our kernel'}"
         arms[name] = litserve_arm(kind, law, precision, GRID, slots, arrivals, kernel)
     rows: list[dict[str, Any]] = [{"arm": "engine alone, equal lengths", "cell_steps_per_s": alone}]
-    universes = arms["leym"]["digests"]
     for name, found in arms.items():
-        same = found.pop("digests", None) == universes
-        rows.append({"arm": name} | found | {"same_universes": same})
+        same = {"same_universes": found.pop("digests") == universes} if "digests" in found else {}
+        rows.append({"arm": name, "of_engine": found.get("cell_steps_per_s", 0.0) / alone} | found | same)
     return rows
 
 

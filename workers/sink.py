@@ -257,19 +257,17 @@ class JobSink(ClaimedJob):
                 self.note_save_error(error)  # unsaved results stay in memory, and the next call tries again
 
     def wants_commit(self) -> bool:
-        """Return whether it is time to commit, which `commit_s` says; the first commit comes sooner.
+        """Return whether it is time to commit, which `commit_s` says; the first commit comes sooner, or not at all.
 
-        That one shows readers the first frames FIRST_COMMIT_S after the start, unless the run is expected to end within
-        `commit_s`: the last commit of a short job writes everything, so an earlier one would only cost time.
+        That one shows readers the first frames FIRST_COMMIT_S after the start, unless the run is expected to take less
+        than `commit_s`: the last commit of a short run writes everything, so an earlier one would only cost time.
         """
         if self._has_committed:
             return super().wants_commit()
         elapsed_s = time.monotonic() - self._admitted_at
-        if elapsed_s < FIRST_COMMIT_S:
-            return False
-        done = float(self.states.step.mean()) - self.begins_at
-        left = self.job.steps - float(self.states.step.mean())
-        return left * elapsed_s > self.context.commit_s * done
+        reached = float(self.states.step.mean())
+        steps, done = self.job.steps - self.begins_at, reached - self.begins_at
+        return elapsed_s >= FIRST_COMMIT_S and elapsed_s * steps > self.context.commit_s * done
 
     def _commit(self) -> bool:
         self._has_committed = True

@@ -31,7 +31,7 @@ from tests.support.browser import dom_of, pages
 from tests.support.paths import ROOT
 from tests.support.service import Service, until
 from tests.support.tab import tab
-from workers.broker import free_port
+from workers.broker import free_port, url_of
 
 EXAMPLE = (ROOT / "deploy" / "nginx.conf").read_text()
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -154,7 +154,7 @@ def site(tmp_path_factory, certificates, viewer) -> Iterator[Site]:
 def job(site: Site) -> str:
     """A job that has succeeded, as a pretended worker ran it."""
     made = str(site.json("/leym/v1/jobs", SPEC)["id"])
-    with opened(site.data) as api:
+    with opened(site.data, redis_url=url_of(site.data / "valkey")) as api:
         worker = Pretender(api, made)
         worker.run(worker.job.steps)
         worker.finish()
@@ -232,7 +232,7 @@ def test_events_come_one_by_one(site: Site, of: str) -> None:
     """Each event is there before the next thing happens to the job: nothing between collects them."""
     made = site.json("/leym/v1/jobs", SPEC | {"seed": 11})["id"]
     path = f"/v1/jobs/{made}/events" if of == "one" else f"/v1/events?jobs={made}&replay=true"
-    with opened(site.data) as api:
+    with opened(site.data, redis_url=url_of(site.data / "valkey")) as api:
         worker = Pretender(api, made)
         with site.open((site.bare if "defaults" in of else site.url) + path) as stream:
             events = parse_events(stream)
@@ -250,7 +250,7 @@ def test_frames_come_over_a_websocket(site: Site, monkeypatch: pytest.MonkeyPatc
     """Each frame is there before the next thing happens to the job, below the prefix and over TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(site.authority))
     made = site.json("/leym/v1/jobs", SPEC | {"seed": 12})["id"]
-    with opened(site.data) as api, Client(site.url, token=site.token) as client:
+    with opened(site.data, redis_url=url_of(site.data / "valkey")) as api, Client(site.url, token=site.token) as client:
         worker = Pretender(api, made)
         frames = client.job(made).live("phase", dtype="f16")
         for step in (0, 3, 6):

@@ -116,6 +116,7 @@ class Pretender:
         manifest = self.writer.flush()
         step = max(self.at, 0)
         self.api.table.commit(self.job.id, self.job.epoch, step=step, manifest=manifest, observables_last=self.last())
+        self.api.services.events.announce(self.job.id, step, "running")
         self.api.store.delete(self.writer.superseded())
 
     def finish(self, state: str = "succeeded", error: dict[str, Any] | None = None) -> None:
@@ -129,6 +130,7 @@ class Pretender:
             error=error,
             observables_last=self.last(),
         )
+        self.api.services.events.announce(self.job.id, self.at, state)
         self.api.store.delete(self.writer.superseded())
 
     def last(self) -> dict[str, float]:

@@ -114,9 +114,10 @@ def test_a_deadline_keeps_frames_that_are_committed_while_it_acts(tmp_path, monk
     [
         (0.0, 0, False),  # the first frame of a run that may end at once
         (0.2, 0, True),  # slow from the start
-        (0.2, 100, True),  # 1.8 s left
-        (0.2, 500, False),  # 0.2 s left
-        (3.0, 700, True),  # 1.3 s left
+        (0.2, 100, True),  # 2 s in all
+        (0.2, 500, False),  # 0.4 s in all
+        (0.9, 950, False),
+        (1.01, 990, True),  # no frame waits longer than `commit_s`
     ],
 )
 def test_the_first_commit_is_left_to_the_end_of_a_run_that_is_short(tmp_path, monkeypatch, after_s, step, commits):
