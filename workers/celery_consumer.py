@@ -20,13 +20,13 @@ from leym.tickets import TASKS
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/json"
-EVENTS_S = 0.2
+EVENTS_S = 0.2  # longest time that an event waits for others
 
 
 class TicketConsumer(Consumer):
     """Celery's consumer, which checks every message by `flaw_of` and reports when fetching is stopped.
 
-    It publishes events of tasks together: each message costs about a millisecond of a core here, and more in Flower.
+    It publishes events of tasks together: a message for each would cost about a millisecond of a core.
     """
 
     _flush_at = 0.0  # monotonic clock; a flush comes no earlier than this

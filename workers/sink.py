@@ -265,8 +265,8 @@ class JobSink(ClaimedJob):
         if self._has_committed:
             return super().wants_commit()
         elapsed_s = time.monotonic() - self._admitted_at
-        reached = float(self.states.step.mean())
-        steps, done = self.job.steps - self.begins_at, reached - self.begins_at
+        steps = self.job.steps // self.job.members - self.begins_at  # a row has the steps of all its members
+        done = float(self.states.step.mean()) - self.begins_at
         return elapsed_s >= FIRST_COMMIT_S and elapsed_s * steps > self.context.commit_s * done
 
     def _commit(self) -> bool:

@@ -46,6 +46,7 @@ def test_a_wake_up_costs_the_waiters_of_other_jobs_nothing(settings):
     events = CountingEvents(settings.redis_url)
     events.looked = Counter()
     cursor = events.cursor("a")
+    until(lambda: events.is_listening, what="the listener reads from Redis")
     waiters = [threading.Thread(target=events.wait, args=(f"other {n}", cursor, 60.0)) for n in range(20)]
     for waiter in waiters:
         waiter.start()

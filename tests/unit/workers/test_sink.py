@@ -15,6 +15,7 @@ from leym.frames.reader import FrameReader
 from leym.frames.stores.open import open_store
 from leym.frames.writer import FrameWriter
 from leym.jobs.table import JobTable
+from tests.support.job_tables import sweep_of
 from tests.support.tickets import submit
 from workers.claimed_job import WorkerContext
 from workers.sink import JobSink
@@ -130,4 +131,20 @@ def test_the_first_commit_is_left_to_the_end_of_a_run_that_is_short(tmp_path, mo
     monkeypatch.setattr("workers.sink.time.monotonic", lambda: now + after_s)
     sink.progress(step, ONE)
     assert bool(table.get(job.id).manifest) == commits
+    table.close()
+
+
+@pytest.mark.parametrize(("part", "commits"), [(0.1, True), (0.5, False)])
+def test_the_first_commit_of_a_block_goes_by_the_steps_of_its_members(tmp_path, monkeypatch, part, commits):
+    table, store = JobTable(f"sqlite:///{tmp_path}/jobs.sqlite"), open_store(tmp_path.as_uri())
+    _, [block], _ = sweep_of(table, 4, per_block=4)
+    job = table.claim(block.id, "w", 20, 3).job
+    of_one = table.sweep_plan(job.sweep).job(0).steps
+    assert job.steps == 4 * of_one
+    sink = sink_of(job, table, store, commit_s=1.0)
+    now = time.monotonic()
+    sink._admitted_at = now
+    monkeypatch.setattr("workers.sink.time.monotonic", lambda: now + 0.2)
+    sink._advance(np.arange(4), round(part * of_one))
+    assert sink.wants_commit() == commits
     table.close()
