@@ -17,7 +17,7 @@ from leym.laws.bundle import Bundle
 from leym.laws.loading import load_weights
 from leym.quantization.codes import Codes
 from leym.quantization.nf4 import NF4
-from leym.training.calibration import absmax, gptq, readout, refit, rounding
+from leym.training.calibration import absmax, descent, gptq, readout, refit, rounding
 from leym.training.calibration.network import called_modules, hessian, moments, nf4_layer, set_code, student, teacher
 from leym.training.calibration.states import SEED, Visited, attractor, one_thread
 from leym.training.draws import DrawSettings
@@ -148,6 +148,11 @@ def _matched(work: Work) -> None:
     _layer_by_layer(work, gptq.encode, with_refit=True, to_output=True)
 
 
+def _descent(work: Work) -> None:
+    """Round as `matched` does, and change one level or scale of a layer at a time while its error shrinks."""
+    _layer_by_layer(work, descent.encode, with_refit=True, to_output=True)
+
+
 @torch.no_grad()
 def _layer_by_layer(
     work: Work, encode: Callable[..., gptq.Rounded], *, with_refit: bool = False, to_output: bool = False
@@ -209,6 +214,7 @@ ARMS: dict[str, Callable[[Work], None]] = {
     "gptq": _gptq,
     "refit": _refit,
     "matched": _matched,
+    "descent": _descent,
     "readout": _readout,
     "rounding": _rounding,
 }
