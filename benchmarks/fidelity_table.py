@@ -207,6 +207,7 @@ def main() -> None:
     options.add_argument("--laws", nargs="+", metavar="NAME", help="laws of the data folder: name or name@digest")
     options.add_argument("--arms", nargs="+", choices=MADE, help="make these of every law; default: what it carries")
     add_refinement_options(options)
+    options.add_argument("--keep", type=Path, metavar="FOLDER", help="where the laws that --arms makes stay")
     options.add_argument("--file", type=Path, default=Path("benchmarks/results/fidelity_table.json"))
     options.add_argument("--markdown", action="store_true", help="print the table from the file")
     chosen = options.parse_args()
@@ -226,7 +227,7 @@ def main() -> None:
             if key in found["laws"] or (chosen.only and law.name not in chosen.only):
                 continue
             if chosen.arms:
-                candidates = made(law, chosen.arms, how, chosen.arm, plan, Path(folder))
+                candidates = made(law, chosen.arms, how, chosen.arm, plan, chosen.keep or Path(folder))
             else:
                 candidates = arms(law, plan, Path(folder))
             found["laws"][key] = judge_all(law, plan, candidates)
