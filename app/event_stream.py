@@ -53,10 +53,10 @@ def _follow(
 ) -> Iterator[str]:
     wake_ups = WakeUps(services.events, job.results, cursor)
     arrays, last_state, last_sent = arrays_of(job), "", time.monotonic()
-    told: Job | None = None  # the row as of the last events
+    shown: Job | None = None  # the row as of the last events
     while True:
-        if job != told:
-            sent, told = False, job
+        if job != shown:
+            sent, shown = False, job
             if job.state != last_state and not job.final:
                 last_state = str(job.state)
                 yield format_event("state", state_data(job))

@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import OrderedDict
 from typing import Any
+from weakref import WeakValueDictionary
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -42,8 +41,9 @@ class Events:
         self._last: OrderedDict[str, int] = OrderedDict()  # job -> number of its last wake-up
         self._lock = threading.Lock()
         # one condition for each job that is waited for: a wake-up costs as many threads as wait for its job, not all
-        self._conditions: dict[str | None, threading.Condition] = {}
-        self._waiting: Counter[str | None] = Counter()
+        self._conditions: WeakValueDictionary[str | None, threading.Condition] = (
+            WeakValueDictionary()
+        )  # kept by waiters
         self._listener: threading.Thread | None = None
         self._started = threading.Event()
         self._listening = False
@@ -74,7 +74,8 @@ class Events:
             second.
         """
         self._listen()
-        with self._lock, self._condition(job_id) as changed:
+        with self._lock:
+            changed = self._conditions.setdefault(job_id, threading.Condition(self._lock))
             seen = self._count if cursor is None else int(cursor)
             if not self._listening:
                 timeout_s = min(timeout_s, OUTAGE_S)
@@ -83,7 +84,7 @@ class Events:
 
     @property
     def is_listening(self) -> bool:
-        """Whether wake-ups reach this process. It may be False for a second after Redis has come back."""
+        """Return whether wake-ups reach this process. It may be False for a second after Redis has come back."""
         return self._listening
 
     def close(self) -> None:
@@ -94,22 +95,10 @@ class Events:
         """
         with self._lock:
             self._closed.set()
-            for changed in self._conditions.values():
+            for changed in list(self._conditions.values()):
                 changed.notify_all()
         if self._redis is not None:
             self._redis.connection_pool.disconnect(inuse_connections=False)
-
-    @contextmanager
-    def _condition(self, job_id: str | None) -> Iterator[threading.Condition]:
-        """Give the condition of a job, which is kept while somebody waits. The lock must be held."""
-        changed = self._conditions.setdefault(job_id, threading.Condition(self._lock))
-        self._waiting[job_id] += 1
-        try:
-            yield changed
-        finally:
-            self._waiting[job_id] -= 1
-            if not self._waiting[job_id]:
-                del self._waiting[job_id], self._conditions[job_id]
 
     def _latest(self, job_id: str | None) -> int:
         return self._count if job_id is None else self._last.get(job_id, 0)
@@ -154,8 +143,9 @@ class Events:
                 self._last.move_to_end(job)
             while len(self._last) > REMEMBERED:
                 self._last.popitem(last=False)
-            for job_id in {*jobs, None} & self._conditions.keys():
-                self._conditions[job_id].notify_all()
+            for job_id in {*jobs, None}:
+                if changed := self._conditions.get(job_id):
+                    changed.notify_all()
 
 
 def _connect(url: str) -> Redis:

@@ -26,7 +26,7 @@ EVENTS_S = 0.2  # longest time that an event waits for others
 class TicketConsumer(Consumer):
     """Celery's consumer, which checks every message by `flaw_of` and reports when fetching is stopped.
 
-    It publishes events of tasks together: a message for each would cost about a millisecond of a core.
+    It publishes events of tasks together, because each message costs time here, in the broker and in Flower.
     """
 
     _flush_at = 0.0  # monotonic clock; a flush comes no earlier than this

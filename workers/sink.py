@@ -84,7 +84,6 @@ class JobSink(ClaimedJob):
         self._has_predecessors = job.epoch > 1
         self._last_observables: dict[str, float] | None = None
         self._admitted_at = 0.0
-        self._has_committed = False
 
     def start(self) -> None:
         """Submit the run to the engine."""
@@ -262,7 +261,7 @@ class JobSink(ClaimedJob):
         That one shows readers the first frames FIRST_COMMIT_S after the start, unless the run is expected to take less
         than `commit_s`: the last commit of a short run writes everything, so an earlier one would only cost time.
         """
-        if self._has_committed:
+        if self._committed_at:
             return super().wants_commit()
         elapsed_s = time.monotonic() - self._admitted_at
         steps = self.job.steps // self.job.members - self.begins_at  # a row has the steps of all its members
@@ -270,7 +269,6 @@ class JobSink(ClaimedJob):
         return elapsed_s >= FIRST_COMMIT_S and elapsed_s * steps > self.context.commit_s * done
 
     def _commit(self) -> bool:
-        self._has_committed = True
         cancelled = self.table.commit(self.job.id, self.job.epoch, **self._values())
         self.note_commit()
         if self.states.steps_done > self.job.step:
