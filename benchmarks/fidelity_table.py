@@ -216,6 +216,8 @@ def main() -> None:
     if chosen.markdown:
         print(markdown([r for rows in found["laws"].values() for r in rows]))
         return
+    if chosen.keep and chosen.keep.exists() and any(chosen.keep.iterdir()):
+        options.error(f"--keep = {chosen.keep}: it is not empty, and laws are never overwritten")
     plan = PLANS[chosen.plan].with_(perturbation=chosen.perturbation)
     plan = plan.with_(members=chosen.members, pilot=0) if chosen.members else plan
     how = refinement_of(chosen, plan)

@@ -34,11 +34,10 @@ def encode(layer: Layer, kernel: Tensor, h: Tensor) -> gptq.Rounded:
         h: Mean of u uᵀ over its inputs, float64 [K, K].
     """
     rounded = gptq.encode(layer, kernel, h)
-    mean = h.diagonal().mean()
-    if mean <= 0:
+    damping = gptq.damping_of(h)
+    if not damping.any():
         return rounded
-    damped = h + gptq.DAMPING * mean * torch.eye(len(h), dtype=torch.float64)
-    descent = _Descent(layer, layer.matrix(kernel).double(), damped, rounded.code)
+    descent = _Descent(layer, layer.matrix(kernel).double(), h + damping, rounded.code)
     for _ in range(ROUNDS):
         descent.choose_levels()
         descent.fit_scales()

@@ -85,20 +85,23 @@ def aimed_at_output(matrix: Tensor, h: Tensor, cross: Tensor) -> Tensor:
         h: H, mean of u uᵀ over inputs u of the quantised network, float64 [K, K].
         cross: C, with the inputs v of the fp32 network, float64 [K, K].
     """
-    mean = h.diagonal().mean()
-    if mean <= 0:
+    damping = damping_of(h)
+    if not damping.any():
         return matrix
-    damping = DAMPING * mean * torch.eye(len(h), dtype=torch.float64)
     aimed: Tensor = torch.linalg.solve(h + damping, (cross + damping).T @ matrix.T.double()).T
     return aimed.float().contiguous()
 
 
+def damping_of(h: Tensor) -> Tensor:
+    """Return what is added to H so that it can be inverted, float64 [K, K]; zeros if no input is ever other than 0."""
+    return DAMPING * h.diagonal().mean() * torch.eye(len(h), dtype=torch.float64)
+
+
 def inverse_factor(h: Tensor) -> Tensor:
     """Return the upper Cholesky factor of the inverse of H with damping, float64 [K, K]; the identity for H = 0."""
-    mean = h.diagonal().mean()
-    if mean <= 0:
+    damping = damping_of(h)
+    if not damping.any():
         return torch.eye(len(h), dtype=torch.float64)
-    damped = h + DAMPING * mean * torch.eye(len(h), dtype=torch.float64)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(h + damping))
     upper: Tensor = torch.linalg.cholesky(inverse, upper=True)
     return upper
