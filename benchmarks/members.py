@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter, sleep
 from typing import Any
@@ -22,20 +23,28 @@ from leym.laws.bundle import Bundle
 NCA_GRID, NCA_STEPS, PRECISION = (64, 64), 20, "nf4"
 NCA_CELL_STEPS = NCA_GRID[0] * NCA_GRID[1] * NCA_STEPS  # of a member
 BURSTS = 50
+ROUNDS = 3
 FEW, MANY = 16, 4096  # slots between which the host time of a burst is compared
 LIMIT_S = 1800.0  # against hanging
 
 
 def engine_alone(law: Bundle, slots: int, seconds: float) -> tuple[float, float]:
-    """Measure an engine that records and throws the frames away, and the step in a loop: cell-steps/s of each."""
+    """Measure an engine that records and throws the frames away, and the step in a loop, in turn.
+
+    Returns:
+        Cell-steps/s of each, the medians of ROUNDS rounds.
+    """
     engine = Engine(slots, largest_batch=4096)
     engine.start()
     try:
         engine.warm(law, PRECISION, NCA_GRID)
-        kernel = step_alone(engine, law, PRECISION, NCA_GRID, seconds / 2)
-        members = ceil(seconds * kernel / NCA_CELL_STEPS)
-        seconds = _run_members(engine, law, NCA_GRID, NCA_STEPS, members, Recording(field="phase", every=NCA_STEPS))
-        return members * NCA_CELL_STEPS / seconds, kernel
+        alone, kernel = [], []
+        for _ in range(ROUNDS):
+            kernel.append(step_alone(engine, law, PRECISION, NCA_GRID, seconds / 2 / ROUNDS))
+            members = ceil(seconds / ROUNDS * kernel[-1] / NCA_CELL_STEPS / slots) * slots
+            took = _run_members(engine, law, NCA_GRID, NCA_STEPS, members, Recording(field="phase", every=NCA_STEPS))
+            alone.append(members * NCA_CELL_STEPS / took)
+        return median(alone), median(kernel)
     finally:
         engine.stop()
 

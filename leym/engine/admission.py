@@ -61,6 +61,7 @@ class Admission:
         """Seat members of waiting runs, the most urgent first, in buckets that are ready; start making the others."""
         free, full, now = self._slots - self._seating.seated - len(self._seating.held), False, monotonic()
         new: dict[Batch, list[Group]] = {}
+        seated: list[tuple[Run, int]] = []
         for entry in self._seating.waiting.ordered(now):
             run = entry.run
             future = self._loader.bucket(run.bucket, run.law)
@@ -82,9 +83,8 @@ class Admission:
                 continue
             free -= not run.in_slots
             group = self._seating.seat(run, bucket, batch, entry.level(now))
-            if run.left:
-                run.draw_ahead(bucket.batch_size, self._drawing)
-            else:
+            seated.append((run, bucket.batch_size))
+            if not run.left:
                 self._seating.waiting.drop({run.id})
             if group.step == 0:
                 new.setdefault(batch, []).append(group)
@@ -92,6 +92,8 @@ class Admission:
         for batch, groups in new.items():
             for group, recorded in self._pipeline.record_start(batch, groups):
                 self._results.frames(group.run, 0, group.places, recorded)
+        for run, batch_size in seated:  # not before: it would take a processor from what is recorded
+            run.draw_ahead(batch_size, self._drawing)
 
     def _swap_out_for(self, run: Run) -> None:
         """Take the slots of a less urgent run, which waits again."""

@@ -7,15 +7,9 @@ the operating system to wake its threads: measured on two cores, steps then take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock, Thread
-from typing import TypeVar
 
 import torch
-
-Part = TypeVar("Part")
-Found = TypeVar("Found")
 
 _lock = Lock()
 _owners = 0
@@ -64,36 +58,6 @@ def compute_alone() -> None:
 def compute_on_pool() -> None:
     """Make the calling thread compute on as many threads as the device thread does, which must have nothing to do."""
     _compute_on(pool_size())
-
-
-class LoneThreads:
-    """Threads that compute side by side, each alone: for work that splits into parts of many small operations.
-
-    A pool starts and ends its threads for every operation, which takes as long as a small one computes, and longer
-    while another thread of the process has one of the processors.
-
-    Args:
-        threads: their number.
-    """
-
-    def __init__(self, threads: int):
-        self._n = threads
-        self._threads = ThreadPoolExecutor(threads, "parts", initializer=compute_alone) if threads > 1 else None
-
-    def map(self, call: Callable[[Part], Found], parts: Iterable[Part]) -> list[Found]:
-        """Call on every part and return the results in order; a lone part is computed by the caller on its pool."""
-        parts = list(parts)
-        if self._threads is None or len(parts) == 1:
-            return [call(part) for part in parts]
-        each = -(-len(parts) // self._n)  # one task per thread: handing over a task takes as long as a small part
-        shares = [parts[first : first + each] for first in range(0, len(parts), each)]
-        found = self._threads.map(lambda share: [call(part) for part in share], shares)
-        return [result for results in found for result in results]
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._threads:
-            self._threads.shutdown()
 
 
 def _compute_on(threads: int) -> None:

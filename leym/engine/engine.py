@@ -85,8 +85,7 @@ class Engine:
         self._seating = Seating(self.stream, self._results)
         self.buckets = self._seating.buckets
         on_cuda = self.device.is_cuda
-        recording = None if on_cuda else compute_threads.LoneThreads(self.device.threads)
-        self._pipeline = BurstPipeline(self.stream, ahead=on_cuda if ahead is None else ahead, recording=recording)
+        self._pipeline = BurstPipeline(self.stream, ahead=on_cuda if ahead is None else ahead)
         table = BatchSizeTable(self.device, batch_sizes)
         self._loader = BucketLoader(self.law_cache, table, largest_batch or slots, self._wake, self._free_idle)
         self._calls = DeviceCalls()
@@ -163,7 +162,6 @@ class Engine:
             compute_threads.disown_pool()
         self._results.close()
         self._admission.close()
-        self._pipeline.end_threads()
 
     def warm(self, law: Bundle, precision: str, grid: tuple[int, int], wait_s: float | None = None) -> None:
         """Load and compile a bucket before its first run; blocks until it is ready.

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leym.engine.batch import Batch, Group
-from leym.engine.compute_threads import LoneThreads
 from leym.engine.device_stream import DeviceStream, HostArrays, Timestamp
 from leym.engine.recorder import Recorded, record
 from leym.engine.roofline import Cost
@@ -98,13 +97,10 @@ class BurstPipeline:
     Args:
         stream: the device's stream.
         ahead: keep one burst in flight behind those that `finished` returns.
-        recording: threads that compute what is recorded, in parts; None: all rows of a batch at once
-            (`leym.engine.recorder`).
     """
 
-    def __init__(self, stream: DeviceStream, *, ahead: bool, recording: LoneThreads | None):
-        self.ahead, self._recording = ahead, recording
-        self._stream = stream
+    def __init__(self, stream: DeviceStream, *, ahead: bool):
+        self.ahead, self._stream = ahead, stream
         self._bursts: deque[InFlightBurst] = deque()
 
     def __len__(self) -> int:
@@ -121,7 +117,7 @@ class BurstPipeline:
         batch.advance(steps)
         ended = self._stream.timestamp()
         good = self._stream.fetch([batch.tensors.good.clone()])
-        recorded = {id(group): one for group, one in self._record(batch, batch.groups)}
+        recorded = {id(group): one for group, one in record(batch, batch.groups, self._stream)}
         moments = (began, ended, self._stream.timestamp())
         burst = InFlightBurst(batch, cost, steps, batch.busy, share, steps * batch.step_s, *moments, good)
         batch.charged_s += burst.expected_s / share
@@ -143,7 +139,7 @@ class BurstPipeline:
 
     def record_start(self, batch: Batch, groups: Sequence[Group]) -> list[tuple[Group, Recorded]]:
         """Record groups that have not made a step."""
-        return self._record(batch, groups)
+        return record(batch, groups, self._stream)
 
     def finished(self) -> Iterator[InFlightBurst]:
         """Take out the bursts whose results are delivered now: all of them, or with `ahead` all but the newest."""
@@ -160,11 +156,3 @@ class BurstPipeline:
         for burst in self._bursts:
             for result in burst.results:
                 result.group.closed |= result.group.run.id in run_ids
-
-    def end_threads(self) -> None:
-        """End the threads that compute what is recorded."""
-        if self._recording:
-            self._recording.close()
-
-    def _record(self, batch: Batch, groups: Sequence[Group]) -> list[tuple[Group, Recorded]]:
-        return record(batch, groups, self._stream, self._recording)

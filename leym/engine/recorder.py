@@ -1,14 +1,13 @@
 """Computes what groups record at a step, on the device and all groups in one go, and starts its copy to the host.
 
 The bits of a universe do not depend on which others are recorded with it. On a CPU only the rows with something due are
-computed, in parts that fit into the cache of a core, side by side (`leym.physics.observables` makes their bits
-independent of their number). A GPU computes all rows of the batch, since its time goes into launches, and its
-reductions depend on their number.
+computed, in parts of RECORDED_TOGETHER (`leym.physics.observables` makes their bits independent of their number). A GPU
+computes all rows of the batch, since its time goes into launches, and its reductions depend on their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -19,16 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leym.contract.spec import Recording
-from leym.engine.compute_threads import LoneThreads
 from leym.engine.device_stream import DeviceStream, HostArrays
 from leym.engine.run import STATE_HASH
 from leym.engine.states import span
-from leym.physics.elementwise import cached_parts
+from leym.physics.elementwise import parts
 from leym.physics.observables import StateView, state_hash
 
 if TYPE_CHECKING:
     from leym.engine.batch import Batch, Group
 
+RECORDED_TOGETHER = 2**22  # bytes of states: of fewer the calls cost more than they compute, more leave the caches
 Fields = dict[str, NDArray[Any]]
 
 
@@ -46,16 +45,13 @@ class Recorded:
     nbytes: int
 
 
-def record(
-    batch: Batch, groups: Sequence[Group], stream: DeviceStream, threads: LoneThreads | None
-) -> list[tuple[Group, Recorded]]:
+def record(batch: Batch, groups: Sequence[Group], stream: DeviceStream) -> list[tuple[Group, Recorded]]:
     """Record the groups that have something due at their present step and have not delivered it before.
 
     Args:
         batch: the batch of the groups.
         groups: the groups to look at: either all at step 0, or none.
         stream: the device's stream.
-        threads: compute parts of the rows that are due; None: all rows of the batch at once.
     """
     due = [group for group in groups if any(group.run.due(group.step)) and _is_new(group)]
     if not due:
@@ -66,12 +62,13 @@ def record(
     observed = {name for _, names in wanted for name in names}
     observables = sorted(observed - {STATE_HASH})
     compute = partial(_compute, batch, due[0].step > 0, fields, observables, STATE_HASH in observed)
-    if threads is None:
+    if batch.state.is_cuda:
         chosen = batch.index(rows)
         tensors = [tensor[chosen] for tensor in compute(slice(None))]
     else:
-        parts = threads.map(compute, _cached_rows(batch, batch.index(rows), len(rows)))
-        tensors = [torch.cat(of) for of in zip(*parts, strict=True)]
+        some = parts(len(rows), batch.bytes_per_member, RECORDED_TOGETHER)
+        computed = [compute(batch.index(rows[part])) for part in some]
+        tensors = [torch.cat(of) for of in zip(*computed, strict=True)]
     arrays = stream.fetch(tensors)
     found, first = [], 0
     per_row = {field: tensor[0].nbytes for field, tensor in zip(fields, tensors, strict=False)}
@@ -82,12 +79,6 @@ def record(
         fetch = partial(_fetch, arrays, own, recordings, names, fields, observables)
         found.append((group, Recorded(fetch, nbytes)))
     return found
-
-
-def _cached_rows(batch: Batch, rows: slice | Tensor, n: int) -> Iterator[slice | Tensor]:
-    """Split the index of n rows into parts that the cache of a core holds."""
-    for part in cached_parts(n, batch.bytes_per_member, threads=1):
-        yield slice(rows.start + part.start, rows.start + part.stop) if isinstance(rows, slice) else rows[part]
 
 
 @torch.no_grad()

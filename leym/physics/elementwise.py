@@ -12,15 +12,18 @@ LANES = 64  # a multiple of the numbers that a loop of torch takes at a time on 
 CACHED = 2**18  # bytes of an array that stay in the cache of a core, with a few intermediate results of that size
 
 
-def cached_parts(n: int, nbytes: int, threads: int | None = None) -> Iterator[slice]:
-    """Split n universes of so many bytes each into parts that the caches of threads hold.
-
-    The threads are those that the caller computes on, unless a number is given.
+def cached_parts(n: int, nbytes: int) -> Iterator[slice]:
+    """Split n universes of so many bytes each into parts that the caches of the caller's compute threads hold.
 
     Ten operations on one part after another take half of the time of ten operations on everything: what one writes, the
     next still finds in the cache, and the memory of the intermediate results is used again.
     """
-    together = max(1, CACHED * (threads or torch.get_num_threads()) // nbytes)
+    return parts(n, nbytes, CACHED * torch.get_num_threads())
+
+
+def parts(n: int, nbytes: int, most: int) -> Iterator[slice]:
+    """Split n universes of so many bytes each into parts of at most `most` bytes, or of one universe."""
+    together = max(1, most // nbytes)
     for first in range(0, n, together):
         yield slice(first, min(first + together, n))
 

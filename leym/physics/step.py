@@ -28,7 +28,6 @@ from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
 from leym.physics.constraint import Box, Living
-from leym.physics.elementwise import cached_parts
 
 EPSILON = 1e-9
 
@@ -123,8 +122,4 @@ def to_real(psi: Tensor) -> Tensor:
 
 def to_complex(x: Tensor) -> Tensor:
     """Convert states from float32 [B, 2d, H, W] to complex64 [B, H, W, d]."""
-    re, im = x.float().permute(0, 2, 3, 1).chunk(2, dim=-1)
-    psi = torch.empty(re.shape, dtype=torch.complex64, device=x.device)
-    for part in cached_parts(len(x), x[:1].nbytes) if x.device.type == "cpu" else [slice(None)]:
-        psi[part] = torch.complex(re[part].contiguous(), im[part].contiguous())
-    return psi
+    return torch.complex(*x.float().permute(0, 2, 3, 1).chunk(2, dim=-1)).contiguous()

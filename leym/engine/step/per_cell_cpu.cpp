@@ -13,9 +13,11 @@
 // update and norm stay float32.
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include <omp.h>
@@ -331,6 +333,12 @@ bool step_rows(const Law& law, const Universe& u, int first, int last, Room& roo
     return finite;
 }
 
+// Waits until so many steps are made.
+void wait_for(const std::atomic<int>& made, int steps) {
+    for (int tries = 0; made.load(std::memory_order_acquire) < steps; ++tries)
+        if (tries > 1000) std::this_thread::yield();
+}
+
 }  // namespace
 
 // Whether this process may use the instructions for laws in bfloat16; to be asked before the first of them.
@@ -358,7 +366,10 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
     const int universes = slots.size();
     if (!universes) return;
     const int bands = std::clamp(4 * threads / universes, 1, height);  // of rows of each, so that all threads have some
+    const int tasks = universes * bands;
     std::vector<int> finite((size_t)steps * universes, 1);
+    std::vector<std::atomic<int>> done(tasks);  // steps that each band has made
+    std::atomic<int64_t> next{0};
     float* sides[2] = {state, scratch};
     const auto step_band = law->bf16 ? step_rows<true> : step_rows<false>;
     #pragma omp parallel num_threads(threads)
@@ -367,17 +378,20 @@ extern "C" void leym_cells(const Law* law, float* state, float* scratch, const f
 #ifdef MATRIX_UNIT
         const MatrixUnit unit(law->bf16);
 #endif
-        for (int step = 0; step < steps; ++step) {
-            #pragma omp for schedule(dynamic, 1)
-            for (int task = 0; task < universes * bands; ++task) {
-                const int i = task / bands, band = task % bands, b = slots[i];
-                const Universe u = {sides[step % 2] + b * size, sides[1 - step % 2] + b * size, height, width,
-                                    gamma[b], seed[b], clock[b] + step};
-                if (!step_band(*law, u, height * band / bands, height * (band + 1) / bands, room)) {
-                    #pragma omp atomic write
-                    finite[(size_t)step * universes + i] = 0;
-                }
+        // No barrier after a step: a band waits for itself and its neighbours only, so that a thread which another
+        // program interrupts holds up the others only when they are a whole step ahead. Tasks are taken in the order
+        // of the steps, so what one waits for is done or in work.
+        for (int64_t at; (at = next++) < (int64_t)steps * tasks;) {
+            const int step = at / tasks, task = at % tasks, i = task / bands, band = task % bands, b = slots[i];
+            for (int side = -1; side <= 1; ++side)
+                wait_for(done[i * bands + (band + side + bands) % bands], step);
+            const Universe u = {sides[step % 2] + b * size, sides[1 - step % 2] + b * size, height, width,
+                                gamma[b], seed[b], clock[b] + step};
+            if (!step_band(*law, u, height * band / bands, height * (band + 1) / bands, room)) {
+                #pragma omp atomic write
+                finite[(size_t)step * universes + i] = 0;
             }
+            done[task].store(step + 1, std::memory_order_release);
         }
     }
     for (int i = 0; i < universes; ++i) {

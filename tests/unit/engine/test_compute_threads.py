@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from threading import Barrier, Thread
+from threading import Thread
 
 import pytest
 import torch
@@ -110,25 +110,3 @@ def test_a_pool_is_no_larger_than_the_processors_that_the_process_may_use():
     command = [sys.executable, "-c", ON_ONE_PROCESSOR]
     done = subprocess.run(command, capture_output=True, text=True, env=env, check=True)
     assert done.stdout.strip() == "1"
-
-
-def test_lone_threads_compute_alone_and_side_by_side(threads):
-    lone, together = compute_threads.LoneThreads(2), Barrier(2, timeout=30)
-
-    def compute(part):
-        together.wait()  # passes only while two parts are computed at once
-        return part, torch.get_num_threads()
-
-    assert lone.map(compute, range(4)) == [(part, 1) for part in range(4)]
-    assert lone.map(lambda part: (part, torch.get_num_threads()), [7]) == [(7, threads)]
-    lone.close()
-    assert torch.get_num_threads() == threads
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_part_that_fails_fails_the_whole(number):
-    lone = compute_threads.LoneThreads(number)
-    with pytest.raises(ZeroDivisionError):
-        lone.map(lambda part: 1 / part, [1, 0, 2])
-    assert lone.map(lambda part: 1 / part, [2]) == [0.5]  # the threads live on
-    lone.close()

@@ -11,12 +11,10 @@ import torch
 
 from leym.contract.catalog import OBSERVABLES
 from leym.contract.spec import ComplexNoise, Observe, RandomState, Recording, Zeros
+from leym.engine import pipeline, recorder
 from leym.engine.batch import Batch
-from leym.engine.compute_threads import LoneThreads
-from leym.engine.recorder import record
 from leym.engine.run import Members, Run
 from leym.engine.states import GroupState
-from leym.physics import elementwise
 from tests.support.engines import BOTH_KINDS, a_run
 from tests.support.recording_sink import MembersSink
 
@@ -192,12 +190,10 @@ def test_a_drained_block_goes_on_elsewhere_with_the_same_bits(engines, law, alon
 
 @pytest.mark.parametrize("where", ["advance", "record"])
 def test_a_block_loses_nothing_when_memory_runs_out(engines, law, monkeypatch, where):
-    from leym.engine.pipeline import BurstPipeline
-
     expected = block(law, n=11)
     engines(1, largest_batch=2).submit(expected)
     expected.sink.wait()
-    advance, record, calls = Batch.advance, BurstPipeline._record, []
+    advance, record, calls = Batch.advance, pipeline.record, []
 
     def short(batch):
         if batch.size > 2 and batch.groups:
@@ -209,15 +205,15 @@ def test_a_block_loses_nothing_when_memory_runs_out(engines, law, monkeypatch, w
         short(self)
         advance(self, steps)
 
-    def failing_record(self, batch, groups):
+    def failing_record(batch, groups, stream):
         if groups and groups[0].step:
             short(batch)
-        return record(self, batch, groups)
+        return record(batch, groups, stream)
 
     if where == "advance":
         monkeypatch.setattr(Batch, "advance", failing_advance)
     else:
-        monkeypatch.setattr(BurstPipeline, "_record", failing_record)
+        monkeypatch.setattr(pipeline, "record", failing_record)
     run = block(law, n=11)
     engine = engines(1, largest_batch=4, checkpoint_s=0.0)
     engine.submit(run)
@@ -285,14 +281,13 @@ def test_a_slow_sink_holds_a_block_back_and_loses_nothing(engines, law, alone, m
         assert_same(found, expected)
 
 
-@pytest.mark.parametrize(("threads", "cached"), [(1, 1), (1, 2**40), (3, 1), (None, 1)])
-def test_groups_in_alternating_rows_record_their_own_members(engines, law, threads, cached, monkeypatch):
+@pytest.mark.parametrize("together", [1, 2**40])
+def test_groups_in_alternating_rows_record_their_own_members(engines, law, together, monkeypatch):
     """The rows of both groups together fill the batch, but not in the order of the groups.
 
-    `threads`: those that compute parts; None: the whole batch at once. `cached`: bytes of a core's cache, which decide
-    how many rows are a part.
+    `together`: bytes of states that are recorded in one go.
     """
-    monkeypatch.setattr(elementwise, "CACHED", cached)
+    monkeypatch.setattr(recorder, "RECORDED_TOGETHER", together)
     engine = engines(1, largest_batch=4)
     engine.warm(law, "nf4", (16, 16))
     engine.stop()  # its thread would step whatever it finds in the batch
@@ -305,11 +300,7 @@ def test_groups_in_alternating_rows_record_their_own_members(engines, law, threa
     batch.leave(fillers[1])
     groups = [first, batch.admit(two, 2)]
     assert [group.rows.tolist() for group in groups] == [[0, 2], [1, 3]]
-    lone = LoneThreads(threads) if threads else None
-    found = record(batch, groups, engine.stream, lone)
-    if lone:
-        lone.close()
-    for group, recorded in found:
+    for group, recorded in recorder.record(batch, groups, engine.stream):
         fields, _ = recorded.fetch()
         assert np.array_equal(
             np.concatenate([fields["psi"].real, fields["psi"].imag], -1), group.run.draw(group.places)

@@ -148,6 +148,23 @@ def test_bits_know_neither_bursts_nor_batch_mates_nor_threads(network, operands)
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("padding", ["periodic", "zero"])
+@pytest.mark.parametrize("height", [1, 2, 3, 40])
+@pytest.mark.parametrize("which", [[0], [0, 1, 2]])
+def test_bands_of_a_universe_wait_for_their_neighbours(which, height, padding):
+    """More threads than processors, so that one is often interrupted while its neighbours go on."""
+    x = universes(4, (height, 9))
+    network, threads, found = nca(2, 20, padding=padding), torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 7):
+            torch.set_num_threads(number)
+            found.append(fused(network, x, [1, 300], which)[0])
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[1], found[0])
+    assert torch.equal(found[2], found[0])
+
+
 def test_an_empty_slot_is_skipped_and_changes_no_bit(network, operands):
     x = universes(network.per_cell_weights().layers[-1][0].shape[0])
     whole, *_ = fused(network, x, [7], operands=operands)
