@@ -48,7 +48,7 @@ from leym.engine.engine import Engine
 
 TINY = {"grid": (8, 8), "steps": 10, "record": {"phase": 10}, "observe": 10, "precision": "nf4"}
 TINY_FRAMES = 2 * 8 * 8 * 4  # bytes of a member's phases, float32
-POLL_S = 0.05
+POLL_S = 0.1  # a request takes about 3 ms of a processor from what is measured
 
 
 @dataclass(frozen=True)

@@ -45,15 +45,25 @@ def complex_noises(shape: tuple[int, ...], seeds: Sequence[int], strengths: Sequ
         float32 [n, H, W, 2d]: the real parts of a cell, then its imaginary parts, as a batch keeps them.
     """
     parts, d = torch.empty(len(seeds), *shape[:-1], 2 * shape[-1]), shape[-1]
+    numbers = draws(0, stream=0)
     for some in cached_parts(len(seeds), 8 * prod(shape)):
         theta = np.empty((some.stop - some.start, *shape))
         for row, seed, strength in zip(theta, seeds[some], strengths[some], strict=True):
-            draws(seed, stream=0).standard_normal(out=row)
+            _restart(numbers, seed, stream=0)
+            numbers.standard_normal(out=row)
             row *= strength
         phases = torch.from_numpy(theta)
         parts[some, ..., :d], parts[some, ..., d:] = per_number(torch.cos, phases), per_number(torch.sin, phases)
     found: NDArray[np.float32] = parts.numpy()
     return found
+
+
+def _restart(numbers: np.random.Generator, seed: int, stream: int) -> None:
+    """Turn the generator of some `draws` into those of another seed, which takes a quarter of the time of new ones."""
+    nothing = np.zeros(4, np.uint64)
+    begin = {"counter": nothing, "key": np.array([seed, stream], np.uint64)}
+    state = {"bit_generator": "Philox", "state": begin, "buffer": nothing, "buffer_pos": 4}
+    numbers.bit_generator.state = state | {"has_uint32": 0, "uinteger": 0}
 
 
 def haar_random(shape: tuple[int, ...], seed: int) -> NDArray[np.complex64]:
