@@ -13,12 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import shutdown
 from app.services import Services
-from app.timeline import Timeline
+from app.timeline import RecordedStep, Timeline
 from app.views import json_text
 from app.wake_ups import WakeUps
 from leym.contract.problems import Problem
 from leym.contract.records import Job
-from leym.frames.layout import arrays_of
+from leym.frames.layout import ArraySpec, arrays_of
 from leym.frames.reader import FrameReader
 
 log = logging.getLogger(__name__)
@@ -61,8 +61,7 @@ def _follow(
                 last_state = str(job.state)
                 yield format_event("state", state_data(job))
                 sent = True
-            reader = FrameReader(services.store, job, partial(services.table.get, job.id))
-            for recorded in Timeline(job, arrays).recorded_steps(reader, after):
+            for recorded in _recorded_steps(services, job, arrays, after):
                 seen = after = recorded.step
                 data = {"step": recorded.step, "fields": recorded.fields, "observables": recorded.observables}
                 yield format_event("frame", data, recorded.step)
@@ -86,6 +85,13 @@ def _follow(
             yield ": still here\n\n"
         if wake_ups.wait(min(POLL_S, last_sent + HEARTBEAT_S - now)):
             job = hide_removed(services.table.get(job.id))
+
+
+def _recorded_steps(services: Services, job: Job, arrays: list[ArraySpec], after: int) -> Iterator[RecordedStep]:
+    if not job.manifest:
+        return iter(())  # nothing is committed
+    reader = FrameReader(services.store, job, partial(services.table.get, job.id))
+    return Timeline(job, arrays).recorded_steps(reader, after)
 
 
 def has_ended_at(job: Job, step: int) -> bool:

@@ -36,6 +36,7 @@ from benchmarks.common import LAWS, Machine, cost_per_cell_step, eager_loop, exp
 from benchmarks.jax_arm import in_its_own_process
 from benchmarks.litserve_arm import Arrivals, litserve_arm, summary
 from benchmarks.load_http import Connection, events
+from benchmarks.sweeps import wait
 from leym.client import Client
 from leym.demo.service import running_service
 from leym.engine.batch_size import filling_size
@@ -74,7 +75,8 @@ def sweep_arm(law: Bundle, precision: str, slots: int, members: int, steps: int)
                 "record": {"psi": wanted},
             }
             began = perf_counter()
-            sweep = client.sweep(law.name, seed=range(members), **spec).wait()
+            sweep = client.sweep(law.name, seed=range(members), **spec)
+            wait(sweep)
             seconds = perf_counter() - began
         if sweep.counts["succeeded"] != members:
             raise RuntimeError(f"of {members} members, {sweep.counts['succeeded']} succeeded")
