@@ -161,6 +161,7 @@ def add_refinement_options(options: argparse.ArgumentParser) -> None:
     """Add the options of calibrations and refinements, which `refinement_of` reads."""
     options.add_argument("--arm", choices=calibration.ARMS, default="readout", help="of a calibration")
     options.add_argument("--fit-rounds", type=int, default=0, help="rounds that fit gains of the codes")
+    options.add_argument("--start", choices=calibration.ARMS, default=Settings.start, help="codes that are refined")
     options.add_argument("--updates", type=int, default=Settings.updates, help="of a refinement")
     options.add_argument("--rate", type=float, default=Settings.rate, help="their learning rate")
     options.add_argument("--draws", type=int, default=1, help="of codes, from other universes; the best are kept")
@@ -179,6 +180,7 @@ def refinement_of(chosen: argparse.Namespace, plan: Plan) -> Settings:
         plan.grid,
         plan.gamma,
         members=chosen.pool or 4 * chosen.batch,
+        start=chosen.start,
         batch=chosen.batch,
         distil=chosen.distil,
         distil_rate=chosen.distil_rate,

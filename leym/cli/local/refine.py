@@ -26,7 +26,10 @@ def run(
     context: typer.Context,
     law: Law,
     precision: Annotated[Literal["nf4"], typer.Option()] = "nf4",
-    updates: Annotated[int, typer.Option(min=0, help="of the weights; 0 keeps the codes of gptq")] = Settings.updates,
+    updates: Annotated[int, typer.Option(min=0, help="of the weights; 0: only those of `start`")] = Settings.updates,
+    start: Annotated[
+        Literal["gptq", "matched", "descent", "readout"], typer.Option(help="arm whose codes are refined")
+    ] = "gptq",
     draws: Annotated[
         int, typer.Option(min=1, help="times to do all this from other universes; the best is kept")
     ] = Settings.draws,
@@ -68,6 +71,7 @@ def run(
             grid=chosen.grid,
             gamma=chosen.gamma,
             seed=seed,
+            start=start,
             updates=updates,
             draws=draws,
             fit_rounds=fit_rounds,

@@ -63,7 +63,7 @@ class Candidate:
         return {
             "source": self.law.digest,
             "precision": self.precision,
-            "start": "gptq" if self.precision == "nf4" else "nearest",
+            "start": how.start if self.precision == "nf4" else "nearest",
             "verdict_against": f"fp32 of {self.law.ref}, whose weights this law keeps",
             "seeds": [how.used_seeds[0], how.used_seeds[-1]],
             "grid": list(how.grid),
@@ -102,7 +102,8 @@ def refined(
         on_progress: Called with a line of text for every draw of several and every round of a fit.
 
     Raises:
-        Problem: 422, the precision stores the law as it is; or the law cannot be run at all.
+        Problem: 422, the precision stores the law as it is; there is no such arm to start from; or the law cannot be
+            run at all.
         ValueError: The law's universes, or the loss, do not stay finite.
     """
     made: list[Refined] = []

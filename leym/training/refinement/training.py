@@ -46,6 +46,7 @@ class Settings(DrawSettings):
         gamma: Their damping per step.
         members: Universes of each pool; their seeds are `seed` to `seed + members - 1`.
         seed: Seed of the first, and of everything that is drawn.
+        start: Arm of calibration whose NF4 codes are refined, on the same universes.
         draws: How often the law is refined, each time from other universes; the best is kept.
         fit_rounds: Rounds that then fit gains of the codes to the statistics of fp32 (`leym.training.gains`).
         measured: Universes on which the statistics are measured, of each of several draws and under each gain.
@@ -64,6 +65,7 @@ class Settings(DrawSettings):
     gamma: float = 0.01
     members: int = 16
     seed: int = SEED
+    start: str = "gptq"
     draws: int = 1
     fit_rounds: int = 0
     measured: int = 96
@@ -128,12 +130,12 @@ def refine(
 
     Args:
         law: The law; its fp32 weights are the teacher and the start, own codes that it may have do not count.
-        precision: "nf4", which starts from the codes of `gptq`, "int8" or "bf16".
+        precision: "nf4", "int8" or "bf16".
         settings: The settings, of one draw.
         on_update: Called after every update with the number of updates that are done and the parts of the loss.
 
     Raises:
-        Problem: 422, the precision stores the law as it is.
+        Problem: 422, the precision stores the law as it is, or there is no such arm to start from.
         ValueError: The law's universes, or the loss, do not stay finite; or the settings ask for several draws.
     """
     how = settings or Settings()
@@ -150,7 +152,7 @@ class _Refinement:
     def __init__(self, law: Bundle, precision: str, how: Settings, on_update: OnUpdate) -> None:
         self._manifest, self._parent, self._how, self._on_update = law.manifest, teacher(law), how, on_update
         calibration = CalibrationSettings(grid=how.grid, gamma=how.gamma, members=how.members, seed=how.seed)
-        self._fake = FakeQuantized(law, precision, calibrate(law, "gptq", calibration) if precision == "nf4" else {})
+        self._fake = FakeQuantized(law, precision, calibrate(law, how.start, calibration) if precision == "nf4" else {})
         self._pools, self._reference = _pools(law, self._parent, how)
         self._generator = torch.Generator().manual_seed(how.seed)
         self._curve: list[dict[str, float]] = []

@@ -18,8 +18,10 @@ from leym.laws.loading import load_weights
 from leym.laws.registry import Registry
 from leym.laws.verdicts import read_verdict
 from leym.physics.initial import smooth
-from leym.quantization.codes import own_codes
+from leym.quantization.codes import decoded, own_codes
 from leym.quantization.quantized_law import quantize_law
+from leym.training.calibration.arms import Settings as Calibration
+from leym.training.calibration.arms import calibrate
 from leym.training.calibration.network import network_of, teacher
 from leym.training.calibration.states import attractor
 from leym.training.refinement import courses
@@ -44,6 +46,19 @@ def test_a_refined_law_is_nearer_to_its_parent_than_calibrated_codes(tmp_path):
     law = random_law(tmp_path / "law", "NCA", c=16)
     before, after = (refine(law, settings=replace(QUICK, updates=n, rate=1e-3)) for n in (0, 40))
     assert error(law, after.decoded) < 0.7 * error(law, before.decoded)
+
+
+def test_a_refinement_begins_with_the_codes_of_its_start(tmp_path):
+    law = random_law(tmp_path / "law", "UNET")
+    how = replace(QUICK, updates=0, start="matched")
+    expected = calibrate(law, "matched", Calibration(how.grid, how.gamma, how.members, how.seed))
+    refined = refine(law, settings=how)
+    assert expected.keys() <= refined.codes.keys()
+    for key, code in expected.items():
+        assert torch.equal(decoded(refined.codes[key]), decoded(code)), key
+    assert Candidate(law, "nf4", how, refined).provenance()["start"] == "matched"
+    with pytest.raises(Problem, match="must be among"):
+        refine(law, settings=replace(how, start="best"))
 
 
 def test_distillation_alone_brings_a_small_law_nearer_and_says_how_far_it_is(tmp_path):
