@@ -78,8 +78,11 @@ def driven(guarded, broker):
 
 
 def leaks(text: str, secrets: dict[str, str]) -> list[str]:
-    """What kinds of secrets stand in the text; a token's id is none, so its secret half is looked for."""
-    return [name for name, secret in secrets.items() if secret.rpartition("_")[2] in text]
+    """What kinds of secrets stand in the text; the id of a token and the scope of a link are none."""
+    secret_half = {"token": lambda token: token.split("_", 2)[2], "link": lambda link: link.rpartition(".")[2]}
+    halves = {name: secret_half.get(name, str)(secret) for name, secret in secrets.items()}
+    assert all(len(half) >= 20 for half in halves.values()), "so short a text is found anywhere"
+    return [name for name, half in halves.items() if half in text]
 
 
 def test_the_logs_of_a_service_in_use_have_no_secret(driven):
