@@ -27,7 +27,7 @@ from leym.physics.observables import StateView, state_hash
 if TYPE_CHECKING:
     from leym.engine.batch import Batch, Group
 
-RECORDED_TOGETHER = 2**22  # bytes of states: of fewer the calls cost more than they compute, more leave the caches
+RECORDED_TOGETHER = 2**22  # bytes of states: smaller parts cost more in calls, larger ones leave the caches
 Fields = dict[str, NDArray[Any]]
 
 

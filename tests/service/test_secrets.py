@@ -78,7 +78,7 @@ def driven(guarded, broker):
 
 
 def leaks(text: str, secrets: dict[str, str]) -> list[str]:
-    """What kinds of secrets stand in the text; the id of a token and the scope of a link are none."""
+    """List the kinds of secrets that stand in a text; the id of a token and the scope of a link are none."""
     secret_half = {"token": lambda token: token.split("_", 2)[2], "link": lambda link: link.rpartition(".")[2]}
     halves = {name: secret_half.get(name, str)(secret) for name, secret in secrets.items()}
     assert all(len(half) >= 20 for half in halves.values()), "so short a text is found anywhere"

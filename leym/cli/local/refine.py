@@ -14,6 +14,7 @@ from leym.cli.output import FAILED, USAGE, note
 from leym.client.progress import Amount, Bars
 from leym.common.typed_numbers import whole
 from leym.contract.problems import Problem
+from leym.training.calibration.arms import ARMS
 from leym.training.calibration.states import check_seeds
 from leym.training.refinement.refined import Candidate, judge, refined, write
 from leym.training.refinement.training import SEED, Settings
@@ -28,8 +29,8 @@ def run(
     precision: Annotated[Literal["nf4"], typer.Option()] = "nf4",
     updates: Annotated[int, typer.Option(min=0, help="of the weights; 0: only those of `start`")] = Settings.updates,
     start: Annotated[
-        Literal["gptq", "matched", "descent", "readout"], typer.Option(help="arm whose codes are refined")
-    ] = "gptq",
+        str, typer.Option(help=f"arm of calibration whose codes are refined; known: {', '.join(ARMS)}")
+    ] = Settings.start,
     draws: Annotated[
         int, typer.Option(min=1, help="times to do all this from other universes; the best is kept")
     ] = Settings.draws,

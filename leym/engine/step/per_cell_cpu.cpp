@@ -335,8 +335,9 @@ bool step_rows(const Law& law, const Universe& u, int first, int last, Room& roo
 
 // Waits until so many steps are made.
 void wait_for(const std::atomic<int>& made, int steps) {
-    for (int tries = 0; made.load(std::memory_order_acquire) < steps; ++tries)
-        if (tries > 1000) std::this_thread::yield();
+    for (int tries = 0; made.load(std::memory_order_acquire) < steps;)
+        if (tries < 1000) ++tries;
+        else std::this_thread::yield();
 }
 
 }  // namespace

@@ -136,7 +136,8 @@ def refine(
 
     Raises:
         Problem: 422, the precision stores the law as it is, or there is no such arm to start from.
-        ValueError: The law's universes, or the loss, do not stay finite; or the settings ask for several draws.
+        ValueError: The law's universes, or the loss, do not stay finite; the start cannot calibrate the law; or the
+            settings ask for several draws.
     """
     how = settings or Settings()
     how.check_single("refined")

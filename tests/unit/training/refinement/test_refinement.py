@@ -193,6 +193,12 @@ def test_the_command_keeps_what_does_not_pass_only_when_asked_with_the_verdict_a
 
 
 def test_wrong_usage_is_refused(data):
-    for wrong in (["--name", "no/name"], ["--seed", "1000000"], ["--rate", "0.1"], ["--precision", "int3"]):
+    for wrong in (
+        ["--name", "no/name"],
+        ["--seed", "1000000"],
+        ["--rate", "0.1"],
+        ["--precision", "int3"],
+        ["--start", "best"],
+    ):
         done = CliRunner().invoke(app, ["laws", "refine", "mine", "--data", str(data), *wrong])
         assert done.exit_code == 2, wrong
