@@ -38,12 +38,12 @@ from leym.laws.loading import load_weights
 from leym.laws.registry import SHIPPED, Registry, default_registry
 from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict
-from leym.quantization.codes import write_with_codes
 from leym.quantization.quantized_law import quantize_law
 from leym.training.calibration import arms as calibration
+from leym.training.calibration import candidates
 from leym.training.calibration.candidates import choose_codes
 from leym.training.calibration.states import check_seeds
-from leym.training.refinement.refined import refined
+from leym.training.refinement.refined import refined, write
 from leym.training.refinement.training import Settings
 from tests.support.laws import FORMS, oracle
 
@@ -76,17 +76,15 @@ def made(law: Bundle, names: Sequence[str], how: Settings, arm: str, plan: Plan,
     for name in names:
         began = monotonic()
         precision = name if name in PRECISIONS else "nf4"
-        subject = Subject(law, precision, plan.gamma)
-        if name in ("calibrated", "refined"):
-            if name == "calibrated":
-                asked = calibration_of(how)
-                codes = choose_codes(law, [arm], plan, asked, on_progress=print).codes[arm]
-            else:
-                check_seeds(how.used_seeds, plan)
-                codes = refined(law, "nf4", how, plan, on_progress=print).refined.codes
-            subject = Subject(write_with_codes(law, folder / f"{law.name}-{name}", "nf4", codes), "nf4", plan.gamma)
+        one, target = law, folder / f"{law.name}-{name}"
+        if name == "calibrated":
+            one = candidates.write(choose_codes(law, [arm], plan, calibration_of(how), on_progress=print), arm, target)
+        elif name == "refined":
+            check_seeds(how.used_seeds, plan)
+            one = write(refined(law, "nf4", how, plan, on_progress=print), target)
+        if one is not law:
             print(f"{law.name} {name}: made in {monotonic() - began:.0f} s", flush=True)
-        found[name] = subject
+        found[name] = Subject(one, precision, plan.gamma)
     return found
 
 
@@ -105,7 +103,7 @@ def row(arm: str, verdict: Verdict, law: Bundle) -> dict[str, Any]:
     return shown | {"engine": verdict.engine, "seconds": round(verdict.seconds), "controls": verdict.controls}
 
 
-def judge_all(law: Bundle, plan: Plan, candidates: dict[str, Subject]) -> list[dict[str, Any]]:
+def judge_all(law: Bundle, plan: Plan, subjects: dict[str, Subject]) -> list[dict[str, Any]]:
     """Judge every arm of a law; return a row each."""
     engine = Engine(min(plan.members, 64))
     engine.start()
@@ -115,7 +113,7 @@ def judge_all(law: Bundle, plan: Plan, candidates: dict[str, Subject]) -> list[d
         print(f"{law.name}: baselines in {monotonic() - began:.0f} s, control {baselines.control.outcome}", flush=True)
         rows = [
             row(arm, judge_against(engine, baselines, one), one.law) | {"law": law.name}
-            for arm, one in candidates.items()
+            for arm, one in subjects.items()
         ]
     finally:
         engine.stop()
@@ -231,10 +229,10 @@ def main() -> None:
             if key in found["laws"] or (chosen.only and law.name not in chosen.only):
                 continue
             if chosen.arms:
-                candidates = made(law, chosen.arms, how, chosen.arm, plan, chosen.keep or Path(folder))
+                subjects = made(law, chosen.arms, how, chosen.arm, plan, chosen.keep or Path(folder))
             else:
-                candidates = arms(law, plan, Path(folder))
-            found["laws"][key] = judge_all(law, plan, candidates)
+                subjects = arms(law, plan, Path(folder))
+            found["laws"][key] = judge_all(law, plan, subjects)
             chosen.file.parent.mkdir(parents=True, exist_ok=True)
             chosen.file.write_text(json.dumps(found, indent=1) + "\n")
 
