@@ -149,9 +149,12 @@ class Verdict:
         return next(m for m in self.metrics if current_name(m.name) == current_name(name))
 
     def to_json(self) -> str:
-        """Return the verdict as JSON; numbers that are not finite become null, because JSON cannot hold them."""
+        """Return the verdict as JSON without spaces, since it holds the metrics of thousands of members.
+
+        Numbers that are not finite become null, because JSON cannot hold them.
+        """
         derived = {"format": FORMAT, "power": self.power, "members_needed": self.members_needed}
-        return json.dumps(nan_to_null(asdict(self) | derived), indent=1, allow_nan=False)
+        return json.dumps(nan_to_null(asdict(self) | derived), separators=(",", ":"), allow_nan=False)
 
 
 def from_json(text: str, *, as_stored: bool = False) -> Verdict:

@@ -90,7 +90,7 @@ def test_the_api_returns_the_verdicts(law, tmp_path):
     assert item["verdict"] == "pass"
     assert item["metrics"]["activity"]["high"] == 0.03
     assert (item["power"], item["members_needed"], item["regime"]) == (0.9, 40, None)
-    assert http.get("/v1/laws/aurora/fidelity").json["items"] == []
+    assert http.get("/v1/laws/pinwheels/fidelity").json["items"] == []
     assert http.get("/v1/laws/nothing/fidelity").status_code == 404
 
 
