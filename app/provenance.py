@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 from app.services import Services
@@ -11,10 +10,7 @@ from leym.contract.problems import Problem
 from leym.contract.provenance import provenance, sweep_provenance
 from leym.contract.records import Job, Sweep
 from leym.laws.bundle import Bundle
-from leym.laws.verdicts import Verdict, read_verdict
-
-MOST_VERDICTS = 256  # summaries in memory
-_summaries: dict[tuple[Any, ...], dict[str, Any] | None] = {}
+from leym.laws.verdicts import Verdict, read_head
 
 
 def provenance_of(services: Services, job: Job) -> dict[str, Any]:
@@ -56,15 +52,7 @@ def verdict_on(services: Services, job: Job) -> dict[str, Any] | None:
     bundle = law_of(services, job.law)
     if bundle is None or job.precision == "fp32":
         return None
-    data = services.settings.data
-    folders = (bundle.path / "fidelity", data / "fidelity" / bundle.digest)
-    modified_ns = tuple(_modified_ns(folder / f"{job.precision}.json") for folder in folders)
-    key = (bundle.digest, str(data), job.precision, modified_ns)
-    if key not in _summaries:  # a verdict is a long file, which is read once for each of its versions
-        if len(_summaries) >= MOST_VERDICTS:
-            _summaries.clear()
-        _summaries[key] = _summary(read_verdict(bundle, job.precision, data=data))
-    return _summaries[key]
+    return _summary(read_head(bundle, job.precision, data=services.settings.data))
 
 
 def _summary(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -73,10 +61,3 @@ def _summary(verdict: Verdict | None) -> dict[str, Any] | None:
     power = verdict.power if isfinite(verdict.power) else None
     found = {"verdict": verdict.verdict, "created": verdict.created, "power": power, "reasons": verdict.reasons}
     return found | {"precision": verdict.precision, "versions": verdict.versions}
-
-
-def _modified_ns(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0

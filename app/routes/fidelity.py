@@ -18,7 +18,7 @@ from app.services import current_services
 from app.views import job_body, json_response, verdict_body
 from leym.contract.fidelity_spec import FidelityRequest
 from leym.contract.problems import Problem
-from leym.laws.verdicts import CHEAPEST_FIRST, read_verdict
+from leym.laws.verdicts import CHEAPEST_FIRST, read_head, read_verdict
 from leym.reports.verdict import report
 
 api = router("fidelity", "Fidelity of laws in reduced precision")
@@ -41,7 +41,7 @@ def get_fidelity(path: LawPath) -> Response:
     services = current_services()
     bundle = find_law(services, path.name)
     data = services.settings.data
-    found = (read_verdict(bundle, precision, data=data, as_stored=True) for precision in CHEAPEST_FIRST)
+    found = (read_head(bundle, precision, data=data, as_stored=True) for precision in CHEAPEST_FIRST)
     return json_response({"items": [verdict_body(verdict) for verdict in found if verdict], "next": None})
 
 

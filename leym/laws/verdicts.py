@@ -10,7 +10,9 @@ import json
 import logging
 import math
 import re
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,7 @@ from leym.settings import settings
 log = logging.getLogger(__name__)
 
 FORMAT = 1
+HEADS = 256  # verdicts without samples that stay in memory, about 20 KB each
 CHEAPEST_FIRST = ("nf4", "int8", "bf16")  # all but fp32, which needs no verdict
 _STATUS = {"pass": "passed", "fail": "failed", "inconclusive": "unverified"}
 Outcome = Literal["pass", "fail", "inconclusive"]
@@ -225,11 +228,23 @@ def read_verdict(
 
     A file that is unreadable or belongs to another digest is ignored, so that the law counts as unverified.
     """
+    return _newest(bundle, precision, data, lambda path: from_json(path.read_text(), as_stored=as_stored))
+
+
+def read_head(bundle: Bundle, precision: str, *, data: Path | None = None, as_stored: bool = False) -> Verdict | None:
+    """Return what `read_verdict` does, without the curves and the samples, which are nearly all of it.
+
+    For every submission, so a file is parsed once for each of its versions. Nobody may change what is returned.
+    """
+    return _newest(bundle, precision, data, partial(_head_of, as_stored))
+
+
+def _newest(bundle: Bundle, precision: str, data: Path | None, read: Callable[[Path], Verdict]) -> Verdict | None:
     found = []
     for folder in (bundle.path / "fidelity", (data or settings().data) / "fidelity" / bundle.digest):
         path = folder / f"{precision}.json"
         try:
-            verdict = from_json(path.read_text(), as_stored=as_stored)
+            verdict = read(path)
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -240,6 +255,16 @@ def read_verdict(
     return max(found, key=lambda verdict: verdict.created, default=None)
 
 
+def _head_of(as_stored: bool, path: Path) -> Verdict:
+    file = path.stat()  # a new version is a new file, even within a tick of the clock
+    return _head(as_stored, path, file.st_ino, file.st_mtime_ns, file.st_size)
+
+
+@lru_cache(maxsize=HEADS)
+def _head(as_stored: bool, path: Path, *version: int) -> Verdict:
+    return replace(from_json(path.read_text(), as_stored=as_stored), curves={}, samples={})
+
+
 def fidelity_status(bundle: Bundle, precision: str, *, data: Path | None = None) -> str:
     """Return "exact" for fp32, else "passed", "failed" or "unverified".
 
@@ -247,7 +272,7 @@ def fidelity_status(bundle: Bundle, precision: str, *, data: Path | None = None)
     """
     if precision == "fp32":
         return "exact"
-    verdict = read_verdict(bundle, precision, data=data)
+    verdict = read_head(bundle, precision, data=data)
     return _STATUS[verdict.verdict] if verdict else "unverified"
 
 
@@ -259,7 +284,7 @@ def resolve_precision(bundle: Bundle, requested: str) -> str:
 def cheapest_passing(bundle: Bundle, *, data: Path | None = None) -> str:
     """Return the first of nf4, int8, bf16 with a passing verdict, else fp32."""
     for precision in CHEAPEST_FIRST:
-        verdict = read_verdict(bundle, precision, data=data)
+        verdict = read_head(bundle, precision, data=data)
         if verdict is not None and verdict.verdict == "pass":
             return precision
     return "fp32"

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from leym.contract.fidelity_plan import PLANS, Plan
-from leym.laws.verdicts import from_json, read_verdict, resolve_precision, write_verdict
+from leym.laws.verdicts import from_json, read_head, read_verdict, resolve_precision, write_verdict
 from leym.settings import Settings
 from tests.support.laws import random_law
 from tests.support.verdicts import a_verdict
@@ -34,6 +34,18 @@ def test_a_verdict_is_read_back_unchanged_and_auto_takes_the_cheapest_pass(law):
     found = read_verdict(law, "nf4")
     assert found.metric("activity") == a_verdict(law).metric("activity")
     assert found.long_range[1] != found.long_range[1], "what is not finite stays so"
+
+
+def test_a_head_has_no_samples_and_follows_its_file(law):
+    assert read_head(law, "nf4") is None
+    for outcome in ("inconclusive", "pass", "fail", "pass"):  # written within a tick of the clock
+        write_verdict(law, replace(a_verdict(law, "nf4", outcome), samples={"baseline": {"activity": [1.0]}}))
+        head, whole = read_head(law, "nf4"), read_verdict(law, "nf4")
+        assert whole.samples == {"baseline": {"activity": [1.0]}}
+        assert replace(whole, samples={}, curves={}).to_json() == head.to_json()
+        assert head.verdict == outcome
+    (law.path / "fidelity" / "nf4.json").unlink()
+    assert read_head(law, "nf4") is None
 
 
 def test_a_verdict_tells_its_power_and_regime_and_earlier_ones_open_without(law):
@@ -84,13 +96,14 @@ def test_the_api_returns_the_verdicts(law, tmp_path):
     from app import create_app
 
     write_verdict(law, a_verdict(law))
+    random_law(tmp_path / "laws" / "other", "MLP")
     http = create_app(Settings(data=tmp_path)).test_client()
     [item] = http.get("/v1/laws/some/fidelity").json["items"]
     assert item["precision"] == "nf4"
     assert item["verdict"] == "pass"
     assert item["metrics"]["activity"]["high"] == 0.03
     assert (item["power"], item["members_needed"], item["regime"]) == (0.9, 40, None)
-    assert http.get("/v1/laws/pinwheels/fidelity").json["items"] == []
+    assert http.get("/v1/laws/other/fidelity").json["items"] == []
     assert http.get("/v1/laws/nothing/fidelity").status_code == 404
 
 
