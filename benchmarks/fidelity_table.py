@@ -40,8 +40,8 @@ from leym.laws.variants import write_variant
 from leym.laws.verdicts import Verdict
 from leym.quantization.quantized_law import quantize_law
 from leym.training.calibration import arms as calibration
-from leym.training.calibration import candidates
 from leym.training.calibration.candidates import choose_codes
+from leym.training.calibration.candidates import write as write_calibrated
 from leym.training.calibration.states import check_seeds
 from leym.training.refinement.refined import refined, write
 from leym.training.refinement.training import Settings
@@ -78,7 +78,8 @@ def made(law: Bundle, names: Sequence[str], how: Settings, arm: str, plan: Plan,
         precision = name if name in PRECISIONS else "nf4"
         one, target = law, folder / f"{law.name}-{name}"
         if name == "calibrated":
-            one = candidates.write(choose_codes(law, [arm], plan, calibration_of(how), on_progress=print), arm, target)
+            codes = choose_codes(law, [arm], plan, calibration_of(how), on_progress=print)
+            one = write_calibrated(codes, arm, target)
         elif name == "refined":
             check_seeds(how.used_seeds, plan)
             one = write(refined(law, "nf4", how, plan, on_progress=print), target)
